@@ -103,11 +103,11 @@ class Account:
     def holds(self, access) -> bool:
         """Whether the server would take this token, and the store has it."""
         stored = self.vault.read(access.profile_id)
-        known = self.server.mint.family_of(access.token.reveal()) is not None
-        return known and stored.access == access.token and stored.generation == access.generation
+        is_live = self.server.mint.family_of(access.token.reveal()) is not None
+        return is_live and stored.access == access.token and stored.generation == access.generation
 
 
-async def turns(count: int = 50) -> None:
+async def let_loop_run(count: int = 50) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 

@@ -46,18 +46,18 @@ class HoldingServer(AuthorizationServer):
         self.mint = Mint(reuse)
         self.hold = False
         self.processed = asyncio.Event()
-        self.let_go = asyncio.Event()
+        self.released = asyncio.Event()
 
     async def _token(self, request):
-        answer = await super()._token(request)
+        response = await super()._token(request)
         self.processed.set()
         if self.hold:
-            await self.let_go.wait()
-        return answer
+            await self.released.wait()
+        return response
 
 
 @dataclass
-class Scene:
+class ProcessGroup:
     """One state folder, its server, and the processes in it."""
 
     server: HoldingServer
@@ -88,7 +88,7 @@ class Scene:
     async def run(self, *flags, **env):
         """What one process got, or None where it was killed."""
         child = await self.start(*flags, **env)
-        return await said(child)
+        return await read_output(child)
 
     @property
     def current(self):
@@ -96,7 +96,7 @@ class Scene:
         return token_hash(self.vault.read(PROFILE).access.reveal())
 
 
-async def said(child):
+async def read_output(child):
     out, err = await child.communicate(b"go\n")
     if child.returncode == -signal.SIGKILL:
         return None
@@ -105,7 +105,7 @@ async def said(child):
 
 
 @contextlib.asynccontextmanager
-async def scene(folder, reuse=REUSE[0]):
+async def process_group(folder, reuse=REUSE[0]):
     """A `Scene` in `folder`; whatever still runs at the end is killed."""
     folder.mkdir(exist_ok=True)
     secret = folder / "passphrase"
@@ -122,17 +122,17 @@ async def scene(folder, reuse=REUSE[0]):
     async with serve(server) as base, asyncio.timeout(60):
         started = []
         try:
-            yield Scene(server, base, env, OffLoop(index), OffLoop(Vault(paths, index, store="file", env=env)), started)
+            yield ProcessGroup(server, base, env, OffLoop(index), OffLoop(Vault(paths, index, store="file", env=env)), started)
         finally:
-            server.let_go.set()
+            server.released.set()
             for child in started:
                 if child.returncode is None:
                     child.kill()
                     await child.communicate()
 
 
-async def race(here, count, *flags):
+async def race(group, count, *flags):
     """What `count` processes got that were let go at once; the server takes its time, so that all ask before the first answer."""
-    here.server.faults.always("/token", Fault(delay_s=0.3))
-    running = await asyncio.gather(*(here.start(*flags) for _ in range(count)))
-    return await asyncio.gather(*(said(child) for child in running))
+    group.server.faults.always("/token", Fault(delay_s=0.3))
+    running = await asyncio.gather(*(group.start(*flags) for _ in range(count)))
+    return await asyncio.gather(*(read_output(child) for child in running))

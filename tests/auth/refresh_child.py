@@ -42,11 +42,11 @@ class NoLock:
 
 def without_re_read():
     """Under the lock, a process goes by what it read before it had the lock."""
-    honest, first = refresh.Refresher.read, {}
+    original, first = refresh.Refresher.read, {}
 
     def held(self, profile_id, **_settled):
         if profile_id not in first:
-            first[profile_id] = honest(self, profile_id)
+            first[profile_id] = original(self, profile_id)
         return first[profile_id]
 
     refresh.Refresher.read = held
@@ -57,18 +57,18 @@ def on_step_of(args):
         if step == args.die_at:
             os.kill(os.getpid(), signal.Signals[args.of])
         if step == args.stop_at:
-            say("stopping")
+            print_line("stopping")
             os.kill(os.getpid(), signal.SIGSTOP)
 
     return crash_point
 
 
-def say(text):
+def print_line(text):
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
-async def watched(broker, index, vault):
+async def watch(broker, index, vault):
     before = index.get(PROFILE).generation
     task = asyncio.create_task(BackgroundRefresh(broker, index, SystemClock()).run())
     while (await asyncio.to_thread(index.get, PROFILE)).generation == before:
@@ -87,13 +87,13 @@ async def main(args) -> None:
     async with HttpClient() as http:
         store = LocalTokenStore(paths, index, lambda: vault)
         broker = TokenBroker(store=store, dialects=dialects, http=http, clock=SystemClock(), paths=paths, crash_point=crash_point)
-        say("ready")
+        print_line("ready")
         sys.stdin.readline()
         try:
-            token = await watched(broker, index, vault) if args.watch else (await broker.access(PROFILE)).token
-            say(token_hash(token.reveal()))
+            token = await watch(broker, index, vault) if args.watch else (await broker.access(PROFILE)).token
+            print_line(token_hash(token.reveal()))
         except PorticoError as error:
-            say(f"{error.id}: {error}")
+            print_line(f"{error.id}: {error}")
 
 
 if __name__ == "__main__":

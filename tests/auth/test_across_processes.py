@@ -13,7 +13,7 @@ from portico.store import encrypted_file
 from portico.testing.authorization_server import Fault
 from portico.util.clock import SystemClock
 from tests.auth.helpers import PROFILE, until
-from tests.auth.process_group import race, said, scene
+from tests.auth.process_group import process_group, race, read_output
 
 
 @pytest.fixture(autouse=True)
@@ -25,64 +25,64 @@ def _cheap_passphrase(monkeypatch, paths):
 @pytest.mark.requirement("E50")
 @pytest.mark.parametrize("count", [2, 6, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(120)])])
 async def test_processes_at_expiry_make_one_request_and_get_the_same_token(tmp_path, count):
-    async with scene(tmp_path / "one") as here:
-        here.sign_in()
-        got = await race(here, count)
-        assert here.server.presented.total == 1
-        assert got == [here.current] * count
-        assert len(here.server.mint.live_families) == 1
+    async with process_group(tmp_path / "one") as group:
+        group.sign_in()
+        tokens = await race(group, count)
+        assert group.server.presented.total == 1
+        assert tokens == [group.current] * count
+        assert len(group.server.mint.live_families) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 async def test_the_race_of_two_processes_is_won_two_hundred_times_in_a_row(tmp_path):
     for number in range(200):
-        async with scene(tmp_path / str(number)) as here:
-            here.sign_in()
-            got = await race(here, 2)
-            assert (here.server.presented.total, got) == (1, [here.current] * 2), number
+        async with process_group(tmp_path / str(number)) as group:
+            group.sign_in()
+            tokens = await race(group, 2)
+            assert (group.server.presented.total, tokens) == (1, [group.current] * 2), number
 
 
 async def test_without_the_lock_they_would_ask_twice_and_lose_the_sign_in(tmp_path):
     """What the race would see if the lock did nothing: it is the lock that it shows."""
-    async with scene(tmp_path / "one") as here:
-        here.sign_in()
-        await race(here, 2, "--without-lock")
-        assert here.server.presented.total == 2
-        assert here.server.presented.twice
-        assert here.server.mint.live_families == []
+    async with process_group(tmp_path / "one") as group:
+        group.sign_in()
+        await race(group, 2, "--without-lock")
+        assert group.server.presented.total == 2
+        assert group.server.presented.twice
+        assert group.server.mint.live_families == []
 
 
 async def test_without_the_second_reading_under_the_lock_the_loser_would_get_no_token(tmp_path):
     """What the race would see if nobody read again under the lock. The fence still keeps the old token from being sent twice."""
-    async with scene(tmp_path / "one") as here:
-        here.sign_in()
-        got = await race(here, 2, "--without-re-read")
-        assert sorted(text.partition(":")[0] for text in got) == sorted([here.current, "generation-changed"])
-        assert here.server.presented.twice == []
+    async with process_group(tmp_path / "one") as group:
+        group.sign_in()
+        tokens = await race(group, 2, "--without-re-read")
+        assert sorted(text.partition(":")[0] for text in tokens) == sorted([group.current, "generation-changed"])
+        assert group.server.presented.twice == []
 
 
 @pytest.mark.requirement("E61")
 async def test_a_stopped_holder_of_the_lock_keeps_nobody_from_a_good_token_and_is_named_to_the_others(tmp_path):
-    async with scene(tmp_path / "one") as here:
-        here.sign_in(expires_in_s=5, lifetime_s=100)
-        before = here.current
-        holder = await here.start("--stop-at", "fenced")
+    async with process_group(tmp_path / "one") as group:
+        group.sign_in(expires_in_s=5, lifetime_s=100)
+        before = group.current
+        holder = await group.start("--stop-at", "fenced")
         holder.stdin.write(b"go\n")
         assert await holder.stdout.readline() == b"stopping\n"
-        assert await asyncio.wait_for(here.run(), 4) == before
+        assert await asyncio.wait_for(group.run(), 4) == before
 
-        waiting = await here.start("--patience", "0.5")
-        await until(lambda: (here.vault.read(PROFILE).expires_at or 0) < SystemClock().wall_ms(), 10)
-        message = await asyncio.wait_for(said(waiting), 5)
+        waiting = await group.start("--patience", "0.5")
+        await until(lambda: (group.vault.read(PROFILE).expires_at or 0) < SystemClock().wall_ms(), 10)
+        message = await asyncio.wait_for(read_output(waiting), 5)
         assert message.startswith("lock-busy: ")
         assert f"process {holder.pid} " in message
-        assert here.server.presented.total == 0
+        assert group.server.presented.total == 0
 
         os.kill(holder.pid, signal.SIGCONT)
         out, _ = await holder.communicate()
-        assert out.decode().split() == [here.current]
-        assert here.server.presented.total == 1
+        assert out.decode().split() == [group.current]
+        assert group.server.presented.total == 1
 
 
 @pytest.mark.requirement("E56")
@@ -98,17 +98,17 @@ async def test_a_process_that_slept_eight_hours_refreshes_within_seconds_of_waki
         "FAKETIME_CACHE_DURATION": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
-    async with scene(tmp_path / "one") as here:
-        here.sign_in(expires_in_s=3600, lifetime_s=3600)
-        child = await here.start("--watch", **moved)
+    async with process_group(tmp_path / "one") as group:
+        group.sign_in(expires_in_s=3600, lifetime_s=3600)
+        child = await group.start("--watch", **moved)
         child.stdin.write(b"go\n")
         await asyncio.sleep(1.5)
-        assert here.server.presented.total == 0
+        assert group.server.presented.total == 0
         # The network is not there yet when it wakes.
-        here.server.faults.add("/token", Fault(drop="before"), Fault(drop="before"))
+        group.server.faults.add("/token", Fault(drop="before"), Fault(drop="before"))
         offset.write_text("+8h")
-        assert (await asyncio.wait_for(child.stdout.readline(), 30)).decode().strip() == here.current
-        assert here.server.mint.live_families
+        assert (await asyncio.wait_for(child.stdout.readline(), 30)).decode().strip() == group.current
+        assert group.server.mint.live_families
 
 
 async def _libfaketime():
@@ -122,15 +122,15 @@ async def _libfaketime():
 
 @pytest.mark.requirement("E56")
 async def test_a_process_that_was_stopped_past_its_deadlines_reads_the_answer_that_came_meanwhile(tmp_path):
-    async with scene(tmp_path / "one") as here:
-        here.sign_in()
-        here.server.hold = True
-        child = await here.start("--post-timeout", "1")
+    async with process_group(tmp_path / "one") as group:
+        group.sign_in()
+        group.server.hold = True
+        child = await group.start("--post-timeout", "1")
         child.stdin.write(b"go\n")
-        await asyncio.wait_for(here.server.processed.wait(), 10)
+        await asyncio.wait_for(group.server.processed.wait(), 10)
         child.send_signal(signal.SIGSTOP)
-        here.server.let_go.set()
+        group.server.released.set()
         await asyncio.sleep(4)
         child.send_signal(signal.SIGCONT)
-        assert await said(child) == here.current
-        assert here.server.presented.total == 1
+        assert await read_output(child) == group.current
+        assert group.server.presented.total == 1

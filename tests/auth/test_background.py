@@ -185,9 +185,9 @@ async def test_a_refusal_that_another_process_met_is_logged_once_and_a_new_sign_
             await ticks(3)
             account.index.update(PROFILE, lambda profile: replace(profile, failure=None))
             await ticks(2)
-    said = [record.getMessage() for record in caplog.records if "sign-in-expired" in record.getMessage()]
-    assert len(said) == 2
-    assert all("invalid_grant" in line for line in said)
+    messages = [record.getMessage() for record in caplog.records if "sign-in-expired" in record.getMessage()]
+    assert len(messages) == 2
+    assert all("invalid_grant" in line for line in messages)
 
 
 @pytest.mark.requirement("E149")
@@ -226,16 +226,16 @@ async def test_one_that_nobody_uses_is_looked_at_once_a_minute(account, monkeypa
 @pytest.mark.requirement("E164")
 async def test_many_refreshes_leave_no_more_behind_than_one(account):
     account.sign_in(ttl_s=30)
-    unstored = PendingTokens(account.store)
+    pending = PendingTokens(account.store)
 
     def refreshed():
         """The number of a pair in memory, and the one that it has in the store."""
         profile, tokens = account.index.real.get(PROFILE), account.vault.real.read(PROFILE)
         renewal = Renewal(replaces=profile.generation, refreshed_at=account.clock.wall_ms())
-        unstored.add(profile, replace(tokens, renewal=renewal))
-        return unstored.get(PROFILE).tokens.generation, unstored.try_store(PROFILE).profile.generation
+        pending.add(profile, replace(tokens, renewal=renewal))
+        return pending.get(PROFILE).tokens.generation, pending.try_store(PROFILE).profile.generation
 
     for _ in range(20):
         in_memory, stored = await asyncio.to_thread(refreshed)
-        assert unstored.stored_as == {in_memory: stored}
-    assert not unstored.by_profile
+        assert pending.stored_as == {in_memory: stored}
+    assert not pending.by_profile

@@ -17,17 +17,17 @@ BUSY = OAuthError("server-busy", "busy", transient=True, retry_after=90)
 
 def lengths(error, count):
     """The seconds of `count` pauses in a row, each begun at the end of the one before it."""
-    pause, now, seconds = None, 0, []
+    backoff, now, seconds = None, 0, []
     for _ in range(count):
-        pause = Backoff.after(error, pause, now)
-        seconds.append((pause.until_ms - now) / 1000)
-        now = pause.until_ms
+        backoff = Backoff.after(error, backoff, now)
+        seconds.append((backoff.until_ms - now) / 1000)
+        now = backoff.until_ms
     return seconds
 
 
-def test_pauses_grow_to_a_minute_and_are_spread():
+def test_backoffs_grow_to_a_minute_and_are_spread():
     seconds = lengths(NetworkError("network", "down"), 12)
-    assert all(0.25 <= pause <= min(60, 2 * 2**number) for number, pause in enumerate(seconds))
+    assert all(0.25 <= wait <= min(60, 2 * 2**number) for number, wait in enumerate(seconds))
     # The first few may meet at the floor; the long ones meet once in thousands of runs.
     assert len(set(seconds[5:])) > 1
 
@@ -55,26 +55,26 @@ def test_retry_after_lengthens_a_pause_within_reason():
 
 
 def test_a_clock_that_is_set_back_ends_the_pause():
-    pause = Backoff.after(NetworkError("network", "down"), None, 1_000_000)
-    assert pause.is_active(1_000_249)
-    assert not pause.is_active(999_999)
-    assert not pause.is_active(pause.until_ms)
+    backoff = Backoff.after(NetworkError("network", "down"), None, 1_000_000)
+    assert backoff.is_active(1_000_249)
+    assert not backoff.is_active(999_999)
+    assert not backoff.is_active(backoff.until_ms)
 
 
 def test_a_caller_in_a_pause_gets_the_same_kind_of_error():
     error = StoreError("disk-full", "no space", why="ENOSPC", hint="make room")
-    again = Backoff.after(error, None, 0).as_error()
-    assert type(again) is StoreError
-    assert again is not error
-    assert (again.id, again.message, again.why, again.hint) == (error.id, error.message, error.why, error.hint)
+    repeated = Backoff.after(error, None, 0).as_error()
+    assert type(repeated) is StoreError
+    assert repeated is not error
+    assert (repeated.id, repeated.message, repeated.why, repeated.hint) == (error.id, error.message, error.why, error.hint)
 
 
 def test_a_caller_in_a_pause_still_gets_what_decides_whether_to_try_again():
     busy = OAuthError("server-busy", "busy", code="slow_down", transient=True, retry_after=7)
-    again = Backoff.after(busy, None, 0).as_error()
-    assert isinstance(again, OAuthError)
-    assert (again.code, again.transient, again.retry_after) == ("slow_down", True, 7)
-    assert not is_terminal(again)
+    repeated = Backoff.after(busy, None, 0).as_error()
+    assert isinstance(repeated, OAuthError)
+    assert (repeated.code, repeated.transient, repeated.retry_after) == ("slow_down", True, 7)
+    assert not is_terminal(repeated)
 
     offline = Backoff.after(NetworkError("network", "no name", unsent=True), None, 0).as_error()
     assert isinstance(offline, NetworkError)
@@ -90,13 +90,13 @@ def test_a_pause_goes_through_the_index_and_grows_there(fake_clock, monkeypatch)
     monkeypatch.setattr("random.uniform", lambda _low, high: high)
     profile, now, seconds = a_profile("https://as.example", fake_clock), 0, []
     for _ in range(3):
-        pause = backoff_to_store(profile, NetworkError("network", "no answer"), now)
-        failed = replace(profile, failure=make_failure(pause.error, now, pause))
+        backoff = backoff_to_store(profile, NetworkError("network", "no answer"), now)
+        failed = replace(profile, failure=make_failure(backoff.error, now, backoff))
         profile = profile_from_json(profile.id, profile_to_json(failed, {}))
-        seconds.append((pause.until_ms - now) / 1000)
+        seconds.append((backoff.until_ms - now) / 1000)
         assert stored_backoff(profile, now).attempts == len(seconds)
-        assert stored_backoff(profile, pause.until_ms) is None
-        now = pause.until_ms
+        assert stored_backoff(profile, backoff.until_ms) is None
+        now = backoff.until_ms
     assert seconds == [2, 4, 8]
 
 

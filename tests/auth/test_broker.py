@@ -13,7 +13,7 @@ from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from portico.testing.canary import canary
 from portico.util.lock import FileLock
-from tests.auth.helpers import PROFILE, OffLoop, a_profile, turns, until
+from tests.auth.helpers import PROFILE, OffLoop, a_profile, let_loop_run, until
 
 
 async def test_a_fresh_token_is_handed_out_without_asking_anybody(account):
@@ -297,7 +297,7 @@ async def test_a_caller_that_is_cancelled_does_not_stop_a_refresh_that_was_sent(
         await gate.reached()
         for _ in range(3):
             caller.cancel()
-            await turns()
+            await let_loop_run()
         assert not caller.done(), "the last caller may be the program's end"
         gate.release()
         with pytest.raises(asyncio.CancelledError):
@@ -334,9 +334,9 @@ async def test_a_refresh_that_nobody_waits_for_is_not_sent(account):
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    flight = next(iter(broker._single_flights.values()))
+    single_flight = next(iter(broker._single_flights.values()))
     lock.release()
-    await until(flight.outcome.done)
+    await until(single_flight.outcome.done)
     assert account.posts == 0
     assert account.index.get(PROFILE).failure is None
     assert account.holds(await broker.access(PROFILE))

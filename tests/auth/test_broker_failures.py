@@ -53,12 +53,12 @@ async def test_where_nothing_can_be_locked_nothing_is_sent_and_a_good_token_serv
 async def test_in_a_read_only_home_nothing_is_sent_and_the_cause_is_told(account, monkeypatch):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
-    honest = os.open
+    original = os.open
 
     def read_only(path, flags, *rest, **named):
         if flags & (os.O_CREAT | os.O_WRONLY | os.O_RDWR) and str(path).startswith(str(account.paths.state)):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-        return honest(path, flags, *rest, **named)
+        return original(path, flags, *rest, **named)
 
     monkeypatch.setattr(os, "open", read_only)
     with pytest.raises(StoreError, match="Read-only file system"):
@@ -129,12 +129,12 @@ async def test_a_stored_api_key_that_a_provider_rejects_is_handed_out_again_and_
 async def test_a_hundred_requests_with_an_old_token_make_one_refresh_and_are_sent_again_once_each(account, aiohttp_server):
     account.sign_in(ttl_s=3600)
     account.server.mint.revoke(account.vault.read(PROFILE).access.reveal())  # the access token alone
-    got = []
+    presented = []
 
     async def answer(request):
         await request.read()
         token = request.headers["Authorization"].removeprefix("Bearer ")
-        got.append(token)
+        presented.append(token)
         if account.server.mint.family_of(token) is None:
             return web.Response(status=401, body=b'{"error":{"message":"expired"}}', content_type="application/json")
         event = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -163,11 +163,11 @@ async def test_a_hundred_requests_with_an_old_token_make_one_refresh_and_are_sen
 
         await asyncio.gather(*(ask() for _ in range(100)))
         assert account.posts == 1
-        assert len(got) == 200
-        assert len(set(got)) == 2
+        assert len(presented) == 200
+        assert len(set(presented)) == 2
 
         account.server.mint.revoke((await broker.access(PROFILE)).token.reveal())
         account.server.faults.always("/token", Fault(status=503, body=b""))
         with pytest.raises(AttemptFailed):
             await ask()
-    assert len(got) == 201
+    assert len(presented) == 201

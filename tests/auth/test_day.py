@@ -85,23 +85,23 @@ async def test_a_day_loses_no_sign_in_and_asks_no_more_often_than_it_must(accoun
         assert today.failed <= 37
 
         # The lid is shut for nine hours: the wall clock goes on alone.
-        asked = account.posts
+        posts = account.posts
         account.clock.jump(9 * HOUR)
         await today._need()
-        assert account.posts == asked + 1
+        assert account.posts == posts + 1
         await today.awake(0.5)
-        assert account.posts == asked + 1
+        assert account.posts == posts + 1
 
         # Somebody sets the clock on by an hour, and back again: one refresh for the jump, and no storm after it.
         account.clock.jump(HOUR)
         await today.awake(0.25)
         account.clock.jump(-HOUR)
         await today.awake(0.5)
-        assert account.posts == asked + 2
+        assert account.posts == posts + 2
 
-        rest = account.posts
+        later_posts = account.posts
         await today.awake(4)
-        assert account.posts - rest in {4, 5}
+        assert account.posts - later_posts in {4, 5}
     assert len(account.server.presented.twice) == 1, "only the token of the outage came again; no spent one ever did"
     assert (family.reused, family.revoked) == (False, False)
     assert account.index.get(PROFILE).failure is None

@@ -150,9 +150,9 @@ async def test_a_server_that_hangs_ends_at_the_deadline_on_either_clock(account)
         await gates[1].reached()
         await until(lambda: len(account.clock._sleepers) > 0)
         account.clock.advance(10)
-        with pytest.raises(NetworkError) as new_entry:
+        with pytest.raises(NetworkError) as raised:
             await caller
-    assert new_entry.value.why == "no answer in time"
+    assert raised.value.why == "no answer in time"
     assert account.posts == 2
     assert account.index.get(PROFILE).journal_entry.sends == 2
 
@@ -215,7 +215,7 @@ async def test_nothing_is_sent_where_the_fence_cannot_be_written(account):
     account.clock.advance(90)
     broker = account.broker()
     index = account.index.real
-    honest = index.update
+    original = index.update
 
     def full(*_args):
         from portico.errors import StoreError
@@ -225,7 +225,7 @@ async def test_nothing_is_sent_where_the_fence_cannot_be_written(account):
     index.update = full
     assert (await broker.access(PROFILE)).token == before.access
     assert account.posts == 0
-    index.update = honest
+    index.update = original
     account.clock.advance(10)
     assert account.holds(await broker.access(PROFILE))
     assert account.posts == 1
@@ -319,9 +319,9 @@ async def test_tokens_of_another_type_are_revoked_and_the_one_they_replaced_is_n
     body = json.dumps({"access_token": issued.access, "refresh_token": issued.refresh, "token_type": "DPoP"})
     account.server.faults.add("/token", Fault(status=200, body=body))
     for _ in range(5):
-        with pytest.raises(SignInNeeded) as new_entry:
+        with pytest.raises(SignInNeeded) as raised:
             await account.broker().access(PROFILE)
-        assert "DPoP" in new_entry.value.why
+        assert "DPoP" in raised.value.why
         account.clock.advance(3600)
     assert account.posts == 1
     assert account.server.faults.requests["/revoke"] == 2

@@ -12,7 +12,7 @@ from portico.auth.refresh import REFRESH_STEPS
 from portico.store import encrypted_file
 from portico.store.vault import COMMIT_CRASH_POINTS
 from tests.auth.helpers import PROFILE
-from tests.auth.process_group import REUSE, said, scene
+from tests.auth.process_group import REUSE, process_group, read_output
 
 NOT_SENT = ("locked", "decided", "fenced")
 LOST = ("processed", "answered", "validated", "intent")
@@ -61,31 +61,31 @@ async def test_a_kill_at_any_step_leaves_a_sign_in_or_the_reason_why_there_is_no
 
 async def killed_at(step, folder, reuse):
     """What the next process got, how many requests there were, and which refresh tokens came more than once."""
-    async with scene(folder, reuse) as here:
-        issued = here.sign_in()
+    async with process_group(folder, reuse) as group:
+        issued = group.sign_in()
         if step == "processed":
-            here.server.hold = True
-            child = await here.start()
+            group.server.hold = True
+            child = await group.start()
             child.stdin.write(b"go\n")
-            await here.server.processed.wait()
+            await group.server.processed.wait()
             child.kill()
             await child.communicate()
-            here.server.hold = False
-            here.server.let_go.set()
+            group.server.hold = False
+            group.server.released.set()
         else:
-            assert await said(await here.start("--die-at", step)) is None
-        got = await here.run()
-        again = await here.run()
-        outcome = "has a token" if got == here.current else got.partition(":")[0]
-        profile = here.index.get(PROFILE)
+            assert await read_output(await group.start("--die-at", step)) is None
+        token = await group.run()
+        next_token = await group.run()
+        outcome = "has a token" if token == group.current else token.partition(":")[0]
+        profile = group.index.get(PROFILE)
         if outcome == "has a token":
-            assert again == got
+            assert next_token == token
             assert (profile.journal_entry, profile.failure) == (None, None)
         else:
-            assert (profile.failure.id, profile.failure.terminal) == ("refresh-answer-lost", True), got
-            assert "lost on its way" in got
-            assert again.startswith("sign-in-expired")
-        presented = here.server.presented
+            assert (profile.failure.id, profile.failure.terminal) == ("refresh-answer-lost", True), token
+            assert "lost on its way" in token
+            assert next_token.startswith("sign-in-expired")
+        presented = group.server.presented
         return outcome, presented.total, len(presented.twice), presented.times(issued.refresh) == 2
 
 
@@ -116,21 +116,21 @@ async def test_a_kill_that_can_be_heeded_costs_nothing_at_any_step(tmp_path, mon
 
 
 async def ended_at(step, name, folder):
-    async with scene(folder) as here:
-        here.sign_in()
+    async with process_group(folder) as group:
+        group.sign_in()
         if step == "processed":
-            here.server.hold = True
-            child = await here.start()
+            group.server.hold = True
+            child = await group.start()
             child.stdin.write(b"go\n")
-            await here.server.processed.wait()
+            await group.server.processed.wait()
             child.send_signal(signal.Signals[name])
             await asyncio.sleep(0.2)
-            here.server.let_go.set()
+            group.server.released.set()
         else:
-            child = await here.start("--die-at", step, "--of", name)
+            child = await group.start("--die-at", step, "--of", name)
             child.stdin.write(b"go\n")
         await child.communicate()
         assert child.returncode == 128 + signal.Signals[name]
-        got = await here.run()
-        outcome = "has a token" if got == here.current else got
-        return outcome, here.server.presented.total, len(here.server.presented.twice)
+        token = await group.run()
+        outcome = "has a token" if token == group.current else token
+        return outcome, group.server.presented.total, len(group.server.presented.twice)

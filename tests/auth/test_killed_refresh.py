@@ -19,7 +19,7 @@ from portico.store.records import Renewal, Tokens
 from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID
 from tests.auth.helpers import PROFILE, dialects
-from tests.auth.process_group import said, scene
+from tests.auth.process_group import process_group, read_output
 
 
 class Killed(BaseException):
@@ -68,13 +68,13 @@ async def test_a_process_that_meets_another_one_finishing_it_waits_and_sends_not
     inside, go = threading.Event(), threading.Event()
     slow = a_vault(account)
     store = slow._store("file", None)
-    honest = store.get
+    original = store.get
 
     def wait(user, *matches):
         if "#b" in user:
             inside.set()
             go.wait(10)
-        return honest(user, *matches)
+        return original(user, *matches)
 
     store.get = wait
     sweeping = threading.Thread(target=slow.sweep)
@@ -94,12 +94,12 @@ async def test_a_process_that_meets_another_one_finishing_it_waits_and_sends_not
 async def test_real_processes_that_find_it_at_once_send_nothing(tmp_path, monkeypatch, paths):
     monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     for number in range(3):
-        async with scene(tmp_path / str(number)) as here:
-            here.sign_in()
-            assert await said(await here.start("--die-at", "verified")) is None
-            running = await asyncio.gather(*(here.start() for _ in range(4)))
-            got = await asyncio.gather(*(said(child) for child in running))
-            assert (got, here.server.presented.total) == ([here.current] * 4, 1)
+        async with process_group(tmp_path / str(number)) as group:
+            group.sign_in()
+            assert await read_output(await group.start("--die-at", "verified")) is None
+            running = await asyncio.gather(*(group.start() for _ in range(4)))
+            tokens = await asyncio.gather(*(read_output(child) for child in running))
+            assert (tokens, group.server.presented.total) == ([group.current] * 4, 1)
 
 
 @pytest.mark.requirement("E51")
@@ -109,19 +109,19 @@ async def test_while_what_was_written_cannot_be_read_nothing_is_sent(account):
     account.clock.advance(59)
     flaky = a_vault(account)
     store = flaky._store("file", None)
-    honest = store.get
+    original = store.get
 
     def locked(user, *matches):
         if "#b" in user:
             raise StoreError("keyring-timeout", "it did not answer")
-        return honest(user, *matches)
+        return original(user, *matches)
 
     store.get = locked
     broker = account.broker(vault=flaky)
     with pytest.raises(StoreError, match="did not answer"):
         await broker.access(PROFILE, rejected_generation=1)
     assert account.posts == 0
-    store.get = honest
+    store.get = original
     account.clock.advance(0.5)
     assert (await account.broker().access(PROFILE)).token == new.access
 
@@ -142,7 +142,7 @@ async def test_a_sign_out_that_could_not_delete_it_is_not_undone_by_it(account):
     killed_refresh(account)
     real = account.vault.real
     store = real._store("file", None)
-    honest = store.get, store.delete
+    original = store.get, store.delete
 
     def locked(*_args, **_named):
         raise StoreError("keyring-locked", "locked")
@@ -155,7 +155,7 @@ async def test_a_sign_out_that_could_not_delete_it_is_not_undone_by_it(account):
         clock=account.clock,
     )
     await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
-    store.get, store.delete = honest
+    store.get, store.delete = original
     account.vault.sweep()
     assert account.index.get(PROFILE).sign_out_unfinished
     with pytest.raises(SignInNeeded):
@@ -167,13 +167,13 @@ async def test_a_pair_that_its_living_owner_has_refreshed_from_memory_is_no_step
     account.sign_in(ttl_s=60)
     vault = a_vault(account)
     store = vault._store("file", None)
-    honest, hanging = store.set, True
+    original, hanging = store.set, True
 
     def timing_out(user, value):
         if hanging:
-            honest(user, value)
+            original(user, value)
             raise StoreUnknown("keyring-unknown", "no answer")
-        return honest(user, value)
+        return original(user, value)
 
     monkeypatch.setattr(store, "set", timing_out)
     monkeypatch.setattr(type(store), "unsettled", property(lambda _self: hanging))

@@ -84,12 +84,12 @@ def test_a_no_from_the_page_ends_no_stored_sign_in(error):
 
 def test_every_remedy_names_the_sign_in_that_it_is_for(fake_clock):
     profile = replace(a_profile("https://as.example", fake_clock), id="minimax-portal:cn", region="cn")
-    refused = replace(profile, failure=make_failure(error_for("invalid_client"), 5))
-    fence = JournalEntry(generation=1, token="", started_at=0, sends=3, pid=1)
+    rejected = replace(profile, failure=make_failure(error_for("invalid_client"), 5))
+    entry = JournalEntry(generation=1, token="", started_at=0, sends=3, pid=1)
     lost = NetworkError("network", "lost")
     for error in (
         sign_in_expired(profile),
-        sign_in_expired(refused),
-        answers_missing_error(lost, fence, profile),
+        sign_in_expired(rejected),
+        answers_missing_error(lost, entry, profile),
     ):
         assert sign_in_again(profile) in error.hint

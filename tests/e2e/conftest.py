@@ -42,7 +42,7 @@ class Machine:
 
     def type(self, *words: str, keep: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """`openclaw WORDS`, without a terminal."""
-        done = subprocess.run(
+        result = subprocess.run(
             ["openclaw", *words],
             env={**self.env, **env},
             capture_output=True,
@@ -51,8 +51,8 @@ class Machine:
             timeout=60,
             check=False,
         )
-        self.keep(done.stderr + (done.stdout if keep else ""))
-        return done
+        self.keep(result.stderr + (result.stdout if keep else ""))
+        return result
 
     def sit_down(self, *words: str, term: str = "xterm", columns: int = 120, **env: str) -> Terminal:
         """`openclaw WORDS`, in a terminal; one of type `dumb` has no menus."""

@@ -101,9 +101,9 @@ def test_claude_code_gets_its_answer_with_the_settings_of_its_page_through_the_g
     port = here.begin_gateway()
     write_at_home(here, ".claude/settings.json", page_block("claude-code.md", ":18444", port))
 
-    done = here.run([*client.words, "Say hello"], within=ANSWERS_WITHIN_S)
+    result = here.run([*client.words, "Say hello"], within=ANSWERS_WITHIN_S)
 
-    assert (done.returncode, done.stdout.strip().startswith(SAYS)) == (0, True), done.stdout
+    assert (result.returncode, result.stdout.strip().startswith(SAYS)) == (0, True), result.stdout
     assert asked_by(here.session) == ["default"]
 
 
@@ -112,9 +112,9 @@ def test_claude_code_gets_its_answer_with_the_settings_of_its_page_without_a_gat
     here = desk()
     write_at_home(here, ".claude/settings.json", page_block("claude-code.md", "api.minimax.io"))
 
-    done = here.run([*client.words, "Say hello"], within=ANSWERS_WITHIN_S)
+    result = here.run([*client.words, "Say hello"], within=ANSWERS_WITHIN_S)
 
-    assert (done.returncode, done.stdout.strip().startswith(SAYS)) == (0, True), done.stdout
+    assert (result.returncode, result.stdout.strip().startswith(SAYS)) == (0, True), result.stdout
     assert running(here.session.paths) is None
 
 

@@ -97,9 +97,9 @@ def test_each_sdk_asks_once_about_a_plan_that_is_used_up(served):
             (openai.RateLimitError, lambda: client.responses.create(model=M21, input="Why?")),
         )
         for kind, ask in asked:
-            with pytest.raises(kind, match="usage limit exceeded") as caught:
+            with pytest.raises(kind, match="usage limit exceeded") as raised:
                 ask()
-            assert 60 < int(caught.value.response.headers["retry-after"]) <= 7200
+            assert 60 < int(raised.value.response.headers["retry-after"]) <= 7200
         counters = httpx.get(f"{session.url}/metrics", headers={"Authorization": f"Bearer {session.key}"}).text
     requests = [line for line in counters.splitlines() if line.startswith("portico_requests_total{")]
     assert sorted(line.rpartition(" ")[2] for line in requests) == ["1", "1", "1"], requests
@@ -223,10 +223,10 @@ def test_a_sign_in_that_the_portal_ended_says_so_in_the_clients_own_words(served
     session = served()
     session.ok("auth", "logout", "--yes")
     client = anthropic.Anthropic(base_url=session.url, auth_token=session.key, api_key=None, max_retries=0)
-    with client, pytest.raises(anthropic.PermissionDeniedError) as caught:
+    with client, pytest.raises(anthropic.PermissionDeniedError) as raised:
         client.messages.create(model=M21, max_tokens=10, messages=QUESTION)
-    assert caught.value.body["error"]["type"] == "permission_error"
-    assert "onboard --auth-choice minimax-portal" in caught.value.body["error"]["message"]
+    assert raised.value.body["error"]["type"] == "permission_error"
+    assert "onboard --auth-choice minimax-portal" in raised.value.body["error"]["message"]
 
 
 def test_another_key_than_the_gateways_is_told_apart_from_a_missing_sign_in(served):

@@ -105,10 +105,10 @@ def test_a_stranger_s_server_rotates_the_refresh_token_and_the_next_one_works(po
     tokens = [portico("auth", "token", PROFILE).stdout.strip()]
     deadline = time.monotonic() + 20
     while len(tokens) < 3 and time.monotonic() < deadline:
-        done = portico("auth", "token", PROFILE)
-        assert done.returncode == 0, done.stderr
-        if done.stdout.strip() != tokens[-1]:
-            tokens.append(done.stdout.strip())
+        result = portico("auth", "token", PROFILE)
+        assert result.returncode == 0, result.stderr
+        if result.stdout.strip() != tokens[-1]:
+            tokens.append(result.stdout.strip())
 
     assert len(set(tokens)) == 3
     portico("auth", "logout", PROFILE, "--yes")

@@ -40,15 +40,15 @@ def test_over_ssh_the_tunnel_line_is_shown_and_a_pasted_redirect_finishes_the_si
         shown = terminal.expect(r"https://account\.minimax\.io/oauth2/authorize\S+(\n\S+)*")
         url = re.sub(r"\s", "", shown)
 
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", _ELSEWHERE, url], env={**os.environ, **machine.env}, capture_output=True, text=True, check=True
         )
         terminal.press("http://127.0.0.1:1/nonsense" + ENTER)
-        terminal.press(done.stdout.strip() + ENTER)
+        terminal.press(result.stdout.strip() + ENTER)
         terminal.expect(f"Signed in: {GLOBAL}")
 
         assert terminal.end() == 0
         assert machine.records()
         # The terminal shows what its user pastes; nothing but that echo may hold the code.
-        terminal.raw = terminal.raw.replace(done.stdout.strip(), "")
+        terminal.raw = terminal.raw.replace(result.stdout.strip(), "")
         assert in_text(terminal.raw) == []

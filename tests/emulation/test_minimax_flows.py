@@ -42,10 +42,10 @@ class Desk:
 
     async def sign_in(self, region: str = "global", config: dict[str, Any] | None = None, *, approved: bool | None = True):
         method = MinimaxPortal({"portals": {region: config}} if config else {})
-        server, grants = method.server(region), []
+        server, token_sets = method.server(region), []
 
-        async def finish(grant: TokenSet) -> None:
-            grants.append(grant)
+        async def finish(token_set: TokenSet) -> None:
+            token_sets.append(token_set)
 
         def on_event(event: object) -> None:
             self.events.append(event)
@@ -54,12 +54,12 @@ class Desk:
 
         dialect = BY_NAME[server.dialect]
         await device_flow(FlowContext(server, dialect, self.http, finish, on_event, timeout_s=600, clock=self.clock))
-        return server, grants[0], method.accept(region, grants[0])
+        return server, token_sets[0], method.accept(region, token_sets[0])
 
-    async def refresh(self, server: OAuthServer, grant: TokenSet) -> TokenSet:
+    async def refresh(self, server: OAuthServer, token_set: TokenSet) -> TokenSet:
         dialect = BY_NAME[server.dialect]
-        assert grant.refresh is not None
-        request = dialect.refresh_request(server, grant.refresh)
+        assert token_set.refresh is not None
+        request = dialect.refresh_request(server, token_set.refresh)
         return dialect.read_token_reply(await self.http.post_form(request, relocated=server.relocated))
 
 
@@ -83,11 +83,11 @@ def open_desk(tmp_path: Path, paths, monkeypatch: pytest.MonkeyPatch, fake_clock
 @pytest.mark.parametrize("client", [None, MMX_CLIENT, OPENCODE_CLIENT])
 async def test_every_user_code_client_signs_in_refreshes_and_revokes(open_desk, region: str, client: str | None) -> None:
     async with open_desk() as desk:
-        server, grant, accepted = await desk.sign_in(region, {"clientId": client} if client else None)
+        server, token_set, accepted = await desk.sign_in(region, {"clientId": client} if client else None)
         assert accepted.api_base == f"{API[region]}/anthropic"
-        assert grant.expires_at == desk.clock.wall_ms() + 172_800_000
-        second = await desk.refresh(server, grant)
-        assert second.refresh != grant.refresh
+        assert token_set.expires_at == desk.clock.wall_ms() + 172_800_000
+        second = await desk.refresh(server, token_set)
+        assert second.refresh != token_set.refresh
         dialect = BY_NAME[server.dialect]
         await revoke(server, dialect, desk.http, access=second.access, refresh=second.refresh)
         with pytest.raises(OAuthError) as raised:
@@ -98,37 +98,37 @@ async def test_every_user_code_client_signs_in_refreshes_and_revokes(open_desk, 
 @pytest.mark.parametrize(("region", "api"), [("global", "https://agent.minimax.io"), ("cn", "https://agent.minimax.cn")])
 async def test_minimax_codes_client_signs_in_by_device_code_and_refreshes(open_desk, region: str, api: str) -> None:
     async with open_desk() as desk:
-        server, grant, accepted = await desk.sign_in(region, {"clientId": MCODE_CLIENT})
+        server, token_set, accepted = await desk.sign_in(region, {"clientId": MCODE_CLIENT})
         assert accepted.api_base == f"{api}/mavis/api/v1/llm"
-        assert grant.scope == "agent.default"
-        assert (await desk.refresh(server, grant)).expires_at == desk.clock.wall_ms() + 3_600_000
+        assert token_set.scope == "agent.default"
+        assert (await desk.refresh(server, token_set)).expires_at == desk.clock.wall_ms() + 3_600_000
 
 
 @pytest.mark.parametrize("region", ["global", "cn"])
 async def test_the_moved_endpoints_are_followed_to_their_known_place(open_desk, region: str) -> None:
     async with open_desk() as desk:
-        server, grant, _ = await desk.sign_in(region, {name: API[region] + path for name, path in LEGACY.items()})
-        assert (await desk.refresh(server, grant)).access.reveal() != grant.access.reveal()
+        server, token_set, _ = await desk.sign_in(region, {name: API[region] + path for name, path in LEGACY.items()})
+        assert (await desk.refresh(server, token_set)).access.reveal() != token_set.access.reveal()
 
 
 async def test_before_the_move_the_old_endpoints_worked_themselves(open_desk) -> None:
     async with open_desk(legacy="on") as desk:
-        _, grant, accepted = await desk.sign_in(config={name: API["global"] + path for name, path in LEGACY.items()})
-        assert grant.access.reveal()
+        _, token_set, accepted = await desk.sign_in(config={name: API["global"] + path for name, path in LEGACY.items()})
+        assert token_set.access.reveal()
         assert accepted.api_base.startswith("https://")
 
 
 @pytest.mark.parametrize("expiry", ["ms", "s", "relative"])
 async def test_every_unit_of_expired_in_comes_to_the_same_time(open_desk, expiry: str) -> None:
     async with open_desk(expiry=expiry) as desk:
-        _, grant, _ = await desk.sign_in()
-        assert abs(grant.expires_at - desk.clock.wall_ms() - 172_800_000) < 1000
+        _, token_set, _ = await desk.sign_in()
+        assert abs(token_set.expires_at - desk.clock.wall_ms() - 172_800_000) < 1000
 
 
 async def test_what_minimax_says_at_the_end_is_passed_on(open_desk) -> None:
     async with open_desk(notice="Your plan \x1b[31mends\x1b[0m soon.", omit="refresh_token,resource_url") as desk:
-        _, grant, accepted = await desk.sign_in()
-        assert grant.refresh is None
+        _, token_set, accepted = await desk.sign_in()
+        assert token_set.refresh is None
         assert accepted.notes == ("Your plan [31mends [0m soon.",)
         assert accepted.api_base == "https://api.minimax.io/anthropic"
 

@@ -78,7 +78,7 @@ async def test_a_wrong_clock_costs_no_refresh_and_hands_out_no_ended_token(paths
             issued = mint.start(server.client_id, server.scope)
             dialect = BY_NAME[server.dialect]
             refreshed = await http.post_form(dialect.refresh_request(server, Secret(issued.refresh)), relocated={})
-            grant = dialect.read_token_reply(refreshed)
+            token_set = dialect.read_token_reply(refreshed)
             assert parsedate_to_datetime(refreshed.headers["date"]).timestamp() == true.wall_ms() // 1000
             profile = OAuthProfile(
                 id=PROFILE,
@@ -92,7 +92,7 @@ async def test_a_wrong_clock_costs_no_refresh_and_hands_out_no_ended_token(paths
                 token_endpoint=server.token_endpoint,
                 created_at=refreshed.sent_at_ms,
             )
-            OffLoop(vault).commit(profile, Tokens(grant.access, grant.refresh, grant.expires_at))
+            OffLoop(vault).commit(profile, Tokens(token_set.access, token_set.refresh, token_set.expires_at))
             broker = TokenBroker(
                 store=LocalTokenStore(paths, index, lambda: vault),
                 dialects=BY_NAME.get,

@@ -327,9 +327,9 @@ async def test_an_sdk_gets_the_status_of_a_403_whose_body_hangs_and_asks_once(si
     async with provider(hangs) as far, asyncio.timeout(10):
         http = httpx.AsyncClient(auth=to(far, model), timeout=30)
         async with openai.AsyncOpenAI(base_url=far.base, api_key="unused", http_client=http) as client:
-            with pytest.raises(openai.PermissionDeniedError) as caught:
+            with pytest.raises(openai.PermissionDeniedError) as raised:
                 await client.chat.completions.create(model=model.name, messages=QUESTION)
-    assert (caught.value.status_code, len(far.requests)) == (403, 1)
+    assert (raised.value.status_code, len(far.requests)) == (403, 1)
 
 
 LOGIN_FAIL = json.dumps({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}).encode()
@@ -484,9 +484,9 @@ def test_a_model_that_is_not_served_over_the_protocol_says_which_it_has(signed_i
         "models.providers.acme",
         "{ baseUrl: 'https://a.example/v1', apiKey: 'x', api: 'openai-completions', models: [{ id: 'thing' }] }",
     )
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as raised:
         anthropic_client("acme/thing")
-    assert (caught.value.id, "openai-completions" in (caught.value.hint or "")) == ("no-such-protocol", True)
+    assert (raised.value.id, "openai-completions" in (raised.value.hint or "")) == ("no-such-protocol", True)
 
 
 @pytest.mark.requirement("E158")

@@ -139,13 +139,13 @@ async def test_a_model_that_was_refused_is_asked_again_after_a_new_sign_in(accou
 
 
 def test_what_cannot_be_called_raises_the_commands_own_error(session):
-    with pytest.raises(SignInNeeded) as caught:
+    with pytest.raises(SignInNeeded) as raised:
         load_model("minimax/MiniMax-M2.1")
-    assert caught.value.id == "unknown-model"
-    assert "MINIMAX_API_KEY" in caught.value.hint_for("portico")
-    with pytest.raises(SignInNeeded) as caught:
+    assert raised.value.id == "unknown-model"
+    assert "MINIMAX_API_KEY" in raised.value.hint_for("portico")
+    with pytest.raises(SignInNeeded) as raised:
         load_model(M21, profile="minimax-portal:nobody")
-    assert caught.value.id == "not-signed-in"
+    assert raised.value.id == "not-signed-in"
 
 
 def test_a_caller_that_is_cancelled_leaves_the_engine_to_the_others(session):
@@ -213,15 +213,15 @@ PROGRAM = """
 def test_a_program_of_its_own_asks_forks_asks_and_ends(session):
     session.sign_in("--region", "global")
 
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(PROGRAM)], capture_output=True, text=True, timeout=60, check=False
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split("\n")[:3] == [M21, M21, "[]"]
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.split("\n")[:3] == [M21, M21, "[]"]
 
 
 def test_the_package_is_imported_without_anything_else():
     code = "import portico, sys, json; print(json.dumps(sorted(m for m in sys.modules if m.startswith('portico'))))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == ["portico"]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout) == ["portico"]

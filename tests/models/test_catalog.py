@@ -46,11 +46,11 @@ def test_a_reference_is_a_provider_and_a_model_split_at_the_first_slash(text, re
 
 @pytest.mark.parametrize("text", ["", "MiniMax-M2.1", "/MiniMax-M2.1", "minimax/", " / "])
 def test_a_reference_with_an_empty_side_is_refused_by_name(text):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as raised:
         parse_reference(text)
 
-    assert caught.value.id == "invalid-model-reference"
-    assert caught.value.message == f"Invalid model reference: {text}"
+    assert raised.value.id == "invalid-model-reference"
+    assert raised.value.message == f"Invalid model reference: {text}"
 
 
 def test_a_config_entry_wins_over_the_plugins_and_keeps_what_it_leaves_out():

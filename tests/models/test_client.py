@@ -106,9 +106,9 @@ async def ask(server, broker, *, question=Question("Why?", 8192), **changes):  #
 
 
 async def refusal(server, broker, **changes):
-    with pytest.raises(AttemptFailed) as caught:
+    with pytest.raises(AttemptFailed) as raised:
         await ask(server, broker, **changes)
-    return caught.value.provider_error
+    return raised.value.provider_error
 
 
 async def test_the_answer_comes_piece_by_piece_with_the_profiles_token_and_the_exact_model_id(api):
@@ -380,11 +380,11 @@ CUT = {"type": "error", "error": {"message": "overloaded"}}
 async def test_a_stream_without_its_end_is_an_error_and_never_a_short_answer(api, kind, body):
     api.answers = [(200, body)]
 
-    with pytest.raises(NetworkError) as caught:
+    with pytest.raises(NetworkError) as raised:
         await ask(api, Broker(), api=kind, base_url=f"{api.origin}/{'anthropic' if 'anth' in kind else 'v1'}")
 
-    assert caught.value.id == "answer-cut"
-    assert caught.value.why in {"overloaded", "minimax-portal closed the stream before its end"}
+    assert raised.value.id == "answer-cut"
+    assert raised.value.why in {"overloaded", "minimax-portal closed the stream before its end"}
 
 
 @pytest.mark.parametrize(
@@ -408,12 +408,12 @@ async def test_a_stream_that_begins_with_an_error_or_with_nothing_is_no_answer_s
 
 
 async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_check(api, unused_tcp_port):
-    with pytest.raises(AttemptFailed) as caught:
+    with pytest.raises(AttemptFailed) as raised:
         await ask(api, Broker(), base_url=f"http://127.0.0.1:{unused_tcp_port}")
 
-    assert caught.value.provider_error.kind == "unreachable"
-    assert "{prog} doctor" in caught.value.error.hint
-    assert "emulator" not in caught.value.error.hint
+    assert raised.value.provider_error.kind == "unreachable"
+    assert "{prog} doctor" in raised.value.error.hint
+    assert "emulator" not in raised.value.error.hint
 
 
 @pytest.mark.requirement("E84")
@@ -430,11 +430,11 @@ async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_p
         first = await begin(asked, Question("Why?", 10), http=http, broker=Broker())
         assert [chunk async for chunk in first.accepted.rest()] == []
         first.accepted.close()
-        with pytest.raises(AttemptFailed) as caught:
+        with pytest.raises(AttemptFailed) as raised:
             await begin(asked, Question("Why?", 10), http=http, broker=Broker())
 
     assert (len(far.requests), far.connections) == (2, 1)
-    refusal = caught.value.provider_error
+    refusal = raised.value.provider_error
     assert (refusal.kind, refusal.unknown) == ("answer-unknown", True)
     error = model_error(asked, refusal)
     assert (error.id, error.exit_code) == ("answer-unknown", 8)
@@ -446,9 +446,9 @@ async def test_a_profile_without_a_token_is_no_refusal_of_its_provider_and_anoth
         async def access(self, _profile_id, **_rejected):
             raise SignInNeeded("sign-in-expired", "the sign-in has ended")
 
-    with pytest.raises(AttemptFailed) as caught:
+    with pytest.raises(AttemptFailed) as raised:
         await ask(api, Ended())
 
-    assert (caught.value.provider_error.label, caught.value.provider_error.may_succeed_elsewhere) == ("sign-in-expired", True)
-    assert caught.value.error.id == "sign-in-expired"
+    assert (raised.value.provider_error.label, raised.value.provider_error.may_succeed_elsewhere) == ("sign-in-expired", True)
+    assert raised.value.error.id == "sign-in-expired"
     assert not api.requests

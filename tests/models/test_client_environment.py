@@ -51,7 +51,7 @@ async def test_a_header_with_a_line_break_is_said_to_be_that_and_not_a_server_th
 
 async def test_a_url_that_would_carry_the_credential_in_the_clear_is_refused():
     async with HttpClient() as http:
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(ConfigError) as raised:
             await http.post("http://api.minimax.io/anthropic/v1/messages", body={}, headers={})
 
-    assert caught.value.id == "endpoint-refused"
+    assert raised.value.id == "endpoint-refused"

@@ -334,6 +334,6 @@ async def test_the_client_for_model_apis_goes_by_the_rule_of_the_config_check():
         for host in ("10.0.0.7", "192.168.77.5", "172.16.0.1", "[fd00::7]", "models.local", "127.0.0.1"):
             await http._route(f"http://{host}:1234/v1/models")
         for host in ("203.0.113.7", "acme.example", "169.254.169.254", "172.32.0.1"):
-            with pytest.raises(ConfigError) as caught:
+            with pytest.raises(ConfigError) as raised:
                 await http._route(f"http://{host}:1234/v1/models")
-            assert caught.value.id == "endpoint-refused"
+            assert raised.value.id == "endpoint-refused"

@@ -101,10 +101,10 @@ def test_the_placeholder_that_a_sign_in_writes_is_no_credential():
 
 
 def test_an_unknown_model_says_which_piece_is_missing_and_the_ways_out():
-    with pytest.raises(SignInNeeded) as caught:
+    with pytest.raises(SignInNeeded) as raised:
         loader().load("minimax/MiniMax-M2.1")
 
-    error = caught.value
+    error = raised.value
     assert error.message == "Unknown model: minimax/MiniMax-M2.1"
     assert "no auth profile, no environment key, no key in the config" in error.why
     assert all(way in error.hint for way in ("MINIMAX_API_KEY", "models.providers.minimax", "onboard --auth-choice"))
@@ -113,12 +113,12 @@ def test_an_unknown_model_says_which_piece_is_missing_and_the_ways_out():
 @pytest.mark.requirement("P14")
 @pytest.mark.parametrize("configured", ["{}", '{models: {providers: {"minimax-portal": {}}}}'])
 def test_a_wrong_case_is_never_sent_and_gets_a_did_you_mean(configured):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as raised:
         loader(configured, profile()).load("minimax-portal/minimax-M2.1")
 
-    assert caught.value.message == "Unknown model: minimax-portal/minimax-M2.1"
-    assert caught.value.why == "model ids are case-sensitive"
-    assert caught.value.hint.startswith("Did you mean minimax-portal/MiniMax-M2.1")
+    assert raised.value.message == "Unknown model: minimax-portal/minimax-M2.1"
+    assert raised.value.why == "model ids are case-sensitive"
+    assert raised.value.hint.startswith("Did you mean minimax-portal/MiniMax-M2.1")
 
 
 def test_a_model_newer_than_the_catalogue_is_passed_on_where_the_provider_is_configured():
@@ -136,9 +136,9 @@ def test_without_a_name_the_default_is_loaded_and_a_wrong_default_is_the_configs
     assert str(loader(good, profile()).load().reference) == REF
     with pytest.raises(ConfigError, match="Unknown model: nobody/x"):
         loader(bad).load()
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as raised:
         loader().load()
-    assert caught.value.id == "no-default-model"
+    assert raised.value.id == "no-default-model"
 
 
 @pytest.mark.parametrize(
@@ -167,11 +167,11 @@ def test_a_profile_that_needs_a_new_sign_in_comes_last():
 def test_a_provider_without_a_url_says_what_to_set():
     text = '{models: {providers: {acme: {apiKey: "k-1234567890", api: "anthropic-messages"}}}}'
 
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as raised:
         loader(text).load("acme/x")
 
-    assert caught.value.id == "provider-incomplete"
-    assert "models.providers.acme.baseUrl" in caught.value.hint
+    assert raised.value.id == "provider-incomplete"
+    assert "models.providers.acme.baseUrl" in raised.value.hint
 
 
 # --- several candidates ----------------------------------------------------------------------------------------------------
@@ -234,9 +234,9 @@ def test_a_model_that_was_named_keeps_every_account_of_its_provider():
 
 
 def test_where_nothing_can_be_called_the_named_model_says_why():
-    with pytest.raises(SignInNeeded) as caught:
+    with pytest.raises(SignInNeeded) as raised:
         loader(WITH_FALLBACK).resolve()
-    assert (caught.value.id, caught.value.message) == ("not-signed-in", "You are signed out of minimax-portal.")
+    assert (raised.value.id, raised.value.message) == ("not-signed-in", "You are signed out of minimax-portal.")
 
 
 def test_an_unknown_model_is_never_answered_for_by_another():
@@ -259,9 +259,9 @@ def test_a_key_is_not_spent_where_a_sign_in_is_there():
 
 @pytest.mark.requirement("P13")
 def test_signed_in_elsewhere_the_first_way_out_is_the_model_that_works():
-    with pytest.raises(SignInNeeded) as caught:
+    with pytest.raises(SignInNeeded) as raised:
         loader("{}", profile()).load("minimax/MiniMax-M2.1")
-    assert f"use {REF}, which is set up" in caught.value.hint
+    assert f"use {REF}, which is set up" in raised.value.hint
 
 
 # --- keys, and servers that want none ----------------------------------------------------------------------------------------
@@ -322,10 +322,10 @@ LISTED = f'{{agents: {{defaults: {{models: {{"{REF}": {{alias: "mm"}}}}, model: 
 def test_a_model_off_the_list_is_refused_and_says_how_to_let_it_in():
     env = {"MINIMAX_API_KEY": canary("key")}
 
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as raised:
         loader(LISTED, profile(), env=env).load("minimax/MiniMax-M2.1")
-    assert caught.value.id == "model-not-allowed"
-    assert "config set 'agents.defaults.models[\"minimax/MiniMax-M2.1\"]'" in caught.value.hint
+    assert raised.value.id == "model-not-allowed"
+    assert "config set 'agents.defaults.models[\"minimax/MiniMax-M2.1\"]'" in raised.value.hint
     assert str(loader(LISTED, profile(), env=env).load("mm").reference) == REF
 
 

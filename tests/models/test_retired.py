@@ -61,13 +61,13 @@ def test_m2_1_stays_and_says_honestly_that_it_may_be_gone():
 def test_the_list_marks_what_is_retired_and_says_the_note(session):
     session.ok("models", "fallbacks", "add", "minimax-portal/MiniMax-M2.7")
 
-    done = session.run("models", "list")
+    result = session.run("models", "list")
     rows = {row["key"]: row for row in json.loads(session.ok("models", "list", "--all", "--json"))["models"]}
 
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("minimax-portal/MiniMax-M2.7 "))
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("minimax-portal/MiniMax-M2.7 "))
     assert "retired" in line
-    assert f"MiniMax-M2.7: {BY_ID['MiniMax-M2.7'].note}" in done.stderr
-    assert "MiniMax-M2.1: " in done.stderr
+    assert f"MiniMax-M2.7: {BY_ID['MiniMax-M2.7'].note}" in result.stderr
+    assert "MiniMax-M2.1: " in result.stderr
     row = rows["minimax-portal/MiniMax-M2.7"]
     assert (row["retiredOn"], row["successor"]) == ("2026-11-18", NOW)
     assert row["note"] == BY_ID["MiniMax-M2.7"].note
@@ -95,10 +95,10 @@ def test_the_gateway_offers_its_clients_no_retired_model_and_still_answers_for_o
 
 
 def test_a_retired_model_that_is_named_answers_on_a_plan_with_a_note(session):
-    done = session.run("ask", "--model", "minimax-portal/MiniMax-M2.7", "Why?")
+    result = session.run("ask", "--model", "minimax-portal/MiniMax-M2.7", "Why?")
 
-    assert done.returncode == 0
-    assert "MiniMax-M2.7 was retired on 2026-11-18" in done.stderr
+    assert result.returncode == 0
+    assert "MiniMax-M2.7 was retired on 2026-11-18" in result.stderr
     assert session.run("ask", "Why?").stderr == ""
 
 
@@ -110,10 +110,10 @@ def test_with_a_pay_as_you_go_key_a_retired_model_is_refused_with_the_way_to_a_c
     session = minimax(knobs={"api-key": "sk-api-pays"})
     session.env["MINIMAX_API_KEY"] = "sk-api-pays"
 
-    done = session.run("ask", "--model", "minimax/MiniMax-M2.7", "Why?")
+    result = session.run("ask", "--model", "minimax/MiniMax-M2.7", "Why?")
 
-    assert done.returncode == 2
-    assert "portico models set minimax/MiniMax-M3.1-Flash" in done.stderr
+    assert result.returncode == 2
+    assert "portico models set minimax/MiniMax-M3.1-Flash" in result.stderr
     session.ok("models", "set", "minimax/MiniMax-M3.1-Flash")
     assert session.run("ask", "Why?").returncode == 0
 
@@ -122,11 +122,11 @@ def test_a_model_that_the_plan_lacks_is_told_with_the_current_one(minimax):
     session = minimax(knobs={"refuse-model": "MiniMax-M2.1"})
     session.sign_in("--region", "global")
 
-    done = session.run("ask", "Why?")
+    result = session.run("ask", "Why?")
 
-    assert done.returncode == 8
-    assert "does not include MiniMax-M2.1" in done.stderr
-    assert "portico models set minimax-portal/MiniMax-M3.1-Flash" in done.stderr
+    assert result.returncode == 8
+    assert "does not include MiniMax-M2.1" in result.stderr
+    assert "portico models set minimax-portal/MiniMax-M3.1-Flash" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ async def test_a_known_model_that_the_provider_does_not_know_is_unknown_with_a_c
     )
 
     async with HttpClient() as http:
-        with pytest.raises(AttemptFailed) as refused:
+        with pytest.raises(AttemptFailed) as raised:
             await begin(model, Question("Why?", 10), http=http, broker=None)
 
-    error = model_error(model, refused.value.provider_error)
+    error = model_error(model, raised.value.provider_error)
     assert isinstance(error, UsageError)
     assert (error.id, error.message) == ("unknown-model", f"minimax does not serve {id}.")
     assert hint in error.hint

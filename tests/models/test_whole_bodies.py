@@ -39,9 +39,9 @@ async def asked(server, http):
 
 
 async def refused(server, http):
-    with pytest.raises(AttemptFailed) as caught:
+    with pytest.raises(AttemptFailed) as raised:
         await asked(server, http)
-    return caught.value.provider_error
+    return raised.value.provider_error
 
 
 async def test_a_single_read_of_this_server_is_cut_at_every_place():
@@ -107,33 +107,33 @@ async def test_a_stream_is_the_same_wherever_its_response_is_cut(end):
 async def test_of_a_refusal_that_breaks_off_its_status_holds_and_nothing_of_its_body_does(status, kind):
     async with cut_server() as server, HttpClient() as http:
         server.data = response(padded(NO_PLAN, LENGTH), status=status, missing=1)
-        with pytest.raises(AttemptFailed) as caught:
+        with pytest.raises(AttemptFailed) as raised:
             await asked(server, http)
 
-    assert caught.value.provider_error.kind == kind
-    assert (caught.value.provider_error.unknown, caught.value.provider_error.code) == (status == 200, None)
+    assert raised.value.provider_error.kind == kind
+    assert (raised.value.provider_error.unknown, raised.value.provider_error.code) == (status == 200, None)
 
 
 @pytest.mark.parametrize(("status", "error"), [(200, "answer-cut"), (401, "credential-refused"), (500, "provider-failed")])
 async def test_a_list_that_breaks_off_is_a_broken_answer_though_what_came_is_json_and_the_status_of_an_error_holds(status, error):
     async with cut_server() as server, HttpClient() as http:
         server.data = response(padded(LISTED, LENGTH), status=status, missing=1)
-        with pytest.raises(PorticoError) as caught:
+        with pytest.raises(PorticoError) as raised:
             await discover(of_key(server), http=http, broker=Broker())
 
-    assert caught.value.id == error
+    assert raised.value.id == error
 
 
 async def test_a_list_that_is_too_long_is_refused_for_its_length(monkeypatch):
     monkeypatch.setattr(discovery, "_MAX_BYTES", 1 << 20)
     async with cut_server() as server, HttpClient() as http:
         server.data = response(padded(LISTED, (1 << 20) + 1))
-        with pytest.raises(NetworkError, match="longer than 1 MiB") as caught:
+        with pytest.raises(NetworkError, match="longer than 1 MiB") as raised:
             await discover(of_key(server), http=http, broker=Broker())
         server.data = response(padded(LISTED, 1 << 20))
         assert len(await discover(of_key(server), http=http, broker=Broker())) == 2
 
-    assert caught.value.id == "list-unreadable"
+    assert raised.value.id == "list-unreadable"
 
 
 async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
@@ -149,10 +149,10 @@ async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
                 await asyncio.sleep(0.01)
 
     async with cut_server(Endless()) as server, HttpClient() as http:
-        with pytest.raises(AttemptFailed) as caught:
+        with pytest.raises(AttemptFailed) as raised:
             await asyncio.wait_for(asked(server, http), 5)
 
-    assert caught.value.provider_error.kind == "rate-limit"
+    assert raised.value.provider_error.kind == "rate-limit"
 
 
 async def test_the_shared_reader_says_whether_the_body_is_complete():
@@ -253,7 +253,7 @@ async def test_a_list_whose_403_hangs_is_refused_within_its_own_time(monkeypatch
             await asyncio.sleep(60)
 
     async with cut_server(Hung()) as server, HttpClient() as http:
-        with pytest.raises(PorticoError) as caught:
+        with pytest.raises(PorticoError) as raised:
             await discover(of_key(server), http=http, broker=Broker())
 
-    assert (caught.value.id, caught.value.why) == ("provider-refused", "HTTP 403")
+    assert (raised.value.id, raised.value.why) == ("provider-refused", "HTTP 403")

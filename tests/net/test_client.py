@@ -104,9 +104,9 @@ async def test_a_form_whose_connection_ended_before_it_was_written_is_known_not_
 
     monkeypatch.setattr(Connections, "connect", ended)
     async with provider(answered(WHOLE)) as acme, HttpClient() as http:
-        with pytest.raises(NetworkError) as caught:
+        with pytest.raises(NetworkError) as raised:
             await http.post_form(FormRequest(f"{acme.base}/token", {"a": "1"}), relocated={})
-    assert (caught.value.id, caught.value.unsent, acme.requests) == ("network", True, [])
+    assert (raised.value.id, raised.value.unsent, acme.requests) == ("network", True, [])
 
 
 @pytest.mark.requirement("E84")
@@ -115,9 +115,9 @@ async def test_a_form_whose_connection_breaks_after_it_was_written_may_have_been
         writer.close()
 
     async with provider(hangs_up) as acme, HttpClient() as http:
-        with pytest.raises(NetworkError) as caught:
+        with pytest.raises(NetworkError) as raised:
             await http.post_form(FormRequest(f"{acme.base}/token", {"a": "1"}), relocated={})
-    assert (caught.value.id, caught.value.unsent, len(acme.requests)) == ("network", False, 1)
+    assert (raised.value.id, raised.value.unsent, len(acme.requests)) == ("network", False, 1)
 
 
 @pytest.mark.requirement("E68")
@@ -148,9 +148,9 @@ async def test_certificates_that_could_not_be_read_once_are_read_again_for_the_n
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
     async with HttpClient() as http:
         for _ in range(2):
-            with pytest.raises(NetworkError) as caught:
+            with pytest.raises(NetworkError) as raised:
                 await http.warm_up("https://models.example")
-            assert caught.value.id == "certificates-unreadable"
+            assert raised.value.id == "certificates-unreadable"
         certificates.rmdir()
         certificates.write_text("")
         await http.warm_up("https://models.example")

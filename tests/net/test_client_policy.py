@@ -223,9 +223,9 @@ async def test_without_a_network_the_check_is_named_and_the_emulator_only_to_tho
     assert "emulator" not in (error.value.hint or "")
     assert error.value.unsent
     monkeypatch.setenv(EMULATOR_ENV, "/nowhere")
-    with pytest.raises(NetworkError, match="cannot be reached") as pointed:
+    with pytest.raises(NetworkError, match="cannot be reached") as raised:
         await post(f"http://127.0.0.1:{port}/token")
-    assert "{prog} emulator run" in (pointed.value.hint or "")
+    assert "{prog} emulator run" in (raised.value.hint or "")
 
 
 @pytest.mark.linux

@@ -47,11 +47,11 @@ def answer_once(listener, context, answer, over):
 
 def left_open(main) -> list[str]:
     gc.collect()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         asyncio.run(main)
         gc.collect()
-    return [str(each.message) for each in said if each.category is ResourceWarning]
+    return [str(each.message) for each in caught if each.category is ResourceWarning]
 
 
 async def a_model_is_asked(url):

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.linux, pytest.mark.requirement("E119")]
 NOBODY_HERE = 4_000_000_000
 
 
-def places(*ends):
+def addresses(*ends):
     return ((tcp_sockets.plain(end[0]), end[1]) for end in ends)
 
 
@@ -29,7 +29,7 @@ def whichever(request, monkeypatch):
         monkeypatch.setattr(peer, "between", lambda *_ends: None)
         return
     with connected() as (accepted, client):
-        if tcp_sockets.between(*places(client.getsockname(), accepted.getsockname())) is None:
+        if tcp_sockets.between(*addresses(client.getsockname(), accepted.getsockname())) is None:
             pytest.skip("this kernel does not answer for one socket (sock_diag)")
 
 
@@ -138,7 +138,7 @@ def test_a_listener_at_the_clients_address_is_not_taken_for_the_client():
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         with accepted, socket.create_server(place):
-            assert tcp_sockets.between(*places(place, accepted.getsockname())) is None
+            assert tcp_sockets.between(*addresses(place, accepted.getsockname())) is None
             assert peer_of(accepted) == "gone"
 
 

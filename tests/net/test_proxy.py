@@ -116,9 +116,9 @@ async def test_a_model_api_is_not_reached_around_a_malformed_proxy_either(monkey
 def test_a_proxy_is_read_as_people_write_it(value, proxy, monkeypatch, no_proxies):
     monkeypatch.setenv("https_proxy", value)
 
-    found = proxy_for("https://as.test/")
+    proxies = proxy_for("https://as.test/")
 
-    assert found == proxy
+    assert proxies == proxy
     assert list(problems()) == []
 
 
@@ -152,7 +152,7 @@ def test_a_file_with_proxies_is_read_behind_the_environment_and_only_if_it_is_pr
     another = path.stat().st_uid + 1
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: another)
-        with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE") as of_another:
+        with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE") as raised:
             proxy_for("https://as.test/")
     path.unlink()
     with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE"):
@@ -160,7 +160,7 @@ def test_a_file_with_proxies_is_read_behind_the_environment_and_only_if_it_is_pr
 
     assert error.value.id == "proxy-unusable"
     assert "chmod 600" in str(error.value.hint)
-    assert "chmod" not in str(of_another.value.hint)  # only its owner may
+    assert "chmod" not in str(raised.value.hint)  # only its owner may
     assert [each.id for each in problems()] == ["proxy-unusable"]
 
 
@@ -274,9 +274,9 @@ def test_the_file_may_stand_in_the_users_home(proxy_file, monkeypatch):
 def test_no_event_loop_reads_the_file_itself(proxy_file, unused_tcp_port):
     proxy_file.write_text(f"HTTPS_PROXY=127.0.0.1:{unused_tcp_port}\n")
 
-    done = subprocess.run([sys.executable, "-c", OPENED_BY], capture_output=True, text=True, check=False, timeout=30)
+    result = subprocess.run([sys.executable, "-c", OPENED_BY], capture_output=True, text=True, check=False, timeout=30)
 
-    assert done.stdout.splitlines() == ["network True False"] * 2, done.stderr
+    assert result.stdout.splitlines() == ["network True False"] * 2, result.stderr
 
 
 NO_PROXY = [
@@ -353,9 +353,9 @@ def test_an_exception_alone_does_not_hide_the_proxy_of_the_systems_settings(monk
     monkeypatch.setattr("urllib.request.proxy_bypass_macosx_sysconf", lambda host: host == "inside.test", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost,::1,direct.test")
 
-    found = {host: proxy_for(f"https://{host}/") for host in ("as.test", "inside.test", "direct.test")}
+    proxies = {host: proxy_for(f"https://{host}/") for host in ("as.test", "inside.test", "direct.test")}
 
-    assert found == {"as.test": Proxy("http://office.test:1"), "inside.test": None, "direct.test": None}
+    assert proxies == {"as.test": Proxy("http://office.test:1"), "inside.test": None, "direct.test": None}
 
 
 @pytest.mark.requirement("E151")

@@ -57,18 +57,18 @@ async def test_an_event_is_there_as_soon_as_its_empty_line_is(end):
 
 
 async def test_a_line_that_never_ends_is_given_up():
-    with pytest.raises(NetworkError) as caught:
+    with pytest.raises(NetworkError) as raised:
         await collect(*[b"data: " + b"x" * (1 << 20)] * 6)
 
-    assert caught.value.id == "event-too-long"
+    assert raised.value.id == "event-too-long"
 
 
 @pytest.mark.parametrize("line", [b"data: " + b"x" * 1000 + b"\n", b"data:\n", b"data: x\r\nid: 1\r\n"])
 async def test_an_event_that_never_ends_is_given_up(line):
-    with pytest.raises(NetworkError) as caught:
+    with pytest.raises(NetworkError) as raised:
         await collect(*[line * (1 + (1 << 20) // len(line))] * 12)
 
-    assert caught.value.id == "event-too-long"
+    assert raised.value.id == "event-too-long"
 
 
 async def test_many_events_are_not_counted_as_one():

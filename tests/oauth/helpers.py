@@ -119,9 +119,9 @@ class Login:
 
     async def finish(self) -> Reply:
         """Send the genuine answer, follow to the result page, and wait for the sign-in's end."""
-        caught = await self.send()
-        assert caught.status == 303
-        page = await get(self.port, caught.headers["location"])
+        response = await self.send()
+        assert response.status == 303
+        page = await get(self.port, response.headers["location"])
         await asyncio.wait_for(self.task, LIMIT_S)
         return page
 
@@ -175,16 +175,18 @@ async def pending_login(
 ) -> AsyncIterator[Login]:
     """A browser sign-in at a real authorization server, waiting for its redirect."""
     auth_server = server or AuthorizationServer()
-    events, grants = Events(), []
+    events, token_sets = Events(), []
 
-    async def keep(grant: TokenSet) -> None:
+    async def keep(token_set: TokenSet) -> None:
         if finish is not None:
-            await finish(grant)
-        grants.append(grant)
+            await finish(token_set)
+        token_sets.append(token_set)
 
     def issue_code(login: Login) -> str:
-        asked = login.parameters
-        return auth_server.codes.issue(asked["client_id"], asked["redirect_uri"], asked["code_challenge"], asked["scope"])
+        parameters = login.parameters
+        return auth_server.codes.issue(
+            parameters["client_id"], parameters["redirect_uri"], parameters["code_challenge"], parameters["scope"]
+        )
 
     async with serve(auth_server) as base_url, HttpClient() as http:
         described = change(auth_server.description(base_url))
@@ -192,16 +194,16 @@ async def pending_login(
         flow = in_browser(described, dialect or StandardDialect(), http, finish=keep, on_event=events, **{**defaults, **options})
         task = asyncio.create_task(flow)
         try:
-            shown = await events.first(AuthorizeUrl)
-            yield Login(task, events, grants, shown.url, described.issuer, issue_code, shown.redirect_uri)
+            authorize_event = await events.first(AuthorizeUrl)
+            yield Login(task, events, token_sets, authorize_event.url, described.issuer, issue_code, authorize_event.redirect_uri)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def in_browser(*parts: Any, paste: Any = None, **more: Any) -> None:
+async def in_browser(*parts: Any, paste: Any = None, **options: Any) -> None:
     """The browser flow with a context of these parts."""
-    await browser_flow(FlowContext(*parts, **more), paste=paste)
+    await browser_flow(FlowContext(*parts, **options), paste=paste)
 
 
 def reply(body: str, status: int = 200, *, sent_at_ms: int = 1_000_000, **headers: str) -> HttpReply:

@@ -146,8 +146,8 @@ def test_trap_authlibs_clients_which_parse_and_refresh_by_themselves_are_used_no
 
 
 def test_trap_a_zero_lifetime_neither_loses_the_token_nor_is_believed():
-    grant = StandardDialect().read_token_reply(reply('{"access_token": "a", "token_type": "bearer", "expires_in": 0}'))
-    assert (grant.expires_at, grant.unread) == (None, ("expires_in",))
+    token_set = StandardDialect().read_token_reply(reply('{"access_token": "a", "token_type": "bearer", "expires_in": 0}'))
+    assert (token_set.expires_at, token_set.unread) == (None, ("expires_in",))
 
 
 def test_secrets_in_a_form_stay_wrapped():

@@ -80,9 +80,9 @@ async def test_a_genuine_callback_that_cannot_be_used_ends_the_sign_in_as_what_i
     make, exit_code, id, why = REFUSED[case]
     server = AuthorizationServer()
     async with pending_login(server, change=advertised) as login:
-        caught = await login.send(make(login))
-        assert caught.status == 303
-        page = await get(login.port, caught.headers["location"])
+        response = await login.send(make(login))
+        assert response.status == 303
+        page = await get(login.port, response.headers["location"])
         error = await ended(login)
 
     assert (error.exit_code, error.id) == (exit_code, id)
@@ -113,11 +113,11 @@ async def test_an_answer_by_the_wrong_method_ends_it_if_it_has_the_state():
     async with pending_login(change=form_post) as login:
         wrong = await get(login.port, f"{login.path}?{urlencode(login.answer(state='x'))}")
         assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
-        caught = await login.send()
-        await get(login.port, caught.headers["location"])
+        response = await login.send()
+        await get(login.port, response.headers["location"])
         error = await ended(login)
 
-    assert (error.id, caught.status) == ("callback-invalid", 303)
+    assert (error.id, response.status) == ("callback-invalid", 303)
     assert "GET" in error.why
 
 
@@ -125,19 +125,19 @@ async def test_a_form_where_a_query_is_due_ends_it_if_it_has_the_state():
     async with pending_login() as login:
         body = urlencode(login.answer())
         lines = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
-        caught = await get(login.port, login.path, method="POST", headers=lines, body=body)
-        await get(login.port, caught.headers["location"])
+        response = await get(login.port, login.path, method="POST", headers=lines, body=body)
+        await get(login.port, response.headers["location"])
         error = await ended(login)
 
-    assert (error.id, caught.status) == ("callback-invalid", 303)
+    assert (error.id, response.status) == ("callback-invalid", 303)
     assert "POST" in error.why
 
 
 async def test_parameters_that_are_not_of_an_answer_are_ignored_whatever_they_hold():
     async with pending_login() as login:
         query = with_query(login, "session_state=%00%ff&x=%zz&x=2&error_description=%0d%0a")
-        caught = await login.send(query)
-        page = await get(login.port, caught.headers["location"])
+        response = await login.send(query)
+        page = await get(login.port, response.headers["location"])
         await asyncio.wait_for(login.task, LIMIT_S)
 
     assert page.status == 200
@@ -147,8 +147,8 @@ async def test_parameters_that_are_not_of_an_answer_are_ignored_whatever_they_ho
 async def test_a_state_that_the_server_repeats_in_its_description_is_not_shown():
     async with pending_login() as login:
         said = f"state {quote(login.state)}"
-        caught = await login.send(login.answer(code=None, error="server_error", error_description=said))
-        await get(login.port, caught.headers["location"])
+        response = await login.send(login.answer(code=None, error="server_error", error_description=said))
+        await get(login.port, response.headers["location"])
         error = await ended(login)
 
     assert isinstance(error, OAuthError)

@@ -60,7 +60,7 @@ async def test_a_sign_in_runs_from_the_url_to_the_grant():
 async def test_the_page_is_shown_only_after_the_grant_is_stored():
     stored = asyncio.Event()
 
-    async def finish(_grant):
+    async def finish(_token_set):
         await asyncio.sleep(0.02)
         stored.set()
 
@@ -84,14 +84,14 @@ async def test_an_unanswered_login_ends_with_advice_and_a_closed_socket():
         for _ in range(61):
             await asyncio.sleep(0.001)
             clock.advance(5)
-        with pytest.raises(TimedOut) as late:
+        with pytest.raises(TimedOut) as raised:
             await asyncio.wait_for(login.task, 5)
 
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", login.port)
 
-    assert late.value.exit_code == 5
-    assert "--flow device" in (late.value.hint or "")
+    assert raised.value.exit_code == 5
+    assert "--flow device" in (raised.value.hint or "")
 
 
 @pytest.mark.requirement("E18")
@@ -124,20 +124,20 @@ async def test_a_hostile_authorization_url_is_refused_before_it_is_shown_or_open
     opener, events = Opener(), Events()
     async with serve(AuthorizationServer()) as base_url, HttpClient() as http:
         described = replace(AuthorizationServer().description(base_url), authorization_endpoint=endpoint)
-        with pytest.raises(ConfigError) as refused:
+        with pytest.raises(ConfigError) as raised:
             await _flow(described, http, opener=opener, on_event=events)
 
-    assert refused.value.id == "endpoint-refused"
+    assert raised.value.id == "endpoint-refused"
     assert (opener.opened, events.seen) == ([], [])
-    assert not endpoint.strip() or endpoint not in str(refused.value)
+    assert not endpoint.strip() or endpoint not in str(raised.value)
 
 
 async def _flow(described, http, **options):
-    async def keep(_grant):
+    async def keep(_token_set):
         raise AssertionError("there is a grant")
 
-    known = {"finish": keep, "on_event": Events(), "opener": NoBrowser(), "timeout_s": 60}
-    await in_browser(described, StandardDialect(), http, **{**known, **options})
+    defaults = {"finish": keep, "on_event": Events(), "opener": NoBrowser(), "timeout_s": 60}
+    await in_browser(described, StandardDialect(), http, **{**defaults, **options})
 
 
 @pytest.mark.requirement("E3")
@@ -191,8 +191,8 @@ async def test_a_lost_exchange_is_a_network_error_and_the_code_is_not_sent_again
     server = AuthorizationServer()
     server.faults.add("/token", Fault(drop="after"))
     async with pending_login(server) as login:
-        caught = await login.send()
-        page = await get(login.port, caught.headers["location"])
+        response = await login.send()
+        page = await get(login.port, response.headers["location"])
         with pytest.raises(NetworkError) as error:
             await login.task
 
@@ -204,8 +204,8 @@ async def test_a_lost_exchange_is_a_network_error_and_the_code_is_not_sent_again
 async def test_a_refused_code_is_told_with_what_to_do():
     server = AuthorizationServer()
     async with pending_login(server) as login:
-        caught = await login.send(login.answer(code="never-issued"))
-        await get(login.port, caught.headers["location"])
+        response = await login.send(login.answer(code="never-issued"))
+        await get(login.port, response.headers["location"])
         with pytest.raises(OAuthError) as error:
             await login.task
 

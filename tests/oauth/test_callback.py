@@ -44,11 +44,11 @@ async def test_every_socket_is_loopback_whatever_the_surroundings_say(host, monk
 @pytest.mark.requirement("E1")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "127.evil.com", "example.com"])
 async def test_a_redirect_host_that_is_not_loopback_is_refused(host):
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as raised:
         async with CallbackServer(Redirect(host=host)):
             raise AssertionError("it listens")
 
-    assert refused.value.id == "redirect-not-loopback"
+    assert raised.value.id == "redirect-not-loopback"
 
 
 @pytest.mark.requirement("E2")
@@ -152,10 +152,10 @@ async def test_a_target_that_is_a_whole_url_is_refused_although_the_host_header_
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "TRACE", "POST", "DELETE", "PATCH"])
 async def test_a_method_that_is_not_the_callbacks_gets_405_and_the_login_goes_on(method):
     async with pending_login() as login:
-        refused = await login.send(method=method)
+        response = await login.send(method=method)
 
-        assert refused.status == 405
-        assert refused.headers["allow"] == "GET"
+        assert response.status == 405
+        assert response.headers["allow"] == "GET"
         assert (await login.finish()).status == 200
 
 
@@ -199,22 +199,22 @@ async def test_an_error_without_the_right_state_does_not_end_the_login():
 @pytest.mark.requirement("E8")
 async def test_a_denial_with_the_right_state_ends_the_login_as_denied():
     async with pending_login() as login:
-        caught = await login.send(login.answer(code=None, error="access_denied"))
-        page = await get(login.port, caught.headers["location"])
+        response = await login.send(login.answer(code=None, error="access_denied"))
+        page = await get(login.port, response.headers["location"])
 
-        with pytest.raises(Denied) as denied:
+        with pytest.raises(Denied) as raised:
             await login.task
 
-    assert (caught.status, page.status) == (303, 403)
+    assert (response.status, page.status) == (303, 403)
     assert "denied" in page.body
-    assert denied.value.exit_code == 4
+    assert raised.value.exit_code == 4
 
 
 @pytest.mark.requirement("E8")
 async def test_another_error_with_the_right_state_is_mapped():
     async with pending_login() as login:
-        caught = await login.send(login.answer(code=None, error="invalid_scope", error_description="no such scope"))
-        await get(login.port, caught.headers["location"])
+        response = await login.send(login.answer(code=None, error="invalid_scope", error_description="no such scope"))
+        await get(login.port, response.headers["location"])
 
         with pytest.raises(OAuthError) as error:
             await login.task
@@ -231,8 +231,8 @@ async def test_the_issuer_must_match_exactly_on_codes_and_on_errors(advertised, 
     async with pending_login(change=lambda server: replace(server, iss_advertised=advertised)) as login:
         right = {} if kind == "code" else {"code": None, "error": "server_error"}
         wrong = {"another": "https://other.test", "with a slash": login.issuer + "/", "in capitals": login.issuer.upper()}
-        caught = await login.send(login.answer(**right, iss={**wrong, "empty": "", "none": None}[issuer]))
-        await get(login.port, caught.headers["location"])
+        response = await login.send(login.answer(**right, iss={**wrong, "empty": "", "none": None}[issuer]))
+        await get(login.port, response.headers["location"])
         ended = (await asyncio.gather(login.task, return_exceptions=True))[0]
 
     if issuer == "none" and not advertised:
@@ -309,8 +309,8 @@ async def test_plus_and_percent_in_a_code_are_decoded_right():
     async with pending_login(server) as login:
         seen = []
         server.codes.redeem = lambda code, **_rest: seen.append(code) or _refuse()
-        caught = await login.send(f"code=a%2Bb+c%25&state={login.state}&iss={quote(login.issuer)}")
-        await get(login.port, caught.headers["location"])
+        response = await login.send(f"code=a%2Bb+c%25&state={login.state}&iss={quote(login.issuer)}")
+        await get(login.port, response.headers["location"])
         with pytest.raises(OAuthError):
             await login.task
 
@@ -335,8 +335,8 @@ async def test_no_page_shows_received_text(attack):
         bodies = [(await get(login.port, target)).body for target in targets]
         bodies.append((await get(login.port, "/", headers=f"X-Evil: {attack}\r\nReferer: {attack}\r\n")).body)
         bodies.append((await raw(login.port, f"{attack} / HTTP/1.1\r\n\r\n".encode())).body)
-        caught = await login.send(login.answer(code=None, error=attack[:200], error_description=attack))
-        bodies.append((await get(login.port, caught.headers["location"])).body)
+        response = await login.send(login.answer(code=None, error=attack[:200], error_description=attack))
+        bodies.append((await get(login.port, response.headers["location"])).body)
         with pytest.raises(OAuthError):
             await login.task
 
@@ -347,11 +347,11 @@ async def test_no_page_shows_received_text(attack):
 @pytest.mark.requirement("E15")
 async def test_every_answer_carries_the_security_headers_and_no_trace_of_the_software():
     async with pending_login() as login:
-        caught = await login.send()
-        page = await get(login.port, caught.headers["location"])
+        response = await login.send()
+        page = await get(login.port, response.headers["location"])
         await login.task
     async with pending_login() as login:
-        replies = [caught, page, await get(login.port, "/"), await login.send("x=1"), await login.send(method="PUT")]
+        replies = [response, page, await get(login.port, "/"), await login.send("x=1"), await login.send(method="PUT")]
         replies += [await login.send(host="evil.com"), await raw(login.port, b"nonsense\r\n\r\n")]
         replies.append(await get(login.port, login.path, method="OPTIONS", headers="Origin: https://evil.com\r\n"))
 
@@ -374,7 +374,7 @@ async def test_every_answer_carries_the_security_headers_and_no_trace_of_the_sof
 async def test_the_browser_ends_on_an_address_without_the_code_and_a_reload_is_harmless():
     server, gate = AuthorizationServer(), Gate()
 
-    async def finish(_grant):
+    async def finish(_token_set):
         await gate.wait()
 
     async with pending_login(server, finish=finish) as login:
@@ -399,8 +399,8 @@ async def test_the_page_tells_that_the_exchange_failed():
     server = AuthorizationServer()
     server.faults.add(TOKEN, Fault(status=400, body='{"error":"invalid_grant"}'))
     async with pending_login(server) as login:
-        caught = await login.send()
-        page = await get(login.port, caught.headers["location"])
+        response = await login.send()
+        page = await get(login.port, response.headers["location"])
         with pytest.raises(OAuthError):
             await login.task
 
@@ -409,12 +409,12 @@ async def test_the_page_tells_that_the_exchange_failed():
 
 
 async def test_the_page_tells_that_storing_failed():
-    async def finish(_grant):
+    async def finish(_token_set):
         raise ConfigError("full", "The disk is full.")
 
     async with pending_login(finish=finish) as login:
-        caught = await login.send()
-        page = await get(login.port, caught.headers["location"])
+        response = await login.send()
+        page = await get(login.port, response.headers["location"])
         with pytest.raises(ConfigError):
             await login.task
 
@@ -432,11 +432,11 @@ async def test_the_browser_is_held_only_so_long_and_then_told_that_it_is_pending
         caught = await get(port, f"{path}?code=c&state={'s' * 43}")
         waiting = await get(port, caught.headers["location"])
         callback.settle("signed-in")
-        done = await get(port, caught.headers["location"])
+        response = await get(port, caught.headers["location"])
 
     assert (waiting.status, waiting.headers["refresh"]) == (200, "2")
     assert "Almost there" in waiting.body
-    assert "signed in" in done.body
+    assert "signed in" in response.body
 
 
 @pytest.mark.requirement("E17")
@@ -467,12 +467,12 @@ async def test_a_form_post_answer_is_taken_and_a_huge_one_is_not_read():
             login.port, login.path, method="POST", headers="Content-Type: text/plain\r\nContent-Length: 1\r\n", body="x"
         )
         by_get = await login.send(login.answer(state="wrong"))
-        caught = await get(login.port, login.path, method="POST", headers=head.format(len(form)), body=form)
-        page = await get(login.port, caught.headers["location"])
+        response = await get(login.port, login.path, method="POST", headers=head.format(len(form)), body=form)
+        page = await get(login.port, response.headers["location"])
         await asyncio.wait_for(login.task, 5)
 
     assert (huge.status, flood.status, wrong_type.status, by_get.status) == (413, 413, 400, 405)
-    assert (caught.status, page.status) == (303, 200)
+    assert (response.status, page.status) == (303, 200)
     assert login.parameters["response_mode"] == "form_post"
 
 
@@ -482,14 +482,14 @@ async def test_the_server_is_gone_within_two_seconds_whatever_connections_are_op
         _, idle = await asyncio.open_connection("127.0.0.1", login.port)
         _, half = await asyncio.open_connection("127.0.0.1", login.port)
         half.write(b"GET /callback HTTP/1.1\r\nHost:")
-        caught = await login.send()
+        response = await login.send()
         started = time.monotonic()
         await login.task
         took = time.monotonic() - started
         for writer in (idle, half):
             writer.transport.abort()
 
-        assert caught.status == 303
+        assert response.status == 303
         assert took < 2
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", login.port)
@@ -499,7 +499,7 @@ async def test_the_server_is_gone_within_two_seconds_whatever_connections_are_op
 async def test_a_cancelled_login_closes_its_listener_with_a_browser_still_held():
     gate = Gate()
 
-    async def finish(_grant):
+    async def finish(_token_set):
         await gate.wait()
 
     async with pending_login(finish=finish) as login:

@@ -42,8 +42,8 @@ class Run:
             parts = (described, _Timed(self), _Posting(self, http), self._keep, self._see)
             await device_flow(FlowContext(*parts, clock=self.clock, **{"timeout_s": 900, **options}))
 
-    async def _keep(self, grant) -> None:
-        self.grants.append(grant)
+    async def _keep(self, token_set) -> None:
+        self.grants.append(token_set)
 
     def _see(self, event) -> None:
         self.events(event)
@@ -201,11 +201,11 @@ async def test_a_refusal_that_will_not_pass_ends_it():
 async def test_nobody_waits_longer_than_the_code_lives_or_the_user_allows(timeout_s):
     run = Run(approve=False)
     started = run.clock.monotonic()
-    with pytest.raises(TimedOut) as late:
+    with pytest.raises(TimedOut) as raised:
         await run.go(timeout_s=timeout_s)
 
     assert run.clock.monotonic() - started == min(timeout_s, 300) - 1
-    assert late.value.exit_code == 5
+    assert raised.value.exit_code == 5
 
 
 @pytest.mark.requirement("E108")
@@ -261,11 +261,11 @@ async def test_a_back_off_is_shortened_so_that_the_last_poll_gets_the_tokens():
 async def test_a_last_poll_that_is_lost_ends_it_as_expired_and_says_so():
     lost = Fault(status=503)
     run = Run(*[lost] * 9)
-    with pytest.raises(TimedOut) as late:
+    with pytest.raises(TimedOut) as raised:
         await run.go()
 
-    assert (late.value.id, run.polls[-1]) == ("code-expired", 299)
-    assert "503" in late.value.why
+    assert (raised.value.id, run.polls[-1]) == ("code-expired", 299)
+    assert "503" in raised.value.why
 
 
 @pytest.mark.requirement("E108")
@@ -493,43 +493,43 @@ async def test_a_web_page_among_the_polls_ends_nothing(page):
 @pytest.mark.parametrize("page", PAGES)
 async def test_at_the_end_of_the_code_the_web_pages_are_told_and_not_that_nobody_approved(page):
     run = Run(PENDING, PAGES[page], PENDING, PAGES[page], approve=False)
-    with pytest.raises(TimedOut) as ended:
+    with pytest.raises(TimedOut) as raised:
         await run.go()
 
-    assert (ended.value.id, ended.value.exit_code) == ("code-expired", 5)
-    assert "Nobody" not in str(ended.value)
-    assert f"2 of {len(run.polls)} polls were answered with a web page" in ended.value.why
-    assert "captive portal" in ended.value.hint
+    assert (raised.value.id, raised.value.exit_code) == ("code-expired", 5)
+    assert "Nobody" not in str(raised.value)
+    assert f"2 of {len(run.polls)} polls were answered with a web page" in raised.value.why
+    assert "captive portal" in raised.value.hint
 
 
 @pytest.mark.requirement("E140")
 async def test_the_pages_are_told_too_if_the_server_itself_says_that_the_code_has_expired():
     run = Run(PAGES["a page"], Fault(status=400, body='{"error": "expired_token"}'))
-    with pytest.raises(TimedOut) as ended:
+    with pytest.raises(TimedOut) as raised:
         await run.go()
 
-    assert "1 of 2 polls were answered with a web page" in ended.value.why
+    assert "1 of 2 polls were answered with a web page" in raised.value.why
 
 
 @pytest.mark.requirement("E140")
 async def test_nothing_but_web_pages_to_the_last_are_told_as_such():
     run = Run(*[PAGES["a page"]] * 20)
     run.server.devices.ttl_s = 100
-    with pytest.raises(TimedOut) as ended:
+    with pytest.raises(TimedOut) as raised:
         await run.go()
 
     polls = len(run.polls)
-    assert f"{polls} of {polls} polls were answered with a web page" in ended.value.why
+    assert f"{polls} of {polls} polls were answered with a web page" in raised.value.why
 
 
 @pytest.mark.requirement("E140")
 async def test_polls_that_got_no_answer_are_told_and_not_that_nobody_approved():
     run = Run(PENDING, Fault(drop="before"), approve=False)
-    with pytest.raises(TimedOut) as ended:
+    with pytest.raises(TimedOut) as raised:
         await run.go()
 
-    assert "Nobody" not in str(ended.value)
-    assert f"1 of {len(run.polls)} polls got no answer" in ended.value.why
+    assert "Nobody" not in str(raised.value)
+    assert f"1 of {len(run.polls)} polls got no answer" in raised.value.why
 
 
 @pytest.mark.requirement("E140")

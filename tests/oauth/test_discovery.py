@@ -48,14 +48,14 @@ async def discovery(**extra):
 
 async def test_given_only_an_issuer_the_endpoints_are_found():
     async with discovery() as (_, base_url, find):
-        found = await find()
+        server = await find()
 
-    assert found.token_endpoint == f"{base_url}/token"
-    assert found.authorization_endpoint == f"{base_url}/authorize"
-    assert found.device_authorization_endpoint == f"{base_url}/device_authorization"
-    assert found.revocation_endpoint == f"{base_url}/revoke"
-    assert found.iss_advertised
-    assert found.redirect is None
+    assert server.token_endpoint == f"{base_url}/token"
+    assert server.authorization_endpoint == f"{base_url}/authorize"
+    assert server.device_authorization_endpoint == f"{base_url}/device_authorization"
+    assert server.revocation_endpoint == f"{base_url}/revoke"
+    assert server.iss_advertised
+    assert server.redirect is None
 
 
 async def test_what_is_known_stays_and_nothing_is_asked_where_nothing_lacks():

@@ -35,9 +35,9 @@ def signing_in(server=None, **more):
 async def approved(login) -> str:
     """Walk from the authorization URL back to the callback as a browser does; the last page."""
     server_port = int(login.issuer.rpartition(":")[2])
-    asked = await get(server_port, login.authorize_url.removeprefix(login.issuer), headers="Connection: close\r\n")
-    assert asked.status == 303, asked.body
-    caught = await get(login.port, asked.headers["location"].partition(f":{login.port}")[2])
+    response = await get(server_port, login.authorize_url.removeprefix(login.issuer), headers="Connection: close\r\n")
+    assert response.status == 303, response.body
+    caught = await get(login.port, response.headers["location"].partition(f":{login.port}")[2])
     return (await get(login.port, caught.headers["location"])).body
 
 
@@ -231,7 +231,7 @@ async def test_the_end_of_an_id_token_is_measured_by_the_servers_clock():
 @pytest.mark.requirement("E137")
 @pytest.mark.parametrize(("claims", "id"), [({}, None), ({"aud": "another"}, "id-token-refused")])
 async def test_the_id_token_of_a_device_sign_in_is_held_to_issuer_and_audience(claims, id):
-    clock, grants = FakeClock(), []
+    clock, token_sets = FakeClock(), []
     server = AuthorizationServer(clock=clock)
     server.id_claims = claims
 
@@ -239,8 +239,8 @@ async def test_the_id_token_of_a_device_sign_in_is_held_to_issuer_and_audience(c
         if isinstance(event, DeviceCode):
             server.devices.decide(event.device.user_code, approved=True)
 
-    async def keep(grant):
-        grants.append(grant)
+    async def keep(token_set):
+        token_sets.append(token_set)
 
     async with serve(server) as base_url, HttpClient(clock=clock) as http:
         described = OPENID(server.description(base_url))
@@ -249,7 +249,7 @@ async def test_the_id_token_of_a_device_sign_in_is_held_to_issuer_and_audience(c
         )
 
     assert getattr(ended[0], "id", None) == id
-    assert len(grants) == (id is None)
+    assert len(token_sets) == (id is None)
 
 
 def pushing(server):

@@ -101,9 +101,9 @@ def test_any_query_is_read_or_refused(query):
 def test_any_json_reply_is_a_sound_grant_or_a_named_error(pairs):
     good = {"access_token": "at-1", "token_type": "bearer"}
     with suppress(PorticoError):
-        grant = StandardDialect().read_token_reply(reply(json.dumps({**good, **dict(pairs)})))
-        check_fit(grant)
-        token = grant.access.reveal()
+        token_set = StandardDialect().read_token_reply(reply(json.dumps({**good, **dict(pairs)})))
+        check_fit(token_set)
+        token = token_set.access.reveal()
         assert token.isascii()
         assert token.isprintable()
         assert " " not in token

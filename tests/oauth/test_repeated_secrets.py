@@ -44,8 +44,8 @@ def errors(said) -> list[dict[str, object]]:
 
 
 def repeating(form: dict[str, str], write, place: int) -> str:
-    said = " ".join(write(form[name]) for name in SECRET_FIELDS if name in form)
-    return json.dumps(errors(said)[place])
+    text = " ".join(write(form[name]) for name in SECRET_FIELDS if name in form)
+    return json.dumps(errors(text)[place])
 
 
 WAYS = {
@@ -83,8 +83,8 @@ async def test_a_code_and_its_verifier_that_the_token_endpoint_repeats_are_in_no
     server = AuthorizationServer()
     server.faults.always("/token", Fault(status=400, body=refuse))
     async with pending_login(server) as login:
-        caught = await login.send()
-        await get(login.port, caught.headers["location"])
+        response = await login.send()
+        await get(login.port, response.headers["location"])
         with pytest.raises(PorticoError) as raised:
             await login.task
 
@@ -132,12 +132,12 @@ async def test_what_a_server_writes_of_its_own_tokens_elsewhere_in_the_reply_is_
     async with pending_login(server) as login:
         await login.finish()
 
-    grant = login.grants[0]
-    assert (grant.access, grant.refresh) == (Secret(JWT), Secret(SHAPES["20 characters"]))
-    kept = f"{grant.scope} {grant.resource_url} {grant.notice}"
-    assert grant.scope.startswith("profile ")
-    assert JWT[-12:] not in kept
-    assert SHAPES["20 characters"] not in kept
+    token_set = login.grants[0]
+    assert (token_set.access, token_set.refresh) == (Secret(JWT), Secret(SHAPES["20 characters"]))
+    stored_text = f"{token_set.scope} {token_set.resource_url} {token_set.notice}"
+    assert token_set.scope.startswith("profile ")
+    assert JWT[-12:] not in stored_text
+    assert SHAPES["20 characters"] not in stored_text
 
 
 async def test_a_dialect_that_reads_the_body_by_itself_shows_no_secret_either():
@@ -149,8 +149,8 @@ async def test_a_dialect_that_reads_the_body_by_itself_shows_no_secret_either():
     sent = []
     server.faults.always("/token", Fault(status=400, body=lambda form: sent.append(form) or f"{form['code']} was used before"))
     async with pending_login(server, Plain()) as login:
-        caught = await login.send()
-        await get(login.port, caught.headers["location"])
+        response = await login.send()
+        await get(login.port, response.headers["location"])
         with pytest.raises(PorticoError) as raised:
             await login.task
 
@@ -216,9 +216,9 @@ def test_a_dialect_with_names_of_its_own_gets_the_token_that_did_not_change():
             return TokenSet(Secret(fields["accessToken"]), Secret(fields["refreshToken"]), expires_at=None)
 
     fields = {"accessToken": JWT, "refreshToken": LONG}
-    grant = read_reply("odd", reply_of(fields, LONG), Camel().read_token_reply)
+    token_set = read_reply("odd", reply_of(fields, LONG), Camel().read_token_reply)
 
-    assert (grant.access, grant.refresh) == (Secret(JWT), Secret(LONG))
+    assert (token_set.access, token_set.refresh) == (Secret(JWT), Secret(LONG))
 
 
 def test_new_tokens_that_begin_as_the_old_ones_are_whole_under_any_name():
@@ -230,9 +230,9 @@ def test_new_tokens_that_begin_as_the_old_ones_are_whole_under_any_name():
 
     fields = {"data": {"accessToken": new, "rt": "sk-odd-ort01-second/+x=="}, "msg": f"instead of {old}"}
     reply = reply_of(fields, old, "sk-odd-ort01-the-first")
-    grant = read_reply("odd", reply, read)
+    token_set = read_reply("odd", reply, read)
 
-    assert (grant.access, grant.refresh) == (Secret(new), Secret("sk-odd-ort01-second/+x=="))
+    assert (token_set.access, token_set.refresh) == (Secret(new), Secret("sk-odd-ort01-second/+x=="))
     assert read_json_object(reply)["msg"] == "instead of [redacted]"
 
 
@@ -246,11 +246,11 @@ def test_a_token_with_a_colon_that_did_not_change_is_whole_under_any_name_and_in
 
 @pytest.mark.parametrize("odd", [{"scope": ["a", "b"]}, {"subject": 7}, {"notice": {"a": LONG}}, {"token_type": True}])
 def test_a_text_of_a_grant_that_a_dialect_has_left_as_something_else_costs_no_token(odd):
-    grant = read_reply("odd", reply_of({}, LONG), lambda _reply: TokenSet(Secret(JWT), None, expires_at=None, **odd))
+    token_set = read_reply("odd", reply_of({}, LONG), lambda _reply: TokenSet(Secret(JWT), None, expires_at=None, **odd))
 
     (name,) = odd
-    assert (grant.access, grant.unread) == (Secret(JWT), (name,))
-    assert getattr(grant, name) == ("Bearer" if name == "token_type" else None)
+    assert (token_set.access, token_set.unread) == (Secret(JWT), (name,))
+    assert getattr(token_set, name) == ("Bearer" if name == "token_type" else None)
 
 
 def test_a_grant_whose_token_is_no_secret_is_an_invalid_reply():
@@ -263,19 +263,19 @@ def test_a_grant_whose_token_is_no_secret_is_an_invalid_reply():
 @pytest.mark.parametrize("name", ["scope", "resource_url", "notification_message", "token_type"])
 def test_a_field_that_is_the_token_and_nothing_else_is_not_kept(name):
     fields = {"access_token": JWT, "token_type": "Bearer", "expires_in": 60, name: LONG}
-    grant = read_reply("standard", reply_of(fields, LONG), StandardDialect().read_token_reply)
+    token_set = read_reply("standard", reply_of(fields, LONG), StandardDialect().read_token_reply)
 
-    kept = f"{grant.scope} {grant.resource_url} {grant.notice} {grant.token_type} {grant.unfit}"
-    assert LONG[:12] not in kept
+    stored_text = f"{token_set.scope} {token_set.resource_url} {token_set.notice} {token_set.token_type} {token_set.unfit}"
+    assert LONG[:12] not in stored_text
 
 
 def test_an_account_whose_name_its_token_begins_with_is_none_rather_than_half_of_one():
     account = "user_2NNEqL2nrIRdJ194ndJqAHwEfxC"
     claims = "." + urlsafe_b64encode(json.dumps({"sub": account}).encode()).decode() + "."
     fields = {"access_token": f"{account}.q7ZtLw2RkN9xVb4Hc1Ms", "token_type": "Bearer", "id_token": f"e30{claims}x"}
-    grant = read_reply("standard", reply_of(fields), StandardDialect().read_token_reply)
+    token_set = read_reply("standard", reply_of(fields), StandardDialect().read_token_reply)
 
-    assert grant.subject is None
+    assert token_set.subject is None
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyError, PorticoError])
@@ -307,8 +307,8 @@ async def test_a_code_that_a_dialect_sends_in_a_field_of_its_own_is_in_no_error(
     server, sent = AuthorizationServer(), []
     server.faults.always("/token", Fault(status=400, body=lambda form: sent.append(form) or f"{form['proof']} is unknown"))
     async with pending_login(server, Own()) as login:
-        caught = await login.send()
-        await get(login.port, caught.headers["location"])
+        response = await login.send()
+        await get(login.port, response.headers["location"])
         with pytest.raises(PorticoError) as raised:
             await login.task
 
@@ -329,8 +329,8 @@ def quoting(method):
 async def test_a_dialect_that_fails_over_a_code_ends_the_sign_in_without_quoting_it():
     async with pending_login(AuthorizationServer(), quoting("code_request")) as login:
         answer = login.answer()
-        caught = await login.send(answer)
-        await get(login.port, caught.headers["location"])
+        response = await login.send(answer)
+        await get(login.port, response.headers["location"])
         with pytest.raises(PorticoError) as raised:
             await login.task
 

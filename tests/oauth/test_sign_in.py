@@ -43,13 +43,13 @@ class Run:
 
     @asynccontextmanager
     async def started(self, change=lambda described: described, **options):
-        async def keep(grant):
-            self.grants.append(grant)
+        async def keep(token_set):
+            self.grants.append(token_set)
 
         async with serve(self.server) as base_url, HttpClient() as http:
             described = change(self.server.description(base_url, redirect=self._redirect))
-            known = {"finish": keep, "on_event": self.events, "opener": self.opener, "timeout_s": 600, "clock": Hasty()}
-            task = asyncio.create_task(sign_in(described, StandardDialect(), http, **{**known, **options}))
+            defaults = {"finish": keep, "on_event": self.events, "opener": self.opener, "timeout_s": 600, "clock": Hasty()}
+            task = asyncio.create_task(sign_in(described, StandardDialect(), http, **{**defaults, **options}))
             try:
                 yield task
             finally:
@@ -62,20 +62,20 @@ class Run:
 
     async def come_back(self, **answer: str) -> int:
         """Walk the redirect as a browser does and give the status of the page it ends on."""
-        asked = {
+        parameters = {
             name: values[0] for name, values in parse_qs(urlsplit((await self.events.first(AuthorizeUrl)).url).query).items()
         }
         if not answer:
             answer = {
                 "code": self.server.codes.issue(
-                    asked["client_id"], asked["redirect_uri"], asked["code_challenge"], asked["scope"]
+                    parameters["client_id"], parameters["redirect_uri"], parameters["code_challenge"], parameters["scope"]
                 )
             }
-        place = urlsplit(asked["redirect_uri"])
+        place = urlsplit(parameters["redirect_uri"])
         issuer = self.events.of(AuthorizeUrl)[0].url.partition("/authorize")[0]
-        query = urlencode({**answer, "state": asked["state"], "iss": issuer})
-        caught = await get(place.port or 0, f"{place.path}?{query}")
-        return (await get(place.port or 0, caught.headers["location"])).status
+        query = urlencode({**answer, "state": parameters["state"], "iss": issuer})
+        response = await get(place.port or 0, f"{place.path}?{query}")
+        return (await get(place.port or 0, response.headers["location"])).status
 
 
 async def test_auto_without_a_known_redirect_is_the_device_flow():
@@ -125,8 +125,8 @@ async def test_auto_with_a_redirect_lets_the_device_win_and_closes_the_listener(
 async def test_both_at_the_same_moment_finish_once_and_the_page_is_true():
     run, gate = Run(), Gate()
 
-    async def slow(grant):
-        run.grants.append(grant)
+    async def slow(token_set):
+        run.grants.append(token_set)
         await gate.wait()
 
     async with run.started(finish=slow) as task:
@@ -248,7 +248,7 @@ async def test_where_no_browser_can_open_the_url_and_the_code_are_offered_and_a_
 async def test_a_failure_to_store_ends_both_flows():
     run = Run()
 
-    async def full(_grant):
+    async def full(_token_set):
         raise ConfigError("full", "The disk is full.")
 
     async with run.started(finish=full) as task:
@@ -268,9 +268,9 @@ async def test_a_failed_exchange_ends_both_flows():
 async def test_a_browser_that_fails_while_the_device_flow_stores_does_not_stop_it():
     run, gate = Run(), Gate()
 
-    async def slow(grant):
+    async def slow(token_set):
         await gate.wait()
-        run.grants.append(grant)
+        run.grants.append(token_set)
 
     async with run.started(finish=slow) as task:
         await run.events.first(DeviceCode)
@@ -288,7 +288,7 @@ async def test_a_browser_that_fails_while_the_device_flow_stores_does_not_stop_i
 async def test_a_failure_to_store_what_the_device_flow_brought_ends_the_browser_flow_too():
     run = Run()
 
-    async def full(_grant):
+    async def full(_token_set):
         raise ConfigError("full", "The disk is full.")
 
     async with run.started(finish=full) as task:

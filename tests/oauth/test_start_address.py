@@ -42,12 +42,12 @@ async def reason_of(login) -> str:
 async def test_the_browser_is_started_on_an_address_that_holds_nothing_of_the_authorization_request(opener):
     async with pending_login(opener=opener) as login:
         address = await opener.start_address()
-        led = await visit(address)
+        response = await visit(address)
 
         assert re.fullmatch(rf"http://127\.0\.0\.1:{login.port}/start/[\w-]{{43}}", address)
-        assert (led.status, led.headers["location"]) == (303, login.authorize_url)
-        assert (led.headers["cache-control"], led.headers["referrer-policy"]) == ("no-store", "no-referrer")
-        assert led.body == ""
+        assert (response.status, response.headers["location"]) == (303, login.authorize_url)
+        assert (response.headers["cache-control"], response.headers["referrer-policy"]) == ("no-store", "no-referrer")
+        assert response.body == ""
         assert (await login.finish()).status == 200
 
 
@@ -78,12 +78,12 @@ async def test_a_second_request_of_this_user_is_gone_and_the_login_goes_on(opene
     async with pending_login(opener=opener) as login:
         address = await opener.start_address()
         await visit(address)
-        again = await visit(address)
+        response = await visit(address)
 
-        assert again.status == 410
-        assert "used already" in again.body
-        assert "location" not in again.headers
-        assert login.state not in again.head + again.body
+        assert response.status == 410
+        assert "used already" in response.body
+        assert "location" not in response.headers
+        assert login.state not in response.head + response.body
         assert (await reason_of(login)) == "start-address-used"
         assert (await login.finish()).status == 200
 
@@ -115,9 +115,9 @@ async def test_of_two_requests_at_once_one_is_led_on(opener):
 async def test_what_only_looks_or_is_meant_for_another_host_does_not_use_the_address_up(head, status, opener, nobody_can_tell):
     async with pending_login(opener=opener) as login:
         address = await opener.start_address()
-        looked = await visit(address, **head)
-        assert looked.status == status
-        assert "location" not in looked.headers
+        response = await visit(address, **head)
+        assert response.status == status
+        assert "location" not in response.headers
 
         assert (await visit(address)).headers["location"] == login.authorize_url
         assert (await login.finish()).status == 200
@@ -153,13 +153,13 @@ async def test_where_nobody_can_tell_a_second_request_ends_the_login_before_any_
         address = await opener.start_address()
         assert (await visit(address)).status == 303
         assert (await visit(address)).status == 410
-        with pytest.raises(Denied) as ended:
+        with pytest.raises(Denied) as raised:
             await asyncio.wait_for(login.task, LIMIT_S)
         with pytest.raises(ConnectionRefusedError):
             await login.send()
 
-    assert (ended.value.id, ended.value.exit_code) == ("start-address-used", 4)
-    assert "--no-browser" in (ended.value.hint or "")
+    assert (raised.value.id, raised.value.exit_code) == ("start-address-used", 4)
+    assert "--no-browser" in (raised.value.hint or "")
     assert server.faults.requests[TOKEN] == 0
     assert login.grants == []
 
@@ -178,10 +178,10 @@ async def test_where_nobody_can_tell_a_second_request_during_the_exchange_ends_t
         assert (await visit(address)).status == 410
         gate.release()
         page = await get(login.port, (await answered).headers["location"])
-        with pytest.raises(Denied) as ended:
+        with pytest.raises(Denied) as raised:
             await asyncio.wait_for(login.task, LIMIT_S)
 
-    assert ended.value.id == "start-address-used"
+    assert raised.value.id == "start-address-used"
     assert page.status == 403
     assert server.faults.requests["/revoke"] == 2
     assert login.grants == []
@@ -234,13 +234,13 @@ async def test_where_nobody_can_tell_a_second_request_ends_a_device_sign_in_and_
         address = await run.opener.start_address()
         await visit(address)
         assert (await visit(address)).status == 410
-        with pytest.raises(Denied) as ended:
+        with pytest.raises(Denied) as raised:
             await asyncio.wait_for(task, LIMIT_S)
         polls = run.server.faults.requests[TOKEN]
         run.approve_device()
         await asyncio.sleep(0.1)
 
-    assert ended.value.id == "start-address-used"
+    assert raised.value.id == "start-address-used"
     assert run.server.faults.requests[TOKEN] == polls
     assert run.grants == []
 
@@ -410,8 +410,8 @@ async def test_another_users_form_is_refused_where_the_answer_is_posted(another_
         form = urlencode(login.answer())
         assert await as_her(another_user, ("POST", login.redirect_uri, form)) == ["403 - True"]
         head = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n"
-        caught = await get(login.port, login.path, method="POST", headers=head, body=form)
-        assert (await get(login.port, caught.headers["location"])).status == 200
+        response = await get(login.port, login.path, method="POST", headers=head, body=form)
+        assert (await get(login.port, response.headers["location"])).status == 200
         await asyncio.wait_for(login.task, LIMIT_S)
 
     assert len(login.grants) == 1

@@ -34,14 +34,14 @@ def read(**changes):
 
 
 def test_a_good_reply_becomes_a_grant():
-    grant = read()
+    token_set = read()
 
-    assert grant.access.reveal() == "at-1"
-    assert grant.refresh is not None
-    assert grant.refresh.reveal() == "rt-1"
-    assert grant.expires_at == NOW + 3_600_000
-    assert grant.scope == "profile"
-    assert "at-1" not in repr(grant)
+    assert token_set.access.reveal() == "at-1"
+    assert token_set.refresh is not None
+    assert token_set.refresh.reveal() == "rt-1"
+    assert token_set.expires_at == NOW + 3_600_000
+    assert token_set.scope == "profile"
+    assert "at-1" not in repr(token_set)
 
 
 @pytest.mark.requirement("E26")
@@ -76,12 +76,12 @@ def test_what_is_not_plainly_a_token_reply_is_transient_and_makes_no_grant(statu
 @pytest.mark.requirement("E93")
 @pytest.mark.parametrize("access", [..., "", None, 5, ["a"], "a\r\nX-Evil: 1", "a b", "é", "a" * 100_000, "\ud800"])
 def test_an_access_token_that_no_request_can_carry_is_unfit_and_its_refresh_token_can_be_given_back(access):
-    grant = read(access_token=access)
+    token_set = read(access_token=access)
 
-    assert grant.refresh.reveal() == "rt-1"
-    grant.access.reveal().encode()  # whatever it is, it can be sent to be revoked
+    assert token_set.refresh.reveal() == "rt-1"
+    token_set.access.reveal().encode()  # whatever it is, it can be sent to be revoked
     with pytest.raises(OAuthError) as error:
-        check_fit(grant)
+        check_fit(token_set)
     assert error.value.id == "tokens-unfit"
     assert "access_token" in error.value.why
     assert "X-Evil" not in str(error.value)
@@ -119,13 +119,13 @@ def test_tokens_of_another_type_are_unfit(kind):
     ],
 )
 def test_a_field_beside_a_good_token_that_is_not_what_it_must_be_counts_as_absent(changes, unread):
-    grant = read(**changes)
+    token_set = read(**changes)
 
-    check_fit(grant)
-    assert grant.access.reveal() == "at-1"
-    assert grant.unread == (unread,)
+    check_fit(token_set)
+    assert token_set.access.reveal() == "at-1"
+    assert token_set.unread == (unread,)
     absent = {"expires_in": "expires_at", "refresh_token": "refresh"}.get(unread, unread)
-    assert getattr(grant, absent) == (BEARER if unread == "token_type" else None)
+    assert getattr(token_set, absent) == (BEARER if unread == "token_type" else None)
 
 
 @pytest.mark.requirement("E90")
@@ -146,10 +146,10 @@ def test_a_field_beside_a_good_token_that_is_not_what_it_must_be_counts_as_absen
     ],
 )
 def test_a_good_token_is_taken_from_a_body_that_a_strict_reader_would_refuse(status, body):
-    grant = StandardDialect().read_token_reply(reply(body, status))
+    token_set = StandardDialect().read_token_reply(reply(body, status))
 
-    check_fit(grant)
-    assert grant.access.reveal() == "at-1"
+    check_fit(token_set)
+    assert token_set.access.reveal() == "at-1"
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_lifetimes_that_servers_in_the_wild_send_are_read(changes, expires_at):
 @pytest.mark.requirement("E90")
 @pytest.mark.parametrize("refresh", ["rt new 1", "rt-new\n", "é", "r" * 100_000])
 def test_a_refresh_token_is_any_text_that_a_form_can_carry(refresh):
-    grant = read(refresh_token=refresh)
+    token_set = read(refresh_token=refresh)
 
-    assert (grant.refresh.reveal(), grant.unread) == (refresh, ())
+    assert (token_set.refresh.reveal(), token_set.unread) == (refresh, ())
 
 
 @pytest.mark.parametrize("changes", [{"refresh_token": ...}, {"refresh_token": None}, {"refresh_token": ""}])
@@ -215,9 +215,9 @@ def test_a_moment_that_is_past_by_a_clock_which_nothing_confirms_is_not_an_expir
 
 def test_a_dialect_may_name_the_lifetime_otherwise_and_leave_out_the_type():
     fields = {"access_token": "at-1", "expired_in": NOW + 90_000}
-    grant = read_token_fields(reply("{}", sent_at_ms=NOW), fields, expiry_field="expired_in", unit="ms", type_required=False)
+    token_set = read_token_fields(reply("{}", sent_at_ms=NOW), fields, expiry_field="expired_in", unit="ms", type_required=False)
 
-    assert (grant.expires_at, grant.unread) == (NOW + 90_000, ())
+    assert (token_set.expires_at, token_set.unread) == (NOW + 90_000, ())
 
 
 HOUR_MS = 3_600_000

@@ -17,9 +17,9 @@ def _kept(folder: Path) -> str:
 
 
 def test_a_run_is_a_real_process_with_this_tests_paths(paths: Paths, run_portico: PorticoRunner) -> None:
-    done = run_portico("config", "path")
-    assert done.returncode == 0
-    assert done.stdout.strip() == str(paths.config)
+    result = run_portico("config", "path")
+    assert result.returncode == 0
+    assert result.stdout.strip() == str(paths.config)
 
 
 def test_what_a_run_prints_is_kept_apart_for_each_run(paths: Paths, tmp_path: Path) -> None:

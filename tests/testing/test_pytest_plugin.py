@@ -35,8 +35,8 @@ def _pytest(folder: Path, **files: str) -> str:
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
     env = {**os.environ, "PYTHONPATH": str(HOST), "PYTEST_ADDOPTS": ""}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=60, check=False)
-    return done.stdout + done.stderr
+    result = subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    return result.stdout + result.stderr
 
 
 @pytest.fixture

@@ -308,12 +308,12 @@ def test_success_is_a_grant_with_all_that_came() -> None:
     body = granted(
         access_token=access, refresh_token=refresh, token_type="Bearer", resource_url="https://api.minimax.io/anthropic"
     )
-    grant = U.read_poll_reply(reply({**body, "notification_message": "Hi\x1b[31m there\u202e\n!" + "y" * 900}))
-    assert (grant.access, grant.refresh) == (Secret(access), Secret(refresh))
-    assert grant.expires_at == NOW + 172_800_000
-    assert grant.resource_url == "https://api.minimax.io/anthropic"
-    assert grant.notice.startswith("Hi [31m there !")
-    assert len(grant.notice) <= 500
+    token_set = U.read_poll_reply(reply({**body, "notification_message": "Hi\x1b[31m there\u202e\n!" + "y" * 900}))
+    assert (token_set.access, token_set.refresh) == (Secret(access), Secret(refresh))
+    assert token_set.expires_at == NOW + 172_800_000
+    assert token_set.resource_url == "https://api.minimax.io/anthropic"
+    assert token_set.notice.startswith("Hi [31m there !")
+    assert len(token_set.notice) <= 500
 
 
 def test_a_refresh_may_bring_no_new_refresh_token() -> None:
@@ -322,17 +322,17 @@ def test_a_refresh_may_bring_no_new_refresh_token() -> None:
 
 def test_the_standard_success_needs_no_status() -> None:
     body = {"access_token": "at", "refresh_token": "rt", "token_type": "bearer", "expires_in": 3600, "scope": ["agent.default"]}
-    grant = S.read_poll_reply(reply(body))
-    assert (grant.expires_at, grant.scope) == (NOW + 3_600_000, "agent.default")
+    token_set = S.read_poll_reply(reply(body))
+    assert (token_set.expires_at, token_set.scope) == (NOW + 3_600_000, "agent.default")
 
 
 def test_a_scope_of_another_kind_ends_no_refresh_and_a_sign_in_that_asked_for_more() -> None:
     body = {"access_token": "at", "token_type": "bearer", "expires_in": 3600, "scope": "something.else"}
     for read in (S.read_poll_reply, S.read_token_reply):
-        grant = read(reply(body))
-        assert grant.scope == "something.else"
+        token_set = read(reply(body))
+        assert token_set.scope == "something.else"
         with pytest.raises(OAuthError) as raised:
-            check_scope(grant)
+            check_scope(token_set)
         assert raised.value.id == "scope-missing"
 
 

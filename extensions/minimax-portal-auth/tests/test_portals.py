@@ -16,9 +16,9 @@ def server(config: dict | None = None, region: str = "global"):
 
 
 def accept(resource_url: str | None, region: str = "global", config: dict | None = None) -> str:
-    grant = TokenSet(access=Secret("t"), refresh=None, expires_at=None, resource_url=resource_url)
+    token_set = TokenSet(access=Secret("t"), refresh=None, expires_at=None, resource_url=resource_url)
     method = MinimaxPortal({"portals": {region: config}} if config else {})
-    return method.accept(region, grant).api_base
+    return method.accept(region, token_set).api_base
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_a_portal_of_ones_own_keeps_its_tokens_to_its_own_api() -> None:
 
 
 def test_what_minimax_has_to_say_is_passed_on() -> None:
-    grant = TokenSet(access=Secret("t"), refresh=None, expires_at=None, notice="Welcome.")
-    assert MinimaxPortal({}).accept("global", grant).notes == ("Welcome.",)
+    token_set = TokenSet(access=Secret("t"), refresh=None, expires_at=None, notice="Welcome.")
+    assert MinimaxPortal({}).accept("global", token_set).notes == ("Welcome.",)
 
 
 def test_a_token_goes_to_hosts_of_its_region_alone() -> None:

@@ -89,7 +89,7 @@ class ExpectedResponse:
         """The code, or why the sign-in has ended: the error that the server reports, or what is wrong with its answer.
 
         Raises:
-            UnfitResponse: this is not the answer.
+            UnrelatedResponse: this is not the answer.
         """
         self.check_state(parameters)
         try:
@@ -103,7 +103,7 @@ class ExpectedResponse:
         """Hold each `state` of a response to the sign-in's own.
 
         Raises:
-            UnfitResponse: there is none, or one is another.
+            UnrelatedResponse: there is none, or one is another.
         """
         states = [value for name, value in parameters.pairs if name == "state"]
         if not any(states):
@@ -164,7 +164,7 @@ def read_pasted(text: str, redirect_uri: str) -> Parameters:
     """The parameters of a redirect URL that the user pasted.
 
     Raises:
-        UnfitResponse: it is not a URL at this sign-in's own redirect URI. A bare code has no state and is not taken.
+        UnrelatedResponse: it is not a URL at this sign-in's own redirect URI. A bare code has no state and is not taken.
     """
     base, separator, query = text.strip().partition("?")
     if base != redirect_uri or not separator:

@@ -53,7 +53,7 @@ class CallbackServer:
         hold_s: how long a browser is held while the exchange runs, in seconds.
 
     Attributes:
-        start: the start address on this server, which leads nowhere until `lead_to` is called.
+        start: the start address on this server, which leads nowhere until `redirect_to` is called.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class CallbackServer:
         A `pasted` one that may only be copied badly ends nothing: it can be pasted once more.
 
         Raises:
-            UnfitResponse: it is not the answer to this sign-in.
+            UnrelatedResponse: it is not the answer to this sign-in.
         """
         if self._expected is None:
             raise UnrelatedResponse("too-early")
@@ -184,7 +184,7 @@ class CallbackServer:
         """Accept the answer in a request. In another response mode than was asked for, it ends the sign-in.
 
         Raises:
-            UnfitResponse: it is not the answer to this sign-in.
+            UnrelatedResponse: it is not the answer to this sign-in.
         """
         if request.method not in _METHODS:
             raise UnrelatedResponse("method")

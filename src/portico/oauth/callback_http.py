@@ -67,7 +67,7 @@ async def read_form(request: web.BaseRequest) -> str:
     """The form body, at most 64 KiB and ten seconds of it.
 
     Raises:
-        UnfitResponse: it is longer, slower or not a form.
+        UnrelatedResponse: it is longer, slower or not a form.
     """
     if request.content_type != _FORM:
         raise UnrelatedResponse("not-a-form")

@@ -54,7 +54,7 @@ async def check_sender(request: web.BaseRequest) -> peer.Peer:
     """Whose process has sent `request`, if it may take part in this user's sign-in: `this-user` or `unknown`.
 
     Raises:
-        UnfitResponse: `other-user`, or `gone`: nobody can say any more whose it was.
+        UnrelatedResponse: `other-user`, or `gone`: nobody can say any more whose it was.
     """
     connection: Any = request.transport and request.transport.get_extra_info("socket")
     sender: peer.Peer = await asyncio.to_thread(peer.peer_of, connection) if connection else "gone"

@@ -73,8 +73,8 @@ def trace(folder):
     """
     seen = {}
     for path in (folder, *folder.iterdir()):
-        found = path.stat()
-        seen[path.name] = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns)
+        info = path.stat()
+        seen[path.name] = (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns)
     return seen
 
 
@@ -91,12 +91,12 @@ def test_each_database_that_openclaw_keeps_sign_ins_in_is_looked_at(place, tmp_p
     assert path in OPENCLAW.default_paths({}, tmp_path)
     assert OPENCLAW.default_paths({}, tmp_path)[0].name == "openclaw.sqlite"
 
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
 
-    assert (found.access.reveal(), found.refresh.reveal()) == (sample.access, sample.refresh)
-    assert (found.expires_at, found.api_url) == (EXPIRES_MS, GLOBAL_API)
-    assert found.client_id == "78257093-7e40-4613-99e0-527b14b39113"
-    assert in_text(repr(found)) == []
+    assert (credential.access.reveal(), credential.refresh.reveal()) == (sample.access, sample.refresh)
+    assert (credential.expires_at, credential.api_url) == (EXPIRES_MS, GLOBAL_API)
+    assert credential.client_id == "78257093-7e40-4613-99e0-527b14b39113"
+    assert in_text(repr(credential)) == []
 
 
 @pytest.mark.parametrize("table", ["auth_profile_store", "auth_profile_stores"])
@@ -109,10 +109,10 @@ def test_the_shared_database_of_an_earlier_version_has_a_table_of_its_own_for_th
         )
         connection.execute(f"INSERT INTO {table} VALUES ('shared', ?, 1)", (stored(sample.profiles()),))
 
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
 
-    assert found.access.reveal() == sample.access
-    assert remove_from_source(OPENCLAW, path, found) == "removed"
+    assert credential.access.reveal() == sample.access
+    assert remove_from_source(OPENCLAW, path, credential) == "removed"
     assert read_source(OPENCLAW, path) == ()
 
 
@@ -126,14 +126,14 @@ def test_openclaws_own_variables_and_its_config_say_where_its_databases_are(tmp_
     (tmp_path / "state").mkdir()
     (tmp_path / "state/openclaw.json").write_text(json.dumps(config), encoding="utf-8")
 
-    places = OPENCLAW.default_paths(
+    paths = OPENCLAW.default_paths(
         {"OPENCLAW_STATE_DIR": str(tmp_path / "state"), "OPENCLAW_AGENT_DIR": str(tmp_path / "own")}, tmp_path
     )
     at_home = OPENCLAW.default_paths({"OPENCLAW_HOME": str(tmp_path / "home")}, tmp_path)
 
-    assert tmp_path / "state/state/openclaw.sqlite" in places
+    assert tmp_path / "state/state/openclaw.sqlite" in paths
     for folder in ("own", "one", "two"):
-        assert {tmp_path / folder / "openclaw-agent.sqlite", tmp_path / folder / "auth-profiles.json"} <= set(places)
+        assert {tmp_path / folder / "openclaw-agent.sqlite", tmp_path / folder / "auth-profiles.json"} <= set(paths)
     assert at_home[0] == tmp_path / "home/.openclaw/state/openclaw.sqlite"
 
 
@@ -143,10 +143,10 @@ def test_a_folder_of_an_agents_that_cannot_be_there_keeps_nobody_from_the_others
     config = {"agents": {"list": [{"id": "a", "agentDir": folder}, {"id": "b", "agentDir": str(tmp_path / "two")}]}}
     (tmp_path / ".openclaw/openclaw.json").write_text(json.dumps(config), encoding="utf-8")
 
-    places = OPENCLAW.default_paths({}, tmp_path)
+    paths = OPENCLAW.default_paths({}, tmp_path)
 
-    assert tmp_path / "two/openclaw-agent.sqlite" in places
-    assert all(str(place).isprintable() for place in places)
+    assert tmp_path / "two/openclaw-agent.sqlite" in paths
+    assert all(str(path).isprintable() for path in paths)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +161,8 @@ def test_a_folder_of_an_agents_that_cannot_be_there_keeps_nobody_from_the_others
     ],
 )
 def test_the_home_of_a_user_that_is_not_known_here_is_a_folder_of_that_name(tool, variable, tmp_path):
-    places = BY_NAME[tool].default_paths({variable: "~no-such-user-here"}, tmp_path)
-    assert any(place.parts[0] == "~no-such-user-here" for place in places)
+    paths = BY_NAME[tool].default_paths({variable: "~no-such-user-here"}, tmp_path)
+    assert any(path.parts[0] == "~no-such-user-here" for path in paths)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +207,9 @@ def test_what_openclaw_has_written_to_its_log_alone_is_read_without_a_trace(plac
             process.wait()
         before = trace(path.parent)
 
-        (found,) = read_source(OPENCLAW, path)
+        (credential,) = read_source(OPENCLAW, path)
 
-        assert found.access.reveal() == new.access
+        assert credential.access.reveal() == new.access
         assert trace(path.parent) == before
         assert f"{path.name}-wal" in before
 
@@ -222,10 +222,10 @@ def test_a_log_without_its_index_is_refused_since_it_could_be_read_by_making_a_f
     path.with_name(f"{path.name}-shm").unlink()
     before = trace(path.parent)
 
-    with pytest.raises(ConfigError, match=r"openclaw\.sqlite-wal") as caught:
+    with pytest.raises(ConfigError, match=r"openclaw\.sqlite-wal") as raised:
         read_source(OPENCLAW, path)
 
-    assert caught.value.id == "import-unreadable"
+    assert raised.value.id == "import-unreadable"
     assert trace(path.parent) == before
 
 
@@ -249,11 +249,11 @@ def test_a_damaged_cell_is_refused_and_named_by_its_file(cell, why, tmp_path):
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(change(path), (cell,))
 
-    with pytest.raises(ConfigError, match=why) as caught:
+    with pytest.raises(ConfigError, match=why) as raised:
         read_source(OPENCLAW, path)
 
-    assert caught.value.id == "import-unreadable"
-    assert str(path) in caught.value.message
+    assert raised.value.id == "import-unreadable"
+    assert str(path) in raised.value.message
 
 
 def test_a_damaged_database_and_an_empty_one_are_told_apart(tmp_path):
@@ -285,10 +285,10 @@ def test_a_cell_that_is_no_utf_8_is_refused_without_a_word_of_it(tmp_path):
         text = stored({"minimax-portal:default": sample.profile(email="J?rg")}).encode().replace(b"J?rg", b"J\xf6rg")
         connection.execute("UPDATE auth_profile_store SET store_json = CAST(? AS TEXT)", (text,))
 
-    with pytest.raises(ConfigError, match="not UTF-8 text") as caught:
+    with pytest.raises(ConfigError, match="not UTF-8 text") as raised:
         read_source(OPENCLAW, path)
 
-    assert in_text(json.dumps(caught.value.as_json("portico"))) == []
+    assert in_text(json.dumps(raised.value.as_json("portico"))) == []
 
 
 def test_no_text_of_sqlites_is_passed_on(tmp_path):
@@ -296,14 +296,14 @@ def test_no_text_of_sqlites_is_passed_on(tmp_path):
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         says = "SELECT RAISE(ABORT, 'words of the database')"
         connection.execute(f"CREATE TRIGGER says BEFORE UPDATE ON auth_profile_store BEGIN {says}; END")
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
     before = path.read_bytes()
 
-    with pytest.raises(ConfigError, match="cannot be changed") as caught:
-        remove_from_source(OPENCLAW, path, found)
+    with pytest.raises(ConfigError, match="cannot be changed") as raised:
+        remove_from_source(OPENCLAW, path, credential)
 
-    assert "words of the database" not in str(caught.value)
-    assert "SQLITE_CONSTRAINT_TRIGGER" in str(caught.value)
+    assert "words of the database" not in str(raised.value)
+    assert "SQLITE_CONSTRAINT_TRIGGER" in str(raised.value)
     assert path.read_bytes() == before
 
 
@@ -341,11 +341,11 @@ def test_a_database_that_keeps_its_reader_at_work_without_an_end_is_left_alone(t
     counting = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 3000000) SELECT max(n) FROM c"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"CREATE TRIGGER counting BEFORE UPDATE ON auth_profile_store BEGIN SELECT * FROM ({counting}); END")
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
     before = path.read_bytes()
 
     with pytest.raises(ConfigError, match="too much work"):
-        remove_from_source(OPENCLAW, path, found)
+        remove_from_source(OPENCLAW, path, credential)
 
     assert path.read_bytes() == before
 
@@ -388,10 +388,10 @@ def test_what_the_tool_writes_while_its_closed_database_is_read_is_read_again(op
 
     monkeypatch.setattr(database, "_open", meanwhile)
 
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
 
     tool[0].close()
-    assert found.access.reveal() == new.access
+    assert credential.access.reveal() == new.access
 
 
 def test_a_tool_that_closes_its_database_while_its_log_is_looked_for_is_no_failure(tmp_path, monkeypatch):
@@ -406,24 +406,24 @@ def test_a_tool_that_closes_its_database_while_its_log_is_looked_for_is_no_failu
 
     monkeypatch.setattr(database, "_open", closed_before)
 
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
 
-    assert found.access.reveal() == sample.access
+    assert credential.access.reveal() == sample.access
 
 
-def beside(path, suffix):
+def put_beside(path, suffix):
     """Files beside a database that make SQLite look at the one with this suffix."""
-    places = [path.with_name(path.name + each) for each in {"-shm": ("-wal", "-shm")}.get(suffix, (suffix,))]
-    for place in places:
+    paths = [path.with_name(path.name + each) for each in {"-shm": ("-wal", "-shm")}.get(suffix, (suffix,))]
+    for place in paths:
         place.write_bytes(b"")
-    return places[-1]
+    return paths[-1]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 def test_a_pipe_beside_a_database_is_not_waited_for(suffix, tmp_path):
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles(), wal=suffix != "-journal")
-    place = beside(path, suffix)
+    place = put_beside(path, suffix)
     place.unlink()
     os.mkfifo(place)
 
@@ -435,15 +435,15 @@ def test_a_pipe_beside_a_database_is_not_waited_for(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 def test_a_log_or_a_journal_that_another_user_has_put_beside_a_database_is_not_believed(suffix, tmp_path):
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles(), wal=suffix != "-journal")
-    (found,) = read_source(OPENCLAW, path)
-    place = beside(path, suffix)
+    (credential,) = read_source(OPENCLAW, path)
+    place = put_beside(path, suffix)
     os.chown(place, 4711, -1)
     before = path.read_bytes()
 
     with pytest.raises(ConfigError, match=f"{place.name} belongs to another user"):
         read_source(OPENCLAW, path)
     with pytest.raises(ConfigError, match=f"{place.name} belongs to another user"):
-        remove_from_source(OPENCLAW, path, found)
+        remove_from_source(OPENCLAW, path, credential)
     assert path.read_bytes() == before
 
 
@@ -461,9 +461,9 @@ def test_that_entry_alone_goes_and_its_tokens_with_it(place, tmp_path):
     path = openclaw_database(tmp_path / place, sample.profiles(), mode=0o640)
     path.parent.chmod(0o2775)
     before, folder = rows(path), trace(path.parent)
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
 
-    assert remove_from_source(OPENCLAW, path, found) == "removed"
+    assert remove_from_source(OPENCLAW, path, credential) == "removed"
 
     assert profiles_in(path) == {"anthropic:default": sample.profiles()["anthropic:default"]}
     other = [(old, new) for old, new in zip(before, rows(path), strict=True) if old != new]
@@ -474,16 +474,16 @@ def test_that_entry_alone_goes_and_its_tokens_with_it(place, tmp_path):
     assert sample.refresh.encode() not in data
     after = trace(path.parent)
     assert {name: seen[0] for name, seen in after.items()} == {name: seen[0] for name, seen in folder.items()}
-    assert remove_from_source(OPENCLAW, path, found) == "gone"
+    assert remove_from_source(OPENCLAW, path, credential) == "gone"
 
 
 def test_openclaw_may_run_meanwhile_and_sees_the_change(tmp_path):
     sample = Sample("openclaw")
     path = openclaw_database(tmp_path / SHARED, {})
     with writing(path, sample.profiles()):
-        (found,) = read_source(OPENCLAW, path)
+        (credential,) = read_source(OPENCLAW, path)
 
-        assert remove_from_source(OPENCLAW, path, found) == "removed"
+        assert remove_from_source(OPENCLAW, path, credential) == "removed"
 
         assert list(profiles_in(path)) == ["anthropic:default"]
         for each in path.parent.iterdir():
@@ -498,28 +498,28 @@ def test_tokens_that_a_reader_of_the_database_keeps_in_its_file_are_not_called_e
     with closing(sqlite3.connect(path, isolation_level=None)) as tool:
         tool.execute("BEGIN")
         tool.execute("SELECT * FROM config_machine_state").fetchall()
-        (found,) = read_source(OPENCLAW, path)
+        (credential,) = read_source(OPENCLAW, path)
 
-        assert remove_from_source(OPENCLAW, path, found) == "not-erased"
+        assert remove_from_source(OPENCLAW, path, credential) == "not-erased"
 
         assert list(profiles_in(path)) == ["anthropic:default"]
         assert sample.refresh.encode() in path.read_bytes()
     assert sample.refresh.encode() not in path.read_bytes()
-    assert remove_from_source(OPENCLAW, path, found) == "gone"
+    assert remove_from_source(OPENCLAW, path, credential) == "gone"
 
 
 def test_tokens_that_openclaw_has_stored_meanwhile_are_left_alone(tmp_path):
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
     before = path.read_bytes()
 
-    assert remove_from_source(OPENCLAW, path, replace(found, refresh=Secret(canary("rt")))) == "changed"
+    assert remove_from_source(OPENCLAW, path, replace(credential, refresh=Secret(canary("rt")))) == "changed"
     assert path.read_bytes() == before
 
 
 def test_a_write_of_openclaws_at_the_last_moment_is_looked_at_again(tmp_path, monkeypatch):
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
     theirs, real = Sample("openclaw"), source.replace_cell
 
     def meanwhile(*args, **options):
@@ -530,7 +530,7 @@ def test_a_write_of_openclaws_at_the_last_moment_is_looked_at_again(tmp_path, mo
 
     monkeypatch.setattr(source, "replace_cell", meanwhile)
 
-    assert remove_from_source(OPENCLAW, path, found) == "changed"
+    assert remove_from_source(OPENCLAW, path, credential) == "changed"
     assert profiles_in(path)["minimax-portal:default"]["access"] == theirs.access
 
 
@@ -539,11 +539,11 @@ def test_a_database_that_openclaw_is_writing_to_stays_as_it_is_and_is_named(tmp_
     sample = Sample("openclaw")
     path = openclaw_database(tmp_path / SHARED, {})
     with writing(path, sample.profiles(), then=["BEGIN IMMEDIATE"]):
-        (found,) = read_source(OPENCLAW, path)
-        with pytest.raises(LockBusy, match="OpenClaw is using") as caught:
-            remove_from_source(OPENCLAW, path, found)
+        (credential,) = read_source(OPENCLAW, path)
+        with pytest.raises(LockBusy, match="OpenClaw is using") as raised:
+            remove_from_source(OPENCLAW, path, credential)
 
-    assert caught.value.id == "source-busy"
+    assert raised.value.id == "source-busy"
     assert "minimax-portal:default" in profiles_in(path)
 
 
@@ -554,11 +554,11 @@ def test_a_refresh_that_openclaw_has_under_way_is_waited_for(tmp_path, monkeypat
     lock = tmp_path / ".openclaw/locks/oauth-refresh/lock-dff9e703222e1f2656fb5ceb7c2e0043.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text(json.dumps({"pid": os.getpid(), "createdAt": "2026-11-28T19:48:15.277Z"}))
-    (found,) = read_source(OPENCLAW, path)
+    (credential,) = read_source(OPENCLAW, path)
 
     with pytest.raises(LockBusy, match="OpenClaw is using"):
-        remove_from_source(OPENCLAW, path, found)
+        remove_from_source(OPENCLAW, path, credential)
 
     lock.unlink()
-    assert remove_from_source(OPENCLAW, path, found) == "removed"
+    assert remove_from_source(OPENCLAW, path, credential) == "removed"
     assert not lock.exists()

@@ -21,15 +21,15 @@ MODES = (0o755, 0o775, 0o2775)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to another group")
 
 
-def seen(path):
+def mode_and_owner(path):
     """What another program can see of a folder or a file, but for its times."""
-    found = path.stat()
-    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+    info = path.stat()
+    return stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
 
 
 def times(path):
-    found = path.stat()
-    return found.st_mtime_ns, found.st_ctime_ns
+    info = path.stat()
+    return info.st_mtime_ns, info.st_ctime_ns
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ def written(tmp_path):
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_folder_keeps_its_mode_and_owner_and_gets_no_new_file_but_the_tools_own_lock(written, tmp_path, tool, mode):
     path = written(tool, mode)
-    folders = {folder: seen(folder) for folder in (path.parent, tmp_path)}
+    folders = {folder: mode_and_owner(folder) for folder in (path.parent, tmp_path)}
     before = {each.name for each in path.parent.iterdir()}
-    (found,) = read_source(BY_NAME[tool], path)
+    (credential,) = read_source(BY_NAME[tool], path)
 
-    assert remove_from_source(BY_NAME[tool], path, found) == "removed"
+    assert remove_from_source(BY_NAME[tool], path, credential) == "removed"
 
-    assert {folder: seen(folder) for folder in folders} == folders
+    assert {folder: mode_and_owner(folder) for folder in folders} == folders
     own_lock = {f"{path.stem}.lock"} if BY_NAME[tool].lock == "flock" else set()
     assert {each.name for each in path.parent.iterdir()} - before <= own_lock
 
@@ -65,11 +65,11 @@ def test_the_folder_keeps_its_mode_and_owner_and_gets_no_new_file_but_the_tools_
 @pytest.mark.parametrize("tool", TOOLS)
 def test_reading_leaves_no_trace_at_all(written, tool, mode):
     path = written(tool, mode)
-    before = [(seen(each), times(each)) for each in (path.parent, path)]
+    before = [(mode_and_owner(each), times(each)) for each in (path.parent, path)]
 
     assert read_source(BY_NAME[tool], path)
 
-    assert [(seen(each), times(each)) for each in (path.parent, path)] == before
+    assert [(mode_and_owner(each), times(each)) for each in (path.parent, path)] == before
 
 
 def test_a_lock_file_of_the_tool_is_locked_and_neither_written_to_nor_changed(written):
@@ -77,22 +77,22 @@ def test_a_lock_file_of_the_tool_is_locked_and_neither_written_to_nor_changed(wr
     lock = path.with_suffix(".lock")
     lock.write_text("Hermes's own words")
     lock.chmod(0o644)
-    (found,) = read_source(BY_NAME["hermes"], path)
-    before = [(seen(each), times(each)) for each in (path.parent, lock)]
+    (credential,) = read_source(BY_NAME["hermes"], path)
+    before = [(mode_and_owner(each), times(each)) for each in (path.parent, lock)]
 
-    other = replace(found, refresh=Secret(canary("rt")))
+    other = replace(credential, refresh=Secret(canary("rt")))
     assert remove_from_source(BY_NAME["hermes"], path, other) == "changed"
 
-    assert [(seen(each), times(each)) for each in (path.parent, lock)] == before
+    assert [(mode_and_owner(each), times(each)) for each in (path.parent, lock)] == before
     assert lock.read_text() == "Hermes's own words"
 
 
 def test_a_lock_file_that_the_tool_has_not_made_yet_is_as_the_tool_would_make_it(written):
     path = written("hermes", 0o755)
-    (found,) = read_source(BY_NAME["hermes"], path)
+    (credential,) = read_source(BY_NAME["hermes"], path)
     before = os.umask(0o022)
     try:
-        remove_from_source(BY_NAME["hermes"], path, found)
+        remove_from_source(BY_NAME["hermes"], path, credential)
     finally:
         os.umask(before)
 
@@ -118,12 +118,12 @@ def test_a_foreign_lock_excludes_the_tool_and_waits_for_it(tmp_path):
 
 def test_a_folder_that_is_gone_is_not_made_again(written):
     path = written("hermes", 0o755)
-    (found,) = read_source(BY_NAME["hermes"], path)
+    (credential,) = read_source(BY_NAME["hermes"], path)
     for each in path.parent.iterdir():
         each.unlink()
     path.parent.rmdir()
 
-    assert remove_from_source(BY_NAME["hermes"], path, found) == "gone"
+    assert remove_from_source(BY_NAME["hermes"], path, credential) == "gone"
     assert not path.parent.exists()
 
 
@@ -136,8 +136,8 @@ def test_the_file_keeps_its_group_whatever_group_its_folder_gives(written, tool,
     path.parent.chmod(mode)
     os.chown(path, -1, 4712)
     path.chmod(0o640)
-    before = seen(path)
-    (found,) = read_source(BY_NAME[tool], path)
+    before = mode_and_owner(path)
+    (credential,) = read_source(BY_NAME[tool], path)
 
-    assert remove_from_source(BY_NAME[tool], path, found) == "removed"
-    assert seen(path) == before
+    assert remove_from_source(BY_NAME[tool], path, credential) == "removed"
+    assert mode_and_owner(path) == before

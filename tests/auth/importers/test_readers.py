@@ -41,26 +41,26 @@ def test_the_tools_own_file_gives_its_sign_in(tool, tmp_path):
     path = sample.write(tmp_path)
     assert path in BY_NAME[tool].default_paths({}, tmp_path)
 
-    (found,) = read_source(BY_NAME[tool], path)
+    (credential,) = read_source(BY_NAME[tool], path)
 
-    assert found.access.reveal() == sample.access
-    assert found.refresh is not None
-    assert found.refresh.reveal() == sample.refresh
-    assert found.expires_at == EXPIRES_MS
-    assert found.client_id == CLIENTS[tool]
-    assert found.api_url is not None
-    assert in_text(repr(found)) == []
+    assert credential.access.reveal() == sample.access
+    assert credential.refresh is not None
+    assert credential.refresh.reveal() == sample.refresh
+    assert credential.expires_at == EXPIRES_MS
+    assert credential.client_id == CLIENTS[tool]
+    assert credential.api_url is not None
+    assert in_text(repr(credential)) == []
 
 
 def test_what_openclaw_itself_wrote_is_read(tmp_path):
     path = tmp_path / "auth-profiles.json"
     path.write_text(OF_OPENCLAW, encoding="utf-8")
 
-    (found,) = read_source(BY_NAME["openclaw"], path)
+    (credential,) = read_source(BY_NAME["openclaw"], path)
 
-    assert found.access.reveal() == "sample-access-token"
-    assert found.expires_at == 1795416295019
-    assert found.region is None
+    assert credential.access.reveal() == "sample-access-token"
+    assert credential.expires_at == 1795416295019
+    assert credential.region is None
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -81,12 +81,12 @@ def test_a_damaged_file_is_named_with_what_was_expected(tool, damage, tmp_path):
     path = Sample(tool).write(tmp_path)
     path.write_bytes(damage)
 
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as raised:
         read_source(BY_NAME[tool], path)
 
-    assert caught.value.id == "import-unreadable"
-    assert str(path) in caught.value.message
-    assert "expected `" in str(caught.value.why)
+    assert raised.value.id == "import-unreadable"
+    assert str(path) in raised.value.message
+    assert "expected `" in str(raised.value.why)
     assert path.read_bytes() == damage
 
 
@@ -96,12 +96,12 @@ def test_what_is_no_token_is_refused_and_never_shown(tool, value, tmp_path):
     name = "access_token" if tool in {"mmx", "hermes"} else "access"
     path = Sample(tool).write(tmp_path, entry={name: value})
 
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as raised:
         read_source(BY_NAME[tool], path)
 
-    assert name in str(caught.value.why)
-    assert "has a space" not in str(caught.value)
-    assert in_text(str(caught.value)) == []
+    assert name in str(raised.value.why)
+    assert "has a space" not in str(raised.value)
+    assert in_text(str(raised.value)) == []
 
 
 ODD_TIMES = (
@@ -129,10 +129,10 @@ def test_what_is_no_time_leaves_the_end_unknown_and_the_tokens_good(tool, value,
     sample = Sample(tool)
     path = sample.write(tmp_path, entry={"expires_at" if tool in {"mmx", "hermes"} else "expires": value})
 
-    (found,) = read_source(BY_NAME[tool], path)
+    (credential,) = read_source(BY_NAME[tool], path)
 
-    assert (found.access.reveal(), found.refresh.reveal()) == (sample.access, sample.refresh)
-    assert found.expires_at is None
+    assert (credential.access.reveal(), credential.refresh.reveal()) == (sample.access, sample.refresh)
+    assert credential.expires_at is None
 
 
 @pytest.mark.requirement("E94")
@@ -155,9 +155,9 @@ def test_an_odd_side_field_is_as_one_that_is_missing(tool, name, value, tmp_path
     sample = Sample(tool)
     path = sample.write(tmp_path, entry={name: value})
 
-    (found,) = read_source(BY_NAME[tool], path)
+    (credential,) = read_source(BY_NAME[tool], path)
 
-    assert (found.access.reveal(), found.expires_at) == (sample.access, EXPIRES_MS)
+    assert (credential.access.reveal(), credential.expires_at) == (sample.access, EXPIRES_MS)
 
 
 def test_times_are_read_in_every_form_that_these_tools_have_written(tmp_path):
@@ -188,10 +188,10 @@ def test_beside_hermes_own_sign_in_its_pool_holds_copies_and_what_may_be_spent(t
     sample = Sample("hermes")
     path = sample.write(tmp_path, pool=a_pool(sample))
 
-    (own,) = read_source(BY_NAME["hermes"], path)
+    (credential,) = read_source(BY_NAME["hermes"], path)
 
-    place = ("credential_pool", "minimax-oauth")
-    assert (own.location, own.copy_locations) == (("providers", "minimax-oauth"), ((*place, 0), (*place, 3)))
+    location = ("credential_pool", "minimax-oauth")
+    assert (credential.location, credential.copy_locations) == (("providers", "minimax-oauth"), ((*location, 0), (*location, 3)))
 
 
 def test_without_a_sign_in_of_its_own_the_living_ones_of_hermes_pool_are_read(tmp_path):
@@ -199,10 +199,10 @@ def test_without_a_sign_in_of_its_own_the_living_ones_of_hermes_pool_are_read(tm
     pool = a_pool(sample)[:-1]
     path = sample.write(tmp_path, entry={"access_token": ""}, pool=pool)
 
-    found = read_source(BY_NAME["hermes"], path)
+    credentials = read_source(BY_NAME["hermes"], path)
 
-    assert [each.access.reveal() for each in found] == [pool[0]["access_token"], sample.access]
-    assert (found[0].client_id, found[0].expires_at, found[0].region) == (CLIENTS["hermes"], EXPIRES_MS, None)
+    assert [each.access.reveal() for each in credentials] == [pool[0]["access_token"], sample.access]
+    assert (credentials[0].client_id, credentials[0].expires_at, credentials[0].region) == (CLIENTS["hermes"], EXPIRES_MS, None)
 
 
 @pytest.mark.parametrize("pool", [3, {"minimax-oauth": 3}, {"minimax-oauth": [3]}])

@@ -29,31 +29,31 @@ def test_only_that_credential_goes_and_the_mode_stays(tool, tmp_path):
     path = sample.write(tmp_path)
     path.chmod(0o640)
     before = json.loads(path.read_text(encoding="utf-8"))
-    (found,) = read_source(BY_NAME[tool], path)
+    (credential,) = read_source(BY_NAME[tool], path)
 
-    assert remove_from_source(BY_NAME[tool], path, found) == "removed"
+    assert remove_from_source(BY_NAME[tool], path, credential) == "removed"
 
     after = path.read_text(encoding="utf-8")
     assert sample.access not in after
     assert sample.refresh not in after
-    for place in (found.location, *found.copy_locations):
+    for location in (credential.location, *credential.copy_locations):
         parent = before
-        for step in place[:-1]:
+        for step in location[:-1]:
             parent = parent[step]
-        del parent[place[-1]]
+        del parent[location[-1]]
     assert json.loads(after) == before
     assert path.stat().st_mode & 0o777 == 0o640
     assert list(path.parent.glob(".*.tmp")) == []
-    assert remove_from_source(BY_NAME[tool], path, found) == "gone"
+    assert remove_from_source(BY_NAME[tool], path, credential) == "gone"
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_tokens_that_the_tool_has_stored_meanwhile_are_left_alone(tool, tmp_path):
     path = Sample(tool).write(tmp_path)
-    (found,) = read_source(BY_NAME[tool], path)
+    (credential,) = read_source(BY_NAME[tool], path)
     before = path.read_bytes()
 
-    assert remove_from_source(BY_NAME[tool], path, replace(found, refresh=Secret(canary("rt")))) == "changed"
+    assert remove_from_source(BY_NAME[tool], path, replace(credential, refresh=Secret(canary("rt")))) == "changed"
     assert path.read_bytes() == before
 
 
@@ -61,41 +61,41 @@ def test_a_link_stays_a_link(tmp_path):
     path = Sample("mmx").write(tmp_path)
     real = path.rename(tmp_path / "config.json")
     path.symlink_to(real)
-    (found,) = read_source(BY_NAME["mmx"], path)
+    (credential,) = read_source(BY_NAME["mmx"], path)
 
-    assert remove_from_source(BY_NAME["mmx"], path, found) == "removed"
+    assert remove_from_source(BY_NAME["mmx"], path, credential) == "removed"
     assert path.is_symlink()
     assert "oauth" not in json.loads(real.read_text(encoding="utf-8"))
 
 
 def test_a_file_that_cannot_be_written_stays_whole_and_is_named(tmp_path, monkeypatch):
     path = Sample("mmx").write(tmp_path)
-    (found,) = read_source(BY_NAME["mmx"], path)
+    (credential,) = read_source(BY_NAME["mmx"], path)
     before = path.read_bytes()
 
     def full(*_args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(source, "write_temporary", full)
-    with pytest.raises(ConfigError, match="No space left on device") as caught:
-        remove_from_source(BY_NAME["mmx"], path, found)
+    with pytest.raises(ConfigError, match="No space left on device") as raised:
+        remove_from_source(BY_NAME["mmx"], path, credential)
 
-    assert caught.value.id == "source-not-removed"
+    assert raised.value.id == "source-not-removed"
     assert path.read_bytes() == before
 
 
 def test_the_lock_that_openclaw_itself_takes_is_waited_for(tmp_path, monkeypatch):
     path = Sample("openclaw").write(tmp_path)
-    (found,) = read_source(BY_NAME["openclaw"], path)
+    (credential,) = read_source(BY_NAME["openclaw"], path)
     monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
     lock.mkdir()
 
     with pytest.raises(LockBusy, match="OpenClaw is using"):
-        remove_from_source(BY_NAME["openclaw"], path, found)
+        remove_from_source(BY_NAME["openclaw"], path, credential)
 
     lock.rmdir()
-    assert remove_from_source(BY_NAME["openclaw"], path, found) == "removed"
+    assert remove_from_source(BY_NAME["openclaw"], path, credential) == "removed"
     assert not lock.exists()
 
 
@@ -109,17 +109,17 @@ def aged(path, seconds):
 @pytest.mark.requirement("E111")
 def test_a_lock_folder_that_its_holder_has_not_touched_for_half_a_minute_is_taken_over(tmp_path, monkeypatch):
     path = Sample("openclaw").write(tmp_path)
-    (found,) = read_source(BY_NAME["openclaw"], path)
+    (credential,) = read_source(BY_NAME["openclaw"], path)
     monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
     lock.mkdir()
     aged(lock, 25)
     with pytest.raises(LockBusy):
-        remove_from_source(BY_NAME["openclaw"], path, found)
+        remove_from_source(BY_NAME["openclaw"], path, credential)
 
     aged(lock, 31)
 
-    assert remove_from_source(BY_NAME["openclaw"], path, found) == "removed"
+    assert remove_from_source(BY_NAME["openclaw"], path, credential) == "removed"
     assert not lock.exists()
 
 
@@ -153,18 +153,18 @@ def test_a_lock_file_is_nobodys_when_its_process_is_not_here_and_it_is_old(conte
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     path = Sample("openclaw").write(tmp_path)
-    (found,) = read_source(BY_NAME["openclaw"], path)
+    (credential,) = read_source(BY_NAME["openclaw"], path)
     monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
     lock.write_text(content.replace("ENDED", str(ended.pid)).replace("RUNS", str(os.getpid())))
     aged(lock, age_s)
 
     if outcome is None:
-        with pytest.raises(LockBusy, match="OpenClaw is using") as caught:
-            remove_from_source(BY_NAME["openclaw"], path, found)
-        assert str(lock) in str(caught.value.hint)
+        with pytest.raises(LockBusy, match="OpenClaw is using") as raised:
+            remove_from_source(BY_NAME["openclaw"], path, credential)
+        assert str(lock) in str(raised.value.hint)
     else:
-        assert remove_from_source(BY_NAME["openclaw"], path, found) == outcome
+        assert remove_from_source(BY_NAME["openclaw"], path, credential) == outcome
     assert lock.exists() is (outcome is None)
 
 
@@ -288,22 +288,22 @@ def test_a_lock_file_that_cannot_be_filled_goes_again_and_nothing_is_done_withou
 @pytest.mark.requirement("E111")
 def test_a_lock_folder_with_something_in_it_is_nobodys_to_delete_and_is_named(tmp_path, monkeypatch):
     path = Sample("openclaw").write(tmp_path)
-    (found,) = read_source(BY_NAME["openclaw"], path)
+    (credential,) = read_source(BY_NAME["openclaw"], path)
     monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
     (lock / "inside").mkdir(parents=True)
     aged(lock, 60)
 
-    with pytest.raises(LockBusy) as caught:
-        remove_from_source(BY_NAME["openclaw"], path, found)
+    with pytest.raises(LockBusy) as raised:
+        remove_from_source(BY_NAME["openclaw"], path, credential)
 
-    assert str(lock) in str(caught.value.hint)
+    assert str(lock) in str(raised.value.hint)
     assert (lock / "inside").is_dir()
 
 
 def test_a_file_that_is_replaced_at_the_last_moment_is_looked_at_again(tmp_path, monkeypatch):
     path = Sample("mmx").write(tmp_path)
-    (found,) = read_source(BY_NAME["mmx"], path)
+    (credential,) = read_source(BY_NAME["mmx"], path)
     real, theirs = source.write_temporary, Sample("mmx")
     writes = []
 
@@ -315,7 +315,7 @@ def test_a_file_that_is_replaced_at_the_last_moment_is_looked_at_again(tmp_path,
 
     monkeypatch.setattr(source, "write_temporary", meanwhile)
 
-    assert remove_from_source(BY_NAME["mmx"], path, found) == "changed"
+    assert remove_from_source(BY_NAME["mmx"], path, credential) == "changed"
     assert theirs.refresh in path.read_text(encoding="utf-8")
 
 
@@ -323,35 +323,35 @@ def test_a_word_of_a_file_that_is_no_json_is_not_shown_since_it_may_be_a_token(t
     path = Sample("mmx").write(tmp_path)
     path.write_text('{"oauth": {"access_token": rt_secret12, "refresh_token": 1}}', encoding="utf-8")
 
-    with pytest.raises(ConfigError, match="it is not JSON") as caught:
+    with pytest.raises(ConfigError, match="it is not JSON") as raised:
         read_source(BY_NAME["mmx"], path)
 
-    assert "rt_secret12" not in str(caught.value.as_json("portico"))
-    assert str(caught.value.where).endswith(":1:28")
+    assert "rt_secret12" not in str(raised.value.as_json("portico"))
+    assert str(raised.value.where).endswith(":1:28")
 
 
 def test_of_a_pool_each_sign_in_goes_alone_though_the_others_move_up(tmp_path):
     sample = Sample("hermes")
     more = [sample.pooled("manual:minimax_oauth", canary("at"), canary("rt"), id=f"id{number}") for number in range(12)]
     path = sample.write(tmp_path, entry={"access_token": ""}, pool=more)
-    found = read_source(BY_NAME["hermes"], path)
+    credentials = read_source(BY_NAME["hermes"], path)
 
-    for credential in (found[0], found[10], found[1]):
+    for credential in (credentials[0], credentials[10], credentials[1]):
         assert remove_from_source(BY_NAME["hermes"], path, credential) == "removed"
-    assert remove_from_source(BY_NAME["hermes"], path, found[0]) == "gone"
+    assert remove_from_source(BY_NAME["hermes"], path, credentials[0]) == "gone"
 
-    left = json.loads(path.read_text(encoding="utf-8"))["credential_pool"]["minimax-oauth"][1:]
-    assert [entry["access_token"] for entry in left] == [entry["access_token"] for entry in (*more[2:10], more[11])]
+    remaining = json.loads(path.read_text(encoding="utf-8"))["credential_pool"]["minimax-oauth"][1:]
+    assert [entry["access_token"] for entry in remaining] == [entry["access_token"] for entry in (*more[2:10], more[11])]
 
 
 def test_a_sign_in_that_hermes_has_refreshed_is_changed_though_a_copy_of_the_old_one_is_left(tmp_path):
     sample = Sample("hermes")
     path = sample.write(tmp_path)
-    (found,) = read_source(BY_NAME["hermes"], path)
+    (credential,) = read_source(BY_NAME["hermes"], path)
     content = json.loads(path.read_text(encoding="utf-8"))
     content["providers"]["minimax-oauth"] |= {"access_token": canary("at"), "refresh_token": canary("rt")}
     path.write_text(json.dumps(content), encoding="utf-8")
     before = path.read_bytes()
 
-    assert remove_from_source(BY_NAME["hermes"], path, found) == "changed"
+    assert remove_from_source(BY_NAME["hermes"], path, credential) == "changed"
     assert path.read_bytes() == before

@@ -104,9 +104,9 @@ def test_a_configuration_in_a_page_is_one(run_portico, paths, block):
         return
     paths.config.write_text(block.body, encoding="utf-8")
 
-    done = run_portico("config", "validate", "--json", env={"WORKSHOP_KEY": KEY})
+    result = run_portico("config", "validate", "--json", env={"WORKSHOP_KEY": KEY})
 
-    assert (done.returncode, json.loads(done.stdout).get("problems", [])) == (0, [])
+    assert (result.returncode, json.loads(result.stdout).get("problems", [])) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_program_in_a_page_runs(desk, block):
     pytest.importorskip("anthropic", reason="the programs use the official SDKs")
     sign_in(desk)
 
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-c", block.body], env=desk.env, capture_output=True, text=True, timeout=60, check=False
     )
 
-    assert done.returncode == 0, done.stderr
-    assert "answering as MiniMax-M2.1" in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert "answering as MiniMax-M2.1" in result.stdout

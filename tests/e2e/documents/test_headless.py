@@ -42,12 +42,12 @@ def server(machine, minimax, tmp_path):
     def typed(commands):
         script = "\n".join(["set -e", *commands])
         assert f":{DEFAULT_PORT}" not in script
-        done = subprocess.run(
+        result = subprocess.run(
             ["bash", "-c", script], env=env, cwd=folder, capture_output=True, text=True, timeout=60, check=False
         )
-        machine.keep(done.stderr)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        machine.keep(result.stderr)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     yield typed
     subprocess.run(

@@ -72,17 +72,17 @@ class Desk:
     def ask(self, *args):
         """What `ask --json` told, and the one request that it sent."""
         self.api.asked.clear()
-        done = self.run("ask", "--json", *args, "Are you there?")
-        assert done.returncode == 0, done.stderr
+        result = self.run("ask", "--json", *args, "Are you there?")
+        assert result.returncode == 0, result.stderr
         (asked,) = self.api.asked
-        return json.loads(done.stdout), asked
+        return json.loads(result.stdout), asked
 
     def refused(self, *args):
         """The error of an `ask` that sends nothing."""
         self.api.asked.clear()
-        done = self.run("ask", "--json", *args, "Are you there?")
-        assert (done.returncode, self.api.asked) == (2, [])
-        return json.loads(done.stdout)["error"]
+        result = self.run("ask", "--json", *args, "Are you there?")
+        assert (result.returncode, self.api.asked) == (2, [])
+        return json.loads(result.stdout)["error"]
 
     def row(self, name="minimax/MiniMax-M2.1"):
         """The model's row of `models list --json`; None where it is not listed."""

@@ -32,9 +32,9 @@ def a_model(model_id, api=MESSAGES, *, reasoning=True, base_url="https://api.exa
 
 
 def refused(model_id, api=MESSAGES, **asked):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as raised:
         fitted(Question("Why?", 0, **asked), a_model(model_id, api), None)
-    return caught.value
+    return raised.value
 
 
 @pytest.mark.requirement("E165")
