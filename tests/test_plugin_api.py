@@ -10,7 +10,9 @@ import pytest
 
 from portico import plugin_api
 from portico.config.schema import PluginsConfig
+from portico.interfaces.authorization import HttpReply
 from portico.plugins.manager import PluginHost
+from portico.secret import Secret
 from tests.source_tree import PLUGINS, modules
 
 
@@ -51,6 +53,23 @@ def test_a_name_that_0_5_had_can_be_imported_and_warns_of_what_takes_its_place(n
     if member:
         taking_over = getattr(plugin_api, replacement)
         assert member in vars(taking_over)
+
+
+@pytest.mark.parametrize(("old", "new"), plugin_api._RENAMED.items())
+def test_a_name_that_was_changed_can_be_imported_under_the_old_one_with_a_warning(old, new):
+    with pytest.warns(DeprecationWarning, match=rf"portico\.plugin_api\.{old} goes with 1\.0; use {new}"):
+        assert getattr(plugin_api, old) is getattr(plugin_api, new)
+
+    assert old not in plugin_api.__all__
+    assert new in plugin_api.__all__
+
+
+def test_a_dialect_that_calls_the_readers_grant_gets_the_token_set_and_a_warning():
+    reader = plugin_api.ReplyReader(
+        HttpReply(200, {}, Secret('{"access_token": "a", "token_type": "Bearer"}'), "https://as.test", 0)
+    )
+    with pytest.warns(DeprecationWarning, match=r"ReplyReader\.grant goes with 1\.0; use ReplyReader\.token_set"):
+        assert reader.grant() == reader.token_set()
 
 
 def test_importing_the_plugin_api_loads_no_oauth_engine():

@@ -252,8 +252,8 @@ async def test_a_fresh_token_that_has_ended_or_is_due_is_refreshed_also_where_it
     account.clock.advance(17)
     due = await broker.access(PROFILE, rejected_generation=token.generation)
     account.clock.advance(20)
-    ended = await broker.access(PROFILE, rejected_generation=due.generation)
-    assert len({token.generation, due.generation, ended.generation}) == account.posts == 3
+    access = await broker.access(PROFILE, rejected_generation=due.generation)
+    assert len({token.generation, due.generation, access.generation}) == account.posts == 3
 
 
 @pytest.mark.requirement("E101")
@@ -513,10 +513,10 @@ async def test_tokens_that_no_store_took_are_served_from_memory_and_stored_when_
     spent = account.vault.read(PROFILE).refresh
     store = FullStore(account.vault.real)
     broker = account.broker(vault=store)
-    served = [(await broker.access(PROFILE)).token]
+    tokens = [(await broker.access(PROFILE)).token]
     for _ in range(3):
         account.clock.advance(6)
-        served.append((await broker.access(PROFILE)).token)
+        tokens.append((await broker.access(PROFILE)).token)
     assert account.vault.read(PROFILE).refresh == spent
     assert (account.index.get(PROFILE).failure.id, account.index.get(PROFILE).failure.terminal) == ("disk-full", False)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
@@ -524,7 +524,7 @@ async def test_tokens_that_no_store_took_are_served_from_memory_and_stored_when_
     account.clock.advance(6)
     access = await broker.access(PROFILE)
     assert account.holds(access)
-    assert served == [access.token] * 4
+    assert tokens == [access.token] * 4
     assert account.index.get(PROFILE).failure is None
     assert account.posts == 1
 

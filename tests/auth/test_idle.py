@@ -25,16 +25,16 @@ def profile(fake_clock):
 
 def test_a_sign_in_rests_once_nobody_has_used_it_for_a_day_and_until_its_refresh_token_needs_it(profile):
     assert not is_idle(profile, None, DAY_MS - 1), "a new sign-in counts as used"
-    late = replace(profile, refreshed_at=DAY_MS - HOUR_MS)
-    assert is_idle(late, None, DAY_MS)
-    assert not is_idle(late, DAY_MS - HOUR_MS, DAY_MS)
-    assert not is_idle(late, None, DAY_MS + 11 * HOUR_MS), "twice a day it is refreshed all the same"
+    old_profile = replace(profile, refreshed_at=DAY_MS - HOUR_MS)
+    assert is_idle(old_profile, None, DAY_MS)
+    assert not is_idle(old_profile, DAY_MS - HOUR_MS, DAY_MS)
+    assert not is_idle(old_profile, None, DAY_MS + 11 * HOUR_MS), "twice a day it is refreshed all the same"
 
 
 def test_a_refresh_token_that_ends_sooner_is_used_before_half_of_its_life_is_over(profile):
-    late = replace(profile, refreshed_at=DAY_MS, refresh_expires_at=DAY_MS + 4 * HOUR_MS)
-    assert is_idle(late, None, DAY_MS + 2 * HOUR_MS - 1)
-    assert not is_idle(late, None, DAY_MS + 2 * HOUR_MS)
+    old_profile = replace(profile, refreshed_at=DAY_MS, refresh_expires_at=DAY_MS + 4 * HOUR_MS)
+    assert is_idle(old_profile, None, DAY_MS + 2 * HOUR_MS - 1)
+    assert not is_idle(old_profile, None, DAY_MS + 2 * HOUR_MS)
 
 
 def test_a_refresh_token_that_would_end_before_the_access_token_is_exercised_in_time(profile):
@@ -47,9 +47,9 @@ def test_a_refresh_token_that_would_end_before_the_access_token_is_exercised_in_
 
 
 def test_a_short_refresh_token_does_not_rest_to_its_end(profile):
-    late = replace(profile, refreshed_at=DAY_MS, refresh_expires_at=DAY_MS + 600_000)
-    assert is_idle(late, None, DAY_MS + 299_999)
-    assert not is_idle(late, None, DAY_MS + 300_000)
+    old_profile = replace(profile, refreshed_at=DAY_MS, refresh_expires_at=DAY_MS + 600_000)
+    assert is_idle(old_profile, None, DAY_MS + 299_999)
+    assert not is_idle(old_profile, None, DAY_MS + 300_000)
 
 
 def test_after_a_clock_that_was_ahead_nothing_rests_on_its_word(profile):
@@ -82,11 +82,11 @@ async def test_the_background_leaves_an_idle_sign_in_alone_and_a_caller_wakes_it
     assert [one.result for one in await refresh_what_is_due(broker, account.index.real)] == ["resting"]
 
     assert account.holds(await broker.access(PROFILE))
-    asked = account.posts
+    posts = account.posts
     for _ in range(23):
         account.clock.advance(HOUR)
         await refresh_what_is_due(broker, account.index.real)
-    assert account.posts - asked == 23
+    assert account.posts - posts == 23
 
 
 def test_a_use_is_seen_by_every_process_and_costs_no_write_within_the_minute(paths, fake_clock):

@@ -17,28 +17,28 @@ from tests.auth.helpers import a_profile, dialects
 
 
 @pytest.fixture
-def late(paths, fake_clock):
+def orphaned(paths, fake_clock):
     tokens = Tokens(Secret(canary("at")), Secret(canary("rt")), None)
     return ProfileTokens(a_profile("https://as.example", fake_clock), tokens)
 
 
-def revoked(late, paths, *answers):
+def revoked(orphaned, paths, *answers):
     replies = iter(answers)
 
     def post(request, **_options):
         status, fields = next(replies)
         return HttpReply(status, {"content-type": "application/json"}, Secret(json.dumps(fields)), request.url, 0)
 
-    revoke_orphaned(late.account, late.tokens, dialects, SimpleNamespace(post=post))
+    revoke_orphaned(orphaned.account, orphaned.tokens, dialects, SimpleNamespace(post=post))
 
 
-def test_an_access_token_that_falls_with_its_refresh_token_is_no_failure(late, paths, caplog):
-    revoked(late, paths, (200, {}), (400, {"error": "unsupported_token_type"}))
+def test_an_access_token_that_falls_with_its_refresh_token_is_no_failure(orphaned, paths, caplog):
+    revoked(orphaned, paths, (200, {}), (400, {"error": "unsupported_token_type"}))
     assert caplog.text == ""
 
 
-def test_why_a_server_would_not_is_said_and_never_the_token(late, paths, caplog):
-    text = f"not {late.tokens.refresh.reveal()}"
-    revoked(late, paths, (400, {"error": "invalid_client", "error_description": text}), (200, {}))
+def test_why_a_server_would_not_is_said_and_never_the_token(orphaned, paths, caplog):
+    text = f"not {orphaned.tokens.refresh.reveal()}"
+    revoked(orphaned, paths, (400, {"error": "invalid_client", "error_description": text}), (200, {}))
     assert "not [redacted]" in caplog.text
-    assert late.tokens.refresh.reveal() not in caplog.text
+    assert orphaned.tokens.refresh.reveal() not in caplog.text

@@ -112,19 +112,19 @@ def one_refresh(vault, index, paths, replies):
     store = LocalTokenStore(paths, index, lambda: vault)
     parts = Refresher(store, dialects, clock, TokenClock(clock), PendingTokens(store))
     try:
-        got = parts.refresh(RefreshCall(profile, profile.generation, needed=True, wait_s=1), server)
+        refreshed = parts.refresh(RefreshCall(profile, profile.generation, needed=True, wait_s=1), server)
     except PorticoError as error:
-        got, failed = None, error
+        refreshed, failed = None, error
     stored, after = vault.read(PROFILE), index.get(PROFILE)
     assert set(server.sent) == {"rt-old"}
     assert len(server.sent) <= 2
-    if got is None:
+    if refreshed is None:
         assert (stored.access, stored.refresh, stored.expires_at) == (before.access, before.refresh, before.expires_at)
         assert stored.generation == after.generation == profile.generation
         assert after.failure.terminal == isinstance(failed, SignInNeeded)
         assert "rt-old" not in server.given_back
     else:
-        assert stored.access == got.profile_tokens.tokens.access == Secret(NEW_ACCESS)
+        assert stored.access == refreshed.profile_tokens.tokens.access == Secret(NEW_ACCESS)
         assert stored.refresh in [Secret(NEW_REFRESH), before.refresh]
         assert stored.generation == after.generation > profile.generation
         assert stored.expires_at is None or stored.expires_at > clock.wall_ms()

@@ -25,8 +25,8 @@ def changed(fields=GOOD, **changes):
     return {name: value for name, value in {**fields, **changes}.items() if value is not ...}
 
 
-def envelope(code, said):
-    return {"base_resp": {"status_code": code, "status_msg": said}}
+def envelope(code, message):
+    return {"base_resp": {"status_code": code, "status_msg": message}}
 
 
 # What a reply does: it is renewed, with an end that is known or not; kept, and tried again; ended. What came and is of another
@@ -116,22 +116,22 @@ async def test_what_a_reply_does_to_a_sign_in(account, dialect, status, body, do
     account.server.faults.add("/token", Fault(status=status, body=text, headers=headers))
     broker = account.broker(dialects=lambda _name: dialect)
 
-    got, error = None, None
+    access_token, error = None, None
     try:
-        got = await broker.access(PROFILE)
+        access_token = await broker.access(PROFILE)
     except PorticoError as raised:
         error = raised
 
     stored, profile = account.vault.read(PROFILE), account.index.get(PROFILE)
     assert account.posts == 1
     if expected in {RENEWED, UNKNOWN}:
-        assert stored.access == got.token
+        assert stored.access == access_token.token
         assert stored.access.reveal() == "at-new"
         rotated = isinstance(body.get("refresh_token"), str)
         assert stored.refresh.reveal() == ("rt-new" if rotated else before.refresh.reveal())
         assert (profile.failure, profile.journal_entry) == (None, None)
         assert (stored.expires_at is None) == (expected == UNKNOWN)
-        assert (await broker.access(PROFILE)).token == got.token
+        assert (await broker.access(PROFILE)).token == access_token.token
         assert account.posts == 1
         return
     assert stored.access == before.access

@@ -52,15 +52,15 @@ async def test_a_repeated_refresh_token_is_in_no_file_no_log_and_no_message(acco
         a_profile(account.base, account.clock), Tokens(Secret(ACCESS), Secret(token), account.clock.wall_ms() + 1_000)
     )
     account.clock.advance(2)
-    told = []
+    texts = []
     with caplog.at_level(logging.DEBUG):
         try:
             await account.broker().access("test:default")
         except PorticoError as error:
-            told += [json.dumps(error.as_json("portico")), str(error), repr(error), str(error.__cause__)]
+            texts += [json.dumps(error.as_json("portico")), str(error), repr(error), str(error.__cause__)]
 
     written = [file.read_text("utf-8", "replace") for file in account.paths.state.rglob("*") if file.is_file()]
-    everything = "\n".join([*written, *told, caplog.text])
+    everything = "\n".join([*written, *texts, caplog.text])
     assert "test:default" in everything
     for secret in (token, ACCESS):
         assert not [at for at in range(len(secret) - 11) if secret[at : at + 12] in everything]

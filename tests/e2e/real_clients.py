@@ -169,8 +169,8 @@ def make_desk(session: MinimaxSession, folder: Path, launchers: Path) -> Desk:
 def page_block(page: str, holding: str, port: int = DEFAULT_PORT) -> str:
     """The block of a how-to page that holds this text, with the gateway's port of this test in it."""
     path = ROOT / "docs" / "how-to" / page
-    (found,) = [block.body for block in blocks(path) if holding in block.body]
-    return found.replace(f":{DEFAULT_PORT}", f":{port}")
+    (body,) = [block.body for block in blocks(path) if holding in block.body]
+    return body.replace(f":{DEFAULT_PORT}", f":{port}")
 
 
 def page_commands(page: str, holding: str) -> list[str]:

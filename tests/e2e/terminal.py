@@ -59,9 +59,9 @@ class Terminal:
         """Wait until `wanted` (a regular expression) is on the screen; what it matched."""
         deadline = time.monotonic() + timeout
         while True:
-            found = re.search(wanted, self.text)
-            if found:
-                return found[0]
+            match = re.search(wanted, self.text)
+            if match:
+                return match[0]
             if not self._read(deadline - time.monotonic()):
                 raise AssertionError(f"{wanted!r} never came; the terminal shows:\n{self.text}")
 
@@ -70,11 +70,11 @@ class Terminal:
 
     def end(self, timeout: float = 30.0, answers: Mapping[str, str] = MappingProxyType({})) -> int:
         """Wait for the program's end; its exit code. `answers` has the keys for each question, whenever it is asked."""
-        deadline, given = time.monotonic() + timeout, dict.fromkeys(answers, 0)
+        deadline, answered = time.monotonic() + timeout, dict.fromkeys(answers, 0)
         while self._read(deadline - time.monotonic()):
             for question, keys in answers.items():
-                if len(re.findall(question, self.text)) > given[question]:
-                    given[question] += 1
+                if len(re.findall(question, self.text)) > answered[question]:
+                    answered[question] += 1
                     self.press(keys)
         code = self.process.wait(max(1.0, deadline - time.monotonic()))
         os.close(self._master)

@@ -34,11 +34,11 @@ def processes_of(state):
 def test_a_token_is_refreshed_while_no_command_is_run_and_shows_in_no_process(machine, unused_tcp_port):
     with machine.emulator("--redirect", "--access-ttl", "3"):
         assert machine.type("config", "set", "gateway.port", str(unused_tcp_port)).returncode == 0
-        done = machine.type(
+        result = machine.type(
             *("onboard", "--auth-choice", "minimax-portal", "--region", "global", "--non-interactive", "--background")
         )
-        assert done.returncode == 0
-        assert "the gateway keeps it fresh" in done.stderr
+        assert result.returncode == 0
+        assert "the gateway keeps it fresh" in result.stderr
         state = machine.env[STATE_ENV]
         index = ProfileIndex(resolve_paths(env=machine.env))
         first = index.get(GLOBAL)

@@ -35,18 +35,18 @@ ANSWERS_WITHIN_S, ENDS_WITHIN_S = 75, 45
 @pytest.fixture
 def desk(minimax, launchers, tmp_path):
     """Signed in, with a word in a file of the project; `quota` is the emulator's knob."""
-    begun = []
+    machines = []
 
     def begin(**knobs: str):
         session = minimax(knobs=knobs)
         session.sign_in("--region", "global")
-        begun.append(make_desk(session, tmp_path, launchers))
-        (begun[0].project / "word.txt").write_text(f"{WORD}\n", encoding="utf-8")
-        (begun[0].project / "look.py").write_text(LLM_TOOL, encoding="utf-8")
-        return begun[0]
+        machines.append(make_desk(session, tmp_path, launchers))
+        (machines[0].project / "word.txt").write_text(f"{WORD}\n", encoding="utf-8")
+        (machines[0].project / "look.py").write_text(LLM_TOOL, encoding="utf-8")
+        return machines[0]
 
     yield begin
-    for each in begun:
+    for each in machines:
         each.session.run("gateway", "stop")
 
 
@@ -60,13 +60,13 @@ def tool_question(client: Client, project):
     return f"Call the tool {name} with {json.dumps({argument: str(project / 'word.txt')})}"
 
 
-def assert_the_tool_ran(client: Client, project, done):
-    assert done.returncode == 0, done.stdout
-    assert SAYS in done.stdout
+def assert_the_tool_ran(client: Client, project, result):
+    assert result.returncode == 0, result.stdout
+    assert SAYS in result.stdout
     if client.id == "aider":
         assert (project / "word.txt").read_text(encoding="utf-8") == f"{NEW_WORD}\n"
     else:
-        assert re.search(rf"{re.escape(SAYS)} The tool returned: [\s\S]*{WORD}", done.stdout), done.stdout
+        assert re.search(rf"{re.escape(SAYS)} The tool returned: [\s\S]*{WORD}", result.stdout), result.stdout
 
 
 def asked_by(session):
@@ -86,119 +86,119 @@ def named(clients):
 
 @named(installed("claude", "codex", "opencode", "aider", "anthropic-js", "openai-js"))
 def test_a_client_that_exec_starts_runs_its_tool_and_says_what_it_returned_and_leaves_nothing(desk, client):
-    here = desk()
+    machine = desk()
 
-    done = here.by_exec(client, tool_question(client, here.project), within=ANSWERS_WITHIN_S)
+    result = machine.by_exec(client, tool_question(client, machine.project), within=ANSWERS_WITHIN_S)
 
-    assert_the_tool_ran(client, here.project, done)
-    assert asked_by(here.session) == [client.name]
-    assert_nothing_is_left(here.session)
+    assert_the_tool_ran(client, machine.project, result)
+    assert asked_by(machine.session) == [client.name]
+    assert_nothing_is_left(machine.session)
 
 
 @named(installed("claude"))
 def test_claude_code_gets_its_answer_with_the_settings_of_its_page_through_the_gateway(desk, client):
-    here = desk()
-    port = here.begin_gateway()
-    write_at_home(here, ".claude/settings.json", page_block("claude-code.md", ":18444", port))
+    machine = desk()
+    port = machine.begin_gateway()
+    write_at_home(machine, ".claude/settings.json", page_block("claude-code.md", ":18444", port))
 
-    result = here.run([*client.words, "Say hello"], within=ANSWERS_WITHIN_S)
+    result = machine.run([*client.words, "Say hello"], within=ANSWERS_WITHIN_S)
 
     assert (result.returncode, result.stdout.strip().startswith(SAYS)) == (0, True), result.stdout
-    assert asked_by(here.session) == ["default"]
+    assert asked_by(machine.session) == ["default"]
 
 
 @named(installed("claude"))
 def test_claude_code_gets_its_answer_with_the_settings_of_its_page_without_a_gateway(desk, client):
-    here = desk()
-    write_at_home(here, ".claude/settings.json", page_block("claude-code.md", "api.minimax.io"))
+    machine = desk()
+    write_at_home(machine, ".claude/settings.json", page_block("claude-code.md", "api.minimax.io"))
 
-    result = here.run([*client.words, "Say hello"], within=ANSWERS_WITHIN_S)
+    result = machine.run([*client.words, "Say hello"], within=ANSWERS_WITHIN_S)
 
     assert (result.returncode, result.stdout.strip().startswith(SAYS)) == (0, True), result.stdout
-    assert running(here.session.paths) is None
+    assert running(machine.session.paths) is None
 
 
 @named(installed("codex"))
 def test_codex_gets_its_answer_with_the_settings_of_its_page(desk, client):
-    here = desk()
-    write_at_home(here, ".codex/config.toml", page_block("codex.md", ":18444", here.begin_gateway()))
+    machine = desk()
+    write_at_home(machine, ".codex/config.toml", page_block("codex.md", ":18444", machine.begin_gateway()))
 
     asks = " ".join([*client.words, "'Say hello'"])
-    done = here.by_shell([*page_commands("codex.md", "export"), asks], within=ANSWERS_WITHIN_S)
+    result = machine.by_shell([*page_commands("codex.md", "export"), asks], within=ANSWERS_WITHIN_S)
 
-    assert (done.returncode, SAYS in done.stdout) == (0, True), done.stdout
-    assert asked_by(here.session) == ["default"]
+    assert (result.returncode, SAYS in result.stdout) == (0, True), result.stdout
+    assert asked_by(machine.session) == ["default"]
 
 
 @named(installed("opencode"))
 def test_opencode_gets_its_answer_with_the_settings_of_its_page(desk, client):
-    here = desk()
-    settings = page_block("opencode.md", ":18444", here.begin_gateway())
-    (here.project / "opencode.json").write_text(settings, encoding="utf-8")
+    machine = desk()
+    settings = page_block("opencode.md", ":18444", machine.begin_gateway())
+    (machine.project / "opencode.json").write_text(settings, encoding="utf-8")
 
     commands = [*page_commands("opencode.md", "export"), "opencode run"]
-    done = here.by_shell(commands, stdin="Say hello", within=ANSWERS_WITHIN_S)
+    result = machine.by_shell(commands, stdin="Say hello", within=ANSWERS_WITHIN_S)
 
-    assert (done.returncode, SAYS in done.stdout) == (0, True), done.stdout
-    assert asked_by(here.session) == ["default"]
+    assert (result.returncode, SAYS in result.stdout) == (0, True), result.stdout
+    assert asked_by(machine.session) == ["default"]
 
 
 @named(installed("aider"))
 def test_aider_gets_its_answer_with_the_commands_of_its_page(desk, client):
-    here = desk()
-    here.begin_gateway()
+    machine = desk()
+    machine.begin_gateway()
     *prepares, asks = page_commands("aider.md", "eval")
 
-    done = here.by_shell([*prepares, f"{asks} {' '.join(client.words[1:])} 'Say hello'"], within=ANSWERS_WITHIN_S)
+    result = machine.by_shell([*prepares, f"{asks} {' '.join(client.words[1:])} 'Say hello'"], within=ANSWERS_WITHIN_S)
 
-    assert (done.returncode, SAYS in done.stdout) == (0, True), done.stdout
-    assert asked_by(here.session) == ["default"]
+    assert (result.returncode, SAYS in result.stdout) == (0, True), result.stdout
+    assert asked_by(machine.session) == ["default"]
 
 
 @named(installed("llm"))
 def test_llm_set_up_by_its_page_answers_and_runs_a_function(desk, client):
-    here = set_up_llm(desk())
+    machine = set_up_llm(desk())
 
-    done = here.by_shell(page_commands("llm.md", "keys set"), within=ANSWERS_WITHIN_S)
-    assert (done.returncode, f"{SAYS} You said: Why is the sky blue?" in done.stdout) == (0, True), done.stdout
+    result = machine.by_shell(page_commands("llm.md", "keys set"), within=ANSWERS_WITHIN_S)
+    assert (result.returncode, f"{SAYS} You said: Why is the sky blue?" in result.stdout) == (0, True), result.stdout
 
-    done = here.run([*client.words, tool_question(client, here.project)], within=ANSWERS_WITHIN_S)
-    assert_the_tool_ran(client, here.project, done)
-    assert asked_by(here.session) == ["llm"]
+    result = machine.run([*client.words, tool_question(client, machine.project)], within=ANSWERS_WITHIN_S)
+    assert_the_tool_ran(client, machine.project, result)
+    assert asked_by(machine.session) == ["llm"]
 
 
 @named(installed("claude", "codex", "opencode", "anthropic-js", "openai-js"))
 def test_a_client_ends_and_says_why_when_the_plan_is_used_up_for_hours(desk, client):
-    here = desk(quota="exhausted")
+    machine = desk(quota="exhausted")
 
-    done = here.by_exec(client, "Say hello", within=ENDS_WITHIN_S)
+    result = machine.by_exec(client, "Say hello", within=ENDS_WITHIN_S)
 
-    assert done.returncode != 0, done.stdout
-    assert "usage limit" in done.stdout.lower(), done.stdout
-    assert_nothing_is_left(here.session)
+    assert result.returncode != 0, result.stdout
+    assert "usage limit" in result.stdout.lower(), result.stdout
+    assert_nothing_is_left(machine.session)
 
 
 @named(installed("llm"))
 def test_llm_ends_and_says_why_when_the_plan_is_used_up_for_hours(desk, client):
-    here = set_up_llm(desk(quota="exhausted"))
+    machine = set_up_llm(desk(quota="exhausted"))
     *prepares, asks = page_commands("llm.md", "keys set")
-    assert here.by_shell(prepares, within=ANSWERS_WITHIN_S).returncode == 0
+    assert machine.by_shell(prepares, within=ANSWERS_WITHIN_S).returncode == 0
 
-    done = here.by_shell([asks], within=ENDS_WITHIN_S)
+    result = machine.by_shell([asks], within=ENDS_WITHIN_S)
 
-    assert done.returncode != 0, done.stdout
-    assert "usage limit" in done.stdout.lower(), done.stdout
+    assert result.returncode != 0, result.stdout
+    assert "usage limit" in result.stdout.lower(), result.stdout
 
 
 @named(installed("aider"))
 def test_aider_says_why_at_once_when_the_plan_is_used_up_and_ends_when_it_is_told_to(desk, client):
     """It tries again for about a minute, whatever an answer's headers say, and shows the reason each time."""
-    here = desk(quota="exhausted")
+    machine = desk(quota="exhausted")
 
-    done = here.by_exec(client, "Say hello", within=ENDS_WITHIN_S, until=lambda text: text.count("Retrying in") > 1)
+    result = machine.by_exec(client, "Say hello", within=ENDS_WITHIN_S, until=lambda text: text.count("Retrying in") > 1)
 
-    assert done.stdout.lower().replace("\n", " ").count("usage limit") > 1, done.stdout
-    assert_nothing_is_left(here.session)
+    assert result.stdout.lower().replace("\n", " ").count("usage limit") > 1, result.stdout
+    assert_nothing_is_left(machine.session)
 
 
 def write_at_home(desk, name, text):

@@ -97,10 +97,10 @@ def slow(run_portico, tmp_path):
     with emulated([emulator], EmulatorOptions(redirect=True, auto_approve=True), tmp_path / "emulation") as info:
         session = MinimaxSession(info, run_portico, True, ("--store", "file"), sealed_store())
         session.sign_in("--region", "global")
-        here = Slow(session, emulator)
-        here.expire()
-        yield here
-        for process in here.started:
+        run = Slow(session, emulator)
+        run.expire()
+        yield run
+        for process in run.started:
             process.kill()
             process.communicate()
 

@@ -71,13 +71,13 @@ def test_each_sdk_asks_and_streams_over_its_own_protocol(served):
     with openai.OpenAI(base_url=f"{session.url}/v1", api_key=session.key) as client:
         chat = client.chat.completions.create(model=M21, messages=QUESTION)
         pieces = client.chat.completions.create(model="MiniMax-M2.1", messages=QUESTION, stream=True)
-        told = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+        text = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
         response = client.responses.create(model=M21, input="Why?")
         with client.responses.stream(model=M21, input="Why?") as events:
             final = events.get_final_response()
         ids = [model.id for model in client.models.list()]
     assert SAID in chat.choices[0].message.content
-    assert SAID in told
+    assert SAID in text
     assert SAID in response.output_text
     assert SAID in final.output_text
     assert M21 in ids
@@ -123,9 +123,9 @@ RETURNED = "answering as MiniMax-M2.1. The tool returned: xylophone"
 def test_anthropics_sdk_runs_a_tool_whole_and_streamed(served):
     session = served()
     with anthropic.Anthropic(base_url=session.url, auth_token=session.key, api_key=None, max_retries=0) as client:
-        given = {"model": M21, "max_tokens": 100, "messages": ASKED, "tools": [anthropic.beta_tool(look)]}
-        whole = client.beta.messages.tool_runner(**given).until_done()
-        streamed = client.beta.messages.tool_runner(**given, stream=True).until_done()
+        arguments = {"model": M21, "max_tokens": 100, "messages": ASKED, "tools": [anthropic.beta_tool(look)]}
+        whole = client.beta.messages.tool_runner(**arguments).until_done()
+        streamed = client.beta.messages.tool_runner(**arguments, stream=True).until_done()
     assert RETURNED in whole.content[-1].text
     assert RETURNED in streamed.content[-1].text
 

@@ -75,9 +75,9 @@ def sign_in(portico, flow: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.requirement("E154")
 @pytest.mark.parametrize("flow", ["browser", "device"])
 def test_a_stranger_s_server_signs_in_with_only_its_issuer_known(portico, secret_service, flow):
-    done = sign_in(portico, flow)
+    result = sign_in(portico, flow)
 
-    assert done.returncode == 0, done.stderr + done.stdout
+    assert result.returncode == 0, result.stderr + result.stdout
     assert [item.attributes["username"].startswith(PROFILE) for item in secret_service.items()] == [True]
     token = portico("auth", "token", PROFILE)
     assert (token.returncode, len(token.stdout.split())) == (0, 1), token.stderr
@@ -91,10 +91,10 @@ def test_a_stranger_s_server_signs_in_with_only_its_issuer_known(portico, secret
 @pytest.mark.requirement("E138")
 @pytest.mark.parametrize("issuer", ["strict"], indirect=True)
 def test_a_stranger_s_server_that_wants_pushed_requests_and_consent_gives_a_refresh_token(portico):
-    done = sign_in(portico, "browser")
+    result = sign_in(portico, "browser")
 
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert '"notes": []' in done.stdout
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert '"notes": []' in result.stdout
     (profile,) = json.loads(portico("auth", "list", "--verbose", "--json").stdout)["profiles"]
     assert profile["hasRefresh"] is True
 

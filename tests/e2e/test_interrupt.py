@@ -167,7 +167,7 @@ def test_a_streaming_answer(session):
     assert "paused" in process.stdout.readline()
 
     assert interrupt(process)[0] == 130
-    noted = HistoryFile(session.paths, pytest.fail).read(
+    entries = HistoryFile(session.paths, pytest.fail).read(
         lambda history: history.execute("SELECT outcome FROM requests").fetchall()
     )
-    assert noted == [("left",)]
+    assert entries == [("left",)]

@@ -94,5 +94,5 @@ def test_without_colour_nothing_but_text_is_shown(desk, term, env):
 
 def test_where_there_is_no_terminal_nothing_is_drawn_or_redrawn(desk):
     for words in (*DRAWN, ("ask", "Hello")):
-        done = desk.type(*words)
-        assert not re.search(r"[\x1b\r]", done.stdout + done.stderr), words
+        result = desk.type(*words)
+        assert not re.search(r"[\x1b\r]", result.stdout + result.stderr), words

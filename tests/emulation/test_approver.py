@@ -26,16 +26,16 @@ async def run_browser(info: EmulationInfo, url: str, *more: str) -> subprocess.C
 
 
 async def test_the_browser_variable_approves_what_its_page_asks(emulation, small) -> None:
-    done = await run_browser(emulation, "https://login.example/approve?code=AB%26CD")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    result = await run_browser(emulation, "https://login.example/approve?code=AB%26CD")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert small.decisions == [("AB&CD", "approve")]
 
 
 async def test_a_page_that_asks_again_has_not_taken_the_decision(emulation, small) -> None:
     small.then = "/approve?code=ABCD"
-    done = await run_browser(emulation, small.approval_url("ABCD"))
-    assert done.returncode == approver.NOT_ACCEPTED
-    assert "asks again" in done.stderr
+    result = await run_browser(emulation, small.approval_url("ABCD"))
+    assert result.returncode == approver.NOT_ACCEPTED
+    assert "asks again" in result.stderr
 
 
 async def test_it_runs_whatever_folder_and_python_path_it_is_started_with(emulation, small, tmp_path, monkeypatch) -> None:
@@ -126,7 +126,7 @@ async def test_a_page_elsewhere_does_not_choose_the_address_that_gets_the_form(e
 @pytest.mark.requirement("E118")
 async def test_it_reads_the_address_from_standard_input_where_none_is_to_be_seen(emulation, small) -> None:
     words = [*shlex.split(emulation.env["BROWSER"])[:-1], "-"]
-    done = await asyncio.to_thread(
+    result = await asyncio.to_thread(
         subprocess.run,
         words,
         env={**os.environ, **emulation.env},
@@ -136,7 +136,7 @@ async def test_it_reads_the_address_from_standard_input_where_none_is_to_be_seen
         timeout=20,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
     assert small.decisions == [("ABCD", "approve")]
 
 
@@ -149,16 +149,16 @@ async def test_it_hands_no_form_to_another_service_of_this_machine(emulation, sm
 
 async def test_it_decides_nothing_on_a_page_of_another_service_of_this_machine(emulation, local) -> None:
     local.button = '<button name="decision" value="approve">Yes</button>'
-    done = await run_browser(emulation, local.address.replace("/callback", "/form"))
-    assert done.returncode == 1
+    result = await run_browser(emulation, local.address.replace("/callback", "/form"))
+    assert result.returncode == 1
     assert local.seen == []
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "https://login.example/hello", "https://elsewhere.example/"])
 async def test_it_says_why_it_could_not_approve(emulation, url: str) -> None:
-    done = await run_browser(emulation, url)
-    assert done.returncode == 1
-    assert done.stderr.startswith("approver: ")
+    result = await run_browser(emulation, url)
+    assert result.returncode == 1
+    assert result.stderr.startswith("approver: ")
 
 
 @pytest.mark.requirement("E85")

@@ -30,10 +30,10 @@ def test_a_strict_client_accepts_the_certificate(tmp_path: Path) -> None:
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     wires = ssl.MemoryBIO(), ssl.MemoryBIO()
     near = client.wrap_bio(wires[0], wires[1], server_hostname="login.example")
-    far = authority.server.wrap_bio(wires[1], wires[0], server_side=True)
+    server_side = authority.server.wrap_bio(wires[1], wires[0], server_side=True)
     done = [False, False]
     for _ in range(10):
-        for index, end in enumerate((near, far)):
+        for index, end in enumerate((near, server_side)):
             try:
                 end.do_handshake()
                 done[index] = True

@@ -100,7 +100,7 @@ async def test_nothing_is_left_open_when_a_client_leaves_in_the_middle_of_the_ha
 @pytest.mark.parametrize("turns", range(5))
 def test_what_connects_as_it_closes_is_left_open_at_no_turn_of_the_loop(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[str] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda told: left.append(str(told.exc_value)))
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: left.append(str(unraisable.exc_value)))
 
     async def close_while_somebody_connects() -> None:
         proxy = EmulationProxy({}, ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))

@@ -64,11 +64,11 @@ def revoke(token):
 
 def test_the_anthropic_sdk_asks_and_streams(signed_in):
     with anthropic_client() as client:
-        whole = client.messages.create(model="MiniMax-M2.1", max_tokens=100, messages=QUESTION)
+        complete = client.messages.create(model="MiniMax-M2.1", max_tokens=100, messages=QUESTION)
         with client.messages.stream(model="MiniMax-M2.1", max_tokens=100, messages=QUESTION) as stream:
             streamed = stream.get_final_text()
 
-    assert SAID in whole.content[-1].text
+    assert SAID in complete.content[-1].text
     assert SAID in streamed
 
 
@@ -177,13 +177,13 @@ async def test_a_body_that_was_looked_at_is_read_as_it_came(signed_in, aiohttp_s
         with httpx.Client(auth=auth) as client:
             return raw, client.get(url).content
 
-    raw, whole = await asyncio.to_thread(blocking)
+    raw, complete = await asyncio.to_thread(blocking)
     async with httpx.AsyncClient(auth=auth) as client:
         async with client.stream("GET", url) as response:
             araw = b"".join([part async for part in response.aiter_raw()])
         awhole = (await client.get(url)).content
     assert raw == araw == gzip.compress(sent, mtime=0)
-    assert whole == awhole == sent
+    assert complete == awhole == sent
 
 
 ENDED = json.dumps({"error": {"type": "authentication_error", "message": "token expired"}}).encode()
@@ -197,10 +197,10 @@ def loaded():
     return model
 
 
-def to(far, model):
+def to(server, model):
     """The auth for `model`, as if it were served at `far`."""
     auth = PorticoAuth(model)
-    auth._origins = {httpx.URL(far.base.removesuffix("/v1"))}
+    auth._origins = {httpx.URL(server.base.removesuffix("/v1"))}
     return auth
 
 
@@ -252,12 +252,12 @@ async def test_a_rejection_whose_body_never_ends_is_answered_with_a_fresh_token(
 ):
     monkeypatch.setattr(httpx_auth, "_BODY_TIMEOUT_S", 0.2)
     model = await asyncio.to_thread(loaded)
-    async with provider(unending(status, pause_s=pause_s, part=part), answered(WHOLE)) as far, asyncio.timeout(20):
-        got = await post(how, to(far, model), far.base)
-        assert (got[0], json.loads(got[2])) == (200, WHOLE)
-        sent = [request.header("authorization") for request in far.requests]
+    async with provider(unending(status, pause_s=pause_s, part=part), answered(WHOLE)) as server, asyncio.timeout(20):
+        received = await post(how, to(server, model), server.base)
+        assert (received[0], json.loads(received[2])) == (200, WHOLE)
+        sent = [request.header("authorization") for request in server.requests]
         assert len(set(sent)) == len(sent) == 2
-        while far.open > 1:  # the first connection is let go
+        while server.open > 1:  # the first connection is let go
             await asyncio.sleep(0.01)
 
 
@@ -274,9 +274,9 @@ async def test_a_403_whose_body_hangs_is_handed_on_after_a_moment(signed_in, mon
         await writer.drain()
         await asyncio.sleep(60)
 
-    async with provider(hangs) as far, asyncio.timeout(10):
-        status, _, body = await post(how, to(far, model), far.base)
-    assert (status, body, len(far.requests)) == (403, b"", 1)
+    async with provider(hangs) as server, asyncio.timeout(10):
+        status, _, body = await post(how, to(server, model), server.base)
+    assert (status, body, len(server.requests)) == (403, b"", 1)
 
 
 @pytest.mark.requirement("E101")
@@ -294,9 +294,9 @@ async def test_a_403_that_falls_silent_once_it_was_looked_at_ends_with_what_came
             await asyncio.sleep(0.1)
         await asyncio.sleep(60)
 
-    async with provider(trickles) as far, asyncio.timeout(10):
-        status, _, body = await post(how, to(far, model), far.base)
-    assert (status, body, len(far.requests)) == (403, b"x" * 7, 1)
+    async with provider(trickles) as server, asyncio.timeout(10):
+        status, _, body = await post(how, to(server, model), server.base)
+    assert (status, body, len(server.requests)) == (403, b"x" * 7, 1)
 
 
 @pytest.mark.requirement("E101")
@@ -309,9 +309,9 @@ async def test_a_clients_own_timeout_for_the_body_of_a_403_is_kept(signed_in, ho
         await writer.drain()
         await asyncio.sleep(60)
 
-    async with provider(hangs) as far, asyncio.timeout(3):
-        status, _, body = await post(how, to(far, model), far.base, timeout=0.5)
-    assert (status, body, len(far.requests)) == (403, None, 1)
+    async with provider(hangs) as server, asyncio.timeout(3):
+        status, _, body = await post(how, to(server, model), server.base, timeout=0.5)
+    assert (status, body, len(server.requests)) == (403, None, 1)
 
 
 @pytest.mark.requirement("E101")
@@ -324,12 +324,12 @@ async def test_an_sdk_gets_the_status_of_a_403_whose_body_hangs_and_asks_once(si
         await writer.drain()
         await asyncio.sleep(60)
 
-    async with provider(hangs) as far, asyncio.timeout(10):
-        http = httpx.AsyncClient(auth=to(far, model), timeout=30)
-        async with openai.AsyncOpenAI(base_url=far.base, api_key="unused", http_client=http) as client:
+    async with provider(hangs) as server, asyncio.timeout(10):
+        http = httpx.AsyncClient(auth=to(server, model), timeout=30)
+        async with openai.AsyncOpenAI(base_url=server.base, api_key="unused", http_client=http) as client:
             with pytest.raises(openai.PermissionDeniedError) as raised:
                 await client.chat.completions.create(model=model.name, messages=QUESTION)
-    assert (raised.value.status_code, len(far.requests)) == (403, 1)
+    assert (raised.value.status_code, len(server.requests)) == (403, 1)
 
 
 LOGIN_FAIL = json.dumps({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}).encode()
@@ -362,16 +362,16 @@ async def test_minimaxs_error_under_200_is_understood_without_a_length_too(signe
         writer.write(END)
         await writer.drain()
 
-    async with provider(ended, answered(WHOLE)) as far:
-        status, _, got = await post(how, to(far, model), far.base)
-    assert (status, json.loads(got), len(far.requests)) == (200, WHOLE, 2)
+    async with provider(ended, answered(WHOLE)) as server:
+        status, _, received = await post(how, to(server, model), server.base)
+    assert (status, json.loads(received), len(server.requests)) == (200, WHOLE, 2)
 
 
 @pytest.mark.requirement("E101")
 @HOW
 async def test_json_without_a_length_is_handed_on_as_it_comes(signed_in, how):
     model = await asyncio.to_thread(loaded)
-    got = asyncio.Event()
+    received = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     async def slow(writer):
@@ -379,27 +379,27 @@ async def test_json_without_a_length_is_handed_on_as_it_comes(signed_in, how):
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b'["one",')
         )
         await writer.drain()
-        await got.wait()
+        await received.wait()
         writer.write(chunk(b'"two"]') + END)
         await writer.drain()
 
-    async with provider(slow) as far, asyncio.timeout(10):
-        auth = to(far, model)
+    async with provider(slow) as server, asyncio.timeout(10):
+        auth = to(server, model)
 
         def blocking():
             parts = []
-            with httpx.Client(auth=auth) as client, client.stream("POST", far.base) as response:
+            with httpx.Client(auth=auth) as client, client.stream("POST", server.base) as response:
                 for part in response.iter_bytes():
                     parts.append(part)
-                    loop.call_soon_threadsafe(got.set)
+                    loop.call_soon_threadsafe(received.set)
             return parts
 
         async def asynchronous():
             parts = []
-            async with httpx.AsyncClient(auth=auth) as client, client.stream("POST", far.base) as response:
+            async with httpx.AsyncClient(auth=auth) as client, client.stream("POST", server.base) as response:
                 async for part in response.aiter_bytes():
                     parts.append(part)
-                    got.set()
+                    received.set()
             return parts
 
         parts = await (asyncio.to_thread(blocking) if how == "blocking" else asynchronous())
@@ -421,10 +421,12 @@ def deflated(data):
 async def test_a_rejection_is_understood_in_each_encoding_that_is_asked_for(signed_in, how, encoding, pack):
     model = await asyncio.to_thread(loaded)
     ended = answered(pack(ENDED), f"Content-Encoding: {encoding}", status=403)
-    async with provider(ended, answered(WHOLE)) as far:
-        status, _, body = await post(how, to(far, model), far.base, headers={"Accept-Encoding": "gzip, deflate, br;q=0.9, zstd"})
-    assert (status, json.loads(body), len(far.requests)) == (200, WHOLE, 2)
-    assert {request.header("accept-encoding") for request in far.requests} == {"gzip, deflate"}
+    async with provider(ended, answered(WHOLE)) as server:
+        status, _, body = await post(
+            how, to(server, model), server.base, headers={"Accept-Encoding": "gzip, deflate, br;q=0.9, zstd"}
+        )
+    assert (status, json.loads(body), len(server.requests)) == (200, WHOLE, 2)
+    assert {request.header("accept-encoding") for request in server.requests} == {"gzip, deflate"}
 
 
 @pytest.mark.requirement("E101")
@@ -436,16 +438,16 @@ async def test_a_short_body_that_unpacks_to_a_huge_one_takes_no_memory(signed_in
     for each in encoding.split(", "):
         body = gzip.compress(body) if each == "gzip" else zlib.compress(body)
     assert len(body) < BODY_LIMIT
-    async with provider(answered(body, f"Content-Encoding: {encoding}", status=status)) as far:
-        auth = to(far, model)
+    async with provider(answered(body, f"Content-Encoding: {encoding}", status=status)) as server:
+        auth = to(server, model)
         tracemalloc.start()
         try:
-            async with httpx.AsyncClient(auth=auth) as client, client.stream("POST", far.base) as response:
+            async with httpx.AsyncClient(auth=auth) as client, client.stream("POST", server.base) as response:
                 raw = b"".join([part async for part in response.aiter_raw()])
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert (raw, len(far.requests)) == (body, 1)
+    assert (raw, len(server.requests)) == (body, 1)
     assert peak < 4 << 20
 
 
@@ -454,12 +456,12 @@ async def test_an_api_that_rejects_every_token_costs_one_refresh_and_not_one_for
     model = await asyncio.to_thread(loaded)
     before = (await model.acredential()).generation
     gateway_error = answered({"message": "Missing Authentication Token"}, status=403)
-    async with provider(answered({}, status=401)) as far:
+    async with provider(answered({}, status=401)) as server:
         for _ in range(10):
-            assert (await post("asynchronous", to(far, model), far.base))[0] == 401
+            assert (await post("asynchronous", to(server, model), server.base))[0] == 401
     async with provider(gateway_error) as wrong:
         assert (await post("asynchronous", to(wrong, model), wrong.base))[0] == 403
-    assert (len(far.requests), len(wrong.requests)) == (11, 1)
+    assert (len(server.requests), len(wrong.requests)) == (11, 1)
     assert (await model.acredential()).generation == before + 1
 
 
@@ -499,8 +501,8 @@ def test_the_anthropic_sdk_finds_the_messages_whether_or_not_the_base_has_a_vers
         config = {"models": {"providers": {"acme": {**block, "models": [{"id": "m"}]}}}}
         paths.config.write_text(json.dumps(config), encoding="utf-8")
         with anthropic_client("acme/m") as client:
-            whole = client.messages.create(model="m", max_tokens=100, messages=QUESTION)
+            complete = client.messages.create(model="m", max_tokens=100, messages=QUESTION)
 
     (request,) = acme.requests
-    assert (whole.content[0].text, request.path) == ("yes", "/v1/messages")
+    assert (complete.content[0].text, request.path) == ("yes", "/v1/messages")
     assert (request.header("x-api-key"), request.header("authorization")) == ("sk-acme", None)

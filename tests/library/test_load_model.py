@@ -184,14 +184,14 @@ def test_a_token_is_refreshed_while_every_connection_to_models_is_in_use(session
             await asyncio.Event().wait()
 
         async def refreshed():
-            held = await engine.broker.access(GLOBAL)
+            access_token = await engine.broker.access(GLOBAL)
             async with provider(hangs) as acme, contextlib.AsyncExitStack() as streams:
                 for _ in range(100):
                     await streams.enter_async_context(await engine.http.send(f"{acme.base}/x", body=b"{}", headers={}))
-                return held, await engine.broker.access(GLOBAL, rejected_generation=held.generation)
+                return access_token, await engine.broker.access(GLOBAL, rejected_generation=access_token.generation)
 
-        held, fresh = engine.run(refreshed())
-    assert fresh.generation > held.generation
+        access_token, fresh = engine.run(refreshed())
+    assert fresh.generation > access_token.generation
 
 
 PROGRAM = """

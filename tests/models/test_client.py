@@ -105,7 +105,7 @@ async def ask(server, broker, *, question=Question("Why?", 8192), **changes):  #
         return text, usage
 
 
-async def refusal(server, broker, **changes):
+async def provider_error_of(server, broker, **changes):
     with pytest.raises(AttemptFailed) as raised:
         await ask(server, broker, **changes)
     return raised.value.provider_error
@@ -201,11 +201,11 @@ OF_RIGHTS = answered({"error": {"type": "permission_error", "message": "no acces
 @ENDED
 async def test_a_token_that_is_rejected_in_another_way_than_401_is_refreshed_once_too(ended):
     broker = Broker()
-    async with provider(ended, FINE) as far:
-        assert (await ask(SimpleNamespace(origin=far.base), broker))[0] == ["yes"]
+    async with provider(ended, FINE) as server:
+        assert (await ask(SimpleNamespace(origin=server.base), broker))[0] == ["yes"]
 
     assert broker.asked == [("minimax-portal:default", None), ("minimax-portal:default", 1)]
-    sent = [request.header("authorization") for request in far.requests]
+    sent = [request.header("authorization") for request in server.requests]
     assert sent == [f"Bearer {token.token.reveal()}" for token in broker.tokens]
 
 
@@ -213,19 +213,19 @@ async def test_a_token_that_is_rejected_in_another_way_than_401_is_refreshed_onc
 @ENDED
 async def test_a_fresh_token_that_is_rejected_in_another_way_is_not_tried_again(ended):
     broker = Broker()
-    async with provider(ended) as far:
-        refused = await refusal(SimpleNamespace(origin=far.base), broker)
+    async with provider(ended) as server:
+        provider_error = await provider_error_of(SimpleNamespace(origin=server.base), broker)
 
-    assert (refused.kind, len(far.requests), len(broker.asked)) == ("auth", 2, 2)
+    assert (provider_error.kind, len(server.requests), len(broker.asked)) == ("auth", 2, 2)
 
 
 @pytest.mark.requirement("E101")
 async def test_a_403_about_rights_costs_no_refresh():
     broker = Broker()
-    async with provider(OF_RIGHTS, FINE) as far:
-        refused = await refusal(SimpleNamespace(origin=far.base), broker)
+    async with provider(OF_RIGHTS, FINE) as server:
+        provider_error = await provider_error_of(SimpleNamespace(origin=server.base), broker)
 
-    assert (refused.kind, refused.status, len(far.requests), len(broker.asked)) == ("model-refused", 403, 1, 1)
+    assert (provider_error.kind, provider_error.status, len(server.requests), len(broker.asked)) == ("model-refused", 403, 1, 1)
 
 
 @pytest.mark.requirement("E101")
@@ -235,40 +235,40 @@ async def test_a_stored_api_key_that_is_rejected_is_sent_once_and_the_provider_i
         async def access(self, profile_id, *, rejected_generation=None):
             return self.tokens[0]
 
-    async with provider(ended, FINE) as far:
-        refused = await refusal(SimpleNamespace(origin=far.base), OneKey())
+    async with provider(ended, FINE) as server:
+        provider_error = await provider_error_of(SimpleNamespace(origin=server.base), OneKey())
 
-    assert (len(far.requests), refused.message) == (1, "token expired" if ended is ENDED_403 else "login fail")
+    assert (len(server.requests), provider_error.message) == (1, "token expired" if ended is ENDED_403 else "login fail")
 
 
 @pytest.mark.requirement("E101")
 async def test_what_a_plan_lacks_is_told_of_a_stream_as_of_a_whole_answer():
     broker = Broker()
-    async with provider(streamed(event({"base_resp": {"status_code": 2062, "status_msg": "no plan"}}))) as far:
-        refused = await refusal(SimpleNamespace(origin=far.base), broker)
+    async with provider(streamed(event({"base_resp": {"status_code": 2062, "status_msg": "no plan"}}))) as server:
+        provider_error = await provider_error_of(SimpleNamespace(origin=server.base), broker)
 
-    assert (refused.kind, refused.message, len(far.requests), len(broker.asked)) == ("no-plan", "no plan", 1, 1)
+    assert (provider_error.kind, provider_error.message, len(server.requests), len(broker.asked)) == ("no-plan", "no plan", 1, 1)
 
 
 @pytest.mark.requirement("E101")
 async def test_the_same_number_in_a_later_event_is_no_reason_to_ask_again():
     late = event({"base_resp": {"status_code": 1004, "status_msg": "login fail"}})
-    async with provider(streamed(sse(delta("half")), late)) as far:
+    async with provider(streamed(sse(delta("half")), late)) as server:
         with pytest.raises(NetworkError, match="broke off"):
-            await ask(SimpleNamespace(origin=far.base), Broker())
+            await ask(SimpleNamespace(origin=server.base), Broker())
 
-    assert len(far.requests) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.requirement("E101")
 @pytest.mark.parametrize("ended", [ENDED_403, ENDED_200], ids=["403", "200 with 1004"])
 async def test_a_list_of_models_is_asked_for_again_with_a_refreshed_token(ended):
     broker = Broker()
-    async with provider(ended, answered({"data": [{"id": "one"}]})) as far, HttpClient() as http:
-        found = await discover(a_model(SimpleNamespace(origin=far.base)), http=http, broker=broker)
+    async with provider(ended, answered({"data": [{"id": "one"}]})) as server, HttpClient() as http:
+        models = await discover(a_model(SimpleNamespace(origin=server.base)), http=http, broker=broker)
 
-    assert [model.id for model in found] == ["one"]
-    assert len(broker.asked) == len(far.requests) == 2
+    assert [model.id for model in models] == ["one"]
+    assert len(broker.asked) == len(server.requests) == 2
 
 
 async def hangs(writer):
@@ -283,12 +283,12 @@ async def test_a_rejection_whose_body_hangs_is_waited_for_a_moment_and_the_token
     monkeypatch.setattr("portico.models.client.ASKING", Patience(error_s=0.1))
     broker, other = Broker(), Broker()
     async with asyncio.timeout(4):
-        async with provider(hangs, FINE) as far:
-            assert (await ask(SimpleNamespace(origin=far.base), broker))[0] == ["yes"]
-        async with provider(hangs, answered({"data": [{"id": "one"}]})) as far, HttpClient() as http:
-            found = await discover(a_model(SimpleNamespace(origin=far.base)), http=http, broker=other)
+        async with provider(hangs, FINE) as server:
+            assert (await ask(SimpleNamespace(origin=server.base), broker))[0] == ["yes"]
+        async with provider(hangs, answered({"data": [{"id": "one"}]})) as server, HttpClient() as http:
+            models = await discover(a_model(SimpleNamespace(origin=server.base)), http=http, broker=other)
 
-    assert [model.id for model in found] == ["one"]
+    assert [model.id for model in models] == ["one"]
     assert len(broker.asked) == len(other.asked) == 2
 
 
@@ -297,10 +297,10 @@ async def test_a_fresh_token_that_is_refused_asks_for_a_sign_in_and_is_not_tried
     echo = broker.tokens[1].token.reveal()
     api.answers = [(401, b"{}"), (401, json.dumps({"error": {"message": f"invalid api key {echo}\x1b[2J (2049)"}}).encode())]
 
-    refused = await refusal(api, broker)
+    provider_error = await provider_error_of(api, broker)
 
-    error = model_error(a_model(api), refused)
-    assert (type(error), error.id, refused.kind) == (SignInNeeded, "credential-refused", "auth")
+    error = model_error(a_model(api), provider_error)
+    assert (type(error), error.id, provider_error.kind) == (SignInNeeded, "credential-refused", "auth")
     assert "2049" in error.why
     assert echo not in str(error)
     assert "\x1b" not in error.why
@@ -311,7 +311,7 @@ async def test_an_api_key_travels_as_its_provider_wants_it_and_is_not_retried(ap
     key = canary("key")
     api.answers = [(401, b"{}")]
 
-    assert (await refusal(api, Broker(), profile_id=None, key=Secret(key), auth_header="x-api-key")).kind == "auth"
+    assert (await provider_error_of(api, Broker(), profile_id=None, key=Secret(key), auth_header="x-api-key")).kind == "auth"
     assert api.requests[0][0]["x-api-key"] == key
     assert "Authorization" not in api.requests[0][0]
     assert len(api.requests) == 1
@@ -329,9 +329,9 @@ async def test_an_api_key_travels_as_its_provider_wants_it_and_is_not_retried(ap
 async def test_each_kind_of_refusal_has_its_own_name_and_no_redirect_is_followed(api, status, kind, told):
     api.answers = [(status, b'{"error": {"message": "said so"}}')]
 
-    refused = await refusal(api, Broker())
+    provider_error = await provider_error_of(api, Broker())
 
-    assert (refused.kind, str(refused)) == (kind, f"HTTP {status}: {told}")
+    assert (provider_error.kind, str(provider_error)) == (kind, f"HTTP {status}: {told}")
     assert len(api.requests) == 1
 
 
@@ -346,10 +346,10 @@ async def test_an_error_inside_an_answer_that_says_200_is_a_refusal(api, body):
     api.content = "application/json"
     api.answers = [(200, body)]
 
-    refused = await refusal(api, Broker(), subscribe_url="https://platform.example/subscribe")
+    provider_error = await provider_error_of(api, Broker(), subscribe_url="https://platform.example/subscribe")
 
-    assert (refused.kind, refused.code) == ("no-plan", 2062)
-    error = model_error(a_model(api, subscribe_url="https://platform.example/subscribe"), refused)
+    assert (provider_error.kind, provider_error.code) == ("no-plan", 2062)
+    error = model_error(a_model(api, subscribe_url="https://platform.example/subscribe"), provider_error)
     assert (error.id, error.hint) == ("no-plan", "Subscribe: https://platform.example/subscribe")
 
 
@@ -388,7 +388,7 @@ async def test_a_stream_without_its_end_is_an_error_and_never_a_short_answer(api
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "refused"),
+    ("kind", "body", "provider_error"),
     [
         ("anthropic-messages", b"", "answer-unknown: its stream ended before its first event"),
         ("anthropic-messages", b": wait\n\n", "answer-unknown: its stream ended before its first event"),
@@ -398,13 +398,13 @@ async def test_a_stream_without_its_end_is_an_error_and_never_a_short_answer(api
     ],
 )
 async def test_a_stream_that_begins_with_an_error_or_with_nothing_is_no_answer_so_that_another_may_be_asked(
-    api, kind, body, refused
+    api, kind, body, provider_error
 ):
     api.answers = [(200, body)]
 
-    failed = await refusal(api, Broker(), api=kind, base_url=f"{api.origin}/{'anthropic' if 'anth' in kind else 'v1'}")
+    failed = await provider_error_of(api, Broker(), api=kind, base_url=f"{api.origin}/{'anthropic' if 'anth' in kind else 'v1'}")
 
-    assert (str(failed), failed.may_succeed_elsewhere) == (refused, True)
+    assert (str(failed), failed.may_succeed_elsewhere) == (provider_error, True)
 
 
 async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_check(api, unused_tcp_port):
@@ -425,15 +425,15 @@ async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_p
         writer.close()
 
     fine = answered(b"data: {}\n\n", content_type="text/event-stream")
-    async with provider(fine, breaks) as far, HttpClient() as http:
-        asked = a_model(SimpleNamespace(origin=far.base))
+    async with provider(fine, breaks) as server, HttpClient() as http:
+        asked = a_model(SimpleNamespace(origin=server.base))
         first = await begin(asked, Question("Why?", 10), http=http, broker=Broker())
         assert [chunk async for chunk in first.accepted.rest()] == []
         first.accepted.close()
         with pytest.raises(AttemptFailed) as raised:
             await begin(asked, Question("Why?", 10), http=http, broker=Broker())
 
-    assert (len(far.requests), far.connections) == (2, 1)
+    assert (len(server.requests), server.connections) == (2, 1)
     refusal = raised.value.provider_error
     assert (refusal.kind, refusal.unknown) == ("answer-unknown", True)
     error = model_error(asked, refusal)

@@ -104,9 +104,9 @@ def sent(request, wanted):
 def test_ask_sends_what_the_config_says(run_portico, block, path, arrives_at, headers):
     with provider_beside(STREAMS[path]) as acme:
         write(run_portico.paths, acme.port, block)
-        done = in_this_process(("ask", "Hello"), run_portico.environment(ENV))
+        result = in_this_process(("ask", "Hello"), run_portico.environment(ENV))
 
-    assert (done.returncode, done.stdout.strip()) == (0, "yes"), done.stderr
+    assert (result.returncode, result.stdout.strip()) == (0, "yes"), result.stderr
     (request,) = acme.requests
     assert (request.path, sent(request, headers)) == (arrives_at, headers)
 
@@ -115,8 +115,8 @@ def test_ask_sends_what_the_config_says(run_portico, block, path, arrives_at, he
 async def test_the_gateway_sends_what_the_config_says(paths, block, path, arrives_at, headers):
     async with provider(answered(BODIES[path])) as acme:
         write(paths, acme.port, block)
-        async with gateway(paths, env=ENV) as here:
-            status, answer, _ = await here.json(path, {"messages": []})
+        async with gateway(paths, env=ENV) as server:
+            status, answer, _ = await server.json(path, {"messages": []})
 
     assert (status, answer) == (200, BODIES[path])
     (request,) = acme.requests
@@ -152,10 +152,10 @@ REFUSED = [
 def test_what_cannot_be_right_is_not_sent_and_ask_says_what_to_write(run_portico, block, id, words):
     with provider_beside(STREAMS[CHAT]) as acme:
         write(run_portico.paths, acme.port, block)
-        done = in_this_process(("--json", "ask", "Hello"), run_portico.environment())
+        result = in_this_process(("--json", "ask", "Hello"), run_portico.environment())
 
-    assert (json.loads(done.stdout)["error"]["id"], acme.requests) == (id, [])
-    assert all(word in done.stdout for word in words), done.stdout
+    assert (json.loads(result.stdout)["error"]["id"], acme.requests) == (id, [])
+    assert all(word in result.stdout for word in words), result.stdout
 
 
 @pytest.mark.requirement("E155")
@@ -164,8 +164,8 @@ def test_what_cannot_be_right_is_not_sent_and_ask_says_what_to_write(run_portico
 async def test_what_cannot_be_right_is_not_sent_and_the_gateway_says_what_to_write(paths, block, id, words):
     async with provider(answered(WHOLE)) as acme:
         write(paths, acme.port, block)
-        async with gateway(paths) as here:
-            status, answer, _ = await here.json(CHAT, {"messages": []})
+        async with gateway(paths) as server:
+            status, answer, _ = await server.json(CHAT, {"messages": []})
 
     assert (status >= 400, acme.requests) == (True, [])
     assert answer["error"]["code"] == id
@@ -182,9 +182,9 @@ def test_a_variable_may_stand_beside_or_in_the_config(run_portico, place):
             note = run_portico.paths.config.parent / ".env"
             note.write_text(f"ACME_API_KEY={KEY}\n", encoding="utf-8")
             note.chmod(0o600)
-        done = in_this_process(("ask", "Hello"), run_portico.environment())
+        result = in_this_process(("ask", "Hello"), run_portico.environment())
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
     assert acme.requests[0].header("authorization") == f"Bearer {KEY}"
 
 
@@ -215,7 +215,7 @@ def test_plain_http_in_the_local_network_is_warned_of_by_validate_and_doctor_and
         for words in [("config", "validate"), ("doctor",), ("models", "list"), ("models", "status")]
     }
 
-    texts = [done.stdout + done.stderr for done in said.values()]
+    texts = [result.stdout + result.stderr for result in said.values()]
     assert [text.count("plain http") for text in texts] == [1, 1, 0, 0], texts
 
 
@@ -250,13 +250,13 @@ def test_the_base_of_another_protocol_is_found_by_validate_and_not_asked(run_por
     env = run_portico.environment()
 
     validated = in_this_process(("config", "validate"), env)
-    asked = in_this_process(("--json", "ask", "--model", f"{id}/MiniMax-M2.1", "Hello"), env)
+    result = in_this_process(("--json", "ask", "--model", f"{id}/MiniMax-M2.1", "Hello"), env)
 
     assert (validated.returncode, "portico.json5:1:" in validated.stdout) == (9, True), validated
     assert f"`models.providers.{id}.baseUrl` is not where that provider serves" in validated.stdout
     assert f"(write {meant})" in validated.stdout
-    told = json.loads(asked.stdout)["error"]
-    assert (told["id"], told["hint"]) == ("base-url-refused", f"portico config set models.providers.{id}.baseUrl {meant}")
+    error = json.loads(result.stdout)["error"]
+    assert (error["id"], error["hint"]) == ("base-url-refused", f"portico config set models.providers.{id}.baseUrl {meant}")
 
 
 @pytest.mark.requirement("E158")
@@ -276,8 +276,8 @@ def test_a_base_url_may_be_that_of_the_protocol_which_its_model_has_of_its_own(r
     env = {**run_portico.environment(), "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
     assert in_this_process(("config", "validate"), env).returncode == 0
-    asked = (("--json", "ask", "--model", f"minimax/{id}", "Hello") for id in ("MiniMax-M3", "MiniMax-M2.5"))
-    own, shared = (json.loads(in_this_process(words, env).stdout)["error"]["id"] for words in asked)
+    result = (("--json", "ask", "--model", f"minimax/{id}", "Hello") for id in ("MiniMax-M3", "MiniMax-M2.5"))
+    own, shared = (json.loads(in_this_process(words, env).stdout)["error"]["id"] for words in result)
     assert (own, shared) == ("network", "base-url-refused"), "the model's protocol is served there, the provider's is not"
 
 

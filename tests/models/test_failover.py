@@ -31,21 +31,21 @@ def cooldowns(fake_clock):
 
 def tried(cooldowns, *candidates, refusals):
     """What a round tries, where each candidate answers as `refusals` says: a refusal, or None."""
-    way, seen = Failover(candidates, cooldowns), []
-    while (candidate := way.next()) is not None:
+    failover, seen = Failover(candidates, cooldowns), []
+    while (candidate := failover.next()) is not None:
         seen.append(candidate)
-        refusal = refusals.get(id(candidate))
-        if refusal is None:
-            way.answered(candidate)
+        provider_error = refusals.get(id(candidate))
+        if provider_error is None:
+            failover.answered(candidate)
             break
-        way.failed(candidate, refusal)
-    return seen, way
+        failover.failed(candidate, provider_error)
+    return seen, failover
 
 
 def test_the_first_that_answers_is_the_last_that_is_tried(cooldowns):
-    seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, refusals={id(FIRST): DOWN})
+    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, refusals={id(FIRST): DOWN})
     assert seen == [FIRST, OTHER_SIGN_IN]
-    assert [(one.outcome, one.why) for one in way.attempts] == [("failed", "HTTP 529: overloaded"), ("answered", "")]
+    assert [(one.outcome, one.why) for one in failover.attempts] == [("failed", "HTTP 529: overloaded"), ("answered", "")]
 
 
 @pytest.mark.requirement("E84")
@@ -53,18 +53,18 @@ def test_where_an_answer_is_unknown_its_provider_is_sent_the_request_by_no_other
     same_server = model("one", profile="q:a", provider="q")
     elsewhere = model("one", profile="r:a", provider="r", host="other.example")
     unknown = ProviderError("answer-unknown", "it hung up", unknown=True)
-    seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, same_server, elsewhere, refusals={id(FIRST): unknown})
+    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, same_server, elsewhere, refusals={id(FIRST): unknown})
     assert seen == [FIRST, elsewhere]
-    assert [one.outcome for one in way.attempts] == ["failed", *["passed over"] * 3, "answered"]
-    assert way.attempts[1].why == "not asked: api.example may still answer this request, and bill it"
-    assert way.unknown == unknown
+    assert [one.outcome for one in failover.attempts] == ["failed", *["passed over"] * 3, "answered"]
+    assert failover.attempts[1].why == "not asked: api.example may still answer this request, and bill it"
+    assert failover.unknown == unknown
 
 
 def test_while_it_rests_it_is_passed_over_and_says_why(cooldowns, fake_clock):
     tried(cooldowns, FIRST, SECOND, refusals={id(FIRST): DOWN})
-    seen, way = tried(cooldowns, FIRST, SECOND, refusals={})
+    seen, failover = tried(cooldowns, FIRST, SECOND, refusals={})
     assert seen == [SECOND]
-    assert (way.attempts[0].outcome, way.attempts[0].why) == ("passed over", "resting after HTTP 529: overloaded")
+    assert (failover.attempts[0].outcome, failover.attempts[0].why) == ("passed over", "resting after HTTP 529: overloaded")
 
 
 def test_after_its_pause_one_request_tries_it_and_the_others_do_not_wait_for_it(cooldowns, fake_clock):
@@ -81,8 +81,8 @@ def test_a_trial_that_fails_doubles_the_pause_up_to_a_minute(cooldowns, fake_clo
     pauses = []
     for _ in range(8):
         cooldowns.failed(ONE, DOWN)
-        rest = cooldowns.resting(ONE)
-        pauses.append((rest.until_ms - rest.began_ms) / 1000)
+        cooldown = cooldowns.resting(ONE)
+        pauses.append((cooldown.until_ms - cooldown.began_ms) / 1000)
         fake_clock.advance(pauses[-1])
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
 
@@ -121,7 +121,7 @@ def test_success_forgets_what_was(cooldowns, fake_clock):
 
 
 @pytest.mark.parametrize(
-    ("refusal", "seconds"),
+    ("provider_error", "seconds"),
     [
         (ProviderError("rate-limit", "", retry_after=7), 7),
         (ProviderError("server", "", retry_after=120), 120),
@@ -133,8 +133,8 @@ def test_success_forgets_what_was(cooldowns, fake_clock):
         (ProviderError("auth", ""), 60),
     ],
 )
-def test_a_pause_is_as_long_as_the_provider_says_else_as_its_kind(cooldowns, fake_clock, refusal, seconds):
-    cooldowns.failed(ONE, refusal)
+def test_a_pause_is_as_long_as_the_provider_says_else_as_its_kind(cooldowns, fake_clock, provider_error, seconds):
+    cooldowns.failed(ONE, provider_error)
     fake_clock.advance(seconds - 0.01)
     assert cooldowns.resting(ONE) is not None
     fake_clock.advance(0.01)
@@ -164,33 +164,33 @@ def test_a_clock_that_is_set_back_ends_a_pause(cooldowns, fake_clock):
 def test_where_all_rest_on_a_guess_the_one_that_is_back_first_is_tried(cooldowns, fake_clock):
     cooldowns.failed(ONE, ProviderError("unreachable", "", retry_after=50))
     cooldowns.failed(TWO, DOWN)
-    seen, way = tried(cooldowns, FIRST, SECOND, refusals={id(SECOND): DOWN})
+    seen, failover = tried(cooldowns, FIRST, SECOND, refusals={id(SECOND): DOWN})
     assert seen == [SECOND]
-    assert [one.outcome for one in way.attempts] == ["passed over", "failed"]
-    assert way.reason.provider_error.kind == "unreachable", "a fallback does not hide why the model itself does not answer"
+    assert [one.outcome for one in failover.attempts] == ["passed over", "failed"]
+    assert failover.reason.provider_error.kind == "unreachable", "a fallback does not hide why the model itself does not answer"
 
 
 def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_told_until_when(cooldowns, fake_clock):
     cooldowns.failed(ONE, ProviderError("plan-used-up", "used up", retry_after=100))
     cooldowns.failed(OTHER_ONE, ProviderError("rate-limit", "slow down", retry_after=50))
-    seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, refusals={})
+    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, refusals={})
     assert seen == []
-    assert way.reason.provider_error.message == "slow down", "it is over sooner"
-    assert way.wait_ms == 50_000
-    assert way.back_at == fake_clock.wall_ms() + 50_000
+    assert failover.reason.provider_error.message == "slow down", "it is over sooner"
+    assert failover.wait_ms == 50_000
+    assert failover.back_at == fake_clock.wall_ms() + 50_000
 
 
 def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_rests_is_a_reason_too(cooldowns):
     tried(cooldowns, FIRST, refusals={id(FIRST): ProviderError("rate-limit", "slow down", status=429, retry_after=20.0)})
-    way = Failover([FIRST, SECOND], cooldowns, ModelReference("q", "wanted"))
-    assert way.next() is SECOND
-    way.failed(SECOND, ProviderError("model-refused", "no", status=403))
-    assert way.next() is None
-    assert (way.reason.model, way.wait_ms) == (FIRST, 20_000)
+    failover = Failover([FIRST, SECOND], cooldowns, ModelReference("q", "wanted"))
+    assert failover.next() is SECOND
+    failover.failed(SECOND, ProviderError("model-refused", "no", status=403))
+    assert failover.next() is None
+    assert (failover.reason.model, failover.wait_ms) == (FIRST, 20_000)
 
 
 def test_what_a_fallback_lacks_is_told_with_the_model_that_it_was_asked_for(cooldowns):
-    way = Failover([FIRST], cooldowns, ModelReference("q", "wanted"))
-    assert way.next() is FIRST
-    way.failed(FIRST, ProviderError("invalid-request", "no"), UsageError("no-reasoning", "p/one is not a reasoning model."))
-    assert no_answer_error(way).why == "asked in place of q/wanted, which cannot be called"
+    failover = Failover([FIRST], cooldowns, ModelReference("q", "wanted"))
+    assert failover.next() is FIRST
+    failover.failed(FIRST, ProviderError("invalid-request", "no"), UsageError("no-reasoning", "p/one is not a reasoning model."))
+    assert no_answer_error(failover).why == "asked in place of q/wanted, which cannot be called"

@@ -33,7 +33,7 @@ REF = "minimax-portal/MiniMax-M2.1"
 
 
 def profile(id="minimax-portal:default", **changes):
-    known = {
+    defaults = {
         "provider": "minimax-portal",
         "plugin": "minimax-portal-auth",
         "region": "global",
@@ -44,7 +44,7 @@ def profile(id="minimax-portal:default", **changes):
         "token_endpoint": "https://account.minimax.io/oauth2/token",
         "created_at": 1,
     }
-    return OAuthProfile(id=id, **{**known, **changes})
+    return OAuthProfile(id=id, **{**defaults, **changes})
 
 
 PROFILE_CN = profile("minimax-portal:cn", region="cn", api_base=CN, created_at=2)

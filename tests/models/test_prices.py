@@ -108,11 +108,11 @@ def test_tiers_are_never_written_into_openclaws_file():
     before = Document.parse(
         f"{{ models: {{ providers: {{ p: {{ baseUrl: 'https://h.example', models: [{model}] }} }} }} }}", name="f"
     )
-    place = ("models", "providers", "p", "models", 0, "cost")
+    config_path = ("models", "providers", "p", "models", 0, "cost")
 
     with pytest.raises(ConfigError, match=r"cost\.tiers` is a key of Portico's own"):
-        checked_for_openclaw(before, before.set((*place, "tiers"), [{"inputAbove": 5, "input": 1}]))
-    assert checked_for_openclaw(before, before.set((*place, "input"), 2))
+        checked_for_openclaw(before, before.set((*config_path, "tiers"), [{"inputAbove": 5, "input": 1}]))
+    assert checked_for_openclaw(before, before.set((*config_path, "input"), 2))
 
 
 @pytest.mark.requirement("E171")

@@ -85,8 +85,8 @@ def test_a_status_alone(status, kind):
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
 def test_each_number_of_minimax_counts_whatever_the_status_and_wherever_it_stands(code, status):
     inside = json.dumps({"base_resp": {"status_code": code, "status_msg": "said so"}}).encode()
-    refused = read(status, body=inside)
-    assert (refused.kind, refused.code, refused.message) == (ERROR_CODES[code], code, "said so")
+    provider_error = read(status, body=inside)
+    assert (provider_error.kind, provider_error.code, provider_error.message) == (ERROR_CODES[code], code, "said so")
     assert read(status, f"said so ({code})").kind == ERROR_CODES[code]
 
 
@@ -125,8 +125,8 @@ def test_the_time_that_a_provider_tells_is_kept():
 )
 @pytest.mark.parametrize("status", [403, 429])
 def test_a_time_that_is_none_is_not_kept(status, moment):
-    refused = read(status, f"usage limit exceeded, resets at {moment}")
-    assert (refused.resets_at, refused.message) == (None, f"usage limit exceeded, resets at {moment}")
+    provider_error = read(status, f"usage limit exceeded, resets at {moment}")
+    assert (provider_error.resets_at, provider_error.message) == (None, f"usage limit exceeded, resets at {moment}")
 
 
 def test_a_refusal_of_many_mib_in_a_stream_keeps_nobody_waiting():
@@ -139,11 +139,13 @@ def test_a_refusal_of_many_mib_in_a_stream_keeps_nobody_waiting():
 
 def test_what_is_shown_holds_no_credential_and_no_control_character():
     key = canary("key")
-    refused = read_provider_error(401, {}, json.dumps({"error": f"no \x1b[2J {key} {'x' * 999}"}).encode(), {}, Secret(key))
-    assert key not in str(refused)
-    assert "\x1b" not in refused.message
-    assert len(str(refused)) <= 310
-    assert refused.message.endswith("x" * 999)
+    provider_error = read_provider_error(
+        401, {}, json.dumps({"error": f"no \x1b[2J {key} {'x' * 999}"}).encode(), {}, Secret(key)
+    )
+    assert key not in str(provider_error)
+    assert "\x1b" not in provider_error.message
+    assert len(str(provider_error)) <= 310
+    assert provider_error.message.endswith("x" * 999)
     endless = read_provider_error(401, {}, json.dumps({"error": "x" * 60_000}).encode(), {})
     assert len(endless.message) == MESSAGE_LIMIT
 
@@ -157,7 +159,7 @@ def test_a_body_of_any_shape_is_read(body):
 
 
 @pytest.mark.parametrize(
-    ("answer", "refused"),
+    ("answer", "provider_error"),
     [
         ({"base_resp": {"status_code": 2062}}, True),
         ({"base_resp": {"status_code": 0}, "content": []}, False),
@@ -166,8 +168,8 @@ def test_a_body_of_any_shape_is_read(body):
         ({"content": []}, False),
     ],
 )
-def test_an_answer_with_a_number_that_is_not_zero_is_no_answer(answer, refused):
-    assert is_error_body(json.dumps(answer).encode(), ERROR_CODES) is refused
+def test_an_answer_with_a_number_that_is_not_zero_is_no_answer(answer, provider_error):
+    assert is_error_body(json.dumps(answer).encode(), ERROR_CODES) is provider_error
 
 
 def error(kind, message, **more):
@@ -230,8 +232,8 @@ def test_an_answer_that_rejects_the_token_is_worth_a_refresh(status, challenge, 
     headers = {"WWW-Authenticate": challenge} if challenge else {}
     assert rejects_token(status, headers, data, codes)
     assert rejects_token(status, {name.lower(): value for name, value in headers.items()}, data, codes)
-    refused = read_provider_error(status, headers, data, codes)
-    assert (refused.kind, refused.rejects_token, refused.may_succeed_elsewhere) == ("auth", True, True)
+    provider_error = read_provider_error(status, headers, data, codes)
+    assert (provider_error.kind, provider_error.rejects_token, provider_error.may_succeed_elsewhere) == ("auth", True, True)
 
 
 @pytest.mark.requirement("E101")
@@ -318,9 +320,9 @@ def test_the_network_is_unreachable_or_too_slow():
 
 
 def test_the_answer_to_a_request_that_was_sent_is_unknown_or_too_slow():
-    broken, late = unreachable(AnswerUnknown("it hung up")), unreachable(AnswerUnknown("no answer in time", timed_out=True))
+    broken, too_late = unreachable(AnswerUnknown("it hung up")), unreachable(AnswerUnknown("no answer in time", timed_out=True))
     assert (broken.kind, broken.unknown, broken.may_succeed_elsewhere) == ("answer-unknown", True, True)
-    assert (late.kind, late.unknown, late.may_succeed_elsewhere) == ("timeout", True, True)
+    assert (too_late.kind, too_late.unknown, too_late.may_succeed_elsewhere) == ("timeout", True, True)
 
 
 @pytest.mark.requirement("E144")
@@ -379,8 +381,8 @@ def test_the_span_that_a_message_names_is_read_in_each_of_its_forms(message, sec
     ],
 )
 def test_the_fields_and_headers_that_tell_a_time_are_read(fields, headers, expected):
-    refused = read(429, body=json.dumps({"error": {"message": "limit", **fields}}).encode(), headers=CIMultiDict(headers))
-    assert (refused.retry_after, refused.resets_at) == expected
+    provider_error = read(429, body=json.dumps({"error": {"message": "limit", **fields}}).encode(), headers=CIMultiDict(headers))
+    assert (provider_error.retry_after, provider_error.resets_at) == expected
 
 
 @pytest.mark.requirement("E143")

@@ -75,12 +75,12 @@ def test_the_list_marks_what_is_retired_and_says_the_note(session):
 
 
 def test_a_retired_model_is_in_no_menu(session):
-    done, person = sit_down(session, "configure", "--section", "default-model", answers=[f"minimax-portal/{NOW}"])
+    result, person = sit_down(session, "configure", "--section", "default-model", answers=[f"minimax-portal/{NOW}"])
 
-    assert done.returncode == 0, done.stderr
-    shown = person.shown.getvalue()
-    assert f"minimax-portal/{NOW}" in shown
-    assert not [id for id in RETIRED if f"/{id}\n" in shown or f"/{id} " in shown]
+    assert result.returncode == 0, result.stderr
+    text = person.shown.getvalue()
+    assert f"minimax-portal/{NOW}" in text
+    assert not [id for id in RETIRED if f"/{id}\n" in text or f"/{id} " in text]
 
 
 def test_the_gateway_offers_its_clients_no_retired_model_and_still_answers_for_one():

@@ -225,11 +225,11 @@ async def test_only_a_403_is_waited_for_longer_since_its_body_tells_whether_to_r
     class Late(Cut):
         async def answer(self, reader, writer):
             await reader.readuntil(b"\r\n\r\n")
-            head, _, rest = response(INVALID_TOKEN, status=status).partition(b"\r\n\r\n")
+            head, _, remainder = response(INVALID_TOKEN, status=status).partition(b"\r\n\r\n")
             writer.write(head + b"\r\n\r\n")
             await writer.drain()
             await gone_on.wait()
-            writer.write(rest)
+            writer.write(remainder)
             await writer.drain()
 
     async with cut_server(Late()) as server, HttpClient() as http, asyncio.timeout(10):

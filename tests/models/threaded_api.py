@@ -44,8 +44,8 @@ def served(respond: Callable[[dict], tuple[int, str]], content: str = "text/even
 
 def command(paths: Paths, *args: str) -> CompletedProcess[str]:
     """A command with the config of `paths` and nothing of the user's."""
-    places = {"PORTICO_CONFIG": str(paths.config), "PORTICO_STATE_DIR": str(paths.state), "HOME": "/nonexistent"}
-    return in_this_process(args, places)
+    environment = {"PORTICO_CONFIG": str(paths.config), "PORTICO_STATE_DIR": str(paths.state), "HOME": "/nonexistent"}
+    return in_this_process(args, environment)
 
 
 def events(*each: dict | str) -> str:

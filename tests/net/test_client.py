@@ -122,21 +122,21 @@ async def test_a_form_whose_connection_breaks_after_it_was_written_may_have_been
 
 @pytest.mark.requirement("E68")
 async def test_what_a_server_says_unasked_on_an_idle_connection_is_no_response_to_the_next_request():
-    said = asyncio.Event()
+    extra_sent = asyncio.Event()
 
     async def says_more(writer):
         writer.write(answered({"id": "its own"}))
         await asyncio.sleep(0.02)
         writer.write(answered({"id": "nobody's"}))
         await writer.drain()
-        said.set()
+        extra_sent.set()
         await asyncio.Event().wait()
 
     async with provider(says_more, answered({"id": "second"})) as acme, HttpClient() as http, asyncio.timeout(5):
         for expected in (b"its own", b"second"):
             async with await http.send(f"{acme.base}/x", body=b"{}", headers={}) as response:
                 assert expected in (await response.read(1 << 16))[0]
-            await said.wait()
+            await extra_sent.wait()
             await asyncio.sleep(0.02)  # the loop reads what was said
     assert acme.connections == 2
 

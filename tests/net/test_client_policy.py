@@ -106,19 +106,19 @@ async def test_a_redirect_is_not_followed_and_no_secret_is_sent_on(status, targe
 @pytest.mark.parametrize("status", REDIRECTS)
 async def test_only_a_known_move_that_keeps_the_method_is_gone_along_with(status):
     async with server(ok) as (other, sent_on):
-        place = f"http://127.0.0.1:{other}/oauth2/token"
+        moved_url = f"http://127.0.0.1:{other}/oauth2/token"
 
         async def moved(_request):
-            return web.Response(status=status, headers={"Location": place})
+            return web.Response(status=status, headers={"Location": moved_url})
 
         async with server(moved) as (port, _):
             url = f"http://127.0.0.1:{port}/oauth/token"
             if status in {307, 308}:
-                assert (await post(url, relocated={url: place})).status == 200
+                assert (await post(url, relocated={url: moved_url})).status == 200
                 assert sent_on == [("/oauth2/token", {"a": "1"})]
             else:
                 with pytest.raises(NetworkError):
-                    await post(url, relocated={url: place})
+                    await post(url, relocated={url: moved_url})
                 assert sent_on == []
 
 

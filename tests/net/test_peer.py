@@ -133,25 +133,25 @@ def test_a_listener_at_the_clients_address_is_not_taken_for_the_client():
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
         client.bind(("127.0.77.1", 0))  # an address where no other program of this machine has its end
         client.connect(listener.getsockname())
-        place = client.getsockname()
+        address = client.getsockname()
         accepted, _ = listener.accept()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-        with accepted, socket.create_server(place):
-            assert tcp_sockets.between(*addresses(place, accepted.getsockname())) is None
+        with accepted, socket.create_server(address):
+            assert tcp_sockets.between(*addresses(address, accepted.getsockname())) is None
             assert peer_of(accepted) == "gone"
 
 
 def listed(accepted, client, uid):
     """A list with the client's socket under `uid`, among others of the same port."""
 
-    def place(end):
+    def address(end):
         host, port = end
         return f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X}"
 
-    here, there = place(client.getsockname()), place(accepted.getsockname())
+    local, there = address(client.getsockname()), address(accepted.getsockname())
     form = "   1: {} {} 01 00000000:00000000 00:00000000 00000000 {:5} 0 4711 1 0000000000000000 20 4 30 10 -1\n"
-    return form.format(there, here, 0) + form.format(here, there, uid) + form.format(f"{here[:-4]}0001", there, 7)
+    return form.format(there, local, 0) + form.format(local, there, uid) + form.format(f"{local[:-4]}0001", there, 7)
 
 
 @pytest.mark.skipif(struct.pack("=H", 1) != b"\1\0", reason="the list is written here as a little-endian machine prints it")

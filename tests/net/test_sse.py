@@ -90,6 +90,6 @@ def test_a_line_that_is_only_the_name_of_a_field_has_an_empty_value():
 def test_an_event_beyond_the_limit_is_dropped_and_the_next_one_is_read(size):
     stream, events = b"data: one\n\ndata: " + b"x" * 40 + b"\n\ndata: two\n\ndata: " + b"y" * 40, EventParser(limit=20)
 
-    found = [data for at in range(0, len(stream), size) for data in events.feed(stream[at : at + size])]
+    events_read = [data for at in range(0, len(stream), size) for data in events.feed(stream[at : at + size])]
 
-    assert (found, events.overlong, events.is_within_event, events.rest) == ([b"one", b"two"], True, True, None)
+    assert (events_read, events.overlong, events.is_within_event, events.rest) == ([b"one", b"two"], True, True, None)

@@ -68,7 +68,7 @@ REFUSED = {
 }
 
 
-async def ended(login) -> PorticoError:
+async def error_of_login(login) -> PorticoError:
     with pytest.raises(PorticoError) as raised:
         await asyncio.wait_for(login.task, LIMIT_S)
     return raised.value
@@ -83,7 +83,7 @@ async def test_a_genuine_callback_that_cannot_be_used_ends_the_sign_in_as_what_i
         response = await login.send(make(login))
         assert response.status == 303
         page = await get(login.port, response.headers["location"])
-        error = await ended(login)
+        error = await error_of_login(login)
 
     assert (error.exit_code, error.id) == (exit_code, id)
     assert why in error.why
@@ -115,7 +115,7 @@ async def test_an_answer_by_the_wrong_method_ends_it_if_it_has_the_state():
         assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
         response = await login.send()
         await get(login.port, response.headers["location"])
-        error = await ended(login)
+        error = await error_of_login(login)
 
     assert (error.id, response.status) == ("callback-invalid", 303)
     assert "GET" in error.why
@@ -127,7 +127,7 @@ async def test_a_form_where_a_query_is_due_ends_it_if_it_has_the_state():
         lines = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
         response = await get(login.port, login.path, method="POST", headers=lines, body=body)
         await get(login.port, response.headers["location"])
-        error = await ended(login)
+        error = await error_of_login(login)
 
     assert (error.id, response.status) == ("callback-invalid", 303)
     assert "POST" in error.why
@@ -149,7 +149,7 @@ async def test_a_state_that_the_server_repeats_in_its_description_is_not_shown()
         said = f"state {quote(login.state)}"
         response = await login.send(login.answer(code=None, error="server_error", error_description=said))
         await get(login.port, response.headers["location"])
-        error = await ended(login)
+        error = await error_of_login(login)
 
     assert isinstance(error, OAuthError)
     assert login.state[:12] not in str(error)
@@ -161,7 +161,7 @@ async def test_a_pasted_address_that_is_denied_ends_it_and_one_that_is_cut_is_as
         lines.put_nowait(f"{login.redirect_uri}?state={login.state}")
         lines.put_nowait(f"{login.redirect_uri}?state={login.state}&code=a%2")
         lines.put_nowait(f"{login.redirect_uri}?{urlencode(login.answer(**DENIED))}")
-        error = await ended(login)
+        error = await error_of_login(login)
 
     assert isinstance(error, Denied)
     assert [event.reason for event in login.events.of(StrayRequest)] == ["iss-missing", "malformed-parameters"]

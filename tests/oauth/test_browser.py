@@ -142,11 +142,11 @@ def test_a_text_browser_never_takes_the_terminal(name, program, tmp_path):
 def test_a_default_launcher_that_is_a_text_browser_is_passed_over(program, tmp_path):
     program("w3m", "exit 0")
     (tmp_path / "x-www-browser").symlink_to(tmp_path / "w3m")
-    here = surroundings(tmp_path, DISPLAY=":0")
-    assert here.find_launchers() == "no browser is installed"
+    environment = surroundings(tmp_path, DISPLAY=":0")
+    assert environment.find_launchers() == "no browser is installed"
 
     program("firefox", "exit 0")
-    assert here.find_launchers() == (Launcher(("firefox",)),)
+    assert environment.find_launchers() == (Launcher(("firefox",)),)
 
 
 @pytest.mark.requirement("E21")
@@ -247,12 +247,12 @@ def test_other_systems_use_their_own_launcher(platform, tmp_path):
 @pytest.fixture
 def recording(program, tmp_path):
     """Makes launchers that note their name before they do as told, and gives what was noted, in order."""
-    noted = tmp_path / "noted"
+    log_file = tmp_path / "noted"
 
     def make(name, then):
-        return program(name, f"echo {name} >> {noted}; {then}")
+        return program(name, f"echo {name} >> {log_file}; {then}")
 
-    make.noted = lambda: noted.read_text().split() if noted.exists() else []
+    make.noted = lambda: log_file.read_text().split() if log_file.exists() else []
     return make
 
 

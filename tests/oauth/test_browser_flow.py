@@ -216,8 +216,8 @@ async def test_a_refused_code_is_told_with_what_to_do():
 async def test_nothing_is_left_open_or_unretrieved():
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
-    told: list[object] = []
-    loop.set_exception_handler(lambda _loop, context: told.append(context))
+    contexts: list[object] = []
+    loop.set_exception_handler(lambda _loop, context: contexts.append(context))
     before = asyncio.all_tasks()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -232,6 +232,6 @@ async def test_nothing_is_left_open_or_unretrieved():
             await asyncio.sleep(0)
             gc.collect()
 
-    assert told == []
+    assert contexts == []
     assert [str(warning.message) for warning in warned if issubclass(warning.category, ResourceWarning)] == []
     assert asyncio.all_tasks() == before

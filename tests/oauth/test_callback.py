@@ -503,14 +503,14 @@ async def test_a_cancelled_login_closes_its_listener_with_a_browser_still_held()
         await gate.wait()
 
     async with pending_login(finish=finish) as login:
-        held = asyncio.create_task(login.send())
+        waiting_browser = asyncio.create_task(login.send())
         await gate.reached()
         login.task.cancel()
         started = time.monotonic()
         await asyncio.gather(login.task, return_exceptions=True)
 
         assert time.monotonic() - started < 2
-        assert (await held).status == 303
+        assert (await waiting_browser).status == 303
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", login.port)
 

@@ -81,11 +81,11 @@ async def test_an_approved_code_becomes_a_grant():
     run, opener = Run(), Opener()
     await run.go(opener=opener)
 
-    shown = run.events.of(DeviceCode)[0]
+    event = run.events.of(DeviceCode)[0]
     assert run.grants[0].refresh
     assert len(opener.opened) == 1
     assert opener.opened[0].startswith("http://127.0.0.1:")
-    assert (shown.opened, shown.not_opened) == (True, None)
+    assert (event.opened, event.not_opened) == (True, None)
     assert run.events.seen[-1] == Finished("device")
 
 

@@ -71,8 +71,8 @@ def test_the_policy_admits_exactly_this_style_sheet():
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_enough_contrast_in_both_schemes(scheme):
-    light, _, rest = CSS.partition("@media (prefers-color-scheme:dark)")
-    colours = dict(VARIABLES.findall(light if scheme == "light" else rest))
+    light, _, dark_rules = CSS.partition("@media (prefers-color-scheme:dark)")
+    colours = dict(VARIABLES.findall(light if scheme == "light" else dark_rules))
 
     assert contrast(colours["text"], colours["card"]) >= 7
     assert contrast(colours["soft"], colours["card"]) >= 7

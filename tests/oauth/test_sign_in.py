@@ -71,22 +71,22 @@ class Run:
                     parameters["client_id"], parameters["redirect_uri"], parameters["code_challenge"], parameters["scope"]
                 )
             }
-        place = urlsplit(parameters["redirect_uri"])
+        redirect = urlsplit(parameters["redirect_uri"])
         issuer = self.events.of(AuthorizeUrl)[0].url.partition("/authorize")[0]
         query = urlencode({**answer, "state": parameters["state"], "iss": issuer})
-        response = await get(place.port or 0, f"{place.path}?{query}")
-        return (await get(place.port or 0, response.headers["location"])).status
+        response = await get(redirect.port or 0, f"{redirect.path}?{query}")
+        return (await get(redirect.port or 0, response.headers["location"])).status
 
 
 async def test_auto_without_a_known_redirect_is_the_device_flow():
     run = Run(redirect=False)
     async with run.started() as task:
-        shown = await run.events.first(DeviceCode)
+        event = await run.events.first(DeviceCode)
         led_to = (await visit(await run.opener.start_address())).headers["location"]
         run.approve_device()
         await asyncio.wait_for(task, 5)
 
-    assert led_to == shown.device.verification_uri_complete
+    assert led_to == event.device.verification_uri_complete
     assert len(run.opener.opened) == 1
     assert run.events.of(AuthorizeUrl) == []
     assert run.events.seen[-1] == Finished("device")
@@ -233,15 +233,15 @@ async def test_where_no_browser_can_open_the_url_and_the_code_are_offered_and_a_
     run = Run()
     lines: asyncio.Queue[str] = asyncio.Queue()
     async with run.started(opener=NoBrowser(), paste=lines.get) as task:
-        shown = await run.events.first(AuthorizeUrl)
+        event = await run.events.first(AuthorizeUrl)
         await run.events.first(DeviceCode)
-        asked = {name: values[0] for name, values in parse_qs(urlsplit(shown.url).query).items()}
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(event.url).query).items()}
         code = run.server.codes.issue(asked["client_id"], asked["redirect_uri"], asked["code_challenge"], asked["scope"])
-        issuer = shown.url.partition("/authorize")[0]
+        issuer = event.url.partition("/authorize")[0]
         lines.put_nowait(f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state'], 'iss': issuer})}")
         await asyncio.wait_for(task, 5)
 
-    assert shown.not_opened == "this is a test"
+    assert event.not_opened == "this is a test"
     assert len(run.grants) == 1
 
 
@@ -300,8 +300,8 @@ async def test_a_failure_to_store_what_the_device_flow_brought_ends_the_browser_
 
 async def test_a_callback_port_that_is_taken_leaves_the_device_flow_to_finish():
     run = Run()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        redirect = Redirect(port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        redirect = Redirect(port=listener.getsockname()[1])
         async with run.started(lambda described: replace(described, redirect=redirect)) as task:
             await run.events.first(DeviceCode)
             reason = (await run.events.first(BrowserNotOpened)).reason
@@ -315,8 +315,8 @@ async def test_a_callback_port_that_is_taken_leaves_the_device_flow_to_finish():
 async def test_where_neither_flow_can_start_the_device_flows_failure_is_told():
     run = Run()
     run.server.faults.always(DEVICE, Fault(status=400, body='{"error": "unauthorized_client"}'))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        redirect = Redirect(port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        redirect = Redirect(port=listener.getsockname()[1])
         async with run.started(lambda described: replace(described, redirect=redirect)) as task:
             with pytest.raises(OAuthError) as error:
                 await asyncio.wait_for(task, 5)

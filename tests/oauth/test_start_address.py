@@ -260,8 +260,8 @@ async def test_where_no_port_can_be_opened_the_device_page_is_shown_and_no_brows
     from portico.net.server import bind_loopback
     from portico.oauth import start_address
 
-    with bind_loopback(Redirect())[0] as taken:
-        port = taken.getsockname()[1]
+    with bind_loopback(Redirect())[0] as listener:
+        port = listener.getsockname()[1]
         monkeypatch.setattr(start_address, "bind_loopback", lambda redirect: bind_loopback(replace(redirect, port=port)))
         run = Run(redirect=False)
         async with run.started() as task:
@@ -304,14 +304,14 @@ async def test_of_a_browser_that_asks_for_the_page_nothing_more_is_told(opener):
 
 @pytest.mark.linux
 async def test_a_launcher_that_fails_after_a_browser_has_asked_for_the_page_is_the_last(tmp_path):
-    noted = tmp_path / "noted"
+    log_file = tmp_path / "noted"
     for name, then in {"first": "exit 3", "second": "exit 0"}.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} >> {noted}\n{then}\n")
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} >> {log_file}\n{then}\n")
         (tmp_path / name).chmod(0o755)
     opener = BrowserOpener({"BROWSER": f"{tmp_path}/first:{tmp_path}/second", "PATH": os.environ["PATH"]})
 
     assert await opener.open("http://127.0.0.1:9/start/x", is_shown=lambda: True)
-    assert noted.read_text() == "first\n"
+    assert log_file.read_text() == "first\n"
 
 
 # --- another user of this machine ---------------------------------------------------------------------------------------

@@ -327,10 +327,10 @@ def test_an_error_on_a_server_side_status_is_transient_and_keeps_retry_after():
 
 
 def test_a_retry_after_may_be_a_date_which_counts_from_the_server_s_own():
-    later, told = "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:58:29 GMT"
+    later, date = "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:58:29 GMT"
 
-    assert retry_after(reply("", 503, Retry_After=later, Date=told)) == 90
-    assert retry_after(reply("", 503, Retry_After=told, Date=later)) == 0
+    assert retry_after(reply("", 503, Retry_After=later, Date=date)) == 90
+    assert retry_after(reply("", 503, Retry_After=date, Date=later)) == 0
     assert retry_after(reply("", 503, Retry_After="Thu, 01 Jan 1970 00:17:10 GMT", sent_at_ms=1_000_000)) == 30
 
 
@@ -348,9 +348,9 @@ def test_a_date_in_utc_is_one_however_its_zone_is_written_and_wherever_this_mach
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     time.tzset()
     try:
-        later, told = f"Fri, 31 Dec 1999 23:59:59 {zone}", f"Fri, 31 Dec 1999 23:58:29 {zone}"
+        later, date = f"Fri, 31 Dec 1999 23:59:59 {zone}", f"Fri, 31 Dec 1999 23:58:29 {zone}"
         assert retry_after(reply("", 503, Retry_After=later, Date="Fri, 31 Dec 1999 23:58:29 GMT")) == 90
-        assert retry_after(reply("", 503, Retry_After="Fri, 31 Dec 1999 23:59:59 GMT", Date=told)) == 90
+        assert retry_after(reply("", 503, Retry_After="Fri, 31 Dec 1999 23:59:59 GMT", Date=date)) == 90
         assert retry_after(reply("", 503, Retry_After=f"Thu, 01 Jan 1970 00:17:10 {zone}", sent_at_ms=NOW)) == 30
     finally:
         monkeypatch.undo()

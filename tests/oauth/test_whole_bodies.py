@@ -40,9 +40,9 @@ def readers(client, server):
 async def test_a_reply_is_the_same_wherever_it_is_cut(method, status):
     body = padded(REPLY, LENGTH)
     async with cut_server() as server, HttpClient() as client:
-        whole, wrong = await failures(server, response(body, status=status), readers(client, server)[method])
+        complete, wrong = await failures(server, response(body, status=status), readers(client, server)[method])
 
-    assert whole == (status, body.decode())
+    assert complete == (status, body.decode())
     assert wrong == {}
 
 

@@ -118,14 +118,14 @@ def test_a_user_code_reply_is_read_in_its_own_units() -> None:
     assert device.interval == 3.0
 
 
-@pytest.mark.parametrize("given", [300, (NOW + 300_000) // 1000, NOW + 300_000])
-def test_expired_in_is_read_by_its_size(given: int) -> None:
-    assert U.read_device_reply(reply({**USER_CODE, "expired_in": given}), state="st").expires_at == NOW + 300_000
-    assert U.read_poll_reply(reply(granted(expired_in=given))).expires_at == NOW + 300_000
+@pytest.mark.parametrize("value", [300, (NOW + 300_000) // 1000, NOW + 300_000])
+def test_expired_in_is_read_by_its_size(value: int) -> None:
+    assert U.read_device_reply(reply({**USER_CODE, "expired_in": value}), state="st").expires_at == NOW + 300_000
+    assert U.read_poll_reply(reply(granted(expired_in=value))).expires_at == NOW + 300_000
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"),
+    ("value", "seconds"),
     [
         (3000, 3.0),
         (500, 2.0),
@@ -144,8 +144,8 @@ def test_expired_in_is_read_by_its_size(given: int) -> None:
     ],
 )
 @pytest.mark.requirement("E109")
-def test_the_interval_is_milliseconds_or_few_seconds_and_two_to_sixty_seconds_long(given: object, seconds: float) -> None:
-    assert U.read_device_reply(reply({**USER_CODE, "interval": given}), state="st").interval == seconds
+def test_the_interval_is_milliseconds_or_few_seconds_and_two_to_sixty_seconds_long(value: object, seconds: float) -> None:
+    assert U.read_device_reply(reply({**USER_CODE, "interval": value}), state="st").interval == seconds
 
 
 @pytest.mark.parametrize("echo", ["other", "", None, 7, "sté", "\ud800", ["st"], {"st": 1}])
@@ -175,16 +175,16 @@ def test_an_incomplete_or_hostile_device_reply_is_refused(change: dict[str, obje
 
 
 @pytest.mark.requirement("E109")
-@pytest.mark.parametrize("given", [None, "3600s", 0, -1, True, 1e300, NOW - 1])
-def test_a_code_without_a_usable_lifetime_lives_fifteen_minutes(given: object) -> None:
-    assert U.read_device_reply(reply({**USER_CODE, "expired_in": given}), state="st").expires_at == NOW + 900_000
-    assert S.read_device_reply(reply({**DEVICE_CODE, "expires_in": given}), state="").expires_at == NOW + 900_000
+@pytest.mark.parametrize("value", [None, "3600s", 0, -1, True, 1e300, NOW - 1])
+def test_a_code_without_a_usable_lifetime_lives_fifteen_minutes(value: object) -> None:
+    assert U.read_device_reply(reply({**USER_CODE, "expired_in": value}), state="st").expires_at == NOW + 900_000
+    assert S.read_device_reply(reply({**DEVICE_CODE, "expires_in": value}), state="").expires_at == NOW + 900_000
 
 
 @pytest.mark.requirement("E109")
-@pytest.mark.parametrize(("given", "seconds"), [("5", 5.0), (10**6, 60.0), (0, 1.0), ("x", 5.0)])
-def test_the_interval_of_a_device_code_reply_is_read_from_digits_and_capped(given: object, seconds: float) -> None:
-    assert S.read_device_reply(reply({**DEVICE_CODE, "interval": given}), state="").interval == seconds
+@pytest.mark.parametrize(("value", "seconds"), [("5", 5.0), (10**6, 60.0), (0, 1.0), ("x", 5.0)])
+def test_the_interval_of_a_device_code_reply_is_read_from_digits_and_capped(value: object, seconds: float) -> None:
+    assert S.read_device_reply(reply({**DEVICE_CODE, "interval": value}), state="").interval == seconds
 
 
 def test_a_device_code_reply_is_read_in_seconds() -> None:
@@ -297,10 +297,10 @@ def test_words_that_nobody_knows_end_a_sign_in_but_never_a_stored_one(dialect, b
 def test_an_unknown_status_is_shown_escaped_and_capped() -> None:
     with pytest.raises(OAuthError) as raised:
         U.read_poll_reply(reply({"status": "\x1b[2Jboo\u202e" + "x" * 500}))
-    said = str(raised.value)
-    assert "boo" in said
-    assert said.isprintable()
-    assert len(said) < 200
+    text = str(raised.value)
+    assert "boo" in text
+    assert text.isprintable()
+    assert len(text) < 200
 
 
 def test_success_is_a_grant_with_all_that_came() -> None:

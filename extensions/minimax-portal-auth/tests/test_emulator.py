@@ -180,8 +180,8 @@ async def test_a_verifier_that_does_not_fit_gets_nothing(person: Person) -> None
 
 async def test_clients_are_told_apart_as_on_the_real_service(person: Person) -> None:
     url = f"{ACCOUNT}/oauth2/device/code"
-    refused = {"error": "invalid_request", "error_description": "client_id is required"}
-    assert await person.post(url, scope="x") == (400, refused)
+    error_body = {"error": "invalid_request", "error_description": "client_id is required"}
+    assert await person.post(url, scope="x") == (400, error_body)
     assert (await person.post(url, client_id="nobody"))[1]["error"] == "invalid_client"
     assert (await person.post(url, client_id=MCODE_CLIENT, scope="x"))[1]["error"] == "invalid_scope"
 
@@ -290,7 +290,7 @@ async def test_the_redirect_is_an_extension_and_its_page_says_so(person: Person)
     assert metadata["authorization_endpoint"] == f"{ACCOUNT}/oauth2/authorize"
     assert metadata["device_authorization_endpoint"] == f"{ACCOUNT}/oauth2/device/code"
     redirect_uri = "http://127.0.0.1:54321/cb"
-    asked = {
+    parameters = {
         "client_id": OPENCLAW_CLIENT,
         "response_type": "code",
         "redirect_uri": redirect_uri,
@@ -298,7 +298,7 @@ async def test_the_redirect_is_an_extension_and_its_page_says_so(person: Person)
         "code_challenge": CHALLENGE,
         "code_challenge_method": "S256",
     }
-    _, page, _ = await person.ask("GET", metadata["authorization_endpoint"], params=asked)
+    _, page, _ = await person.ask("GET", metadata["authorization_endpoint"], params=parameters)
     assert "MiniMax has no such page for third parties" in page
     ticket = page.partition('name="ticket" value="')[2].partition('"')[0]
     form = {"ticket": ticket, "decision": "approve"}
@@ -335,9 +335,9 @@ def question(**more: object) -> dict[str, Any]:
 async def test_a_model_answers_the_same_thing_whole_and_streamed(person: Person) -> None:
     tokens = await person.sign_in()
     url = f"{API}/anthropic/v1/messages"
-    status, whole, _ = await person.ask("POST", url, json=question(), headers=bearer(tokens))
+    status, complete, _ = await person.ask("POST", url, json=question(), headers=bearer(tokens))
     assert status == 200
-    text = whole["content"][0]["text"]
+    text = complete["content"][0]["text"]
     assert text == "This is Portico's emulator, answering as MiniMax-M2.1. You said: hello there"
     _, streamed, headers = await person.ask(
         "POST", url, json=question(stream=True), headers={"x-api-key": tokens["access_token"]}
@@ -347,7 +347,7 @@ async def test_a_model_answers_the_same_thing_whole_and_streamed(person: Person)
     assert [event["type"] for event in events[:3]] == ["message_start", "content_block_start", "ping"]
     assert [event["type"] for event in events[-3:]] == ["content_block_stop", "message_delta", "message_stop"]
     assert "".join(event["delta"]["text"] for event in events if event["type"] == "content_block_delta") == text
-    assert events[-2]["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
+    assert events[-2]["usage"]["output_tokens"] == complete["usage"]["output_tokens"]
 
 
 async def test_the_output_limit_is_kept(person: Person) -> None:
@@ -358,12 +358,12 @@ async def test_the_output_limit_is_kept(person: Person) -> None:
 
 async def test_the_openai_shapes_answer_too(person: Person) -> None:
     tokens = await person.sign_in()
-    whole = (await person.ask("POST", f"{API}/v1/chat/completions", json=question(), headers=bearer(tokens)))[1]
-    said = whole["choices"][0]["message"]["content"]
+    complete = (await person.ask("POST", f"{API}/v1/chat/completions", json=question(), headers=bearer(tokens)))[1]
+    text = complete["choices"][0]["message"]["content"]
     streamed = (await person.ask("POST", f"{API}/v1/chat/completions", json=question(stream=True), headers=bearer(tokens)))[1]
     lines = [line[6:] for line in streamed.splitlines() if line]
     assert lines[-1] == "[DONE]"
-    assert "".join(json.loads(line)["choices"][0]["delta"].get("content", "") for line in lines[:-1]) == said
+    assert "".join(json.loads(line)["choices"][0]["delta"].get("content", "") for line in lines[:-1]) == text
     models = (await person.ask("GET", f"{API}/v1/models", headers=bearer(tokens)))[1]
     assert "MiniMax-M2.1-lightning" in [model["id"] for model in models["data"]]
 
@@ -381,8 +381,8 @@ async def test_the_refusals_read_as_users_have_met_them(person: Person) -> None:
     assert (await refusal(anthropic))["message"].startswith("login fail: Please carry the API secret key in the 'X-Api-Key'")
     assert await refusal(anthropic, **wrong) == {"type": "authentication_error", "message": "invalid api key"}
     assert (await refusal(openai))["message"].endswith("(1004)")
-    said = {"type": "authorized_error", "message": "invalid api key (2049)", "http_code": "401"}
-    assert await refusal(openai, **wrong) == said
+    text = {"type": "authorized_error", "message": "invalid api key (2049)", "http_code": "401"}
+    assert await refusal(openai, **wrong) == text
     assert (await refusal(anthropic, **bearer(tokens)))["message"] == "invalid api key (2049)"
 
 
@@ -428,9 +428,9 @@ async def test_minimax_codes_token_is_for_the_agent_host(person: Person) -> None
     tokens = await person.sign_in(MCODE_CLIENT)
     url = "https://agent.minimax.io/mavis/api/v1/llm/v1/messages"
     assert (await person.ask("POST", url, json=question(), headers=bearer(tokens)))[0] == 200
-    refused = {"code": 401, "message": "token is required"}
+    error_body = {"code": 401, "message": "token is required"}
     key_only = {"x-api-key": tokens["access_token"]}
-    assert (await person.ask("POST", url, json=question(), headers=key_only))[:2] == (401, refused)
+    assert (await person.ask("POST", url, json=question(), headers=key_only))[:2] == (401, error_body)
 
 
 # --- usage -------------------------------------------------------------------------------------------------------------------
@@ -556,8 +556,8 @@ async def test_anthropics_api_answers_for_its_own_kind_of_key(person: Person) ->
     url = "https://api.anthropic.com/v1/messages"
     body = question(model="claude-opus-4-6")
     assert (await person.ask("POST", url, json=body, headers={"x-api-key": "sk-ant-x"}))[1]["model"] == "claude-opus-4-6"
-    status, refused, _ = await person.ask("POST", url, json=body)
-    assert (status, refused["error"]["message"]) == (401, "invalid x-api-key")
+    status, error_body, _ = await person.ask("POST", url, json=body)
+    assert (status, error_body["error"]["message"]) == (401, "invalid x-api-key")
 
 
 @with_knobs(anthropic="overloaded")

@@ -26,15 +26,15 @@ def accept(resource_url: str | None, region: str = "global", config: dict | None
     [("global", "account.minimax.io", "api.minimax.io"), ("cn", "account.minimaxi.com", "api.minimaxi.com")],
 )
 def test_each_portal_names_its_own_hosts_and_openclaws_public_client(region: str, account: str, api: str) -> None:
-    known = server(region=region)
-    assert known.issuer == f"https://{account}"
-    assert known.device_authorization_endpoint == f"https://{account}/oauth2/device/code"
-    assert known.token_endpoint == f"https://{account}/oauth2/token"
-    assert known.client_id == OPENCLAW_CLIENT
-    assert known.scope == "group_id profile model.completion"
-    assert known.dialect == "minimax-user-code"
-    assert known.redirect is None
-    assert known.relocated == {
+    described = server(region=region)
+    assert described.issuer == f"https://{account}"
+    assert described.device_authorization_endpoint == f"https://{account}/oauth2/device/code"
+    assert described.token_endpoint == f"https://{account}/oauth2/token"
+    assert described.client_id == OPENCLAW_CLIENT
+    assert described.scope == "group_id profile model.completion"
+    assert described.dialect == "minimax-user-code"
+    assert described.redirect is None
+    assert described.relocated == {
         f"https://{api}/oauth/code": f"https://{account}/oauth2/device/code",
         f"https://{api}/oauth/token": f"https://{account}/oauth2/token",
     }
@@ -67,22 +67,22 @@ def test_another_products_client_brings_its_scope_dialect_and_audience(region: s
 
 
 def test_what_config_says_wins_over_what_is_known_of_a_client() -> None:
-    known = server({"clientId": MCODE_CLIENT, "scope": "mine", "audience": "me", "dialect": "standard"})
-    assert (known.scope, known.audience, known.dialect) == ("mine", "me", "standard")
+    described = server({"clientId": MCODE_CLIENT, "scope": "mine", "audience": "me", "dialect": "standard"})
+    assert (described.scope, described.audience, described.dialect) == ("mine", "me", "standard")
 
 
 def test_an_issuer_alone_leaves_the_endpoints_to_discovery() -> None:
-    known = server({"issuer": "https://login.example"})
-    assert known.issuer == "https://login.example"
+    described = server({"issuer": "https://login.example"})
+    assert described.issuer == "https://login.example"
     # An issuer is compared as it stands (RFC 9207 section 2.4): Auth0's, for one, end in a slash.
     assert server({"issuer": "https://login.example/"}).issuer == "https://login.example/"
-    assert known.token_endpoint == ""
-    assert known.device_authorization_endpoint is known.authorization_endpoint is known.revocation_endpoint is None
-    assert known.relocated == {}
+    assert described.token_endpoint == ""
+    assert described.device_authorization_endpoint is described.authorization_endpoint is described.revocation_endpoint is None
+    assert described.relocated == {}
 
 
 def test_every_endpoint_can_be_named() -> None:
-    known = server(
+    described = server(
         {
             "issuer": "https://login.example",
             "authorizationEndpoint": "https://login.example/a",
@@ -92,9 +92,9 @@ def test_every_endpoint_can_be_named() -> None:
             "redirect": {"host": "localhost", "port": 8123, "path": "/cb"},
         }
     )
-    assert known.authorization_endpoint == "https://login.example/a"
-    assert known.token_endpoint == "http://127.0.0.1:9/t"
-    assert known.redirect == Redirect(host="localhost", port=8123, path="/cb")
+    assert described.authorization_endpoint == "https://login.example/a"
+    assert described.token_endpoint == "http://127.0.0.1:9/t"
+    assert described.redirect == Redirect(host="localhost", port=8123, path="/cb")
 
 
 def test_redirect_true_takes_any_port_and_false_takes_it_back() -> None:

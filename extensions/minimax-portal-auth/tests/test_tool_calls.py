@@ -28,9 +28,9 @@ def test_messages_carry_the_call_whole_and_in_pieces():
     assert (message["stop_reason"], block["type"], block["name"], block["input"]) == ("tool_use", "tool_use", "look", ARGUMENTS)
 
     events = of_stream(answers.anthropic_events(answer))
-    begun = next(event for event in events if event["type"] == "content_block_start")["content_block"]
+    started = next(event for event in events if event["type"] == "content_block_start")["content_block"]
     parts = [event["delta"]["partial_json"] for event in events if event["type"] == "content_block_delta"]
-    assert begun == {**block, "input": {}}
+    assert started == {**block, "input": {}}
     assert len(parts) > 1
     assert json.loads("".join(parts)) == ARGUMENTS
     assert events[-2]["delta"]["stop_reason"] == "tool_use"

@@ -31,13 +31,13 @@ class Sample:
         return getattr(self, f"_{self.tool}")(changed)
 
     def write(self, home: Path, **changed) -> Path:
-        places = {
+        paths = {
             "openclaw": home / ".openclaw/agents/main/agent/auth-profiles.json",
             "mmx": home / ".mmx/config.json",
             "hermes": home / ".hermes/auth.json",
             "opencode": home / ".local/share/opencode/auth.json",
         }
-        path = places[self.tool]
+        path = paths[self.tool]
         path.parent.mkdir(parents=True, exist_ok=True)
         exempt(path).write_text(json.dumps(self.content(**changed), indent=2) + "\n", encoding="utf-8")
         path.chmod(0o600)

@@ -176,7 +176,7 @@ def test_the_home_of_a_user_that_is_not_known_here_is_a_folder_of_that_name(tool
 )
 def test_a_sign_in_is_known_by_its_kind_whatever_it_is_called(name, provider, region, tmp_path):
     path = openclaw_database(tmp_path / SHARED, {name: Sample("openclaw").profile(provider=provider)})
-    assert [found.region for found in read_source(OPENCLAW, path)] == [region]
+    assert [credential.region for credential in read_source(OPENCLAW, path)] == [region]
 
 
 def test_an_api_key_is_no_sign_in(tmp_path):
@@ -413,21 +413,21 @@ def test_a_tool_that_closes_its_database_while_its_log_is_looked_for_is_no_failu
 
 def put_beside(path, suffix):
     """Files beside a database that make SQLite look at the one with this suffix."""
-    paths = [path.with_name(path.name + each) for each in {"-shm": ("-wal", "-shm")}.get(suffix, (suffix,))]
-    for place in paths:
-        place.write_bytes(b"")
-    return paths[-1]
+    side_paths = [path.with_name(path.name + each) for each in {"-shm": ("-wal", "-shm")}.get(suffix, (suffix,))]
+    for side_path in side_paths:
+        side_path.write_bytes(b"")
+    return side_paths[-1]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 def test_a_pipe_beside_a_database_is_not_waited_for(suffix, tmp_path):
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles(), wal=suffix != "-journal")
-    place = put_beside(path, suffix)
-    place.unlink()
-    os.mkfifo(place)
+    pipe = put_beside(path, suffix)
+    pipe.unlink()
+    os.mkfifo(pipe)
 
-    with pytest.raises(ConfigError, match=f"{place.name} is not a plain file"):
+    with pytest.raises(ConfigError, match=f"{pipe.name} is not a plain file"):
         read_source(OPENCLAW, path)
 
 

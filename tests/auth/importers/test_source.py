@@ -150,13 +150,13 @@ def test_a_lock_folder_that_its_holder_has_not_touched_for_half_a_minute_is_take
     ],
 )
 def test_a_lock_file_is_nobodys_when_its_process_is_not_here_and_it_is_old(content, age_s, outcome, tmp_path, monkeypatch):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
     path = Sample("openclaw").write(tmp_path)
     (credential,) = read_source(BY_NAME["openclaw"], path)
     monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
-    lock.write_text(content.replace("ENDED", str(ended.pid)).replace("RUNS", str(os.getpid())))
+    lock.write_text(content.replace("ENDED", str(process.pid)).replace("RUNS", str(os.getpid())))
     aged(lock, age_s)
 
     if outcome is None:

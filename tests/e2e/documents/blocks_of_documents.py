@@ -47,15 +47,15 @@ class Block:
     def commands(self) -> list[tuple[str, str]]:
         """(command, the first line that it shows) for each one that is run; a command goes on behind a backslash."""
         prompted = re.split(r"^\$ ", self.body.replace("\\\n", " "), flags=re.MULTILINE)[1:]
-        found = [each.partition("\n")[::2] for each in prompted] if self.language == "console" else [(self.body, "")]
-        kept = [each for each in found if not any(text in each[0] for text in self.left_out)]
-        return [(command.partition("   #")[0].strip(), shown.strip().partition("\n")[0]) for command, shown in kept]
+        matches = [each.partition("\n")[::2] for each in prompted] if self.language == "console" else [(self.body, "")]
+        commands = [each for each in matches if not any(text in each[0] for text in self.left_out)]
+        return [(command.partition("   #")[0].strip(), shown.strip().partition("\n")[0]) for command, shown in commands]
 
 
 def blocks(page: Path) -> list[Block]:
     """Every block of a page, in order."""
     text = page.read_text(encoding="utf-8")
     return [
-        Block(page, text[: found.start(2)].count("\n") + 1, found[2], found[3], dict(_NOT_RUN.findall(found[1])))
-        for found in _BLOCK.finditer(text)
+        Block(page, text[: match.start(2)].count("\n") + 1, match[2], match[3], dict(_NOT_RUN.findall(match[1])))
+        for match in _BLOCK.finditer(text)
     ]

@@ -50,10 +50,10 @@ def at_its_port(desk):
 
 def sign_in(machine):
     """What a page has done before, where it does not say how to sign in."""
-    done = machine.type(
+    result = machine.type(
         "onboard", "--auth-choice", "minimax-portal", "--region", "global", "--non-interactive", "--no-background"
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def typed(machine, commands):

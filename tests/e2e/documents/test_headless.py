@@ -60,9 +60,9 @@ def server(machine, minimax, tmp_path):
 
 
 def test_an_account_is_signed_in_kept_fresh_and_used_without_a_keyring(server, paths):
-    shown = server([command for part in ("Keep the tokens", "Stay signed in") for block in section(part) for command in block])
+    output = server([command for part in ("Keep the tokens", "Stay signed in") for block in section(part) for command in block])
 
-    assert "answering as MiniMax-M2.1" in shown
+    assert "answering as MiniMax-M2.1" in output
     assert [profile.store for profile in ProfileIndex(paths).profiles()] == ["file"]
 
 
@@ -70,10 +70,10 @@ def test_a_job_with_an_api_key_alone_uses_models_tools_and_a_gateway_without_a_k
     needs("curl")
     passphrase, _ = section("Keep the tokens")
 
-    shown = server([*passphrase, *(command for block in section("In CI") for command in block)])
+    output = server([*passphrase, *(command for block in section("In CI") for command in block)])
 
-    assert "answering as MiniMax-M2.1" in shown
-    assert '"id": "minimax/MiniMax-M2.1"' in shown
-    assert shown.splitlines()[-2].startswith("sk-portico-")
+    assert "answering as MiniMax-M2.1" in output
+    assert '"id": "minimax/MiniMax-M2.1"' in output
+    assert output.splitlines()[-2].startswith("sk-portico-")
     assert ProfileIndex(paths).profiles() == ()
     assert [profile.store for profile in key_index(paths).profiles()] == ["file"]

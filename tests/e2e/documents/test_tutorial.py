@@ -36,8 +36,8 @@ def home(machine, tmp_path):
     """A home with nothing in it; of Portico the machine knows a port alone, since a gateway of the user's may have the usual one."""
     folder = tmp_path / "newcomer"
     folder.mkdir(mode=0o700)
-    kept = {name: value for name, value in machine.env.items() if not name.startswith(KNOWN)}
-    machine.env = kept | {"HOME": str(folder), "PORTICO_GATEWAY_PORT": str(free_port())}
+    inherited = {name: value for name, value in machine.env.items() if not name.startswith(KNOWN)}
+    machine.env = inherited | {"HOME": str(folder), "PORTICO_GATEWAY_PORT": str(free_port())}
     return folder
 
 

@@ -66,8 +66,12 @@ class Desk:
         self._paths.config.write_text(document.text, encoding="utf-8")
 
     def run(self, *args):
-        places = {"PORTICO_CONFIG": str(self._paths.config), "PORTICO_STATE_DIR": str(self._paths.state), "HOME": "/nonexistent"}
-        return in_this_process(args, places)
+        environment = {
+            "PORTICO_CONFIG": str(self._paths.config),
+            "PORTICO_STATE_DIR": str(self._paths.state),
+            "HOME": "/nonexistent",
+        }
+        return in_this_process(args, environment)
 
     def ask(self, *args):
         """What `ask --json` told, and the one request that it sent."""
@@ -112,9 +116,9 @@ def test_base_url_and_api_say_where_the_request_goes_and_in_which_words(desk, ba
     desk.set((*PROVIDER, "baseUrl"), desk.origin + base)
     desk.set((*PROVIDER, "api"), kind)
 
-    told, (where, _, body) = desk.ask()
+    reply, (where, _, body) = desk.ask()
 
-    assert (where, body["model"], told["answer"]) == (path, "MiniMax-M2.1", "Here.")
+    assert (where, body["model"], reply["answer"]) == (path, "MiniMax-M2.1", "Here.")
 
 
 def test_api_key_is_what_is_sent_whether_it_stands_there_or_in_a_variable(desk):

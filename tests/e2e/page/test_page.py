@@ -39,9 +39,9 @@ def desk(machine, minimax):
 
 def asked(machine, *words, **env):
     """What `ask --json` told, and its stderr."""
-    done = machine.type("ask", "--json", *words, "Are you there?", **env)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), done.stderr
+    result = machine.type("ask", "--json", *words, "Are you there?", **env)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout), result.stderr
 
 
 def listed(machine, **env):
@@ -102,16 +102,16 @@ def test_the_pages_three_commands_sign_in_and_the_model_answers(machine, region,
 def test_the_pages_block_with_a_key_is_a_config_that_answers_at_the_pages_url_and_price(desk):
     machine = desk(BY_KEY)
 
-    told, _ = asked(machine)
+    reply, _ = asked(machine)
 
-    assert told["model"] == MINIMAX
-    assert "answering as MiniMax-M2.1. You said: Are you there?" in told["answer"]
-    assert told["cost"] == pytest.approx((told["usage"]["input"] * 15 + told["usage"]["output"] * 60) / 1e6)
+    assert reply["model"] == MINIMAX
+    assert "answering as MiniMax-M2.1. You said: Are you there?" in reply["answer"]
+    assert reply["cost"] == pytest.approx((reply["usage"]["input"] * 15 + reply["usage"]["output"] * 60) / 1e6)
     row = listed(machine)[MINIMAX]
     assert "200k" in row
     assert "default" in " ".join(row)
-    refused = machine.type("ask", "--no-fallback", "Hello", MINIMAX_API_KEY="sk-another-key")
-    assert (refused.returncode, "2049" in refused.stderr or "invalid api key" in refused.stderr) == (3, True)
+    result = machine.type("ask", "--no-fallback", "Hello", MINIMAX_API_KEY="sk-another-key")
+    assert (result.returncode, "2049" in result.stderr or "invalid api key" in result.stderr) == (3, True)
 
 
 @pytest.mark.requirement("P4")
@@ -119,12 +119,12 @@ def test_the_pages_block_with_a_key_is_a_config_that_answers_at_the_pages_url_an
 def test_the_pages_fallback_answers_for_an_opus_without_a_key_or_overloaded_and_both_aliases_are_known(desk):
     machine = desk(FALLBACK, anthropic="overloaded")
 
-    without_key, said = asked(machine)
-    overloaded, told = asked(machine, **ANTHROPIC)
+    without_key, text = asked(machine)
+    overloaded, reply = asked(machine, **ANTHROPIC)
 
     assert without_key["model"] == overloaded["model"] == MINIMAX
-    assert f"{OPUS} is passed over: no credential for provider anthropic" in said
-    assert f"{OPUS} (environment variable ANTHROPIC_API_KEY) does not answer" in told
+    assert f"{OPUS} is passed over: no credential for provider anthropic" in text
+    assert f"{OPUS} (environment variable ANTHROPIC_API_KEY) does not answer" in reply
     assert asked(machine, "--model", "minimax")[0]["model"] == MINIMAX
     assert machine.type("ask", "--no-fallback", "--model", "opus", "Hello").stderr.startswith(f"Unknown model: {OPUS}\n")
     rows = listed(machine)
@@ -134,9 +134,9 @@ def test_the_pages_fallback_answers_for_an_opus_without_a_key_or_overloaded_and_
 
 @pytest.mark.requirement("P4")
 def test_while_the_pages_opus_answers_it_is_the_one_that_does(desk):
-    told, said = asked(desk(FALLBACK), **ANTHROPIC)
+    reply, text = asked(desk(FALLBACK), **ANTHROPIC)
 
-    assert (told["model"], said) == (OPUS, "")
+    assert (reply["model"], text) == (OPUS, "")
 
 
 @pytest.mark.requirement("P5")
@@ -150,10 +150,10 @@ def test_the_pages_local_model_answers_from_lm_studios_own_port(desk):
     if not machine.info.loopback:
         pytest.skip("port 1234, which the page names, is another program's here")
 
-    told, said = asked(machine)
+    reply, text = asked(machine)
 
-    assert (told["model"], told["cost"], said) == (LOCAL, 0, "")
-    assert "answering as minimax-m2.1-gs32" in told["answer"]
+    assert (reply["model"], reply["cost"], text) == (LOCAL, 0, "")
+    assert "answering as minimax-m2.1-gs32" in reply["answer"]
     assert asked(machine, "--model", "Minimax")[0]["model"] == LOCAL
     assert "alias:minimax" in " ".join(listed(machine)[LOCAL])
 
@@ -163,8 +163,8 @@ def test_a_wrong_case_gets_a_did_you_mean_in_the_users_own_command_name(machine)
     with machine.emulator():
         machine.type("plugins", "enable", "minimax-portal-auth")
 
-        done = machine.type("models", "set", "minimax-portal/minimax-m2.1-LIGHTNING")
+        result = machine.type("models", "set", "minimax-portal/minimax-m2.1-LIGHTNING")
 
-        assert done.returncode == 2
-        assert "Did you mean minimax-portal/MiniMax-M2.1-lightning?" in done.stderr
+        assert result.returncode == 2
+        assert "Did you mean minimax-portal/MiniMax-M2.1-lightning?" in result.stderr
         assert "openclaw" in machine.type("auth", "token").stderr

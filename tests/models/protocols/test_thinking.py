@@ -119,8 +119,8 @@ def test_a_level_that_changes_nothing_is_told_and_a_level_that_does_is_not():
         thinking_warning(question, a_model("MiniMax-M3"))
         == "MiniMax-M3 has no levels of thinking: --effort high only switches thinking on."
     )
-    told = thinking_warning(question, a_model("MiniMax-M2.1", COMPLETIONS))
-    assert told == "MiniMax-M2.1 has no levels of thinking over openai-completions: the model decides how much it thinks."
+    warning = thinking_warning(question, a_model("MiniMax-M2.1", COMPLETIONS))
+    assert warning == "MiniMax-M2.1 has no levels of thinking over openai-completions: the model decides how much it thinks."
     for model in (a_model("MiniMax-M3.1-Flash"), a_model("MiniMax-M2.1"), a_model("claude-opus-4-8"), a_model("mine")):
         assert thinking_warning(question, model) is None
 
@@ -244,9 +244,9 @@ def test_the_built_in_openai_provider_asks_a_gpt_5_that_the_config_only_names(pa
     with openai(asked) as origin:
         provider = f"openai: {{ baseUrl: '{origin}/v1', apiKey: 'sk-x', models: [{{ id: 'gpt-5' }}] }}"
         paths.config.write_text(f"{{ models: {{ providers: {{ {provider} }} }} }}", encoding="utf-8")
-        done = command(paths, "ask", "--model", "openai/gpt-5", *options, "Why?")
+        result = command(paths, "ask", "--model", "openai/gpt-5", *options, "Why?")
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "Because.\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "Because.\n", "")
     assert [body.get("reasoning_effort") for body in asked] == ["low" if "--effort" in options else None]
 
 
