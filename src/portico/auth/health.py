@@ -64,7 +64,7 @@ def health_at(profile: Profile, now_ms: int, steady_ms: int | None = None) -> He
 
 
 def needs_sign_in(profile: Profile, clock: Clock) -> bool:
-    """Whether only a person can mend this sign-in."""
+    """Whether only a new sign-in can fix this profile."""
     return health_now(profile, clock).exit_code == ExitCode.SIGN_IN_NEEDED
 
 

@@ -32,7 +32,7 @@ def call_dialect(dialect: str, call: Callable[[], T], *, again: bool = True) -> 
     """What a method of `dialect` returns.
 
     Raises:
-        PorticoError: as the method raised it; anything else is `reply-invalid`, which another try may mend if `again`. Of the
+        PorticoError: as the method raised it; anything else is `reply-invalid`, which another try may fix if `again`. Of the
             original only its kind and place are kept: its text may quote a token.
     """
     try:
