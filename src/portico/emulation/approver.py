@@ -86,7 +86,7 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
     """Walk from `url` through the approval to the last page, and return that.
 
     Raises:
-        NotTaken: the page asked again.
+        DecisionNotAccepted: the page asked again.
         ApprovalFailed: a page could not be opened, or no page asked for a decision.
     """
     page = _open(_request(url), timeout_s)
