@@ -26,7 +26,7 @@ from multidict import CIMultiDict
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.gateway import access
 from portico.gateway.access import ShareUsed
-from portico.gateway.forward import Call, Forward, Gone, NoAnswer
+from portico.gateway.forward import Call, Forward, NoAnswer
 from portico.gateway.keys import owner
 from portico.gateway.metrics import CONTENT_TYPE
 from portico.gateway.replies import (
@@ -187,11 +187,8 @@ class AiohttpClient:
             head[hdrs.CONNECTION] = "keep-alive" if keeps_open else "close"
         if status != HTTPStatus.NO_CONTENT:
             head[hdrs.CONTENT_LENGTH] = str(len(body))
-        try:
-            await writer.write_headers(f"HTTP/{version[0]}.{version[1]} {status} {responses.get(status, '')}", head)
-            await writer.write_eof(body)
-        except OSError:
-            raise Gone from None
+        await writer.write_headers(f"HTTP/{version[0]}.{version[1]} {status} {responses.get(status, '')}", head)
+        await writer.write_eof(body)
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         response = AnswerStream(status=status, headers={**headers, "Cache-Control": "no-store"})
@@ -200,24 +197,15 @@ class AiohttpClient:
         else:
             response.force_close()
         self.response = response
-        try:
-            await response.prepare(self._request)
-        except OSError:
-            raise Gone from None
+        await response.prepare(self._request)
 
     async def write(self, chunk: bytes) -> None:
         assert self.response is not None  # noqa: S101 - it was begun
-        try:
-            await self.response.write(chunk)
-        except OSError:
-            raise Gone from None
+        await self.response.write(chunk)
 
     async def end(self) -> None:
         assert self.response is not None  # noqa: S101 - it was begun
-        try:
-            await self.response.write_eof()
-        except OSError:
-            raise Gone from None
+        await self.response.write_eof()
 
     def abort(self) -> None:
         transport = self._request.transport

@@ -70,10 +70,6 @@ class Call:
     headers: Mapping[str, str]
 
 
-class Gone(Exception):
-    """The client has hung up."""
-
-
 class NoAnswer(Exception):
     """No candidate has begun to answer. `error` is for the client, `refusal` what it is about.
 
@@ -88,7 +84,7 @@ class NoAnswer(Exception):
 
 
 class ClientSide(Protocol):
-    """The way back to the client. Each method but the last raises `Gone` if nobody is there."""
+    """The way back to the client. Each method but the last raises `OSError` if nobody is there."""
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head of an answer whose length is not known."""
@@ -207,7 +203,7 @@ class Forward:
         except NetworkError as error:
             client.abort()
             return "cut", str(error)
-        except Gone:
+        except OSError:  # the client has hung up: what fails at the provider is a `NetworkError`
             return "client-gone", ""
         finally:
             accepted.close()

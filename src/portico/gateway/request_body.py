@@ -97,8 +97,6 @@ def read_body(data: bytes | bytearray) -> Body:
         UsageError: `bad-json`: it is no JSON object; `too-many-values`; `bad-model-name`; `model-twice`: two places name a
             model, and servers differ in which counts.
     """
-    if _is_plain(data):
-        return _parsed(data)
     reading = _reading(data)
     while True:
         try:
@@ -113,8 +111,6 @@ async def read_in_turn(data: bytes | bytearray, turn: asyncio.Lock) -> Body:
     if len(data) <= _SMALL:
         return _parsed(data)
     async with turn:
-        if _is_plain(data):
-            return _parsed(data)
         reading = _reading(data)
         while True:
             try:
@@ -135,6 +131,8 @@ def _parsed(data: bytes | bytearray) -> Body:
 
 def _reading(data: bytes | bytearray) -> Generator[None, None, Body]:
     """Read the body; after each slice of time there is a `yield`."""
+    if _is_plain(data):
+        return _parsed(data)
     try:
         return _checked((yield from _Scan(data).body()))
     except _UNREADABLE as error:
