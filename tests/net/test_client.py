@@ -92,6 +92,14 @@ async def test_what_such_a_server_has_not_taken_is_dropped_after_its_early_respo
         await let_go(http)
 
 
+async def test_a_request_that_was_answered_early_is_not_watched_beyond_its_end():
+    async with takes_nothing(answered({"error": "too long"}, status=413)) as url, HttpClient() as http:
+        async with await http.send(url, body=b"x" * (32 << 20), headers={}) as response:
+            assert (await response.read(1 << 16))[1]
+        # It would be kept, with its body, until the server has been silent for so long.
+        assert not http._silence._since
+
+
 @pytest.mark.requirement("E84")
 async def test_a_form_whose_connection_ended_before_it_was_written_is_known_not_to_have_left(monkeypatch):
     connect = Connections.connect

@@ -400,6 +400,8 @@ class Response:
         """Let go of it. What has not been read is not waited for."""
         if self._end is not None:
             self._end.remove_done_callback(self._lost)
+        if self._body is not None:
+            self._body.unwatch()
         if self._response.content.at_eof():
             if not self._response.closed:
                 self._response.release()
@@ -464,6 +466,12 @@ class _Body(ConnectedBody):
         else:
             self.silence.begins(self)
 
+    def unwatch(self) -> None:
+        """Nobody waits for the server any more, though the body may not have gone out yet: its connection may serve others."""
+        if self.silence is not None:
+            self.silence.ended(self)
+            self.silence = None
+
     def fall_silent(self) -> None:
         """End the wait for the server, as aiohttp's own timer does."""
         error = aiohttp.SocketTimeoutError("the server is silent")
@@ -474,6 +482,7 @@ class _Body(ConnectedBody):
 
     def abort(self) -> None:
         """Drop what has not gone out. aiohttp would close the connection once the server has taken it, which may be never."""
+        self.unwatch()
         if self._transport is not None:
             self._transport.abort()
 
