@@ -16,7 +16,7 @@ from portico.errors import NetworkError, PorticoError, error_location, frames_of
 from portico.gateway.metrics import Outcome, headers_of
 from portico.gateway.replies import to_client
 from portico.models.acceptance import Patience, read_event
-from portico.models.client import attempt, request_headers
+from portico.models.client import attempt, credential_header
 from portico.models.failover import Failover, first_answer
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Usage
@@ -238,7 +238,8 @@ async def attempt_call(
     api, body = call.route.api, call.body.naming(model.reference.model)
 
     def send(key: Secret | None) -> Awaitable[Response]:
-        headers = request_headers(model, key, PROTOCOLS[api].headers(), call.headers)
+        layers = (PROTOCOLS[api].headers(), call.headers, model.headers, credential_header(model, key))
+        headers = {name.lower(): value for layer in layers for name, value in layer.items()}
         url = call.route.url(model.bases.get(api, model.base_url), call.query)
         return upstream.send(url, body=body, headers=headers)
 

@@ -129,9 +129,11 @@ def credential_header(model: CallableModel, key: Secret | None) -> dict[str, str
 
 
 def request_headers(model: CallableModel, key: Secret | None, *first: Mapping[str, str]) -> dict[str, str]:
-    """The headers of one request to `model`: `first`, over it the config's, over it the credential. Names are lower-case."""
-    layers = (*first, model.headers, credential_header(model, key))
-    return {name.lower(): value for headers in layers for name, value in headers.items()}
+    """The headers of one request to `model`: `first`, over it the config's, over it the credential. Each name is there once."""
+    found: dict[str, tuple[str, str]] = {}
+    for headers in (*first, model.headers, credential_header(model, key)):
+        found.update({name.lower(): (name, value) for name, value in headers.items()})
+    return dict(found.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ class SystemClock:
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    monotonic = staticmethod(_monotonic)
+    def monotonic(self) -> float:
+        return _monotonic()
 
     def boot(self) -> str:
         return BOOT
