@@ -158,13 +158,13 @@ def test_the_entry_points_and_the_metadata_of_an_installed_package(make_endless,
 
 def test_a_picture_to_ask_about(make_endless, portico, tmp_path):
     code, output = portico("ask", "--image", str(make_endless(tmp_path / "picture.png")), "What is it?", config={})
-    assert (code, "not-an-image" in output) == (2, True)
+    assert (code, "picture.png cannot be read." in output) == (2, True), output
 
 
 def test_the_passphrase_file(make_endless, tmp_path):
     with pytest.raises(StoreError) as exc_info:
         PassphraseSource({FILE_ENV: str(make_endless(tmp_path / "passphrase"))}).get()
-    assert exc_info.value.id in {"passphrase-unreadable", "passphrase-needed"}
+    assert exc_info.value.id == "passphrase-needed"
 
 
 @pytest.mark.parametrize("tool", ["openclaw", "mmx", "hermes", "opencode"])
@@ -212,7 +212,7 @@ def test_a_services_unit_its_proxy_file_and_a_lock(make_endless, tmp_path):
         make_endless(manager.path(service))
         with pytest.raises(StoreError) as exc_info:
             manager.environment(service)
-        assert exc_info.value.id == "store-read-failed"
+        assert exc_info.value.id == "file-failed"
     with pytest.raises(PorticoError) as refused:
         proxy_file(make_endless(tmp_path / "proxy.env"))
     assert refused.value.id == "proxy-unusable"
@@ -236,7 +236,7 @@ def test_standard_input_without_an_end(words, portico, monkeypatch):
     with Path("/dev/zero").open(encoding="utf-8") as endless:
         monkeypatch.setattr(sys, "stdin", endless)
         code, output = portico(*words, config={})
-    assert (code, "input-too-long" in output) == (2, True), output
+    assert (code, " is too long." in output) == (2, True), output
 
 
 def test_an_include_of_the_kernels_log_is_an_error_of_the_config(portico, tmp_path):

@@ -184,7 +184,7 @@ def test_a_variable_with_the_home_of_an_unknown_user_is_an_error_that_names_both
 
     code, error = refused(capsys, "config", "get", "history")
 
-    assert (code, error["id"]) == (9, "unknown-home")
+    assert (code, error["id"]) == (9, "no-home")
     assert {name, "nosuchuser"} <= {*error["message"].replace(":", " ").split()}
 
 
@@ -192,7 +192,7 @@ def test_a_variable_with_the_home_of_an_unknown_user_is_an_error_that_names_both
 def test_so_is_an_option_with_one(paths, capsys):
     code, error = refused(capsys, "--config", f"{NOBODY}.json5", "config", "get", "history")
 
-    assert (code, error["id"], "--config" in error["message"]) == (9, "unknown-home", True)
+    assert (code, error["id"], "--config" in error["message"]) == (9, "no-home", True)
 
 
 @pytest.mark.requirement("E160")
@@ -227,7 +227,7 @@ def test_a_passphrase_file_may_begin_with_the_home_folder_and_not_with_an_unknow
     assert PassphraseSource({"PORTICO_PASSPHRASE_FILE": "~/words"}).get() == Secret("open sesame")
     with pytest.raises(StoreError, match="PORTICO_PASSPHRASE_FILE") as error:
         PassphraseSource({"PORTICO_PASSPHRASE_FILE": NOBODY}).get()
-    assert (error.value.id, "no user nosuchuser" in error.value.why) == ("passphrase-unreadable", True)
+    assert (error.value.id, "no user nosuchuser" in error.value.why) == ("passphrase-needed", True)
 
 
 @pytest.mark.requirement("E160")

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 _MOST_WARNINGS: Final = 5
 
 
+class EmulatorEnded(ConfigError):
+    """The emulator that this shell was pointed at has ended."""
+
+    id = "emulator-ended"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The global options as they were given. `config` is a config file other than the usual one."""
@@ -157,7 +163,7 @@ class App:
         """Where everything is.
 
         Raises:
-            ConfigError: `no-home`: no home folder is known and no folder was named. `unknown-home`.
+            ConfigError: `no-home`: no home folder is known and no folder was named, or the one a path begins with is unknown.
         """
         from portico.paths import EMULATOR_ENV, no_home, resolve_paths
 
@@ -227,8 +233,10 @@ class App:
             ConfigError: `config-not-found`.
         """
         if self.config_file is not None and not os.path.lexists(self.paths.config):
+            from portico.config.document import ConfigNotFound
+
             hint = "Check the path; `{prog} config set KEY VALUE` makes a new file."
-            raise ConfigError("config-not-found", f"There is no configuration at {self.paths.config}.", hint=hint)
+            raise ConfigNotFound(f"There is no configuration at {self.paths.config}.", hint=hint)
 
     def reload_config(self, *, look_for_plugins: bool = False) -> LoadedConfig:
         """Read the configuration again, after it was edited; with `look_for_plugins` also which plugins there are."""
@@ -371,4 +379,4 @@ def _emulator_ended() -> ConfigError:
     hint = (
         'Open a new shell to use the real provider, or start an emulator ({prog} emulator run) and: eval "$({prog} emulator env)"'
     )
-    return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)
+    return EmulatorEnded("The emulator that this shell was pointed at has ended.", hint=hint)

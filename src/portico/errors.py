@@ -1,6 +1,7 @@
 """Everything that can go wrong in a way a user can act on.
 
     PorticoError                 id, what, why, where, what to do next, exit code
+     +-- InternalError           1    a bug
      +-- UsageError              2    the command line does not make sense
      +-- SignInNeeded            3    no usable credential
      +-- Denied                  4    the user or the provider said no
@@ -14,6 +15,10 @@
      +-- LockBusy               10    another process holds the lock
      +-- NotRevoked             11    signed out here; not revoked at the provider
 
+A leaf class stands beside the code that raises it and has its `id`: code branches on the class, never on the id's text, which is
+for scripts and for `explain`. Classes with the same advice share an id. `raise KeyringLocked("...")` takes the message alone; a
+class of this tree that has no id takes one first: `OAuthError("some-id", "...")`, as a plugin does for an error of its own.
+
 An exception outside this tree is a bug and keeps its traceback. Hints name commands as `{prog} ...`; the program name that the
 user typed is put in when the error is shown.
 """
@@ -21,8 +26,12 @@ user typed is put in when the error is shown.
 from __future__ import annotations
 
 import os
-from typing import ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeVar
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Error = TypeVar("_Error", bound="PorticoError")
 # The words of an authorization server that end a stored sign-in: RFC 6749 section 5.2, RFC 6750 section 3.1, OpenID Connect Core
 # section 3.1.2.6, and GitHub's for a spent refresh token. Whatever else comes may be a firewall's or a busy server's.
 ENDS_A_GRANT: Final = frozenset(
@@ -68,22 +77,39 @@ class ExitCode:
 class PorticoError(Exception):
     """A failure the user can act on.
 
-    Args:
-        id: stable kebab-case name of the failure; documentation and scripts refer to it.
+    Attributes:
+        id: stable kebab-case name of the failure; documentation and scripts refer to it. A leaf class has one; an error of a
+            class without gets one with the message, before it.
         message: what went wrong, one sentence.
         why: the cause, where it is known.
         where: `file:line:column` or a URL without its query.
         hint: what to do next; `{prog}` stands for the program name.
+
+    Raises:
+        TypeError: the class has no id and none was given.
     """
 
+    id: str
     exit_code: ClassVar[int] = ExitCode.INTERNAL
+    # Whether the provider page quotes the message: it then opens its line, so that a search for it finds it.
+    is_quoted: ClassVar[bool] = False
 
     def __init__(
-        self, id: str, message: str, *, why: str | None = None, where: str | None = None, hint: str | None = None
+        self,
+        id_or_message: str,
+        message: str | None = None,
+        /,
+        *,
+        why: str | None = None,
+        where: str | None = None,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.id = id
-        self.message = message
+        if message is None and not hasattr(type(self), "id"):
+            raise TypeError(f"{type(self).__name__} needs an id before its message")
+        if message is not None:
+            self.id = id_or_message
+        self.message = id_or_message if message is None else message
+        super().__init__(self.message)
         self.why = why
         self.where = where
         self.hint = hint
@@ -101,19 +127,32 @@ class PorticoError(Exception):
 
     def copy(self) -> Self:
         """The same error without its traceback and cause, to be raised once more."""
-        duplicate = type(self).__new__(type(self), *self.args)
+        duplicate = _unfilled(type(self), self.args)
         duplicate.__dict__.update(self.__dict__)
         return duplicate
+
+    def __reduce__(self) -> tuple[Callable[..., PorticoError], tuple[object, ...], dict[str, object]]:
+        return _unfilled, (type(self), self.args), self.__dict__  # the constructors of leaf classes differ
 
     def hint_for(self, program: str) -> str | None:
         """The hint with the program's name put in."""
         return self.hint.replace("{prog}", program) if self.hint is not None else None
 
 
+def _unfilled(kind: type[_Error], args: tuple[object, ...]) -> _Error:
+    return kind.__new__(kind, *args)
+
+
+class InternalError(PorticoError):
+    """A bug, in this program or in a plugin."""
+
+    id = "internal-error"
+
+
 def internal_error(exc: BaseException) -> PorticoError:
     """What is shown of an exception that nobody foresaw; its text may hold a secret, so it is left out."""
     hint = "This is a bug: please report it, with the archive that this writes: {prog} doctor --bundle report.tar.gz"
-    return PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint=hint)
+    return InternalError(f"Internal error: {type(exc).__name__}.", hint=hint)
 
 
 def error_location(exc: BaseException) -> str:
@@ -133,8 +172,9 @@ def frames_of(exc: BaseException) -> str:
 
 
 class UsageError(PorticoError):
-    """The command line does not make sense."""
+    """The command line does not make sense. A leaf class has another id where more is to be said than the message says."""
 
+    id = "usage"
     exit_code = ExitCode.USAGE
 
 
@@ -184,15 +224,16 @@ class NetworkError(PorticoError):
 
     def __init__(
         self,
-        id: str,
-        message: str,
+        id_or_message: str,
+        message: str | None = None,
+        /,
         *,
         unsent: bool = False,
         why: str | None = None,
         where: str | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(id, message, why=why, where=where, hint=hint)
+        super().__init__(id_or_message, message, why=why, where=where, hint=hint)
         self.unsent = unsent
 
 
@@ -208,8 +249,9 @@ class OAuthError(NetworkError):
 
     def __init__(
         self,
-        id: str,
-        message: str,
+        id_or_message: str,
+        message: str | None = None,
+        /,
         *,
         code: str | None = None,
         transient: bool = False,
@@ -219,7 +261,7 @@ class OAuthError(NetworkError):
         where: str | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(id, message, why=why, where=where, hint=hint)
+        super().__init__(id_or_message, message, why=why, where=where, hint=hint)
         self.code = code
         self.transient = transient
         self.ends_grant = ends_grant
@@ -235,10 +277,12 @@ class ConfigError(PorticoError):
 class LockBusy(PorticoError):
     """Another process holds the lock and did not let go in time."""
 
+    id = "lock-busy"
     exit_code = ExitCode.LOCK_BUSY
 
 
 class NotRevoked(PorticoError):
     """Signed out on this machine; the provider has not revoked the tokens."""
 
+    id = "not-revoked"
     exit_code = ExitCode.NOT_REVOKED

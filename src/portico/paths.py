@@ -41,6 +41,12 @@ _APP: Final = "portico"
 _SET_HOME: Final = "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR."
 
 
+class NoHome(ConfigError):
+    """No home folder is known, so there is no place for the files."""
+
+    id = "no-home"
+
+
 @dataclass(frozen=True, slots=True)
 class Paths:
     """The places of one installation.
@@ -90,7 +96,7 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
     """The places to use: `--config`, then `PORTICO_CONFIG` and `PORTICO_STATE_DIR`, then the platform's own folders.
 
     Raises:
-        UnknownHome: `unknown-home`.
+        UnknownHome: `no-home`.
         RuntimeError, OSError: there is no home folder for the platform's own.
     """
     env = os.environ if env is None else env
@@ -102,7 +108,7 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
     return Paths(config=config_file, state=state, state_id=_state_id(state))
 
 
-class UnknownHome(ConfigError):
+class UnknownHome(NoHome):
     """A path begins with a home folder that this machine does not know. `fault` says so, without what the path comes from."""
 
     def __init__(self, source: str, user: str) -> None:
@@ -112,7 +118,7 @@ class UnknownHome(ConfigError):
             else "begins with `~`, and this user has no home folder"
         )
         hint = "Write the whole path, `~/...` for your own home folder, or `./~...` for a file whose name begins with `~`."
-        super().__init__("unknown-home", f"{source} {self.fault}", hint=hint if user else _SET_HOME)
+        super().__init__(f"{source} {self.fault}", hint=hint if user else _SET_HOME)
 
 
 def expand_home(text: str, source: str) -> Path:
@@ -121,7 +127,7 @@ def expand_home(text: str, source: str) -> Path:
     `source` is what the path comes from, a variable, an option or a key of the config, as the error calls it.
 
     Raises:
-        UnknownHome: `unknown-home`.
+        UnknownHome: `no-home`.
     """
     path = Path(text)
     if not text.startswith("~"):
@@ -134,7 +140,7 @@ def expand_home(text: str, source: str) -> Path:
 
 def no_home(why: str) -> ConfigError:
     """The error for a user without a home folder."""
-    return ConfigError("no-home", "Portico does not know where its files are.", why=why, hint=_SET_HOME)
+    return NoHome("Portico does not know where its files are.", why=why, hint=_SET_HOME)
 
 
 def make_folder(folder: Path) -> Path:

@@ -38,7 +38,8 @@ What there is, by topic (`docs/reference/hooks.md` says which hook takes what):
 - a server that leaves the RFCs: `TokenDialect`, and `StandardDialect` to build one on; `FormRequest`, `HttpReply`, and
   `ReplyReader` to read one with; `DeviceAuthorization`, `Pending`
 - emulators, checks of `doctor`, commands: `Emulator`, `EmulatorOptions`, `DoctorCheck`, `Finding`, `CliCommand`
-- errors: `PorticoError`, `ConfigError`, `Denied`, `NetworkError`, `OAuthError`, `TimedOut`, `UsageError`
+- errors: `PorticoError`, `ConfigError`, `Denied`, `NetworkError`, `OAuthError`, `TimedOut`, `UsageError`; a plugin's
+  own is a class below one of them with an `id`
 - values: `Secret`, `JsonValue`, `Clock`, `plain_text`, `is_loopback`, `why_not_a_safe_url`
 
 Other names that 0.5 had here can be imported until 1.0, with a DeprecationWarning that names what takes their place.

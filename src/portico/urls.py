@@ -32,6 +32,12 @@ _ENDPOINT: Final = re.compile(r"(?:(?:/chat)?/completions|/responses|(?:/v1)?/me
 _SCHEME: Final = re.compile(r"\Ahttps?(?=:)", re.IGNORECASE)
 
 
+class EndpointRefused(ConfigError):
+    """A URL of the settings or of the metadata is not safe for a sign-in or a request."""
+
+    id = "endpoint-refused"
+
+
 def why_not_a_safe_url(url: object, *, nearby: bool = False) -> str | None:
     """Why `url` may not be requested or opened, in a few words that hold nothing of it; None where it may.
 
@@ -65,8 +71,7 @@ def check_endpoint_url(url: object, name: str = "endpoint", *, nearby: bool = Fa
 def usable(url: object, why_not: str | None, name: str) -> str:
     """`url`, the `name` of which is for a person, unless there is a reason `why_not`. Raises as `check_endpoint_url`."""
     if why_not is not None or not isinstance(url, str):
-        raise ConfigError(
-            "endpoint-refused",
+        raise EndpointRefused(
             f"The {name} is not a URL that can be used safely.",
             why=why_not,
             hint="Correct it, or `issuer`, in the provider's settings: `{prog} config edit`. Do not sign in there as it is.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from minimax_portal_auth.plugin import MinimaxPortal
+from minimax_portal_auth.portals import ResourceUrlRefused
 from portico.accounts import sign_out
-from portico.errors import OAuthError
 from tests.minimax_session import SIGN_IN
 
 
@@ -15,7 +15,7 @@ def refusing(monkeypatch):
     """The plugin refuses every grant, as it does one whose reply names an API of somebody else's."""
 
     def refuse(*_args):
-        raise OAuthError("resource-url", "The token reply names an API that is not the Global portal's.")
+        raise ResourceUrlRefused("The token reply names an API that is not the Global portal's.")
 
     monkeypatch.setattr(MinimaxPortal, "accept", refuse)
 

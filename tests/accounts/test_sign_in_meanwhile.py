@@ -8,7 +8,7 @@ import pytest
 
 from minimax_portal_auth.plugin import MinimaxPortal
 from portico.accounts import config_patch, sign_in
-from portico.errors import ConfigError
+from portico.config.document import ConfigUnreadable
 from portico.oauth import revocation
 from portico.store.vault import Vault
 from portico.util.threads import off_loop
@@ -151,7 +151,7 @@ def test_where_the_config_cannot_be_written_the_tokens_that_were_replaced_are_re
     old = session.ok("auth", "token", GLOBAL).strip()
 
     def refuse(*_args):
-        raise ConfigError("config-write-failed", "the disk is full")
+        raise ConfigUnreadable("the disk is full")
 
     monkeypatch.setattr(config_patch, "write_config", refuse)
     done = session.run(*ARGS, "--replace", *session.store)

@@ -8,6 +8,7 @@ import pytest
 
 from portico.auth.backoff import Backoff, backoff_to_store, is_terminal, make_failure, stored_backoff
 from portico.errors import ConfigError, NetworkError, OAuthError, StoreError
+from portico.net.errors import Unreachable
 from portico.store.records import profile_from_json, profile_to_json
 from portico.testing.authorization_server import Fault
 from tests.auth.helpers import PROFILE, a_profile
@@ -26,7 +27,7 @@ def lengths(error, count):
 
 
 def test_backoffs_grow_to_a_minute_and_are_spread():
-    seconds = lengths(NetworkError("network", "down"), 12)
+    seconds = lengths(Unreachable("down"), 12)
     assert all(0.25 <= wait <= min(60, 2 * 2**number) for number, wait in enumerate(seconds))
     # The first few may meet at the floor; the long ones meet once in thousands of runs.
     assert len(set(seconds[5:])) > 1
@@ -35,13 +36,13 @@ def test_backoffs_grow_to_a_minute_and_are_spread():
 def test_the_longest_pauses_are_a_minute_with_full_jitter(monkeypatch):
     drawn = []
     monkeypatch.setattr("random.uniform", lambda low, high: drawn.append((low, high)) or high)
-    assert lengths(NetworkError("network", "down"), 10)[-1] == 60
+    assert lengths(Unreachable("down"), 10)[-1] == 60
     assert drawn == [(0, high) for high in (2, 4, 8, 16, 32, 60, 60, 60, 60, 60)]
 
 
 def test_a_network_that_is_not_there_is_looked_for_every_few_seconds_for_a_minute(monkeypatch):
     monkeypatch.setattr("random.uniform", lambda _low, high: high)
-    offline = NetworkError("network", "no name", unsent=True)
+    offline = Unreachable("no name", unsent=True)
     assert lengths(offline, 14) == [2, 4, *[5] * 10, 60, 60]
 
 
@@ -55,7 +56,7 @@ def test_retry_after_lengthens_a_pause_within_reason():
 
 
 def test_a_clock_that_is_set_back_ends_the_pause():
-    backoff = Backoff.after(NetworkError("network", "down"), None, 1_000_000)
+    backoff = Backoff.after(Unreachable("down"), None, 1_000_000)
     assert backoff.is_active(1_000_249)
     assert not backoff.is_active(999_999)
     assert not backoff.is_active(backoff.until_ms)
@@ -76,21 +77,21 @@ def test_a_caller_in_a_pause_still_gets_what_decides_whether_to_try_again():
     assert (repeated.code, repeated.transient, repeated.retry_after) == ("slow_down", True, 7)
     assert not is_terminal(repeated)
 
-    offline = Backoff.after(NetworkError("network", "no name", unsent=True), None, 0).as_error()
+    offline = Backoff.after(Unreachable("no name", unsent=True), None, 0).as_error()
     assert isinstance(offline, NetworkError)
     assert offline.unsent
 
 
 def test_a_pause_that_is_going_on_is_never_made_shorter():
     first = Backoff.after(BUSY, None, 0)
-    assert Backoff.after(NetworkError("network", "down"), first, 1000).until_ms == first.until_ms
+    assert Backoff.after(Unreachable("down"), first, 1000).until_ms == first.until_ms
 
 
 def test_a_pause_goes_through_the_index_and_grows_there(fake_clock, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda _low, high: high)
     profile, now, seconds = a_profile("https://as.example", fake_clock), 0, []
     for _ in range(3):
-        backoff = backoff_to_store(profile, NetworkError("network", "no answer"), now)
+        backoff = backoff_to_store(profile, Unreachable("no answer"), now)
         failed = replace(profile, failure=make_failure(backoff.error, now, backoff))
         profile = profile_from_json(profile.id, profile_to_json(failed, {}))
         seconds.append((backoff.until_ms - now) / 1000)
@@ -101,7 +102,7 @@ def test_a_pause_goes_through_the_index_and_grows_there(fake_clock, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "error", [NetworkError("network", "no name", unsent=True), StoreError("disk-full", "full"), ConfigError("plugin-off", "off")]
+    "error", [Unreachable("no name", unsent=True), StoreError("disk-full", "full"), ConfigError("plugin-off", "off")]
 )
 def test_what_has_reached_no_server_holds_back_no_other_process(fake_clock, error):
     assert backoff_to_store(a_profile("https://as.example", fake_clock), error, 0) is None

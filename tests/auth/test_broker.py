@@ -166,7 +166,7 @@ async def test_a_revoked_sign_in_is_asked_about_once_and_never_again(account):
         await account.broker().access(PROFILE)
     assert account.posts == 1
     failure = account.index.get(PROFILE).failure
-    assert (failure.terminal, failure.id, failure.code) == (True, "invalid-grant", "invalid_grant")
+    assert (failure.terminal, failure.id, failure.code) == (True, "sign-in-ended", "invalid_grant")
 
 
 async def test_after_a_refusal_the_access_token_serves_to_its_end(account):

@@ -48,7 +48,7 @@ async def test_the_tokens_of_another_account_are_refused_and_given_back_and_the_
             await broker.access(PROFILE)
         account.clock.advance(60)
     assert account.vault.read(PROFILE) == before
-    assert (account.index.get(PROFILE).failure.id, account.index.get(PROFILE).subject) == ("other-account", "alice")
+    assert (account.index.get(PROFILE).failure.id, account.index.get(PROFILE).subject) == ("sign-in-ended", "alice")
     assert account.posts == 2
     assert account.server.faults.requests["/revoke"] == 1
 

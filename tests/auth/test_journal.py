@@ -38,7 +38,7 @@ async def test_a_lost_answer_that_the_server_does_not_give_again_ends_the_sign_i
     before = account.vault.read(PROFILE)
     assert (await broker.access(PROFILE)).token == before.access
     failure = account.index.get(PROFILE).failure
-    assert (failure.id, failure.terminal, failure.code) == ("refresh-answer-lost", True, "invalid_grant")
+    assert (failure.id, failure.terminal, failure.code) == ("sign-in-ended", True, "invalid_grant")
     assert "lost on its way" in failure.message
     account.clock.advance(10)
     for _ in range(24):
@@ -206,7 +206,7 @@ async def test_a_fence_of_tokens_that_were_replaced_means_nothing(account):
     account.clock.advance(60)
     with pytest.raises(SignInNeeded):
         await account.broker().access(PROFILE)
-    assert account.index.get(PROFILE).failure.id == "invalid-grant"
+    assert account.index.get(PROFILE).failure.id == "sign-in-ended"
 
 
 async def test_nothing_is_sent_where_the_fence_cannot_be_written(account):
@@ -220,7 +220,7 @@ async def test_nothing_is_sent_where_the_fence_cannot_be_written(account):
     def full(*_args):
         from portico.errors import StoreError
 
-        raise StoreError("store-write-failed", "no space left")
+        raise StoreError("file-failed", "no space left")
 
     index.update = full
     assert (await broker.access(PROFILE)).token == before.access
@@ -304,7 +304,7 @@ async def test_a_refresh_token_that_comes_without_an_access_token_of_use_is_the_
         assert (await broker.access(PROFILE)).token == before.access
         stored = account.vault.read(PROFILE)
         assert (stored.access, stored.refresh.reveal()) == (before.access, issued.refresh)
-        assert account.index.get(PROFILE).failure.id == "tokens-unfit"
+        assert account.index.get(PROFILE).failure.id == "sign-in-ended"
     assert account.posts == 1
     account.clock.advance(60)
     assert account.holds(await broker.access(PROFILE))

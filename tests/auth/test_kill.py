@@ -82,7 +82,7 @@ async def killed_at(step, folder, reuse):
             assert next_token == token
             assert (profile.journal_entry, profile.failure) == (None, None)
         else:
-            assert (profile.failure.id, profile.failure.terminal) == ("refresh-answer-lost", True), token
+            assert (profile.failure.id, profile.failure.terminal) == ("sign-in-ended", True), token
             assert "lost on its way" in token
             assert next_token.startswith("sign-in-expired")
         presented = group.server.presented

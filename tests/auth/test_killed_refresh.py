@@ -11,9 +11,10 @@ import pytest
 
 from portico.accounts.sign_out import sign_out
 from portico.auth import journal as fences
-from portico.errors import PorticoError, SignInNeeded, StoreError, StoreUnknown
+from portico.errors import PorticoError, SignInNeeded, StoreError
 from portico.secret import Secret
 from portico.store import encrypted_file
+from portico.store.errors import KeyringLocked, KeyringTimeout, KeyringUnknown
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Renewal, Tokens
 from portico.store.vault import Vault
@@ -113,7 +114,7 @@ async def test_while_what_was_written_cannot_be_read_nothing_is_sent(account):
 
     def locked(user, *matches):
         if "#b" in user:
-            raise StoreError("keyring-timeout", "it did not answer")
+            raise KeyringTimeout("it did not answer")
         return original(user, *matches)
 
     store.get = locked
@@ -145,7 +146,7 @@ async def test_a_sign_out_that_could_not_delete_it_is_not_undone_by_it(account):
     original = store.get, store.delete
 
     def locked(*_args, **_named):
-        raise StoreError("keyring-locked", "locked")
+        raise KeyringLocked("locked")
 
     store.get = store.delete = locked
     app = SimpleNamespace(
@@ -172,7 +173,7 @@ async def test_a_pair_that_its_living_owner_has_refreshed_from_memory_is_no_step
     def timing_out(user, value):
         if hanging:
             original(user, value)
-            raise StoreUnknown("keyring-unknown", "no answer")
+            raise KeyringUnknown("no answer")
         return original(user, value)
 
     monkeypatch.setattr(store, "set", timing_out)

@@ -9,8 +9,9 @@ import pytest
 from portico.auth.journal import PendingTokens
 from portico.auth.refresh import RefreshCall, Refresher
 from portico.auth.tokens import TokenClock
-from portico.errors import NetworkError, PorticoError, SignInNeeded
+from portico.errors import PorticoError, SignInNeeded
 from portico.interfaces.authorization import HttpReply
+from portico.net.errors import Unreachable
 from portico.secret import Secret
 from portico.store import encrypted_file
 from portico.store.encrypted_file import PassphraseSource
@@ -72,7 +73,7 @@ class Server:
         self.sent.append(request.form["refresh_token"].reveal())
         reply = self._replies.pop(0) if self._replies else None
         if reply is None:
-            raise NetworkError("network", "lost")
+            raise Unreachable("lost")
         status, body = reply
         return HttpReply(status, {}, Secret(body), request.url, self._clock.wall_ms())
 

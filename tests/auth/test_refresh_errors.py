@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from portico.auth.backoff import answers_missing_error, as_transient, is_terminal, make_failure, sign_in_expired
-from portico.errors import ENDS_A_GRANT, ConfigError, Denied, LockBusy, NetworkError, OAuthError, StoreError, TimedOut
-from portico.oauth.token_errors import error_for, oauth_error
+from portico.errors import ENDS_A_GRANT, ConfigError, LockBusy, OAuthError, StoreError
+from portico.net.errors import Unreachable
+from portico.oauth.token_errors import AccessDenied, SignInTimedOut, error_for, oauth_error
 from portico.store.profiles import sign_in_again
 from portico.store.records import JournalEntry
 from tests.auth.helpers import a_profile
@@ -65,10 +66,10 @@ def test_any_other_word_at_any_status_is_not(code, status):
         error_for("temporarily_unavailable"),
         error_for("invalid_grant"),
         OAuthError("reply-unreadable", "a page", transient=True),
-        NetworkError("network", "unreachable"),
+        Unreachable("unreachable"),
         StoreError("disk-full", "full"),
         ConfigError("plugin-off", "off"),
-        LockBusy("lock-busy", "busy"),
+        LockBusy("busy"),
     ],
 )
 def test_anything_else_may_be_tried_again(error):
@@ -76,7 +77,7 @@ def test_anything_else_may_be_tried_again(error):
 
 
 @pytest.mark.requirement("E98")
-@pytest.mark.parametrize("error", [Denied("access-denied", "no"), TimedOut("code-expired", "late")])
+@pytest.mark.parametrize("error", [AccessDenied("no"), SignInTimedOut("late")])
 def test_a_no_from_the_page_ends_no_stored_sign_in(error):
     assert not is_terminal(error)
     assert not is_terminal(as_transient(error))
@@ -86,7 +87,7 @@ def test_every_remedy_names_the_sign_in_that_it_is_for(fake_clock):
     profile = replace(a_profile("https://as.example", fake_clock), id="minimax-portal:cn", region="cn")
     rejected = replace(profile, failure=make_failure(error_for("invalid_client"), 5))
     entry = JournalEntry(generation=1, token="", started_at=0, sends=3, pid=1)
-    lost = NetworkError("network", "lost")
+    lost = Unreachable("lost")
     for error in (
         sign_in_expired(profile),
         sign_in_expired(rejected),

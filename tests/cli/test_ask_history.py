@@ -16,6 +16,7 @@ from portico.models.loader import CallableModel
 from portico.models.protocols.question import Piece, Usage
 from portico.models.provider_errors import ProviderError
 from portico.models.reference import ModelReference
+from portico.net.errors import AnswerCut
 from portico.testing.canary import canary
 from portico.usage.entry import Entry
 from portico.usage.history_file import COLUMNS, HistoryFile
@@ -183,7 +184,7 @@ def test_the_times_are_those_of_the_first_piece_and_of_the_end(paths, fake_clock
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (NetworkError("answer-cut", "It broke off."), "cut"),
+        (AnswerCut("It broke off."), "cut"),
         (KeyboardInterrupt(), "left"),
         (asyncio.CancelledError(), "left"),
         (BrokenPipeError(), "left"),
@@ -213,6 +214,6 @@ def test_of_several_that_fail_the_last_one_is_named(paths, fake_clock):
 
 def test_a_question_that_no_model_can_take_is_none(paths, fake_clock):
     course = a_course(fake_clock)
-    course.failed(UsageError("no-image-input", "No."))
+    course.failed(UsageError("model-lacks-feature", "No."))
 
     assert row_of(course, paths, fake_clock) is None

@@ -107,7 +107,7 @@ def test_set_takes_json5_or_else_plain_text(portico, config):
         "models": {"minimax/MiniMax-M2.1": {"alias": "mini"}},
     }
     code, out, _ = portico("set", "agents.defaults.model.primary", "plain text", "--json")
-    assert (code, json.loads(out)["error"]["id"]) == (2, "config-value")
+    assert (code, json.loads(out)["error"]["id"]) == (2, "usage")
     assert json.loads(portico("set", "gateway.port", "18502", "--json")[1]) == {"changed": True, "path": str(config)}
 
 

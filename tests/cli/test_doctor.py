@@ -153,7 +153,7 @@ def test_tokens_that_somebody_has_deleted_are_missed(session, secret_service):
 
     found = first(session)
 
-    assert (found["id"], GLOBAL in found["message"]) == ("record-missing", True)
+    assert (found["id"], GLOBAL in found["message"]) == ("record-damaged", True)
     as_advised(session, {"hint": f"{found['hint']} --non-interactive --no-background"})
     assert told(session)["findings"] == []
 

@@ -218,7 +218,7 @@ def test_validate_and_doctor_say_the_same_of_a_base_url_and_each_says_it_once(se
     set_up.paths.config.chmod(0o600)
 
     (problem,) = json.loads(set_up.run("config", "validate", "--json").stdout)["problems"]
-    findings = [each for each in report(set_up)["findings"] if each["id"] not in {"no-keyring", "network"}]
+    findings = [each for each in report(set_up)["findings"] if each["id"] not in {"keyring-unavailable", "network"}]
 
     assert (problem["level"], right[1] in problem["hint"]) == (level, True)
     assert [(each["level"], right[1] in each["hint"]) for each in findings] == [(level, True)], findings

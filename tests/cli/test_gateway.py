@@ -73,7 +73,7 @@ def test_the_port_comes_from_the_option_then_the_environment_then_the_configurat
 def test_a_port_that_is_none_is_refused(gateway, port):
     assert gateway("start", f"--port={port}").returncode == 2
     done = gateway("start", "--json", env={"PORTICO_GATEWAY_PORT": port})
-    assert (done.returncode, json.loads(done.stdout)["error"]["id"]) == (9, "bad-port")
+    assert (done.returncode, json.loads(done.stdout)["error"]["id"]) == (9, "config-invalid")
 
 
 def test_in_the_foreground_it_runs_until_interrupted_and_admits_no_second(run_portico, gateway):

@@ -121,7 +121,7 @@ def test_no_command_is_json_too_where_that_was_asked_for(words, capsys):
     assert main(words, program="portico") == 2
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert json.loads(captured.out)["error"]["id"] == "no-command"
+    assert json.loads(captured.out)["error"]["id"] == "usage"
 
 
 @pytest.mark.parametrize("words", [["--version", "--json"], ["--json", "--version"]])
@@ -134,7 +134,7 @@ def test_a_usage_error_is_json_where_json_was_asked_for_anywhere_on_the_line(pat
     assert main(["plugins", "lits", "--json"], program="portico") == 2
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert json.loads(captured.out)["error"]["id"] == "unknown-command"
+    assert json.loads(captured.out)["error"]["id"] == "usage"
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])

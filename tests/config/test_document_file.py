@@ -195,7 +195,7 @@ EDIT_WITHOUT_ROOM = """
 @pytest.mark.requirement("E42")
 def test_a_disk_without_room_leaves_the_old_file_whole(written, tmp_path):
     outcome = run_child(EDIT_WITHOUT_ROOM, written.path, tmp_path / "locks")
-    assert outcome.stdout.startswith(f"config-write-failed 9 cannot write {written.path}; it is as it was"), outcome.stderr
+    assert outcome.stdout.startswith(f"config-unreadable 9 cannot write {written.path}; it is as it was"), outcome.stderr
     assert "EFBIG" in outcome.stdout
     assert written.path.read_text(encoding="utf-8") == OLD
     assert names(written) == ["portico.json5"]
@@ -222,8 +222,8 @@ EDIT_AS_SOMEBODY = """
 @pytest.mark.parametrize(
     ("of_folder", "of_file", "outcome"),
     [
-        (0o500, 0o600, "config-write-failed Permission denied [EACCES]"),
-        (0o700, 0o400, "config-write-failed the file is read-only [EACCES]"),
+        (0o500, 0o600, "config-unreadable Permission denied [EACCES]"),
+        (0o700, 0o400, "config-unreadable the file is read-only [EACCES]"),
         (0o700, 0o000, "config-unreadable Permission denied [EACCES]"),
         (0o000, 0o600, "config-unreadable Permission denied [EACCES]"),
     ],
@@ -329,5 +329,5 @@ def test_a_file_that_never_stops_changing_is_given_up(written):
 
     with pytest.raises(LockBusy) as exc_info:
         written.edit(change)
-    assert exc_info.value.id == "config-changing"
+    assert exc_info.value.id == "lock-busy"
     assert names(written) == ["portico.json5"]

@@ -31,4 +31,4 @@ def test_a_key_with_dots_may_stand_in_quotes():
 def test_what_is_no_path_is_refused(text):
     with pytest.raises(UsageError) as exc_info:
         parse_path(text)
-    assert exc_info.value.id == "config-path"
+    assert exc_info.value.id == "usage"

@@ -58,13 +58,13 @@ def test_its_mode_and_a_link_to_it_stay(below):
 @pytest.mark.parametrize(
     ("path", "value", "id", "message"),
     [
-        (("gateway", "models"), {"x": "p/m"}, "config-not-openclaw", "`gateway.models` is a key of Portico's own"),
-        (("auth", "store"), "file", "config-not-openclaw", "`auth.store` is a key of Portico's own"),
-        (("base",), "x", "config-not-openclaw", "`base` is a key of Portico's own"),
-        (("models", "colour"), 1, "config-not-openclaw", "`models.colour` is not a key that Portico knows"),
-        (("nobodys",), 1, "config-not-openclaw", "`nobodys` is not a key that Portico knows"),
-        (("models", "providers", "q", "apiKey"), "k", "config-not-openclaw", "`models.providers.q` needs `baseUrl` there"),
-        (("models", "providers", "p", "models", 1), {"id": "n"}, "config-not-openclaw", "`models.providers.p.models[1]` needs `name` there"),
+        (("gateway", "models"), {"x": "p/m"}, "config-elsewhere", "`gateway.models` is a key of Portico's own"),
+        (("auth", "store"), "file", "config-elsewhere", "`auth.store` is a key of Portico's own"),
+        (("base",), "x", "config-elsewhere", "`base` is a key of Portico's own"),
+        (("models", "colour"), 1, "config-elsewhere", "`models.colour` is not a key that Portico knows"),
+        (("nobodys",), 1, "config-elsewhere", "`nobodys` is not a key that Portico knows"),
+        (("models", "providers", "q", "apiKey"), "k", "config-elsewhere", "`models.providers.q` needs `baseUrl` there"),
+        (("models", "providers", "p", "models", 1), {"id": "n"}, "config-elsewhere", "`models.providers.p.models[1]` needs `name` there"),
         (("models", "mode"), "marge", "config-invalid", '`models.mode` must be "merge" or "replace"'),
     ],
 )  # fmt: skip
@@ -86,11 +86,11 @@ def test_without_a_base_there_is_nothing_to_write_to(files):
     files.write_own("{}")
     with pytest.raises(ConfigError) as exc_info:
         files.load().edit_base(setting(("models", "mode"), "merge"))
-    assert exc_info.value.id == "no-base"
+    assert exc_info.value.id == "config-not-found"
     files.write_own("{ base: '../openclaw/openclaw.json' }")
     with pytest.raises(ConfigError) as exc_info:
         files.load().edit_base(setting(("models", "mode"), "merge"))
-    assert (exc_info.value.id, files.base.exists()) == ("no-base", False)
+    assert (exc_info.value.id, files.base.exists()) == ("config-not-found", False)
 
 
 EDIT_OFTEN = """

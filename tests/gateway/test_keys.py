@@ -89,14 +89,14 @@ def test_the_index_holds_no_key_and_the_sign_ins_know_nothing_of_them(keys, path
 def test_what_is_no_name_is_refused(keys, name):
     with pytest.raises(UsageError) as caught:
         keys.add(name)
-    assert caught.value.id == "bad-key-name"
+    assert caught.value.id == "usage"
 
 
 def test_a_name_that_is_taken_says_how_to_replace_its_key(keys):
     keys.add("aider")
     with pytest.raises(UsageError) as caught:
         keys.add("aider")
-    assert (caught.value.id, "rotate aider" in (caught.value.hint or "")) == ("key-exists", True)
+    assert (caught.value.id, "rotate aider" in (caught.value.hint or "")) == ("name-taken", True)
     for act in (keys.rotate, keys.revoke, keys.show):
         with pytest.raises(UsageError, match="no gateway key other"):
             act("other")
@@ -104,7 +104,7 @@ def test_a_name_that_is_taken_says_how_to_replace_its_key(keys):
 
 def test_a_key_whose_making_was_cut_short_opens_nothing(keys, paths, monkeypatch):
     def fails(*_args):
-        raise StoreError("store-write-failed", "no")
+        raise StoreError("file-failed", "no")
 
     monkeypatch.setattr("portico.store.encrypted_file.EncryptedFileStore.set", fails)
     with pytest.raises(StoreError):

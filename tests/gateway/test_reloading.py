@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from portico.errors import StoreError
 from portico.gateway.router import Reloading
+from portico.store.errors import KeyringUnavailable
 from tests.gateway.fronts import configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider
 
@@ -21,7 +21,7 @@ class Source:
     def load(self):
         self.loads += 1
         if self.away:
-            raise StoreError("keyring-unavailable", "The keyring is away.")
+            raise KeyringUnavailable("The keyring is away.")
         return self.path.read_text(), [self.path]
 
 

@@ -9,8 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from portico.errors import ConfigError, LockBusy, NetworkError, SignInNeeded, StoreError
+from portico.auth.backoff import SignInExpired
+from portico.errors import LockBusy
+from portico.net.errors import CertificatesUnreadable, ProxyUnusable, RequestRefused
+from portico.plugins.manifest import PluginFailed
 from portico.store.encrypted_file import PassphraseSource
+from portico.store.errors import KeyringLocked
 from portico.store.token_store import refresh_lock
 from portico.store.vault import Vault
 from portico.testing.canary import canary
@@ -79,11 +83,11 @@ async def changed(here):
 
 
 LOCAL = {
-    "keyring-locked": (StoreError("keyring-locked", "the keyring is locked", hint="unlock it"), 500, "false"),
-    "lock-busy": (LockBusy("lock-busy", "another process holds the lock"), 503, None),
-    "plugin-failed": (ConfigError("plugin-failed", 'Plugin "acme" cannot be used.'), 500, "false"),
+    "keyring-locked": (KeyringLocked("the keyring is locked", hint="unlock it"), 500, "false"),
+    "lock-busy": (LockBusy("another process holds the lock"), 503, None),
+    "plugin-failed": (PluginFailed('Plugin "acme" cannot be used.'), 500, "false"),
     "internal-error": (RuntimeError("a bug"), 500, "false"),
-    "sign-in-expired": (SignInNeeded("sign-in-expired", "The sign-in has ended."), 403, None),
+    "sign-in-expired": (SignInExpired("The sign-in has ended."), 403, None),
 }
 
 
@@ -122,9 +126,9 @@ async def test_while_something_fails_on_this_machine_the_next_candidate_answers(
 
 
 UNSENT = {
-    "proxy-unusable": NetworkError("proxy-unusable", "The file in PORTICO_PROXY_FILE cannot be used.", unsent=True),
-    "certificates-unreadable": NetworkError("certificates-unreadable", "SSL_CERT_FILE cannot be read.", unsent=True),
-    "request-refused": NetworkError("request-refused", "A header of the request holds a line break.", unsent=True),
+    "proxy-unusable": ProxyUnusable("The file in PORTICO_PROXY_FILE cannot be used.", unsent=True),
+    "certificate-refused": CertificatesUnreadable("SSL_CERT_FILE cannot be read.", unsent=True),
+    "request-refused": RequestRefused("A header of the request holds a line break.", unsent=True),
 }
 
 

@@ -1,10 +1,10 @@
-"""Pages of the reference that are made of the program itself: `python -m tests.made_pages --write` renews them."""
+"""Pages of the documents that are made of the program itself: `python -m tests.made_pages --write` renews them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.made_pages import commands, config, hooks
+from tests.made_pages import commands, config, hooks, renamed
 from tests.source_tree import ROOT
 
 if TYPE_CHECKING:
@@ -16,4 +16,5 @@ MADE: Final[dict[Path, Callable[[], str]]] = {
     REFERENCE / "commands.md": commands.page,
     REFERENCE / "config.md": config.page,
     REFERENCE / "hooks.md": hooks.page,
+    ROOT / "docs" / "errors" / "renamed.md": renamed.page,
 }

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 
-from portico.errors import NetworkError, SignInNeeded
+from portico.auth.backoff import SignInExpired
+from portico.errors import NetworkError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.acceptance import Patience
 from portico.models.client import begin
+from portico.models.credentials import CredentialRefused
 from portico.models.discovery import discover
 from portico.models.loader import CallableModel
 from portico.models.protocols.question import Question, Usage
@@ -300,7 +302,7 @@ async def test_a_fresh_token_that_is_refused_asks_for_a_sign_in_and_is_not_tried
     provider_error = await provider_error_of(api, broker)
 
     error = model_error(a_model(api), provider_error)
-    assert (type(error), error.id, provider_error.kind) == (SignInNeeded, "credential-refused", "auth")
+    assert (type(error), error.id, provider_error.kind) == (CredentialRefused, "credential-refused", "auth")
     assert "2049" in error.why
     assert echo not in str(error)
     assert "\x1b" not in error.why
@@ -444,7 +446,7 @@ async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_p
 async def test_a_profile_without_a_token_is_no_refusal_of_its_provider_and_another_candidate_may_answer(api):
     class Ended:
         async def access(self, _profile_id, **_rejected):
-            raise SignInNeeded("sign-in-expired", "the sign-in has ended")
+            raise SignInExpired("the sign-in has ended")
 
     with pytest.raises(AttemptFailed) as raised:
         await ask(api, Ended())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from portico.errors import UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.failover import Cooldowns, Failover, key_of
 from portico.models.loader import CallableModel
 from portico.models.provider_errors import ProviderError, no_answer_error
 from portico.models.reference import ModelReference
+from portico.models.thinking import ModelLacksFeature
 
 
 def model(name, profile="p:a", provider="p", host="api.example"):
@@ -192,5 +192,5 @@ def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_res
 def test_what_a_fallback_lacks_is_told_with_the_model_that_it_was_asked_for(cooldowns):
     failover = Failover([FIRST], cooldowns, ModelReference("q", "wanted"))
     assert failover.next() is FIRST
-    failover.failed(FIRST, ProviderError("invalid-request", "no"), UsageError("no-reasoning", "p/one is not a reasoning model."))
+    failover.failed(FIRST, ProviderError("invalid-request", "no"), ModelLacksFeature("p/one is not a reasoning model."))
     assert no_answer_error(failover).why == "asked in place of q/wanted, which cannot be called"

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from multidict import CIMultiDict
 
-from portico.errors import LockBusy, NetworkError, StoreError
+from portico.errors import LockBusy
 from portico.interfaces.provider_spec import ProviderErrorKind
 from portico.models.provider_errors import (
     MESSAGE_LIMIT,
@@ -21,9 +21,10 @@ from portico.models.provider_errors import (
     shown,
     unreachable,
 )
-from portico.net.errors import AnswerUnknown
+from portico.net.errors import AnswerUnknown, Unreachable
 from portico.plugins.builtin.minimax import ERROR_CODES
 from portico.secret import Secret
+from portico.store.errors import KeyringLocked
 from portico.testing.canary import canary
 
 ELSEWHERE = {
@@ -315,8 +316,8 @@ def test_a_long_answer_is_read_in_a_moment(part):
 
 
 def test_the_network_is_unreachable_or_too_slow():
-    assert unreachable(NetworkError("network", "cannot be reached", unsent=True, why="refused")).kind == "unreachable"
-    assert unreachable(NetworkError("network", "cannot be reached", why="no answer in time")).kind == "unreachable"
+    assert unreachable(Unreachable("cannot be reached", unsent=True, why="refused")).kind == "unreachable"
+    assert unreachable(Unreachable("cannot be reached", why="no answer in time")).kind == "unreachable"
 
 
 def test_the_answer_to_a_request_that_was_sent_is_unknown_or_too_slow():
@@ -419,9 +420,9 @@ def test_a_403_with_a_number_of_minimax_means_what_the_number_means():
 @pytest.mark.requirement("E141")
 def test_trouble_on_this_machine_has_its_own_word_and_passes_by_itself_only_where_that_is_so():
     locked, busy, down = (
-        StoreError("keyring-locked", "it is locked"),
-        LockBusy("lock-busy", "busy"),
-        NetworkError("network", "down"),
+        KeyringLocked("it is locked"),
+        LockBusy("busy"),
+        Unreachable("down"),
     )
     told = [(one.label, one.temporary, one.may_succeed_elsewhere) for one in map(local_error, (locked, busy, down))]
     assert told == [("keyring-locked", False, True), ("lock-busy", True, True), ("network", True, True)]

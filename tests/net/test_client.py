@@ -10,7 +10,7 @@ import pytest
 from portico.errors import NetworkError
 from portico.interfaces.authorization import FormRequest
 from portico.net.client import Connections, HttpClient
-from portico.net.errors import AnswerCut, AnswerUnknown
+from portico.net.errors import AnswerCut, AnswerUnknown, CertificatesUnreadable
 from tests.gateway.providers import STREAM_HEAD, WHOLE, answered, chunk, provider, word
 
 
@@ -158,7 +158,7 @@ async def test_certificates_that_could_not_be_read_once_are_read_again_for_the_n
         for _ in range(2):
             with pytest.raises(NetworkError) as raised:
                 await http.warm_up("https://models.example")
-            assert raised.value.id == "certificates-unreadable"
+            assert type(raised.value) is CertificatesUnreadable
         certificates.rmdir()
         certificates.write_text("")
         await http.warm_up("https://models.example")

@@ -33,12 +33,12 @@ def with_query(login, more: str, **changes) -> str:
 
 # What the server sends with the right state, and how the sign-in ends: exit code, id, and a part of the reason.
 REFUSED = {
-    "a wrong iss": (lambda login: urlencode(login.answer(iss="https://evil.test")), 8, "issuer-mismatch", "another"),
-    "no iss": (lambda login: urlencode(login.answer(iss=None)), 8, "issuer-mismatch", "no `iss`"),
+    "a wrong iss": (lambda login: urlencode(login.answer(iss="https://evil.test")), 8, "callback-invalid", "another"),
+    "no iss": (lambda login: urlencode(login.answer(iss=None)), 8, "callback-invalid", "no `iss`"),
     "a denial with a wrong iss": (
         lambda login: urlencode(login.answer(**DENIED, iss="https://evil.test")),
         8,
-        "issuer-mismatch",
+        "callback-invalid",
         "another",
     ),
     "a denial in two lines": (

@@ -209,7 +209,7 @@ async def test_a_refused_code_is_told_with_what_to_do():
         with pytest.raises(OAuthError) as error:
             await login.task
 
-    assert (error.value.id, error.value.code, error.value.transient) == ("invalid-grant", "invalid_grant", False)
+    assert (error.value.id, error.value.code, error.value.transient) == ("sign-in-ended", "invalid_grant", False)
 
 
 @pytest.mark.requirement("E25")

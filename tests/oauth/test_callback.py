@@ -48,7 +48,7 @@ async def test_a_redirect_host_that_is_not_loopback_is_refused(host):
         async with CallbackServer(Redirect(host=host)):
             raise AssertionError("it listens")
 
-    assert raised.value.id == "redirect-not-loopback"
+    assert raised.value.id == "endpoint-refused"
 
 
 @pytest.mark.requirement("E2")
@@ -219,7 +219,7 @@ async def test_another_error_with_the_right_state_is_mapped():
         with pytest.raises(OAuthError) as error:
             await login.task
 
-    assert error.value.id == "invalid-scope"
+    assert error.value.id == "client-refused"
     assert error.value.why == "invalid_scope: no such scope"
 
 
@@ -238,7 +238,7 @@ async def test_the_issuer_must_match_exactly_on_codes_and_on_errors(advertised, 
     if issuer == "none" and not advertised:
         assert getattr(ended, "id", None) == (None if kind == "code" else "server-error")
     else:
-        assert ended.id == "issuer-mismatch"
+        assert ended.id == "callback-invalid"
 
 
 @pytest.mark.requirement("E11")

@@ -264,7 +264,7 @@ async def test_a_last_poll_that_is_lost_ends_it_as_expired_and_says_so():
     with pytest.raises(TimedOut) as raised:
         await run.go()
 
-    assert (raised.value.id, run.polls[-1]) == ("code-expired", 299)
+    assert (raised.value.id, run.polls[-1]) == ("sign-in-timed-out", 299)
     assert "503" in raised.value.why
 
 
@@ -450,7 +450,7 @@ async def test_a_refused_device_request_is_told():
     with pytest.raises(OAuthError) as error:
         await run.go(lambda described: replace(described, client_id="unknown"))
 
-    assert error.value.id == "invalid-client"
+    assert error.value.id == "client-refused"
 
 
 async def test_a_cancelled_wait_leaves_no_task_behind():
@@ -496,7 +496,7 @@ async def test_at_the_end_of_the_code_the_web_pages_are_told_and_not_that_nobody
     with pytest.raises(TimedOut) as raised:
         await run.go()
 
-    assert (raised.value.id, raised.value.exit_code) == ("code-expired", 5)
+    assert (raised.value.id, raised.value.exit_code) == ("sign-in-timed-out", 5)
     assert "Nobody" not in str(raised.value)
     assert f"2 of {len(run.polls)} polls were answered with a web page" in raised.value.why
     assert "captive portal" in raised.value.hint

@@ -100,7 +100,7 @@ async def test_a_provider_without_revocation_is_said_to_have_none():
         with pytest.raises(NotRevoked) as error:
             await go()
 
-    assert error.value.id == "revocation-not-offered"
+    assert error.value.id == "not-revoked"
 
 
 async def test_a_token_that_a_server_repeats_in_its_error_is_not_shown():

@@ -9,10 +9,12 @@ from email.utils import formatdate
 
 import pytest
 
-from portico.errors import Denied, OAuthError, PorticoError, TimedOut
+from portico.errors import OAuthError, PorticoError
 from portico.oauth.standard import StandardDialect
+from portico.oauth.token_errors import AccessDenied, ClientRefused, ServerError, SignInEnded, SignInTimedOut
 from portico.oauth.token_response import (
     BEARER,
+    TokensUnfit,
     check_fit,
     normalise_expiry,
     read_json_object,
@@ -82,7 +84,7 @@ def test_an_access_token_that_no_request_can_carry_is_unfit_and_its_refresh_toke
     token_set.access.reveal().encode()  # whatever it is, it can be sent to be revoked
     with pytest.raises(OAuthError) as error:
         check_fit(token_set)
-    assert error.value.id == "tokens-unfit"
+    assert type(error.value) is TokensUnfit
     assert "access_token" in error.value.why
     assert "X-Evil" not in str(error.value)
 
@@ -102,7 +104,7 @@ def test_tokens_of_another_type_are_unfit(kind):
     with pytest.raises(OAuthError) as error:
         check_fit(read(token_type=kind))
 
-    assert (error.value.id, error.value.transient, error.value.ends_grant) == ("tokens-unfit", False, False)
+    assert (type(error.value), error.value.transient, error.value.ends_grant) == (TokensUnfit, False, False)
     assert len(str(error.value)) < 200
 
 
@@ -261,22 +263,22 @@ def test_a_date_that_cannot_be_read_is_none():
 @pytest.mark.parametrize(
     ("code", "kind", "id", "transient"),
     [
-        ("invalid_request", OAuthError, "invalid-request", False),
-        ("invalid_client", OAuthError, "invalid-client", False),
-        ("invalid_grant", OAuthError, "invalid-grant", False),
-        ("unauthorized_client", OAuthError, "unauthorized-client", False),
-        ("unsupported_grant_type", OAuthError, "unsupported-grant-type", False),
-        ("invalid_scope", OAuthError, "invalid-scope", False),
-        ("temporarily_unavailable", OAuthError, "temporarily-unavailable", True),
-        ("server_error", OAuthError, "server-error", True),
-        ("invalid_token", OAuthError, "invalid-token", False),
-        ("bad_refresh_token", OAuthError, "bad-refresh-token", False),
-        ("interaction_required", OAuthError, "interaction-required", False),
-        ("login_required", OAuthError, "login-required", False),
-        ("consent_required", OAuthError, "consent-required", False),
-        ("access_denied", Denied, "access-denied", None),
-        ("expired_token", TimedOut, "code-expired", None),
-        ("no_such_thing", OAuthError, "oauth-error", False),
+        ("invalid_request", ClientRefused, "client-refused", False),
+        ("invalid_client", ClientRefused, "client-refused", False),
+        ("invalid_grant", SignInEnded, "sign-in-ended", False),
+        ("unauthorized_client", ClientRefused, "client-refused", False),
+        ("unsupported_grant_type", ClientRefused, "client-refused", False),
+        ("invalid_scope", ClientRefused, "client-refused", False),
+        ("temporarily_unavailable", ServerError, "server-error", True),
+        ("server_error", ServerError, "server-error", True),
+        ("invalid_token", SignInEnded, "sign-in-ended", False),
+        ("bad_refresh_token", SignInEnded, "sign-in-ended", False),
+        ("interaction_required", SignInEnded, "sign-in-ended", False),
+        ("login_required", SignInEnded, "sign-in-ended", False),
+        ("consent_required", SignInEnded, "sign-in-ended", False),
+        ("access_denied", AccessDenied, "access-denied", None),
+        ("expired_token", SignInTimedOut, "sign-in-timed-out", None),
+        ("no_such_thing", ServerError, "server-error", False),
     ],
 )
 def test_each_error_code_has_its_own_outcome(code, kind, id, transient):

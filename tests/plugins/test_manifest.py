@@ -5,7 +5,7 @@ import json
 import pytest
 
 from portico.errors import ConfigError
-from portico.plugins.manifest import AuthChoice, read_manifest
+from portico.plugins.manifest import AuthChoice, PluginFailed, read_manifest
 
 GOOD = {"id": "acme", "name": "Acme", "description": "A plugin", "module": "acme.plugin"}
 
@@ -64,7 +64,7 @@ def test_a_manifest_that_does_not_say_what_it_must_is_refused_with_its_place(tmp
     path = _write(tmp_path, content)
     with pytest.raises(ConfigError, match=message) as exc_info:
         read_manifest(path)
-    assert (exc_info.value.id, exc_info.value.where) == ("plugin-manifest", str(path))
+    assert (type(exc_info.value), exc_info.value.where) == (PluginFailed, str(path))
 
 
 def test_a_missing_manifest_is_named(tmp_path):

@@ -30,7 +30,7 @@ _POSITIONAL: Final = {
     "report_error": 2,
     "report_warning": 2,
     "_disabled": 2,
-    "_Meaning": 1,
+    "_Meaning": 2,
     "Meaning": 1,
 }
 _NOT_PRINTED_BY_PORTICO: Final = ("portico.testing", "minimax_portal_auth.emulator.pages")

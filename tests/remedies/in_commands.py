@@ -141,9 +141,9 @@ def the_record_of_a_stored_key_is_gone(desk):
     (id,) = profiles(desk)
     other = {"a": "b", "b": "a"}
     ProfileIndex(session.paths).update(id, lambda profile: replace(profile, slot=other[profile.slot]))
-    hint = desk.found("record-missing")["hint"]
+    hint = desk.found("record-damaged")["hint"]
     typed_key(desk, *command_of(hint), "--non-interactive", "--no-background", "--api-key-stdin", key="sk-emulator-cn")
-    desk.not_found("record-missing")
+    desk.not_found("record-damaged")
     desk.ok("ask", "--model", MODEL, "Hello")
 
 

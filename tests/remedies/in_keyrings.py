@@ -211,7 +211,7 @@ def a_preferred_collection_that_does_not_exist(desk):
 def a_gnome_keyring_started_before_its_password_was_given(desk):
     with a_bus(desk) as bus:
         bus.gnome_keyring("--start")
-        restart(bus, desk.found("keyring-started-early")["hint"], "kill ")
+        restart(bus, desk.found("keyring-locked")["hint"], "kill ")
         works(desk)
 
 
@@ -236,7 +236,7 @@ def a_gnome_keyring_without_a_default_collection(desk):
     with a_bus(desk) as bus:
         bus.gnome_keyring("--start")
         with a_person_who(bus, refuses=True):
-            desk.found("keyring-no-collection")
+            desk.found("keyring-unavailable")
         bus.call(SERVICE, "org.freedesktop.Secret.Service", "SetAlias", "so", "default", bus.second_collection())
         works(desk)
 
@@ -262,7 +262,7 @@ def a_person_who(bus: Bus, *, refuses: bool) -> Iterator[None]:
 
 @scenario(f"run the command again and allow it; or: {FILE}")
 def a_window_that_was_refused(desk):
-    _at_a_window(desk, "keyring-prompt-dismissed", refuses=True)
+    _at_a_window(desk, "keyring-locked", refuses=True)
 
 
 @scenario("run the command again and answer its window")
@@ -383,7 +383,7 @@ def known(desk: Desk, profile: Profile | None = None) -> tuple[str, str]:
 def a_keepassxc_without_an_open_database(desk):
     with a_bus(desk, *_SCREEN) as bus:
         with keepassxc(bus, ()) as program:
-            desk.found("keyring-no-collection")
+            desk.found("keyring-unavailable")
             program.process.kill()
             program.process.wait()
         with keepassxc(bus):

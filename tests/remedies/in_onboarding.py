@@ -12,6 +12,7 @@ from portico.accounts import storing
 from portico.errors import StoreError
 from portico.gateway import control
 from portico.store import encrypted_file
+from portico.store.errors import KeyringUnavailable
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from tests.free_port import free_port
@@ -94,7 +95,7 @@ def a_store_that_fails_when_the_tokens_have_come(desk):
 
     def away(vault, *args, **how):
         if vault._chosen_store != "file":
-            raise StoreError("keyring-failed", "The keyring went away.")
+            raise KeyringUnavailable("The keyring went away.")
         return commit(vault, *args, **how)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -91,7 +91,7 @@ def the_tokens_are_gone_from_the_store(desk):
     desk.signed_in()
     change(desk, slot="b" if ProfileIndex(desk.commands.paths).get(GLOBAL).slot == "a" else "a")
     error = desk.refused("auth", "token")
-    desk.found("record-missing")
+    desk.found("record-damaged")
     desk.follow(error["hint"], *BY_BROWSER)
     desk.ok("auth", "token")
 
@@ -210,7 +210,7 @@ def a_region_of_a_provider_without(desk):
 )
 def a_keyring_backend_that_does_not_exist(desk):
     desk.emulator()
-    desk.found("keyring-unusable", env={"PYTHON_KEYRING_BACKEND": "no.such.Backend"})
+    desk.found("keyring-unavailable", env={"PYTHON_KEYRING_BACKEND": "no.such.Backend"})
     desk.ok(*PORTAL, "--region", "global", "--flow", "browser", "--store", "file", env=sealed_store())
 
 
@@ -218,7 +218,7 @@ def a_keyring_backend_that_does_not_exist(desk):
 def a_name_that_is_none(desk):
     desk.emulator()
     for name in ("two\nlines", "x" * 195):  # too long with the provider's name before it
-        assert desk.refused(*PORTAL, "--region", "global", "--profile", name)["id"] == "bad-profile-name"
+        assert desk.refused(*PORTAL, "--region", "global", "--profile", name)["id"] == "usage"
     desk.ok(*PORTAL, "--region", "global", "--flow", "browser", "--profile", "work", *desk.commands.store)
 
 

@@ -7,7 +7,8 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 
-from portico.errors import LockBusy, SignInNeeded
+from portico.errors import LockBusy
+from portico.store.errors import NotSignedIn
 from portico.store.token_store import ABSENT, GenerationChanged, ProfileTokens
 
 
@@ -57,7 +58,7 @@ class SharedStore:
     def read(self, profile_id, *, to_refresh=False):
         value = self.engine.secrets.get(profile_id)
         if value is None:
-            raise SignInNeeded("not-signed-in", f"{profile_id} is not signed in")
+            raise NotSignedIn(f"{profile_id} is not signed in")
         return value
 
     def commit(self, profile, tokens, *, expect_generation=None, anew=False):
@@ -91,7 +92,7 @@ class SharedStore:
             if unless():
                 return None
             if time.monotonic() >= deadline:
-                raise LockBusy("lock-busy", f"another machine is refreshing {profile_id}")
+                raise LockBusy(f"another machine is refreshing {profile_id}")
             time.sleep(0.01)
 
     def delete(self, profile_id, *, expect_generation=None, unfinished=None):
@@ -125,7 +126,7 @@ class Turn:
     def note_sending(self, profile, entry):
         now = self.store.update(profile.id, lambda now: replace(now, journal_entry=entry) if _same(now, profile) else now)
         if now is None or not _same(now, profile):
-            raise GenerationChanged("generation-changed", "newer tokens were stored")
+            raise GenerationChanged("newer tokens were stored")
         return now
 
     def note_failure(self, profile, failure, entry):
@@ -146,4 +147,4 @@ def _same(now, profile) -> bool:
 def _check(profile_id, actual, expected) -> None:
     generation = ABSENT if actual is None else actual.profile.generation
     if expected not in {None, generation}:
-        raise GenerationChanged("generation-changed", f"newer tokens of {profile_id} have been stored meanwhile")
+        raise GenerationChanged(f"newer tokens of {profile_id} have been stored meanwhile")

@@ -10,6 +10,7 @@ import pytest
 from portico.errors import StoreError
 from portico.secret import Secret
 from portico.store.encrypted_file import EncryptedFileStore, PassphraseSource
+from portico.store.errors import StoreKeyLost
 from portico.testing.canary import canary, find_canaries
 
 USER = "minimax-portal:default#a"
@@ -103,7 +104,7 @@ def test_records_without_their_key_file_are_named_and_then_kept_aside(paths, sto
     fresh = EncryptedFileStore(paths, passphrase)
     with pytest.raises(StoreError) as exc_info:
         fresh.get(USER)
-    assert exc_info.value.id == "sealed-key-missing"
+    assert type(exc_info.value) is StoreKeyLost
     fresh.set("new:one#a", Secret(canary("at")))
     assert len(list(paths.sealed.glob("*.corrupt-*"))) == 1
 
@@ -132,7 +133,7 @@ def test_a_damaged_key_file_is_kept_aside(paths, store, passphrase, change):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(StoreError) as exc_info:
         EncryptedFileStore(paths, passphrase).get(USER)
-    assert exc_info.value.id == "sealed-key-damaged"
+    assert type(exc_info.value) is StoreKeyLost
     assert len(list(paths.sealed.glob("store.json.corrupt-*"))) == 1
 
 
@@ -145,7 +146,7 @@ def test_files_of_a_later_version_are_refused_and_not_touched(paths, store, pass
     path.write_text(text)
     with pytest.raises(StoreError) as exc_info:
         EncryptedFileStore(paths, passphrase).get(USER)
-    assert exc_info.value.id == "record-newer"
+    assert exc_info.value.id == "state-newer"
     assert path.read_text() == text
     assert list(paths.sealed.glob("*.corrupt-*")) == []
 

@@ -48,7 +48,7 @@ def test_a_new_passphrase_is_typed_twice():
     assert PassphraseSource({}, answers(one, one)).get(new=True) == Secret(one)
     with pytest.raises(StoreError) as exc_info:
         PassphraseSource({}, answers(one, two)).get(new=True)
-    assert exc_info.value.id == "passphrase-mismatch"
+    assert exc_info.value.id == "passphrase-wrong"
 
 
 @pytest.mark.requirement("E36")
@@ -80,7 +80,7 @@ def test_a_passphrase_file_that_cannot_be_trusted_is_named(tmp_path, kind):
         path.chmod(0o666 if kind == "writable by others" else 0o600)
     with pytest.raises(StoreError) as exc_info:
         PassphraseSource({FILE: str(path)}).get()
-    assert exc_info.value.id == "passphrase-unreadable"
+    assert exc_info.value.id == "passphrase-needed"
     assert str(path) in exc_info.value.message
 
 

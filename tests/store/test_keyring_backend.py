@@ -83,7 +83,7 @@ def test_the_secret_service_is_chosen_where_it_runs(secret_service):
 def test_without_any_keyring_one_plain_line_says_so_and_each_kinds_reason_is_kept_for_who_asks(no_bus):
     with pytest.raises(NoKeyring) as exc_info:
         choose_backend({})
-    assert exc_info.value.id == "no-keyring"
+    assert exc_info.value.id == "keyring-unavailable"
     assert exc_info.value.why == "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session"
     assert any(
         reason.startswith(f"{SECRET_SERVICE}: the session bus cannot be reached: DBUS_SESSION_BUS_ADDRESS is")
@@ -94,7 +94,7 @@ def test_without_any_keyring_one_plain_line_says_so_and_each_kinds_reason_is_kep
 
 @pytest.mark.linux
 def test_choosing_a_keyring_runs_no_program_and_looks_at_none_of_another_system():
-    assert in_a_new_process(WATCHED) == ["no-keyring", "[] []"]
+    assert in_a_new_process(WATCHED) == ["keyring-unavailable", "[] []"]
 
 
 @pytest.mark.requirement("E36")
@@ -111,7 +111,7 @@ def test_keyrings_that_forget_fail_or_keep_plain_text_are_refused(name, tmp_path
     for operation in (lambda: choose_backend({BACKEND_ENV: name}), lambda: load_backend(name)):
         with pytest.raises(StoreError) as exc_info:
             operation()
-        assert exc_info.value.id == "keyring-refused"
+        assert exc_info.value.id == "keyring-unavailable"
         assert name in exc_info.value.message
         assert exc_info.value.hint
 
@@ -130,7 +130,7 @@ def test_keyrings_that_forget_fail_or_keep_plain_text_are_refused(name, tmp_path
 def test_a_backend_that_cannot_be_used_is_named_with_its_reason(name, reason):
     with pytest.raises(StoreError) as exc_info:
         choose_backend({BACKEND_ENV: name})
-    assert exc_info.value.id == "keyring-unusable"
+    assert exc_info.value.id == "keyring-unavailable"
     assert name in exc_info.value.message
     assert reason in exc_info.value.why
     assert BACKEND_ENV in exc_info.value.hint
@@ -156,7 +156,7 @@ def test_of_a_chainer_its_first_allowed_member_is_used():
 def test_a_chainer_without_an_allowed_member_is_refused():
     members, answer = in_a_new_process(CHAIN, "without one")
     assert members == "['PlaintextKeyring', 'OtherPlaintextKeyring']"
-    assert answer.startswith("keyring-refused the keyring keyring.backends.chainer.ChainerBackend")
+    assert answer.startswith("keyring-unavailable the keyring keyring.backends.chainer.ChainerBackend")
 
 
 @pytest.mark.requirement("E36")
@@ -170,11 +170,11 @@ def test_the_keyring_s_own_config_file_is_honoured_and_held_to_the_same_rules(mo
     config.write_text("[backend]\ndefault-keyring=keyring.backends.null.Keyring\n")
     with pytest.raises(StoreError) as exc_info:
         choose_backend({})
-    assert exc_info.value.id == "keyring-refused"
+    assert exc_info.value.id == "keyring-unavailable"
     config.write_text("[backend]\ndefault-keyring=no.such.Thing\n")
     with pytest.raises(StoreError) as exc_info:
         choose_backend({})
-    assert exc_info.value.id == "keyring-unusable"
+    assert exc_info.value.id == "keyring-unavailable"
 
 
 def test_the_limit_belongs_to_the_backend_class():

@@ -12,7 +12,10 @@ from dataclasses import replace
 
 import pytest
 
+from portico.auth.refresh import OtherAccount
 from portico.errors import StoreError
+from portico.oauth.token_response import TokensUnfit
+from portico.store.errors import ProfileDamaged
 from portico.store.profiles import ProfileIndex, RememberedStore
 from portico.store.records import (
     ApiKeyProfile,
@@ -155,7 +158,7 @@ def test_an_index_of_a_later_version_is_refused_and_not_touched(paths, index):
     ):
         with pytest.raises(StoreError) as exc_info:
             operation()
-        assert exc_info.value.id == "index-newer"
+        assert exc_info.value.id == "state-newer"
     assert paths.index.read_text() == text
     assert corrupt_files(paths) == []
 
@@ -217,7 +220,7 @@ def test_one_damaged_entry_leaves_the_others_alone(paths, index, field, value):
     assert index.view().damaged == ("bad:two",)
     with pytest.raises(StoreError) as exc_info:
         index.get("bad:two")
-    assert exc_info.value.id == "profile-damaged"
+    assert type(exc_info.value) is ProfileDamaged
     index.put(a_profile("new:three"))
     assert "bad:two" in json.loads(paths.index.read_text())["profiles"]
     index.put(a_profile("bad:two"))
@@ -253,7 +256,7 @@ def test_an_index_that_cannot_be_read_is_not_an_empty_one(paths, index, monkeypa
     for operation in (fresh.profiles, lambda: fresh.put(a_profile("other:other"))):
         with pytest.raises(StoreError) as exc_info:
             operation()
-        assert exc_info.value.id == "store-read-failed"
+        assert exc_info.value.id == "file-failed"
     monkeypatch.undo()
     assert paths.index.read_bytes() == before
 
@@ -294,6 +297,8 @@ def test_two_processes_writing_different_profiles_lose_no_update(paths, index, c
         ("invalid-grant", "invalid_grant", True),
         ("refresh-answer-lost", "invalid_grant", True),
         ("other-account", None, True),
+        (TokensUnfit.id, None, True),
+        (OtherAccount.id, None, True),
         ("sign-out-unfinished", None, True),
     ],
 )

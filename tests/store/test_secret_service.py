@@ -21,6 +21,7 @@ from portico.app import App
 from portico.doctor.examination import CHECKS, examine
 from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
+from portico.store.errors import KeyringLocked, KeyringNotOpen, KeyringStartedEarly, PromptDismissed
 from portico.store.keyring import FREEDESKTOP, KeyringStore, choose_backend, class_name
 from portico.store.session_bus import open_session_bus
 from portico.store.vault import Vault
@@ -176,7 +177,7 @@ def test_a_record_of_an_earlier_run_is_unlocked_before_it_is_deleted(keepassxc):
     assert len(keepassxc.prompts) == 1
     with pytest.raises(StoreError) as exc_info:  # it may be in a database that is closed
         a_store().get(USER)
-    assert exc_info.value.id == "keyring-not-open"
+    assert type(exc_info.value) is KeyringNotOpen
 
 
 @pytest.mark.requirement("E102")
@@ -193,7 +194,7 @@ def test_access_that_is_denied_is_a_dismissed_prompt_and_neither_locked_nor_empt
     }
     with keepassxc.person(*keys), pytest.raises(StoreError) as exc_info:
         operations[operation]()
-    assert (exc_info.value.id, type(exc_info.value)) == ("keyring-prompt-dismissed", StoreError)
+    assert type(exc_info.value) is PromptDismissed
     assert "KeePassXC" in exc_info.value.message
     assert "--store file" in exc_info.value.hint
     with keepassxc.person(*ALLOW):
@@ -244,7 +245,7 @@ def test_without_an_open_database_the_advice_is_to_open_one_and_no_window_comes_
                 operation
             ](USER)
         assert program.windows() == []
-    assert exc_info.value.id == "keyring-no-collection"
+    assert exc_info.value.id == "keyring-unavailable"
     assert "open a database" in exc_info.value.hint
     assert "--store file" in exc_info.value.hint
 
@@ -270,7 +271,7 @@ def test_a_record_that_may_be_in_a_locked_database_is_not_missing_and_what_was_d
         program.unlock(aside)
         with pytest.raises(StoreError) as exc_info:
             store.get(USER)
-        assert exc_info.value.id == "keyring-not-open"
+        assert type(exc_info.value) is KeyringNotOpen
 
 
 @pytest.fixture
@@ -306,7 +307,7 @@ def test_a_record_in_a_database_that_was_closed_is_neither_missing_nor_deleted(t
     program.close(front)
     with pytest.raises(StoreError) as exc_info:
         Vault(paths, index, deadlines=QUICK).read(profile.id)
-    assert (exc_info.value.id, "open the database" in exc_info.value.hint) == ("keyring-not-open", True)
+    assert (type(exc_info.value), "open the database" in exc_info.value.hint) == (KeyringNotOpen, True)
     vault = Vault(paths, index, deadlines=QUICK)
     (stuck,) = vault.delete(profile.id)
     assert "databases that are open" in stuck
@@ -471,7 +472,7 @@ def test_a_preferred_collection_that_does_not_exist_is_named(secret_service, mon
     for operation in (a_store().get, a_store().delete, lambda user: a_store().set(user, Secret("x"))):
         with pytest.raises(StoreError) as exc_info:
             operation(USER)
-        assert exc_info.value.id == "keyring-no-collection"
+        assert exc_info.value.id == "keyring-unavailable"
         assert f"KEYRING_PROPERTY_PREFERRED_COLLECTION names no collection of gnome-keyring: {path}" in exc_info.value.message
     monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", "/org/freedesktop/secrets/collection/session")
     assert a_store().get(USER) is None
@@ -537,7 +538,7 @@ def test_a_read_makes_no_collection_and_asks_for_none(session_bus, prompter):
     for operation in (a_store().get, a_store().delete):
         with pytest.raises(StoreError) as exc_info:
             operation(USER)
-        assert exc_info.value.id == "keyring-no-collection"
+        assert exc_info.value.id == "keyring-unavailable"
         assert "--store file" in exc_info.value.hint
     assert (session_bus.collections(), prompter.requests()) == (before, [])
 
@@ -547,7 +548,7 @@ def test_a_write_asks_to_make_the_missing_collection_and_says_that_there_is_none
     session_bus.gnome_keyring("--start")
     with pytest.raises(StoreError) as exc_info:
         a_store(on_wait=prompter.refuse).set(USER, Secret(canary("at")))
-    assert (exc_info.value.id, "dismissed" in exc_info.value.why) == ("keyring-no-collection", True)
+    assert (exc_info.value.id, "dismissed" in exc_info.value.why) == ("keyring-unavailable", True)
 
 
 @pytest.mark.requirement("E103")
@@ -559,7 +560,7 @@ def test_a_prompt_of_gnome_keyring_that_is_dismissed_is_told_from_a_keyring_that
         a_store().get(USER)
     with closing(Prompter(session_bus.address)) as prompter, pytest.raises(StoreError) as refused:
         a_store(on_wait=prompter.refuse).get(USER)
-    assert (nobody.value.id, refused.value.id) == ("keyring-locked", "keyring-prompt-dismissed")
+    assert (type(nobody.value), type(refused.value)) == (KeyringLocked, PromptDismissed)
     assert "gnome-keyring-daemon --unlock" in nobody.value.hint
 
 
@@ -587,7 +588,7 @@ def test_a_gnome_keyring_started_before_its_password_was_given_is_named_and_its_
     for operation in (lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
         with pytest.raises(StoreError) as exc_info:
             operation()
-        assert exc_info.value.id == "keyring-started-early"
+        assert type(exc_info.value) is KeyringStartedEarly
         assert "`gnome-keyring-daemon --unlock` does nothing" in exc_info.value.why
     words = exc_info.value.hint.split(",")[0].split()
     assert words[0] == "kill"
@@ -612,7 +613,7 @@ def test_a_prompter_that_is_installed_and_has_no_display_cannot_ask(monkeypatch)
         for operation in (a_store().get, lambda user: a_store().set(user, Secret("x"))):
             with pytest.raises(StoreError) as exc_info:
                 operation(USER)
-            assert exc_info.value.id == "keyring-started-early"
+            assert type(exc_info.value) is KeyringStartedEarly
         daemon.terminate()
         daemon.wait()
     with private_bus(of_the_machine=True) as bus:
@@ -643,7 +644,7 @@ def test_doctor_and_a_sign_in_say_the_same_of_a_keyring(minimax, session_bus, be
     begin(session_bus)
     of_doctor, of_sign_in = in_words(session, "doctor"), in_words(session, *SIGN_IN, "--region", "global")
     assert of_sign_in.pop("hint") == of_doctor.pop("hint").replace("onboard --", "onboard --auth-choice minimax-portal --")
-    assert (of_doctor, of_doctor["id"]) == (of_sign_in, "keyring-started-early")
+    assert (of_doctor, of_doctor["id"]) == (of_sign_in, "keyring-locked")
 
 
 @pytest.mark.requirement("E102")
@@ -656,7 +657,7 @@ def test_doctor_waits_for_a_person_whom_the_keyring_asks(session_bus, prompter, 
         App("portico", env=dict(os.environ)), checks=[check for check in CHECKS if check.id == "store"], longest_s=0.8
     )[:1]
     person.join()
-    assert [finding.id for finding in check_result.found] == ["keyring-prompt-dismissed"]
+    assert [finding.id for finding in check_result.found] == ["keyring-locked"]
 
 
 # --- the session bus ---------------------------------------------------------------------------------------------------

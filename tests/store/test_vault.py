@@ -15,6 +15,7 @@ import pytest
 from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
 from portico.secret import Secret
 from portico.store.encrypted_file import PassphraseSource
+from portico.store.errors import RecordMissing
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Leftover, Tokens
 from portico.store.vault import Vault
@@ -274,7 +275,7 @@ def test_without_a_keyring_nothing_weaker_is_used_silently(paths, index, monkeyp
         for operation in (vault.probe, lambda vault=vault: vault.commit(a_profile(), some_tokens())):
             with pytest.raises(StoreError) as exc_info:
                 operation()
-            assert exc_info.value.id == "no-keyring"
+            assert exc_info.value.id == "keyring-unavailable"
             assert "{prog} onboard --store file" in exc_info.value.hint
     assert not paths.sealed.exists()
     assert find_canaries(paths.state) == []
@@ -352,7 +353,7 @@ def test_a_record_of_a_later_version_is_refused_and_not_touched(paths, index, in
     InMemory.passwords[location.service, location.user] = text
     with pytest.raises(StoreError) as exc_info:
         vault.read(ID)
-    assert exc_info.value.id == "record-newer"
+    assert exc_info.value.id == "state-newer"
     assert InMemory.passwords == {(location.service, location.user): text}
 
 
@@ -362,7 +363,7 @@ def test_a_record_that_is_gone_is_not_a_profile_that_never_was(paths, index, in_
     InMemory.passwords.clear()
     with pytest.raises(StoreError) as exc_info:
         vault.read(CN)
-    assert exc_info.value.id == "record-missing"
+    assert type(exc_info.value) is RecordMissing
     assert exc_info.value.hint == CN_REMEDY
 
 
@@ -427,7 +428,7 @@ def test_what_a_killed_commit_has_left_goes_with_the_next_read(paths, index, in_
     assert index.view().leftovers == ()
 
 
-@pytest.mark.parametrize("error", [StoreError("index-failed", "the disk is full"), LockBusy("lock-busy", "the index is in use")])
+@pytest.mark.parametrize("error", [StoreError("index-failed", "the disk is full"), LockBusy("the index is in use")])
 def test_a_commit_whose_tidying_up_fails_has_stored_its_tokens_all_the_same(paths, index, in_memory, monkeypatch, error):
     memory_vault(paths).commit(a_profile(), some_tokens())
 
@@ -452,7 +453,7 @@ def test_an_index_in_use_does_not_hide_what_failed_or_keep_a_commit_from_beginni
     vault = memory_vault(paths)
 
     def busy(*_args):
-        raise LockBusy("lock-busy", "the index is in use")
+        raise LockBusy("the index is in use")
 
     monkeypatch.setattr(vault, "_discard", busy)
     vault.commit(a_profile(), some_tokens())
@@ -460,7 +461,7 @@ def test_an_index_in_use_does_not_hide_what_failed_or_keep_a_commit_from_beginni
         patch.setattr(InMemory, "set_password", Leaky.set_password)
         with pytest.raises(StoreError) as exc_info:
             vault.commit(a_profile(), some_tokens())
-    assert exc_info.value.id == "keyring-failed"
+    assert exc_info.value.id == "keyring-unavailable"
 
 
 def test_a_sweep_leaves_a_commit_that_is_going_on_alone(paths, index, in_memory):

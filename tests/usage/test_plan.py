@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 import pytest
 from aiohttp import web
 
+from portico.auth.backoff import SignInExpired
 from portico.errors import ExitCode, NetworkError, SignInNeeded
 from portico.net.client import HttpClient
+from portico.net.errors import Unreachable
 from portico.plugins.builtin.minimax import PLANS, PROVIDER
 from portico.plugins.builtin.minimax_plans import OLDER
 from portico.secret import Secret
+from portico.store.errors import NotSignedIn
 from portico.testing.canary import canary, in_text
-from portico.usage.plan import PlanAccount, PlanClient, exit_code, failed
+from portico.usage.plan import PlanAccount, PlanClient, PlanReaderFailed, exit_code, failed
 
 ROW = {"model_name": "general", "current_interval_remaining_percent": 80, "current_interval_status": 1}
 PLAN_BODY = {"model_remains": [ROW], "base_resp": {"status_code": 0, "status_msg": "success"}}
@@ -220,7 +223,7 @@ async def test_what_the_older_place_says_of_a_good_token_costs_no_refresh_and_as
 
     [report] = await ask(fake_clock, account, broker=broker)
 
-    assert (report.state, report.error.id, broker.rejected) == ("failed", "plan-not-told", [None])
+    assert (report.state, report.error.id, broker.rejected) == ("failed", "provider-failed", [None])
     assert str(answer["base_resp"]["status_code"]) in report.error.why
     assert exit_code([report]) == ExitCode.NETWORK
 
@@ -241,7 +244,7 @@ async def test_a_token_that_stays_refused_is_not_rotated_again_by_each_further_q
 async def test_a_profile_that_has_to_be_signed_in_again_is_its_own_row(api, fake_clock):
     class Ended:
         async def access(self, profile_id, **_more):
-            raise SignInNeeded("sign-in-expired", "It has ended.")
+            raise SignInExpired("It has ended.")
 
     reports = await ask(fake_clock, an_account(api, profile_id="p", key=None), an_account(api), broker=Ended())
 
@@ -327,7 +330,7 @@ async def test_a_403_whose_body_hangs_is_the_answer_within_the_time_of_whoever_a
 
     [report] = await ask(fake_clock, an_account(api), timeout_s=1)
 
-    assert (report.error.id, len(api.requests)) == ("plan-not-told", 1)
+    assert (report.error.id, len(api.requests)) == ("provider-failed", 1)
 
 
 async def test_a_server_that_does_not_answer_is_given_up_and_named(api, fake_clock):
@@ -392,12 +395,12 @@ async def test_a_plugins_reader_that_fails_is_named_and_stops_no_other_account(a
     reports = await ask(fake_clock, an_account(api, reader=reader), an_account(api))
 
     assert [report.state for report in reports] == ["failed", "told"]
-    assert (reports[0].error.id, reports[0].error.why) == ("plan-reader-failed", "KeyError")
+    assert (type(reports[0].error), reports[0].error.why) == (PlanReaderFailed, "KeyError")
     assert exit_code(reports) == ExitCode.CONFIG
 
 
 def test_the_code_of_several_failures_is_a_needed_sign_in_before_the_network():
-    away, ended = NetworkError("network", "Away."), SignInNeeded("not-signed-in", "Nobody.")
+    away, ended = Unreachable("Away."), NotSignedIn("Nobody.")
     account = PlanAccount("a", PROVIDER, PLANS, "global", "")
 
     assert exit_code([failed(account, away), failed(account, ended)]) == ExitCode.SIGN_IN_NEEDED

@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_not_absent(tmp_path, monkeyp
     monkeypatch.setattr(os, "open", failing(code))
     with pytest.raises(StoreError) as exc_info:
         read_private(path)
-    assert exc_info.value.id == "store-read-failed"
+    assert exc_info.value.id == "file-failed"
     assert code in str(exc_info.value)
 
 
@@ -101,7 +101,7 @@ def test_a_write_that_hits_a_real_size_limit_leaves_the_old_content(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", code, str(path)], preexec_fn=limit, env=environment, capture_output=True, text=True, check=True
     )
-    assert result.stdout.startswith("store-write-failed")
+    assert result.stdout.startswith("file-failed")
     assert "EFBIG" in result.stdout
     assert read_private(path) == b"old"
     assert names_in(tmp_path) == ["file"]

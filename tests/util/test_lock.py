@@ -150,7 +150,7 @@ def test_a_symbolic_link_in_the_place_of_the_lock_is_refused(tmp_path):
     (tmp_path / "one.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError) as exc_info:
         FileLock(tmp_path / "one.lock").try_acquire()
-    assert exc_info.value.id == "lock-failed"
+    assert exc_info.value.id == "file-failed"
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -190,7 +190,7 @@ def test_a_lock_file_of_somebody_else_is_named_and_never_taken_for_a_busy_one():
         lock.touch(mode=0o600 if root else 0)
         if root:
             os.chown(lock.parent, NOBODY, NOBODY)
-        assert in_a_child_of(NOBODY if root else None, lock) == f"lock-failed: {lock}: Permission denied"
+        assert in_a_child_of(NOBODY if root else None, lock) == f"file-failed: {lock}: Permission denied"
 
 
 def in_a_child_of(user, path):

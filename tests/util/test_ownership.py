@@ -266,7 +266,7 @@ def test_a_passphrase_file_that_others_could_replace_is_refused(deep, depth):
     [deep, *deep.parents][depth].chmod(0o777)
     with pytest.raises(StoreError) as exc_info:
         PassphraseSource({FILE_ENV: str(deep)}).get()
-    assert (exc_info.value.id, exc_info.value.hint) == ("passphrase-unreadable", f"chmod go-w {[deep, *deep.parents][depth]}")
+    assert (exc_info.value.id, exc_info.value.hint) == ("passphrase-needed", f"chmod go-w {[deep, *deep.parents][depth]}")
 
 
 @pytest.mark.root
@@ -296,7 +296,7 @@ def test_a_passphrase_file_in_another_users_folder_that_others_still_could_repla
     [deep, deep.parent][depth].chmod(0o777)
     with pytest.raises(StoreError) as exc_info:
         PassphraseSource({FILE_ENV: str(deep)}).get()
-    assert (exc_info.value.id, exc_info.value.hint) == ("passphrase-unreadable", f"chmod go-w {[deep, deep.parent][depth]}")
+    assert (exc_info.value.id, exc_info.value.hint) == ("passphrase-needed", f"chmod go-w {[deep, deep.parent][depth]}")
 
 
 # --- plugins --------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.accounts import storing
 from portico.accounts.config_patch import default_named, kept_base_url, model_block, model_of, own_object, with_default
-from portico.accounts.storing import profile_named
+from portico.accounts.storing import ProfileExists, profile_named
 from portico.accounts.view import InUse, decide, id_in_use, in_use_after
 from portico.config.document import format_path
 from portico.config.sources import named_variable
@@ -21,10 +21,11 @@ from portico.errors import NetworkError, PorticoError, UsageError
 from portico.interfaces.basics import Choice
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.catalog import host_of
-from portico.models.credentials import API_KEY
+from portico.models.credentials import API_KEY, CredentialRefused
 from portico.models.endpoints import declared_hosts
 from portico.secret import Secret
 from portico.util import signals
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +47,18 @@ _EXPORT: Final = re.compile(r"^(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=")
 _SHAPE: Final = re.compile(r"[!-~]{1,4096}")
 # What a failed check means for a key that was typed: these say that it is wrong, anything else says nothing about it.
 _WRONG: Final = frozenset({"auth"})
+
+
+class BadKey(UsageError):
+    """What was given cannot be an API key."""
+
+    id = "bad-key"
+
+
+class KeyVariableNotSet(UsageError):
+    """The variable that the key is to be kept in is not set."""
+
+    id = "key-not-set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,7 @@ def read_key(text: str) -> Secret:
     bare = _EXPORT.sub("", text.strip()).strip().rstrip(";").strip().strip("\"'")
     if _SHAPE.fullmatch(bare) is None:
         why = "a key is visible characters without spaces"
-        raise UsageError("bad-key", "That is no API key.", why=why, hint="Copy it again from the provider's page.")
+        raise BadKey("That is no API key.", why=why, hint="Copy it again from the provider's page.")
     return Secret(bare)
 
 
@@ -171,7 +184,7 @@ def keep(app: App, setup: KeySetup) -> bool:
 def key_exists(profile_id: str) -> UsageError:
     """The error for a name that holds a key which the user has not agreed to replace."""
     hint = "Give --replace to put the new key in its place, or --profile NAME to keep both in the keyring."
-    return UsageError("profile-exists", f"{profile_id} holds a key already.", hint=hint)
+    return ProfileExists(f"{profile_id} holds a key already.", hint=hint)
 
 
 def key_in(document: Document, setup: KeySetup) -> tuple[ConfigPath, Secret] | None:
@@ -290,7 +303,7 @@ def ask_key(app: App, request: KeyRequest, setup: KeySetup, refused: PorticoErro
     if found and refused is None and (place == "env" or _wants_existing(app, name)):
         return read_key(found)
     if place == "env" and not app.prompter.interactive:
-        raise UsageError("key-not-set", f"{name} is not set.", hint=f"Set it, and run the command again: export {name}=...")
+        raise KeyVariableNotSet(f"{name} is not set.", hint=f"Set it, and run the command again: export {name}=...")
     again = " (empty: give up)" if refused is not None else ""
     typed = app.prompter.secret(f"Enter {spec.vendor or spec.label} API key{again}", flag="--api-key-stdin")
     if refused is not None and not typed.reveal().strip():
@@ -312,7 +325,7 @@ def _wants_existing(app: App, name: str) -> bool:
 
 _NOT_CHECKED: Final = "not checked"
 # Errors that another key mends.
-_WRONG_KEY: Final = frozenset({"bad-key", "credential-refused"})
+_WRONG_KEY: Final = (BadKey, CredentialRefused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,14 +411,14 @@ def _with_region(spec: ProviderSpec, choice: KeyChoice, request: KeyRequest) -> 
     """The choice in the region that was asked for.
 
     Raises:
-        UsageError: `unknown-region`.
+        UsageError: `unknown-name`.
     """
     if request.region is None:
         return choice
     if request.region not in spec.base_urls:
         regions = "|".join(region for region in spec.base_urls if region)
         hint = f"--region {regions}" if regions else f"{spec.label} has no regions; leave --region out"
-        raise UsageError("unknown-region", f"Unknown region: {request.region}", hint=hint)
+        raise UnknownName(f"Unknown region: {request.region}", hint=hint)
     return replace(choice, region=request.region)
 
 
@@ -418,7 +431,7 @@ def _with_a_key_that_works(app: App, request: KeyRequest, setup: KeySetup) -> Ke
             plan = _with_model(app, with_key)
             return _checked(app, plan) if request.check else plan
         except PorticoError as error:
-            if error is refused or error.id not in _WRONG_KEY or not may_ask_again(app, request, setup):
+            if error is refused or not isinstance(error, _WRONG_KEY) or not may_ask_again(app, request, setup):
                 raise
             refused = error
             app.out.warn("\n  ".join(filter(None, (error.message, error.why))))
@@ -467,7 +480,7 @@ def _listed_with(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
 
     listed = list_models(app, {setup.spec.id: callable_model(app, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
     if isinstance(listed, PorticoError):
-        if listed.id in _WRONG_KEY:
+        if isinstance(listed, _WRONG_KEY):
             raise listed
         return None
     return listed

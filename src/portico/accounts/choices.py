@@ -10,6 +10,8 @@ from portico.errors import UsageError
 from portico.interfaces.basics import Choice
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.reference import ModelReference, did_you_mean
+from portico.terminal.prompts import InputNeeded
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,13 +49,13 @@ def choice_of_provider(app: App, provider: str) -> str:
     """The auth choice that signs in to `provider`, an id or an alias.
 
     Raises:
-        UsageError: `unknown-provider`.
+        UsageError: `unknown-name`.
     """
     aliases = {alias: spec.id for spec in app.plugins.providers() for alias in spec.aliases}
     choices = {choice.provider: choice.id for choice in announced(app)}
     found = choices.get(provider) or choices.get(aliases.get(provider, ""))
     if found is None:
-        raise UsageError("unknown-provider", f"Nothing signs in to provider {provider}.", hint=f"--provider {'|'.join(choices)}")
+        raise UnknownName(f"Nothing signs in to provider {provider}.", hint=f"--provider {'|'.join(choices)}")
     return found
 
 
@@ -61,7 +63,7 @@ def by_name(app: App, name: str, region: str | None) -> tuple[str, str | None]:
     """The auth choice that is called `name`, and its region: the one that was asked for, or that the name itself means.
 
     Raises:
-        UsageError: `unknown-region`: the name means another region than `region`.
+        UsageError: `unknown-name`: the name means another region than `region`.
     """
     key = next((choice for choice in _with_key(app) if name in choice.aliases), None)
     sign_in = next((choice for choice in announced(app) if name in choice.aliases), None)
@@ -72,7 +74,7 @@ def by_name(app: App, name: str, region: str | None) -> tuple[str, str | None]:
     else:
         return name, region
     if region not in {None, meant}:
-        raise UsageError("unknown-region", f"{name} is region {meant}, not {region}.", hint="Leave --region out.")
+        raise UnknownName(f"{name} is region {meant}, not {region}.", hint="Leave --region out.")
     return choice, meant
 
 
@@ -80,7 +82,7 @@ def host_for(app: App, choice: str) -> PluginHost:
     """The host in which the plugin of `choice` is on: one that is off by default is on in it, and in the config by `enable` only.
 
     Raises:
-        UsageError: `unknown-auth-choice`.
+        UsageError: `unknown-name`.
         ConfigError: `plugin-disabled`, with what blocks it.
     """
     plugin_id = app.plugins.plugin_for_choice(choice)
@@ -114,7 +116,7 @@ def region_of(app: App, method: AuthMethod, asked: str | None, *, host: PluginHo
     """The region that was asked for, else the answer to the prompt; a method with one region asks nothing.
 
     Raises:
-        UsageError: `unknown-region`, or nobody can be asked.
+        UsageError: `unknown-name`, or nobody can be asked.
     """
     regions = {region.id: region for region in method.regions}
     if asked is None and len(regions) == 1:
@@ -126,7 +128,7 @@ def region_of(app: App, method: AuthMethod, asked: str | None, *, host: PluginHo
     if asked not in regions:
         near = next(iter(get_close_matches(asked.lower(), regions, n=1)), None)
         hint = f"Did you mean --region {near}?" if near else f"--region {'|'.join(regions)}"
-        raise UsageError("unknown-region", f"Unknown region: {asked}", hint=hint)
+        raise UnknownName(f"Unknown region: {asked}", hint=hint)
     return regions[asked]
 
 
@@ -157,7 +159,7 @@ def _unknown_choice(app: App, choice: str) -> UsageError:
     others += [name for each in _with_key(app) for name in each.aliases]
     close = [id for id in known if id.startswith(f"{choice}-")] or get_close_matches(choice, [*known, *others], n=1)
     hint = f"Did you mean --auth-choice {close[0]}?" if close else f"--auth-choice {'|'.join(known)}"
-    return UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}", hint=hint)
+    return UnknownName(f"Unknown auth choice: {choice}", hint=hint)
 
 
 _KEEP: Final = "keep"
@@ -238,9 +240,9 @@ def _typed(app: App, question: Question, offers: Sequence[Offer], read: Callable
         text = app.prompter.text(question.by_hand, flag=question.flag)
         try:
             reference = read(text)
+        except InputNeeded:
+            raise
         except UsageError as error:
-            if error.id == "input-needed":
-                raise
             app.out.warn("\n  ".join(filter(None, (error.message, error.why, error.hint_for(app.program)))))
             continue
         if _is_meant(app, question, offers, reference):

@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.accounts.view import id_in_use
-from portico.errors import UsageError
-from portico.models.reference import ModelReference, did_you_mean, parse_reference
+from portico.models.reference import InvalidModelReference, ModelReference, UnknownModel, did_you_mean, parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,7 +170,7 @@ def known_model(text: str, loader: ModelLoader) -> ModelReference:
     provider = catalog.providers.get(reference.provider)
     listed = provider is not None and (provider.model(reference.model) is not None or provider.config is not None)
     if not listed or (wrong_case(catalog, reference) and catalog.find(reference) is None):
-        raise unknown_model_error(catalog, reference, switched_off_by=loader.switched_off_by(reference), kind=UsageError)
+        raise unknown_model_error(catalog, reference, switched_off_by=loader.switched_off_by(reference), kind=UnknownModel)
     return parse_reference(str(reference))
 
 
@@ -200,7 +199,7 @@ def model_of(spec: ProviderSpec, text: str) -> ModelReference:
     whole = bool(slash) and provider.lower() == spec.id
     id = rest.strip() if whole else name
     if not id:
-        raise UsageError("invalid-model-reference", f"Invalid model reference: {text}", why="a reference is provider/model")
+        raise InvalidModelReference(f"Invalid model reference: {text}", why="a reference is provider/model")
     ids = {model.id for model in spec.models}
     aliases = {model.alias.lower(): model.id for model in spec.models if model.alias and not whole}
     if id in ids or id.lower() in aliases:
@@ -208,5 +207,5 @@ def model_of(spec: ProviderSpec, text: str) -> ModelReference:
     same = [f"{spec.id}/{known}" for known in ids if known.lower() == id.lower()]
     if same:
         why = "model ids are case-sensitive"
-        raise UsageError("unknown-model", f"Unknown model: {spec.id}/{id}", why=why, hint=did_you_mean(same))
+        raise UnknownModel(f"Unknown model: {spec.id}/{id}", why=why, hint=did_you_mean(same))
     return ModelReference(spec.id, id)

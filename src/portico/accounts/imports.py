@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 from portico.accounts import choices, config_patch, storing
-from portico.accounts.storing import new_profile, profile_named
+from portico.accounts.storing import ProfileExists, new_profile, profile_named
 from portico.accounts.view import decide, in_words
 from portico.auth.importers.found import setting_path as place_named
-from portico.auth.importers.source import is_current_database, read_source, remove_from_source
+from portico.auth.importers.source import ImportUnreadable, is_current_database, read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.config.document import format_path
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
 from portico.interfaces.auth_method import KnowsClients
 from portico.interfaces.authorization import TokenSet
 from portico.interfaces.basics import Choice
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,18 @@ if TYPE_CHECKING:
     from portico.store.records import OAuthProfile, Profile, StoreName
 
 CHOICE: Final = "minimax-portal"
+
+
+class NothingToImport(SignInNeeded):
+    """No other tool keeps a sign-in that could be taken over."""
+
+    id = "nothing-to-import"
+
+
+class PluginMissing(ConfigError):
+    """No plugin of that id is installed."""
+
+    id = "plugin-not-found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +138,12 @@ def find(app: App, request: ImportRequest) -> Findings:
     Raises:
         SignInNeeded: `nothing-to-import`, naming where was looked.
         UsageError: several tools have something and nobody can be asked.
-        ConfigError: `import-unreadable`; `import-retired`: the tool does not read the file that was named.
-        LockBusy: `source-busy`: a tool keeps its database locked.
+        ConfigError: `import-unreadable`: also if the tool does not read the file that was named.
+        LockBusy: `lock-busy`: a tool keeps its database locked.
     """
     home = Path(app.env.get("HOME") or Path.home())
     if request.path is not None and request.tool is None:
-        raise UsageError("usage", "--path names a file of one tool.", hint=f"Give --from {'|'.join(_names())} as well.")
+        raise UsageError("--path names a file of one tool.", hint=f"Give --from {'|'.join(_names())} as well.")
     places = [
         (importer, place)
         for importer in IMPORTERS
@@ -140,7 +153,7 @@ def find(app: App, request: ImportRequest) -> Findings:
         )
     ]
     if request.path is not None and not os.path.exists(places[0][1]):  # noqa: PTH110 - Path raises where it may not look
-        raise ConfigError("import-unreadable", f"There is no such file: {request.path}", why=f"expected {places[0][0].expected}")
+        raise ImportUnreadable(f"There is no such file: {request.path}", why=f"expected {places[0][0].expected}")
     retired = _retired(places)
     if request.path is not None and retired:
         raise _is_retired(retired[0], app.clock.wall_ms())
@@ -259,21 +272,19 @@ def check(app: App, request: ImportRequest, candidates: Sequence[Candidate]) -> 
 
     Raises:
         UsageError: the region is not known and nobody can be asked; the profile's name is taken; `profile-exists`.
-        ConfigError: `import-foreign`, `unknown-client`, `import-ended`, or the plugin cannot be used.
+        ConfigError: `import-unreadable`, `config-invalid`, or the plugin cannot be used.
     """
     if request.profile is not None and len(candidates) > 1:
         names = ", ".join(format_path(candidate.credential.location) for candidate in candidates)
-        raise UsageError(
-            "usage", "--profile names one sign-in, and the file has several.", why=names, hint="Leave --profile out."
-        )
+        raise UsageError("--profile names one sign-in, and the file has several.", why=names, hint="Leave --profile out.")
     plugin_id = app.plugins.plugin_for_choice(CHOICE)
     if plugin_id is None:
         hint = "install Portico again: its plugin for MiniMax is missing"
-        raise ConfigError("plugin-not-found", "No plugin brings MiniMax's sign-in.", hint=hint)
+        raise PluginMissing("No plugin brings MiniMax's sign-in.", hint=hint)
     host = app.plugins if app.plugins.find(plugin_id).enabled else app.plugins.enabling(plugin_id)
     own = host.auth_method(CHOICE)
     if not isinstance(own, KnowsClients):
-        raise ConfigError("import-unsupported", f"Plugin {plugin_id} cannot take over another tool's sign-in.")
+        raise ImportUnreadable(f"Plugin {plugin_id} cannot take over another tool's sign-in.")
     takeovers: list[Takeover] = []
     for candidate in candidates:
         method = own.for_client(candidate.credential.client_id)
@@ -326,8 +337,7 @@ def _takeover(app: App, request: ImportRequest, candidate: Candidate, method: Au
     api_base = _api_base(candidate, method, region)
     now = app.clock.wall_ms()
     if credential.refresh is None and credential.expires_at is not None and credential.expires_at <= now:
-        raise ConfigError(
-            "import-ended",
+        raise ImportUnreadable(
             f"The sign-in in {candidate.path} has ended.",
             why="its access token has expired and there is no refresh token beside it",
             hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
@@ -376,9 +386,7 @@ def _region(app: App, request: ImportRequest, candidate: Candidate, method: Auth
         _foreign(candidate, f"its region is none of {', '.join(known)}")
     if told is not None and request.region not in {None, told}:
         why = f"{candidate.path} says {told}"
-        raise UsageError(
-            "unknown-region", f"That sign-in is not of region {request.region}.", why=why, hint="Leave --region out."
-        )
+        raise UnknownName(f"That sign-in is not of region {request.region}.", why=why, hint="Leave --region out.")
     return told or choices.region_of(app, method, request.region).id
 
 
@@ -423,7 +431,7 @@ def _is_present(app: App, profile: Profile, credential: FoundCredential) -> bool
         if same and other.id == profile.id:
             return True
         if same:
-            raise UsageError("already-imported", f"That sign-in is stored already, as {other.id}.", hint="Leave --profile out.")
+            raise ProfileExists(f"That sign-in is stored already, as {other.id}.", hint="Leave --profile out.")
     if app.token_store.get(profile.id) is not None:
         raise _exists(profile.id)
     return False
@@ -431,7 +439,7 @@ def _is_present(app: App, profile: Profile, credential: FoundCredential) -> bool
 
 def _exists(profile_id: str) -> UsageError:
     hint = f"Keep both: --profile NAME; or sign out first: {{prog}} auth logout {profile_id}"
-    return UsageError("profile-exists", f"{profile_id} is signed in already.", hint=hint)
+    return ProfileExists(f"{profile_id} is signed in already.", hint=hint)
 
 
 def _holds(app: App, profile_id: str, credential: FoundCredential) -> bool:
@@ -474,8 +482,7 @@ def _nothing(places: Sequence[tuple[Importer, Path]], retired: Sequence[Retired]
     move = (
         f"let the tool take its old file over ({retired[0].importer.repair_command}), and run this again; or " if retired else ""
     )
-    raise SignInNeeded(
-        "nothing-to-import",
+    raise NothingToImport(
         "There is no MiniMax sign-in of another tool to take over.",
         why=f"looked at {'; '.join(looked)}",
         hint=f"{move}name the file: --from {'|'.join(_names())} --path FILE; or sign in: {{prog}} onboard --auth-choice {CHOICE}",
@@ -493,8 +500,7 @@ def why_retired(retired: Retired, now_ms: int) -> str:
 
 
 def _is_retired(retired: Retired, now_ms: int) -> ConfigError:
-    return ConfigError(
-        "import-retired",
+    return ImportUnreadable(
         f"{retired.importer.label} does not use {retired.path} any more; nothing was taken from it.",
         why=f"{why_retired(retired, now_ms)}; a token from it may be spent, and a spent one ends the sign-in",
         hint=f"take over what {retired.importer.label} uses now: {{prog}} auth import --from {retired.importer.name}",
@@ -504,8 +510,7 @@ def _is_retired(retired: Retired, now_ms: int) -> ConfigError:
 def _may_be_spent(ended: Candidate, unread: Unreadable) -> ConfigError:
     name = ended.importer.name
     ending = f"the access token in {ended.path} has ended, and a newer sign-in may be in the file that is not read"
-    return ConfigError(
-        "import-unreadable",
+    return ImportUnreadable(
         unread.error.message,
         why=f"{unread.error.why}; {ending}",
         where=unread.error.where,
@@ -515,8 +520,7 @@ def _may_be_spent(ended: Candidate, unread: Unreadable) -> ConfigError:
 
 
 def _foreign(candidate: Candidate, why: str) -> NoReturn:
-    raise ConfigError(
-        "import-foreign",
+    raise ImportUnreadable(
         f"The sign-in in {candidate.path} is not one of MiniMax's portals; nothing was stored.",
         why=why,
         hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",

@@ -33,6 +33,12 @@ _OTHER: Final[dict[str, StoreName]] = {"keyring": "file", "file": "keyring"}
 _LABEL: Final = {"keyring": "the OS keyring", "file": "a file sealed with a passphrase"}
 
 
+class ProfileExists(UsageError):
+    """The profile is there already, and is not to be replaced."""
+
+    id = "profile-exists"
+
+
 def ready_store(app: App, asked: StoreName | None, *, choice: str | None = None) -> StoreName | None:
     """Show that the store works (write, read back, delete) before any browser opens; the store to use.
 
@@ -191,7 +197,7 @@ def to_replace(
     has must not wait for a person.
 
     Raises:
-        UsageError: `profile-taken` by another provider; `profile-exists` if nothing can be asked; `profile-kept`.
+        UsageError: `profile-exists`: it is another provider's, or is not to be replaced.
     """
     known = app.token_store.snapshot()
     profile = None if profile_id in known.damaged else known.get(profile_id)
@@ -199,7 +205,7 @@ def to_replace(
         return None
     if profile.provider != method.provider:
         why = f"it is a profile of {profile.provider}"
-        raise UsageError("profile-taken", f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
+        raise ProfileExists(f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
     if not request.replace and (agreed is None or agreed.profile.created_at != profile.created_at):
         _ask(app, profile_id, method.provider, may_ask=first)
     try:
@@ -221,15 +227,14 @@ async def revoke_replaced(app: App, replaced: Replaced | None, http: FormPoster)
 
 def _ask(app: App, profile_id: str, provider: str, *, may_ask: bool) -> None:
     if not may_ask or not app.prompter.interactive:
-        raise UsageError(
-            "profile-exists",
+        raise ProfileExists(
             f"{profile_id} is signed in already.",
             hint="Give --replace to sign in again (the old sign-in is revoked), or --profile NAME to keep both.",
         )
     question = f"{profile_id} is signed in already. Replace it? The old sign-in is revoked."
     if not app.prompter.confirm(question, flag="--replace"):
         hint = f"To keep both: {{prog}} models auth login --provider {provider} --profile NAME"
-        raise UsageError("profile-kept", f"{profile_id} stays as it is.", hint=hint)
+        raise ProfileExists(f"{profile_id} stays as it is.", hint=hint)
 
 
 def new_profile(
@@ -288,11 +293,11 @@ def profile_named(app: App, asked: str, provider: str) -> str:
     """The id of the profile that `asked` names: with the provider before it, unless it has one or is an id that exists.
 
     Raises:
-        UsageError: `bad-profile-name`: a character that is no part of names, which would have to be quoted everywhere.
+        UsageError: `usage`: a character that is no part of names, which would have to be quoted everywhere.
     """
     exists = any(profile.id == asked for profile in app.token_store.profiles())
     id = asked if ":" in asked or exists else f"{provider}:{asked}"
     if _NAME.fullmatch(asked) is None or len(id) > MAX_ID_LENGTH:
         why = f"a name has letters, digits and . _ @ : + - only, at most {MAX_ID_LENGTH} of them with the provider's"
-        raise UsageError("bad-profile-name", "This is no name for a sign-in.", why=why, hint="Choose another: --profile NAME")
+        raise UsageError("This is no name for a sign-in.", why=why, hint="Choose another: --profile NAME")
     return id

@@ -25,6 +25,7 @@ from portico.interfaces.basics import Choice
 from portico.models.credentials import API_KEY
 from portico.models.discovery import list_models
 from portico.paths import EMULATOR_ENV
+from portico.terminal.prompts import InputNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -72,9 +73,9 @@ def run_sections(app: App, sections: Sequence[Section]) -> None:
 def _run_section(app: App, section: Section) -> bool:
     try:
         return section.run() is not False
+    except InputNeeded:
+        raise
     except PorticoError as error:
-        if error.id == "input-needed":
-            raise
         app.out.warn("\n  ".join(filter(None, (error.message, error.why, error.hint_for(app.program)))))
         return False
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from portico.auth.journal import describe_entry, resend_wait_s
 from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
+from portico.net.errors import Unreachable
+from portico.oauth.token_errors import ServerError
 from portico.store.profiles import login_command
 from portico.store.records import Failure
 
@@ -23,11 +25,31 @@ if TYPE_CHECKING:
 _REGISTRATION_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client"})
 
 
+class SignInExpired(SignInNeeded):
+    """The profile can give no further token."""
+
+    id = "sign-in-expired"
+
+
+class AnswerLost(OAuthError):
+    """The answer with the new tokens was lost, and the server no longer takes the old one."""
+
+    id = "sign-in-ended"
+
+
+class AnswersMissing(NetworkError):
+    """A refresh was sent more than once without an answer."""
+
+    id = "refresh-answers-missing"
+
+
 class RefreshInterrupted(NetworkError):
     """The program ends while a refresh is under way."""
 
+    id = "refresh-answers-missing"
+
     def __init__(self, *, unsent: bool = False) -> None:
-        super().__init__("refresh-interrupted", "the refresh was interrupted", unsent=unsent, why="the program is ending")
+        super().__init__("the refresh was interrupted", unsent=unsent, why="the program is ending")
 
 
 def is_terminal(error: PorticoError) -> bool:
@@ -37,8 +59,7 @@ def is_terminal(error: PorticoError) -> bool:
 
 def as_transient(error: PorticoError) -> OAuthError:
     """What a person did on the provider's page, told of a refresh: that ends a sign-in in progress, and never a stored one."""
-    return OAuthError(
-        "oauth-error",
+    return ServerError(
         "The server refused, with an error that does not belong to a refresh.",
         transient=True,
         why=error.why,
@@ -67,14 +88,13 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
         )
     else:
         hint = f"sign in again: {login_command(profile)}"
-    return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
+    return SignInExpired(f"the sign-in {profile.id} has ended", why=why, hint=hint)
 
 
 def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
     """What a refusal means of a token that had been sent before: the new tokens were lost on their way."""
     reasons = [describe_entry(entry)] if entry is not None else []
-    return OAuthError(
-        "refresh-answer-lost",
+    return AnswerLost(
         "an answer with new tokens was lost on its way, and the server does not take the old token again",
         code=error.code,
         ends_grant=True,
@@ -86,8 +106,7 @@ def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthErr
 
 def answers_missing_error(error: NetworkError, entry: JournalEntry, profile: Profile) -> NetworkError:
     """The error of a token that was sent more than once without an answer. It is sent again, ever more rarely."""
-    return NetworkError(
-        "refresh-answers-missing",
+    return AnswersMissing(
         f"the answers to {entry.sends} refreshes were lost",
         why="; ".join(part for part in (error.why, describe_entry(entry)) if part),
         where=error.where,
@@ -172,7 +191,7 @@ def _killed_send_backoff(profile: Profile) -> Backoff | None:
     seconds = resend_wait_s(entry)
     if seconds is None or (failure is not None and failure.at >= entry.sent_at):
         return None
-    error = answers_missing_error(NetworkError("network", "no answer came"), entry, profile)
+    error = answers_missing_error(Unreachable("no answer came"), entry, profile)
     return Backoff(error, entry.sends, entry.sent_at + round(seconds * 1000), entry.sent_at)
 
 

@@ -158,6 +158,6 @@ class PendingTokens:
         """The profile as it is now, with what the refresh brought."""
         profile, refreshed = self.store.get(profile_tokens.profile.id), profile_tokens.profile
         if not isinstance(profile, OAuthProfile) or profile.generation != refreshed.generation:
-            raise GenerationChanged("generation-changed", f"{refreshed.id} was signed in anew, or signed out")
+            raise GenerationChanged(f"{refreshed.id} was signed in anew, or signed out")
         assert profile_tokens.tokens.renewal is not None  # noqa: S101 - only refreshes bring what waits here
         return profile.renewed(profile_tokens.tokens.renewal)

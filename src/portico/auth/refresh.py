@@ -30,6 +30,7 @@ from portico.auth.freshness import is_usable, moment
 from portico.auth.journal import IMMEDIATE_SENDS, PendingTokens, ProfileReplaced
 from portico.auth.tokens import Refreshed, check_same_account
 from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
+from portico.net.errors import RedirectRefused, ReplyTooLong
 from portico.oauth.dialects import make_request, read_reply
 from portico.oauth.revocation import revoke_orphaned
 from portico.oauth.token_errors import NoAnswer
@@ -65,7 +66,13 @@ if TYPE_CHECKING:
 POST_TIMEOUT_S: Final = 30.0
 RETRY_TIMEOUT_S: Final = 10.0
 # The server has answered; only its answer is of no use.
-_UNUSABLE_REPLIES: Final = frozenset({"redirect-refused", "reply-too-long"})
+_UNUSABLE_REPLIES: Final = (RedirectRefused, ReplyTooLong)
+
+
+class OtherAccount(OAuthError):
+    """A refresh was answered with the tokens of another account."""
+
+    id = "sign-in-ended"
 
 
 @dataclass(slots=True)
@@ -155,7 +162,7 @@ class Exchange:
 
 def _is_lost(error: NetworkError) -> bool:
     """Whether the server may have taken the token all the same."""
-    return not error.unsent and error.id not in _UNUSABLE_REPLIES
+    return not error.unsent and not isinstance(error, _UNUSABLE_REPLIES)
 
 
 _log: Final = logging.getLogger(__name__)
@@ -236,7 +243,7 @@ class Refresher:
             LockBusy: somebody else was refreshing for all of `wait_s` seconds.
             SignInNeeded: only a person can help.
             NetworkError: the server could not be asked, or did not answer well; trying again may help.
-            StoreError: reading or storing failed, or the sign-in is another's now (`account-changed`).
+            StoreError: reading or storing failed, or the sign-in is another's now (`generation-changed`).
         """
         turn = self._take_turn(call)
         if isinstance(turn, Refreshed):
@@ -308,7 +315,7 @@ class Refresher:
         if is_another_account(profile, token_set):
             revoke_orphaned(profile, replace(tokens, refresh=token_set.refresh), self.dialects, send)
             message = f"the server answered {profile.id} with the tokens of another account"
-            raise OAuthError("other-account", message, ends_grant=True)
+            raise OtherAccount(message, ends_grant=True)
         tokens = replace(tokens, renewal=make_renewal(profile, token_set, sent_at, moment(self.clock)))
         try:
             check_fit(token_set)
@@ -328,7 +335,7 @@ class Refresher:
         self.pending.add(previous.profile, new_tokens)
         profile_tokens = self._store_pending(previous.profile.id, send)
         if profile_tokens.tokens.refresh != new_tokens.refresh:
-            raise GenerationChanged("generation-changed", f"{previous.profile.id} was signed in anew, or signed out")
+            raise GenerationChanged(f"{previous.profile.id} was signed in anew, or signed out")
         if profile_tokens.stored:
             profile = replace(profile_tokens.profile, failure=previous.profile.failure)
             exchange.profile_tokens, exchange.entry = ProfileTokens(profile, profile_tokens.tokens), None
@@ -341,7 +348,9 @@ class Refresher:
         if profile_tokens.stored:
             self.crash_point("stored")
         else:
-            _record_failure(turn, profile, make_failure(self.pending.errors[profile.id], self.clock.wall_ms()), profile.journal_entry)
+            _record_failure(
+                turn, profile, make_failure(self.pending.errors[profile.id], self.clock.wall_ms()), profile.journal_entry
+            )
         return Refreshed(profile_tokens, posted=True)
 
     def _store_pending(self, profile_id: str, send: Send) -> ProfileTokens:

@@ -96,7 +96,7 @@ class SingleFlight:
         """Send `request` once, from the flight's thread, and wait for at most `timeout_s` seconds of wall or monotonic time.
 
         Raises:
-            NetworkError: nothing came back, or the program is ending (`refresh-interrupted`).
+            NetworkError: nothing came back, or the program is ending (`refresh-answers-missing`).
         """
         coroutine = self._post(request, relocated, timeout_s)
         try:

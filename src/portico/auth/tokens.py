@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from portico.store.token_store import ProfileTokens
 
 
+class AccountChanged(StoreError):
+    """Another account was signed in under this name while its token was refreshed."""
+
+    id = "generation-changed"
+
+
 @dataclass(frozen=True, slots=True)
 class AccessToken:
     """What a user of tokens gets: never a refresh token. `expires_at` is wall ms, None where the server gave no lifetime.
@@ -78,7 +84,7 @@ def check_same_account(expected: OAuthProfile, current: Profile) -> None:
     An API key under that name is another account too.
 
     Raises:
-        StoreError: `account-changed`.
+        StoreError: `generation-changed`.
     """
     names = ("provider", "region", "issuer", "client_id")
     changed = [name for name in names if getattr(expected, name) != getattr(current, name, None)]
@@ -86,8 +92,7 @@ def check_same_account(expected: OAuthProfile, current: Profile) -> None:
     if None not in {expected.subject, subject} and expected.subject != subject:
         changed.append("account")
     if changed:
-        raise StoreError(
-            "account-changed",
+        raise AccountChanged(
             f"{expected.id} was signed in to another account while its token was refreshed",
             why=f"another {' and '.join(changed).replace('_', ' ')}",
             hint="run the command again to use the new sign-in",

@@ -100,13 +100,13 @@ def _question(args: argparse.Namespace) -> Question:
     from portico.util.files import read_text
 
     if args.max_tokens is not None and args.max_tokens < 1:
-        raise UsageError("usage", "--max-tokens is a whole number of 1 or more.")
+        raise UsageError("--max-tokens is a whole number of 1 or more.")
     if args.thinking == "off" and args.effort is not None:
-        raise UsageError("usage", "Choose either --thinking off or --effort, not both.")
+        raise UsageError("Choose either --thinking off or --effort, not both.")
     piped = args.text is None and not sys.stdin.isatty()
     text = read_text(sys.stdin) if args.text == "-" or piped else args.text or ""
     if not text.strip():
-        raise UsageError("usage", "There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
+        raise UsageError("There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
     return Question(text, 0, tuple(map(_image, args.image)), args.effort, args.thinking)
 
 
@@ -119,11 +119,11 @@ def _image(path: str) -> Image:
 
     kind = mimetypes.guess_type(path)[0] or ""
     if not kind.startswith("image/"):
-        raise UsageError("not-an-image", f"This is not a picture by its name: {path}", hint="PNG, JPEG, GIF or WebP")
+        raise UsageError(f"This is not a picture by its name: {path}", hint="PNG, JPEG, GIF or WebP")
     try:
         data = read_file(path, _LARGEST_IMAGE)
     except OSError as error:
-        raise UsageError("not-an-image", f"{path} cannot be read.", why=error.strerror) from None
+        raise UsageError(f"{path} cannot be read.", why=error.strerror) from None
     return Image(kind, base64.b64encode(data).decode())
 
 

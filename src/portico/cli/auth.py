@@ -15,12 +15,15 @@ from portico.accounts.sign_in import finish_pending
 from portico.accounts.view import in_words, iso
 from portico.auth.freshness import effective_now_ms
 from portico.auth.health import health_now, worst_exit_code
-from portico.errors import ConfigError, ExitCode, PorticoError
+from portico.config.document import ConfigNotFound
+from portico.errors import ExitCode, PorticoError
+from portico.models.loader import WrongProvider
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import SIGNED_OUT, sign_in, sign_in_again
 from portico.store.records import OAuthProfile
 from portico.store.token_store import local_token_store
 from portico.util.files import shared_folder_warning
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse
@@ -160,7 +163,7 @@ def set_(args: argparse.Namespace, app: App) -> int:
 
     provider = _provider(args.provider, app)
     if not args.profiles:
-        raise UsageError("usage", "Missing profile ids.", hint=f"Give one or more of: {', '.join(_of(provider, app)) or 'none'}")
+        raise UsageError("Missing profile ids.", hint=f"Give one or more of: {', '.join(_of(provider, app)) or 'none'}")
     order = list(dict.fromkeys(args.profiles))
     for id in order:
         _check(id, provider, app)
@@ -208,7 +211,7 @@ def _provider(asked: str | None, app: App) -> str:
 
     used = sorted({profile.provider for profile in app.token_store.profiles()})
     if asked is None:
-        raise UsageError("usage", "Missing --provider.", hint=f"Give --provider {'|'.join(used) or 'ID'}.")
+        raise UsageError("Missing --provider.", hint=f"Give --provider {'|'.join(used) or 'ID'}.")
     config = app.config.config
     if asked in used or asked in config.auth.order:
         return asked
@@ -223,7 +226,7 @@ def _provider(asked: str | None, app: App) -> str:
 
     close = get_close_matches(asked, [*used, *known, *aliases], n=1)
     hint = f"Did you mean {close[0]}?" if close else f"Give one of: {', '.join(sorted(known))}"
-    raise UsageError("unknown-provider", f"Unknown provider: {asked}", hint=hint)
+    raise UnknownName(f"Unknown provider: {asked}", hint=hint)
 
 
 def _of(provider: str, app: App) -> list[str]:
@@ -231,14 +234,13 @@ def _of(provider: str, app: App) -> list[str]:
 
 
 def _check(id: str, provider: str, app: App) -> None:
-    from portico.errors import UsageError
 
     profile = app.token_store.get(id)
     if profile is None:
         hint = f"Sign-ins of {provider}: {', '.join(_of(provider, app)) or 'none'}"
-        raise UsageError("profile-not-found", f'Auth profile "{id}" not found in {app.paths.index}.', hint=hint)
+        raise UnknownName(f'Auth profile "{id}" not found in {app.paths.index}.', hint=hint)
     if profile.provider != provider:
-        raise UsageError("wrong-provider", f'Auth profile "{id}" is for {profile.provider}, not {provider}.')
+        raise WrongProvider(f'Auth profile "{id}" is for {profile.provider}, not {provider}.')
 
 
 DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
@@ -283,7 +285,7 @@ def _is_used(profile: Profile, used: frozenset[str] | None) -> str:
 
 def _check_config(app: App) -> None:
     if app.options.config is not None and not app.paths.config.exists():
-        raise ConfigError("config-missing", f"Config path not found: {app.paths.config}")
+        raise ConfigNotFound(f"Config path not found: {app.paths.config}")
 
 
 def _show_table(index: Snapshot, used: frozenset[str] | None, app: App) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from portico.auth.freshness import LastUses
-from portico.errors import ExitCode, UsageError
+from portico.errors import ExitCode
+from portico.store.errors import WhichProfile
 from portico.store.profiles import not_signed_in, require_profile
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
@@ -37,7 +38,7 @@ def pick_profile(asked: str | None, app: App) -> Profile:
 
     Raises:
         SignInNeeded: `not-signed-in`.
-        StoreError: `profile-damaged`.
+        StoreError: `record-damaged`.
         UsageError: `which-profile`, where nothing decides between several.
     """
     index = app.token_store.snapshot()
@@ -63,7 +64,7 @@ def _of_default_model(profiles: dict[str, Profile], app: App) -> Profile:
             say_which(loader, profile.id, app)
             return profile
     hint = "{prog} auth token " + "|".join(profiles)
-    raise UsageError("which-profile", "There are several sign-ins, and the default model uses none of them.", hint=hint)
+    raise WhichProfile("There are several sign-ins, and the default model uses none of them.", hint=hint)
 
 
 def say_which(loader: ModelLoader, profile_id: str, app: App) -> None:

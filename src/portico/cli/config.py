@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 from portico.config.check import check_stack
 from portico.config.document import (
     MAX_SHOWN,
+    ConfigElsewhere,
     ConfigFile,
     Document,
+    InvalidConfig,
     Problem,
     format_path,
     parse_path,
@@ -241,12 +243,14 @@ _PLACEHOLDERS: Final = frozenset({"minimax-oauth", "qwen-oauth", "lmstudio"})
 class PathNotFound(PorticoError):
     """The configuration has nothing at a path. OpenClaw's exit code for it is 1."""
 
+    id = "config-path-not-found"
+
 
 def given_value(text: str, *, strict: bool) -> JsonValue:
     """The value a user typed: JSON5, else the text itself. `-` reads the text from standard input, for secrets.
 
     Raises:
-        UsageError: `strict`, and it is not JSON5 (`config-value`).
+        UsageError: `strict`, and it is not JSON5 (`usage`).
     """
     if text == "-":
         return read_text(sys.stdin).rstrip("\r\n")
@@ -254,7 +258,7 @@ def given_value(text: str, *, strict: bool) -> JsonValue:
         return Document.parse(text, name="value").value()
     except ConfigError as error:
         if strict:
-            raise UsageError("config-value", f"the value is not JSON5: {error.message}", where=error.where) from None
+            raise UsageError(f"the value is not JSON5: {error.message}", where=error.where) from None
         return text
 
 
@@ -269,8 +273,8 @@ def not_found(at: str, value: JsonValue) -> PathNotFound:
             continue
         near = nearest(str(step), value) if isinstance(value, dict) else None
         hint = f"did you mean `{format_path((*steps[:depth], near))}`?" if near else "`{prog} config get` prints all there is"
-        return PathNotFound("config-path-not-found", f"Config path not found: {at}", hint=hint)
-    return PathNotFound("config-path-not-found", f"Config path not found: {at}")
+        return PathNotFound(f"Config path not found: {at}", hint=hint)
+    return PathNotFound(f"Config path not found: {at}")
 
 
 def masked(value: JsonValue, path: ConfigPath) -> JsonValue:
@@ -395,7 +399,7 @@ def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:
             # To an included file's array the own file can only add.
             replaceable = origin.layer == "base"
             hint = f"set `{name}` as a whole, or change it in that file" if replaceable else "change it in that file"
-            raise ConfigError("config-elsewhere", f"`{name}` stands in another file", where=str(origin), hint=hint)
+            raise ConfigElsewhere(f"`{name}` stands in another file", where=str(origin), hint=hint)
 
 
 def _refuse_without_effect(effective: Effective, path: ConfigPath, wanted: JsonValue) -> None:
@@ -405,7 +409,7 @@ def _refuse_without_effect(effective: Effective, path: ConfigPath, wanted: JsonV
         why = "an included file says something there, and arrays are joined"
         message = f"`{format_path(path)}` would not become that"
         where = str(_included_part(effective, path))
-        raise ConfigError("config-elsewhere", message, why=why, where=where, hint="change it in that file")
+        raise ConfigElsewhere(message, why=why, where=where, hint="change it in that file")
 
 
 def _included_part(effective: Effective, path: ConfigPath) -> Origin:
@@ -427,7 +431,7 @@ def stands_elsewhere(app: App, path: ConfigPath, what: str) -> ConfigError:
     in_base = stack.base is not None and stack.base.has(path)
     hint = f"{{prog}} config unset --write-base {quote(format_path(path))}" if in_base else "take it out of that file"
     where = str(stack.effective.origin(path))
-    return ConfigError("config-elsewhere", f"{what} stands in another file", where=where, hint=hint)
+    return ConfigElsewhere(f"{what} stands in another file", where=where, hint=hint)
 
 
 def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
@@ -491,7 +495,7 @@ def _refuse_what_is_not_known(stack: Stack, path: ConfigPath) -> None:
     own = stack.own.document
     if own.has(path) and not isinstance(own.get(path), dict | list):
         return
-    raise ConfigError("config-invalid", error.message, where=error.where, hint=error.hint)
+    raise InvalidConfig(error.message, where=error.where, hint=error.hint)
 
 
 def _leaves(path: ConfigPath, value: JsonValue) -> Iterator[ConfigPath]:

@@ -12,9 +12,10 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
 
 from portico.cli.config import masked
-from portico.config.document import ConfigFile, decode_document, read_bytes
+from portico.config.document import ConfigFile, InvalidConfig, decode_document, read_bytes
 from portico.errors import ConfigError, ExitCode, UsageError
 from portico.paths import FILE_MODE, make_private_folder
+from portico.terminal.prompts import InputNeeded
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _EMPTY: Final = b"{}\n"
 _FALLBACKS: Final = ("sensible-editor", "nano", "vi", "notepad")
+
+
+class EditorFailed(UsageError):
+    """There is no editor that can be started, or it ended with an error."""
+
+    id = "editor-failed"
 
 
 def edit(_args: argparse.Namespace, app: App) -> int:
@@ -37,13 +44,13 @@ def edit_by_hand(app: App) -> int:
     """Open a copy in the editor until it holds or the person gives up, then put it in the file's place.
 
     Raises:
-        UsageError: there is no terminal (`no-terminal`), or no editor is known (`no-editor`).
-        ConfigError: the copy does not hold (`config-edit-refused`), or the file was changed meanwhile. Where the copy is kept is
+        UsageError: there is no terminal (`input-needed`), or no editor is known (`editor-failed`).
+        ConfigError: the copy does not hold (`config-invalid`), or the file was changed meanwhile. Where the copy is kept is
             said on stderr.
     """
     if not app.prompter.interactive:
         hint = "`{prog} config set KEY VALUE` changes a value without one"
-        raise UsageError("no-terminal", "`config edit` needs a terminal.", hint=hint)
+        raise InputNeeded("`config edit` needs a terminal.", hint=hint)
     editor = _editor(app)
     before = read_bytes(app.paths.config)
     copy = _copy(app, _EMPTY if before is None else before)
@@ -72,7 +79,7 @@ def _edit_and_replace(app: App, editor: list[str], copy: Path, before: bytes | N
         except ConfigError as error:
             app.out.warn(f"{app.program}: {error}")
             if not app.prompter.confirm("Edit it again?", flag="nothing", default=True):
-                raise ConfigError("config-edit-refused", f"{app.paths.config} is as it was.") from None
+                raise InvalidConfig(f"{app.paths.config} is as it was.") from None
         else:
             private = _holds_secret(after) and not (before is not None and _held_secret(before))
             ConfigFile(app.paths.config, app.paths.locks).put(after, expected_data=before, private=private)
@@ -86,7 +93,7 @@ def _checked(app: App, copy: Path) -> Document:
 
     data = read_bytes(copy)
     if data is None:
-        raise ConfigError("config-edit-refused", "the editor has deleted the file")
+        raise InvalidConfig("the editor has deleted the file")
     document = decode_document(data, str(app.paths.config))
     files = checked(document)
     problems = (*problems_of(app, files), *misfit_problems(app, files))
@@ -109,14 +116,14 @@ def _run(app: App, editor: list[str], copy: Path) -> None:
     try:
         child = subprocess.Popen(resolve_command([*editor, str(copy)], app.env), env=child_environment(app.env))
     except OSError as error:
-        raise UsageError("no-editor", f"{editor[0]} cannot be started: {error.strerror}", hint=_set_another(app)) from None
+        raise EditorFailed(f"{editor[0]} cannot be started: {error.strerror}", hint=_set_another(app)) from None
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         code = child.wait()
     finally:
         signal.signal(signal.SIGINT, handler)
     if code:
-        raise UsageError("editor-failed", f"{editor[0]} ended with exit code {code}; {app.paths.config} is as it was")
+        raise EditorFailed(f"{editor[0]} ended with exit code {code}; {app.paths.config} is as it was")
 
 
 def _editor(app: App) -> list[str]:
@@ -129,10 +136,10 @@ def _editor(app: App) -> list[str]:
             return shlex.split(chosen, posix=os.name == "posix")
         except ValueError as error:
             message = f"{chosen} cannot be read as a command: {error}"
-            raise UsageError("no-editor", message, hint=_set_another(app)) from None
+            raise EditorFailed(message, hint=_set_another(app)) from None
     found = next(filter(None, (find_program(name, app.env) for name in _FALLBACKS)), None)
     if found is None:
-        raise UsageError("no-editor", "No editor is known.", hint=_set_another(app))
+        raise EditorFailed("No editor is known.", hint=_set_another(app))
     return [found]
 
 

@@ -44,6 +44,12 @@ emulator's own; MiniMax itself offers third parties only the device code.
 """
 
 
+class DemoFailed(PorticoError):
+    """A step of the demo did not do what it should."""
+
+    id = "demo-failed"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `demo`."""
     parser.epilog = _EXAMPLES
@@ -175,7 +181,7 @@ def _first_word(emulator: subprocess.Popen[bytes]) -> dict[str, Any]:
     if kind is not None:
         said = {name: error.get(name) for name in ("why", "where", "hint")}
         raise kind(error["id"], error["message"], **said)
-    raise PorticoError("demo-failed", "The emulator did not start.", why=error.get("message"), hint=error.get("hint"))
+    raise DemoFailed("The emulator did not start.", why=error.get("message"), hint=error.get("hint"))
 
 
 def _tell_what_next(stage: Stage, pid: int) -> None:
@@ -250,7 +256,7 @@ class Play:
         store = local_token_store(stage.paths, env=stage.env)
         first = store.get(_PROFILE[self.region])
         if first is None or first.expires_at is None:
-            raise PorticoError("demo-failed", "The sign-in is not in the profile index.")
+            raise DemoFailed("The sign-in is not in the profile index.")
         stage.tell(f"The first access token lives {ACCESS_TTL_S:g} s; no command is run while it is replaced.")
         try:
             async with asyncio.timeout(ACCESS_TTL_S * 3):
@@ -260,7 +266,7 @@ class Play:
                         break
                     await asyncio.sleep(_LOOK_EVERY_S)
         except TimeoutError:
-            raise PorticoError("demo-failed", "The background process did not refresh the token.") from None
+            raise DemoFailed("The background process did not refresh the token.") from None
         stage.tell(f"Refreshed in the background: generation {first.generation} -> {now.generation}; the first token has ended.")
 
     async def _ask(self, stage: Stage) -> None:
@@ -367,7 +373,7 @@ class Stage:
             raise
         said = Said(code, out, err)
         if said.code:
-            raise PorticoError("demo-failed", f"`{words[0]}` ended with {said.code}.", why=(said.err or said.out).strip())
+            raise DemoFailed(f"`{words[0]}` ended with {said.code}.", why=(said.err or said.out).strip())
         return said
 
     def _environment(self) -> dict[str, str]:

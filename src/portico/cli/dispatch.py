@@ -106,7 +106,7 @@ def _run_plugin_command(name: str, words: list[str], given: dict[str, str], prog
 
 
 def _no_command(prog: str) -> UsageError:
-    return UsageError("no-command", "No command was given.", hint=f"See `{prog} --help`.")
+    return UsageError("No command was given.", hint=f"See `{prog} --help`.")
 
 
 def _unknown_command(name: str, known: list[str]) -> UsageError:
@@ -114,7 +114,7 @@ def _unknown_command(name: str, known: list[str]) -> UsageError:
 
     close = get_close_matches(name, known, n=1)
     hint = f"Did you mean `{{prog}} {close[0]}`?" if close else "See `{prog} --help`."
-    return UsageError("unknown-command", f"Unknown command: {name}", hint=hint)
+    return UsageError(f"Unknown command: {name}", hint=hint)
 
 
 def _leading_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -126,12 +126,12 @@ def _leading_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
         flag, equals, value = word.partition("=")
         if flag == "--config":
             if not equals and not rest:
-                raise UsageError("usage", "Argument --config: expected a path.")
+                raise UsageError("Argument --config: expected a path.")
             given["config"] = value if equals else rest.pop(0)
         elif word in _FLAGS:
             given[_FLAGS[word]] = ""
         else:
-            raise UsageError("unknown-option", f"Unknown option: {flag}", hint="See `{prog} --help`.")
+            raise UsageError(f"Unknown option: {flag}", hint="See `{prog} --help`.")
     return given, rest
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn, PorticoError, UsageError
 from portico.terminal.output import SHELLS, shell_lines, shell_of
 from portico.util import signals
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse
@@ -40,6 +41,24 @@ _APPROVE_EXAMPLES = """examples:
   {prog} emulator approve ABCD-EFGH
   {prog} emulator approve ABCD-EFGH --deny
 """
+
+
+class NotApproved(PorticoError):
+    """The emulator did not take the approval of a code."""
+
+    id = "emulator-not-approved"
+
+
+class EmulatorRunning(LockBusy):
+    """An emulator of this user runs already."""
+
+    id = "emulator-running"
+
+
+class NoEmulator(NoWayToSignIn):
+    """No plugin that is installed brings an emulator."""
+
+    id = "no-emulator"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +120,7 @@ def approve(args: argparse.Namespace, app: App) -> int:
     """Approve or refuse a sign-in, on the emulator's own page.
 
     Raises:
-        UsageError: `emulator-unknown-code`: no sign-in waits under it.
+        UsageError: `unknown-name`: no sign-in waits under it.
         PorticoError: `emulator-not-approved`: a page did not take it.
     """
     import subprocess
@@ -127,8 +146,8 @@ def approve(args: argparse.Namespace, app: App) -> int:
             said = done.stderr.strip().removeprefix("approver: ")
     if not said:
         hint = "A code is good once, and for a few minutes: start the sign-in again to get a new one."
-        raise UsageError("emulator-unknown-code", f"No sign-in waits under the code {args.code}.", hint=hint)
-    raise PorticoError("emulator-not-approved", f"The emulator did not take the code {args.code}.", why=said)
+        raise UnknownName(f"No sign-in waits under the code {args.code}.", hint=hint)
+    raise NotApproved(f"The emulator did not take the code {args.code}.", why=said)
 
 
 def _knobs(given: list[str]) -> dict[str, str]:
@@ -136,7 +155,7 @@ def _knobs(given: list[str]) -> dict[str, str]:
     for each in given:
         name, equals, value = each.partition("=")
         if not name or not equals:
-            raise UsageError("usage", f"--knob takes NAME=VALUE, not {each!r}.")
+            raise UsageError(f"--knob takes NAME=VALUE, not {each!r}.")
         knobs[name] = value
     return knobs
 
@@ -176,7 +195,7 @@ def run_emulator(app: App, options: EmulatorOptions, *, region: str) -> int:
     if not lock.try_acquire():
         holder = lock.holder()
         why = f"process {holder}" if holder else None
-        raise LockBusy("emulator-running", "An emulator is running already.", why=why, hint="Use it: `{prog} emulator env`.")
+        raise EmulatorRunning("An emulator is running already.", why=why, hint="Use it: `{prog} emulator env`.")
     folder = Path(tempfile.mkdtemp(prefix="portico-emulator-")).resolve()
     try:
         with contextlib.suppress(KeyboardInterrupt):
@@ -211,7 +230,7 @@ def known_emulators(app: App) -> tuple[Emulator, ...]:
     if not emulators:
         failed = [f"{record.id}: {record.error}" for record in host.records() if record.manifest.emulators and record.error]
         why = "; ".join([*off, *failed]) or None
-        raise NoWayToSignIn("no-emulator", "No plugin brings an emulator.", why=why, hint="See `{prog} plugins list`.")
+        raise NoEmulator("No plugin brings an emulator.", why=why, hint="See `{prog} plugins list`.")
     return emulators
 
 

@@ -18,6 +18,7 @@ from portico.gateway.keys import name_for, tool_of
 from portico.terminal.output import SHELLS, shell_lines, shell_of
 from portico.util.children import find_program, tool_environment
 from portico.util.signals import SIGNAL_EXIT_BASE, EndedBySignal
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace, app: App) -> int:
     """Run the tool; its exit code.
 
     Raises:
-        UsageError: `no-tool`, `tool-not-found`.
+        UsageError: `usage`, `unknown-name`.
         SignInNeeded, ConfigError: no model answers to that name.
         LockBusy, StoreError: the gateway cannot be started, or the key not stored.
     """
@@ -83,10 +84,10 @@ def run(args: argparse.Namespace, app: App) -> int:
 
 def _found(words: list[str], env: Mapping[str, str]) -> str:
     if not words:
-        raise UsageError("no-tool", "No tool was named.", hint="{prog} exec -- claude")
+        raise UsageError("No tool was named.", hint="{prog} exec -- claude")
     program = find_program(words[0], env)
     if program is None:
-        raise UsageError("tool-not-found", f"There is no program {words[0]} here.", hint="install it, or give its whole path")
+        raise UnknownName(f"There is no program {words[0]} here.", hint="install it, or give its whole path")
     return program
 
 
@@ -142,7 +143,7 @@ def env(args: argparse.Namespace, app: App) -> int:
     """Print them.
 
     Raises:
-        UsageError: `no-such-key`.
+        UsageError: `unknown-name`.
         StoreError: the key cannot be read.
         ConfigError: `port-taken`: another program would get the key.
         SignInNeeded, ConfigError: no model answers to that name.

@@ -6,34 +6,36 @@ import errno
 import sys
 from typing import Final
 
-from portico.errors import ExitCode, PorticoError, internal_error
+from portico.errors import ExitCode, PorticoError, UsageError, internal_error
 from portico.util.signals import EndedBySignal
 
-OUTPUT_FAILED: Final = "output-failed"
 _NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
 
 
-# Messages that the provider page quotes: they open their line, so that a search for them finds it.
-_QUOTED = frozenset({"unknown-model"})
-# Those whose hint is the help of the command itself, and what needs no explanation.
-_PLAIN = frozenset({"usage", "no-command", "unknown-command", "unknown-option", "interrupted", OUTPUT_FAILED})
+class OutputFailed(PorticoError):
+    """What the command prints could not be written."""
+
+    id = "output-failed"
 
 
 class Interrupted(PorticoError):
     """The user pressed Ctrl-C."""
 
+    id = "interrupted"
     exit_code = ExitCode.INTERRUPTED
 
 
 class HungUp(PorticoError):
     """The terminal was closed: SIGHUP."""
 
+    id = "interrupted"
     exit_code = ExitCode.HUNG_UP
 
 
 class Terminated(PorticoError):
     """The process was asked to end: SIGTERM."""
 
+    id = "interrupted"
     exit_code = ExitCode.TERMINATED
 
 
@@ -43,11 +45,11 @@ def explain(exc: BaseException) -> PorticoError:
         return exc
     if isinstance(exc, EndedBySignal):
         kind = HungUp if exc.name == "SIGHUP" else Terminated
-        return kind("interrupted", f"Ended by {exc.name}.")
+        return kind(f"Ended by {exc.name}.")
     if isinstance(exc, KeyboardInterrupt):
-        return Interrupted("interrupted", "Interrupted.")
+        return Interrupted("Interrupted.")
     if isinstance(exc, OSError) and exc.filename is None and exc.errno in _NO_OUTPUT:
-        return PorticoError(OUTPUT_FAILED, "The output could not be written.", why=exc.strerror)
+        return OutputFailed("The output could not be written.", why=exc.strerror)
     _print_traceback(exc)
     return internal_error(exc)
 
@@ -58,7 +60,7 @@ def show(failure: PorticoError, *, json_output: bool, program: str) -> None:
     Raises:
         OSError: that place cannot be written to.
     """
-    if json_output and failure.id != OUTPUT_FAILED:
+    if json_output and not isinstance(failure, OutputFailed):
         import json
 
         print(json.dumps({"error": {**failure.as_json(program), **_docs(failure)}}), flush=True)  # noqa: T201 - the Output may be what failed
@@ -71,20 +73,29 @@ def show(failure: PorticoError, *, json_output: bool, program: str) -> None:
 def render(exc: PorticoError, program: str) -> str:
     """The block that a person reads: what, why, and what to do next."""
     place = f"{exc.where}: " if exc.where else ""
-    speaker = "" if exc.id in _QUOTED else f"{program}: "
+    speaker = "" if exc.is_quoted else f"{program}: "
     lines = [f"{speaker}{place}{exc.message}"]
     if exc.why:
         lines.append(f"  {exc.why}")
     hint = exc.hint_for(program)
     if hint:
         lines.append(f"  {hint}")
-    if exc.id not in _PLAIN and _has_page(exc):
+    if not _is_plain(exc) and _has_page(exc):
         lines.append(f"  More: `{program} explain {exc.id}`")
     return "\n".join(lines)
 
 
-def _docs(failure: PorticoError) -> dict[str, str]:
-    return {"docs": f"docs/errors/{failure.id}.md"} if _has_page(failure) else {}
+def _is_plain(exc: PorticoError) -> bool:
+    """Whether it needs no explanation: the hint of a mistake on the command line is the command's help."""
+    return type(exc) is UsageError or isinstance(exc, (OutputFailed, Interrupted, HungUp, Terminated))
+
+
+def _docs(failure: PorticoError) -> dict[str, object]:
+    from portico.cli.explain import OLD_IDS, page_of
+
+    page = page_of(failure.id)
+    docs: dict[str, object] = {"docs": f"docs/errors/{page.name}"} if page is not None else {}
+    return docs | ({"oldIds": list(OLD_IDS[failure.id])} if failure.id in OLD_IDS else {})
 
 
 def _has_page(failure: PorticoError) -> bool:

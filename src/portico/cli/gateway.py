@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Final
 from portico import version
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
-from portico.errors import ConfigError, ExitCode, PorticoError, UsageError
+from portico.errors import ExitCode, PorticoError, UsageError
 from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
 from portico.gateway.router import signature
+from portico.plugins.discovery import PluginDisabled
 from portico.secret import Secret
+from portico.services.service import ServiceFailed
 from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
 from portico.store.keyring import import_keyring_module
 from portico.util.children import child_environment, resolve_command
@@ -269,7 +271,7 @@ def _port(args: argparse.Namespace, app: App) -> int:
     if args.port is None:
         return configured_port(app)
     if not 0 <= args.port <= LAST_PORT:
-        raise UsageError("usage", f"Argument --port: {args.port} is not a port (0 to {LAST_PORT}).")
+        raise UsageError(f"Argument --port: {args.port} is not a port (0 to {LAST_PORT}).")
     _ = app.settings  # it has to be right in any case
     return int(args.port)
 
@@ -293,7 +295,6 @@ _LATER = (
     "portico.plugin_api",
     "secretstorage.util",
 )
-_MAY_HAVE_CHANGED = frozenset({"unknown-dialect", "plugin-disabled"})
 _log = logging.getLogger(__name__)
 
 
@@ -411,9 +412,7 @@ def find_dialect(app: App, name: str) -> TokenDialect:
     """
     try:
         return app.plugins.dialect(name)
-    except ConfigError as error:
-        if error.id not in _MAY_HAVE_CHANGED:
-            raise
+    except PluginDisabled:  # that may have changed
         app.reload_config(look_for_plugins=True)
         return app.plugins.dialect(name)
 
@@ -458,14 +457,14 @@ def _printed(command: list[str], app: App) -> Iterator[str]:
             errors="replace",
         )
     except OSError as error:
-        raise ConfigError("service-failed", f"`{command[0]}` cannot be run.", why=error.strerror) from None
+        raise ServiceFailed(f"`{command[0]}` cannot be run.", why=error.strerror) from None
     with process:
         try:
             yield from (line.rstrip("\n") for line in process.stdout or ())
         finally:
             process.terminate()
     if process.returncode > 0:
-        raise ConfigError("service-failed", f"`{' '.join(command)}` failed.", why=f"exit code {process.returncode}")
+        raise ServiceFailed(f"`{' '.join(command)}` failed.", why=f"exit code {process.returncode}")
 
 
 def _of_file(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
@@ -492,4 +491,4 @@ def _part(path: Path, at: int | None) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise file_error("store-read-failed", f"cannot read {path}", error) from error
+        raise file_error(f"cannot read {path}", error) from error

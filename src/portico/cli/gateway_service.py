@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from portico.errors import ConfigError, ExitCode, UsageError
+from portico.errors import ExitCode, UsageError
+from portico.services.service import ServiceFailed
 
 if TYPE_CHECKING:
     import argparse
@@ -62,7 +63,7 @@ class Installed:
         """
         if port is not None:
             hint = f"{{prog}} config set gateway.port {port}; or without the service: {{prog}} gateway uninstall"
-            raise UsageError("usage", f"The port of the installed gateway ({self}) is the configuration's.", hint=hint)
+            raise UsageError(f"The port of the installed gateway ({self}) is the configuration's.", hint=hint)
 
     def stop(self, app: App) -> Ended | None:
         """Stop it; what ran until now, None where nothing did.
@@ -96,7 +97,7 @@ def install(_args: argparse.Namespace, app: App) -> int:
     """Hand the gateway to the service manager; one that runs already ends first.
 
     Raises:
-        ConfigError: `no-service-manager`, `service-failed`, `gateway-failed`, `port-taken`.
+        ConfigError: `service-failed`, `gateway-failed`, `port-taken`.
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
@@ -108,7 +109,7 @@ def install(_args: argparse.Namespace, app: App) -> int:
     manager, why = usable_manager(app)
     if manager is None:
         hint = "start it in the background, until this machine restarts: {prog} gateway start"
-        raise ConfigError("no-service-manager", "Nothing was installed: no service manager can be used here.", why=why, hint=hint)
+        raise ServiceFailed("Nothing was installed: no service manager can be used here.", why=why, hint=hint)
     without = proxy_that_goes(here, manager.environment(here))
     if without is not None:
         app.out.warn(without)

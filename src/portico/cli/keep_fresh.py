@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from portico.services.service import ServiceFailed
+
 TYPE_CHECKING = False  # `auth token` imports this module's neighbours, and `typing` is a visible part of what it costs
 if TYPE_CHECKING:
     import argparse
@@ -112,7 +114,7 @@ def install(app: App) -> int:
     """Hand it to the service manager.
 
     Raises:
-        ConfigError: `no-service-manager`, with the line for cron; `service-failed`.
+        ConfigError: `service-failed`, with the line for cron if there is no service manager.
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
@@ -169,12 +171,10 @@ def _service(app: App) -> Service:
 
 
 def _no_manager(service: Service, why: str, app: App) -> PorticoError:
-    from portico.errors import ConfigError
     from portico.services.service import write_secrets
 
     write_secrets(service)  # the line for cron names that file
-    return ConfigError(
-        "no-service-manager",
+    return ServiceFailed(
         "Nothing was installed: no service manager can be used here.",
         why=why,
         hint=f"with cron: {cron_line(service, app.env)}\n  or keep this running: {{prog}} auth keep-fresh",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode, NotRevoked, PorticoError, StoreError, UsageError
+from portico.store.errors import NotDeleted, WhichProfile
 from portico.store.profiles import SIGNED_OUT
 
 if TYPE_CHECKING:
@@ -57,19 +58,19 @@ def _forget(profile_id: str, gone: Profile | None, app: App) -> None:
 
 def _changed(profile_id: str, why: str) -> UsageError:
     hint = f"{{prog}} auth list, then: {{prog}} auth logout {profile_id}"
-    return UsageError("profile-changed", f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)
+    return WhichProfile(f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)
 
 
 def _chosen(asked: str | None, app: App, *, all_profiles: bool) -> list[str]:
     from portico.store.profiles import not_signed_in
 
     if all_profiles and asked is not None:
-        raise UsageError("usage", "Give a profile or --all, not both.")
+        raise UsageError("Give a profile or --all, not both.")
     index = app.token_store.snapshot()
     everyone = [*(profile.id for profile in index.profiles), *index.damaged]
     if asked is None and not all_profiles and len(everyone) > 1:
         hint = f"{{prog}} auth logout {'|'.join(everyone)}, or --all"
-        raise UsageError("which-profile", "There are several sign-ins.", hint=hint)
+        raise WhichProfile("There are several sign-ins.", hint=hint)
     if asked is not None and asked not in everyone:
         raise not_signed_in(asked, everyone)
     return everyone if asked is None else [asked]
@@ -124,13 +125,11 @@ def _failure(results: list[SignedOut]) -> PorticoError | None:
         return None
     if not any(result.not_revoked for result in results):
         return NotRevoked(
-            "not-revoked",
             "Signed out and revoked, but a refresh under way may still bring tokens.",
             why=why,
             hint="To be sure, remove this application on the provider's site.",
         )
     return NotRevoked(
-        "not-revoked",
         "Signed out on this machine, but not revoked at the provider.",
         why=why,
         hint="The access token ends by itself; to end the sign-in at once, remove this application on the provider's site.",
@@ -151,8 +150,7 @@ def _unfinished(kept: list[SignedOut], why: str) -> StoreError:
     alive = any(result.not_revoked for result in kept)
     state = "are still there, and not revoked at the provider" if alive else "are revoked at the provider, but still there"
     again = kept[0].profile_id if len(kept) == 1 else "--all"
-    return StoreError(
-        "not-deleted",
+    return NotDeleted(
         f"The sign-out is not finished: the tokens {state}.",
         why=why,
         hint=f"When the store can be reached again, finish it: {{prog}} auth logout {again}",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from portico.accounts.config_patch import ALLOWED, MODEL, kept_open, known_model, with_allowed, with_default, with_fallbacks
 from portico.config.load import without_alias
 from portico.errors import ExitCode, PorticoError, UsageError
+from portico.util.text import NameTaken, UnknownName
 
 if TYPE_CHECKING:
     import argparse
@@ -197,6 +198,8 @@ _ALIAS: Final = re.compile(r"[A-Za-z0-9_.:-]+")
 class NotListed(PorticoError):
     """There is no such alias or fallback. OpenClaw's exit code for it is 1."""
 
+    id = "config-path-not-found"
+
 
 def show_aliases(app: App) -> int:
     """Every alias and its model: the config's, and those that plugins propose."""
@@ -216,19 +219,17 @@ def add_alias(alias: str, text: str, app: App) -> int:
     """Give a model a name.
 
     Raises:
-        UsageError: `bad-alias`, `alias-taken`, `unknown-model`.
+        UsageError: `usage`, `name-taken`, `unknown-model`.
     """
     if _ALIAS.fullmatch(alias) is None:
         message = "Alias cannot be empty." if not alias.strip() else None
-        raise UsageError("bad-alias", message or "Alias must use letters, numbers, dots, underscores, colons, or dashes.")
+        raise UsageError(message or "Alias must use letters, numbers, dots, underscores, colons, or dashes.")
     catalog = (loader := app.models()).catalog
     reference = known_model(text, loader)
     taken, listed = catalog.aliases.get(alias.lower()), catalog.allowed is not None
     # A name that only a plugin proposes is free: the config's comes before it.
     if taken is not None and taken != reference and _holder(alias, app) is not None:
-        raise UsageError(
-            "alias-taken", f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}"
-        )
+        raise NameTaken(f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}")
 
     def change(document: Document) -> Document:
         agents = app.config.config.agents
@@ -250,7 +251,7 @@ def remove_alias(alias: str, app: App) -> int:
         proposed = alias.lower() in app.models().catalog.aliases
         taken = f"a plugin proposes it; give the name to another model: {{prog}} models aliases add {alias} REF"
         hint = taken if proposed else "{prog} models aliases list"
-        raise NotListed("alias-not-found", f"Alias not found: {alias}", hint=hint)
+        raise NotListed(f"Alias not found: {alias}", hint=hint)
     path = (*ALLOWED, holder, "alias")
     if not app.config.document.has(path):
         from portico.cli.config import stands_elsewhere
@@ -307,7 +308,7 @@ def remove_fallback(text: str, app: App) -> int:
     wanted = {text, *([str(catalog.aliases[text.lower()])] if text.lower() in catalog.aliases else [])}
     left = [one for one in agents.fallbacks if one not in wanted]
     if len(left) == len(agents.fallbacks):
-        raise NotListed("fallback-not-found", f"Fallback not found: {text}", hint="{prog} models fallbacks list")
+        raise NotListed(f"Fallback not found: {text}", hint="{prog} models fallbacks list")
     told = f"Fallbacks: {', '.join(left) or 'none'}"
     return _edited(app, lambda document: with_fallbacks(document, left, agents), told, {"fallbacks": left})
 
@@ -338,7 +339,7 @@ def set_default(text: str, app: App, *, write_base: bool = False) -> int:
 
     Raises:
         UsageError: `unknown-model`, with what was probably meant.
-        ConfigError: `no-base`; the file cannot be written.
+        ConfigError: `config-not-found`; the file cannot be written.
     """
     from portico.accounts.config_patch import known_model
     from portico.accounts.sign_in import finish_pending
@@ -386,7 +387,7 @@ def login(args: argparse.Namespace, app: App) -> int:
     """Sign in to `--provider`.
 
     Raises:
-        UsageError: `unknown-provider`, `unknown-method`.
+        UsageError: `unknown-name`.
     """
     from portico.accounts import choices
     from portico.accounts.sign_in import sign_in_as
@@ -405,5 +406,5 @@ def _region(method: str | None) -> str | None:
         return None
     region = _REGION_OF_METHOD.get(method, method)
     if region not in _REGION_OF_METHOD.values():
-        raise UsageError("unknown-method", f"Unknown method: {method}", hint=f"--method {'|'.join(_REGION_OF_METHOD)}")
+        raise UnknownName(f"Unknown method: {method}", hint=f"--method {'|'.join(_REGION_OF_METHOD)}")
     return region

@@ -11,7 +11,8 @@ from portico.errors import ExitCode, PorticoError, UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.catalog import CONFIG, CORRECTIONS, host_of
 from portico.models.credentials import API_KEY
-from portico.models.reference import ModelReference, did_you_mean, unknown_model_error
+from portico.models.reference import ModelReference, UnknownModel, did_you_mean, unknown_model_error
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse
@@ -140,7 +141,7 @@ def _row(reference: ModelReference, tags: list[str], accounts: _Accounts) -> Row
 
 def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
     off = loader.switched_off_by(reference)
-    error = unknown_model_error(loader.catalog, reference, switched_off_by=off, kind=UsageError)
+    error = unknown_model_error(loader.catalog, reference, switched_off_by=off, kind=UnknownModel)
     meant = did_you_mean(loader.catalog.near(str(reference)))
     return f"{error.why}{f'. {meant}' if meant else ''}"
 
@@ -187,12 +188,13 @@ def _live_row(reference: ModelReference, model: Discovered, accounts: _Accounts)
 def _asked(accounts: _Accounts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
     """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
     from portico.models.discovery import list_models
+    from portico.net.errors import Unreachable
 
     models = {id: model for id, model in accounts.loader.one_of_each().items() if provider in {None, id}}
     listed = {}
     for id, outcome in list_models(app, models).items():
         if isinstance(outcome, PorticoError):
-            app.out.note(f"{id}: not asked: {outcome}" if outcome.id == "network" else f"{id}: {outcome}")
+            app.out.note(f"{id}: not asked: {outcome}" if isinstance(outcome, Unreachable) else f"{id}: {outcome}")
         else:
             listed[id] = outcome
     return listed
@@ -206,10 +208,10 @@ def show_models(args: argparse.Namespace, app: App) -> int:
     """Print the models.
 
     Raises:
-        UsageError: `--json` with `--plain`; `unknown-provider`.
+        UsageError: `--json` with `--plain`; `unknown-name`.
     """
     if args.plain and app.out.is_json:
-        raise UsageError("usage", "Choose either --json or --plain, not both.")
+        raise UsageError("Choose either --json or --plain, not both.")
     finish_pending(app)
     if args.provider is not None:
         _check_provider(args.provider, app)
@@ -240,7 +242,7 @@ def _check_provider(provider: str, app: App) -> None:
     else:
         near = next(iter(get_close_matches(provider, [*known, *off], n=1)), None)
         hint = f"Did you mean {near}?" if near else f"--provider {'|'.join(known)}"
-    raise UsageError("unknown-provider", f"Unknown provider: {provider}", hint=hint)
+    raise UnknownName(f"Unknown provider: {provider}", hint=hint)
 
 
 def _say(rows: list[Row], app: App) -> None:

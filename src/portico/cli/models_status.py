@@ -15,11 +15,13 @@ from portico.accounts.view import in_words
 from portico.auth.freshness import effective_now_ms
 from portico.auth.health import EXPIRING_MS
 from portico.cli.models_list import overview_of, resolved, status_of
-from portico.errors import PorticoError, SignInNeeded, UsageError
+from portico.errors import PorticoError, UsageError
 from portico.models.credentials import API_KEY
 from portico.models.reference import LIST, is_signed_in_to, set_up_command
+from portico.store.errors import NotSignedIn
 from portico.store.profiles import SIGNED_OUT, sign_in
 from portico.util import signals
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse
@@ -46,10 +48,10 @@ def show_status(args: argparse.Namespace, app: App) -> int:
         cannot be refreshed, or has ended and refreshing fails, else 0.
 
     Raises:
-        UsageError: `--plain` with `--json` or `--probe`; `unknown-provider`, `not-signed-in` for what is to be probed.
+        UsageError: `--plain` with `--json` or `--probe`; `unknown-name`, `not-signed-in` for what is to be probed.
     """
     if args.plain and (app.out.is_json or args.probe):
-        raise UsageError("usage", "--plain prints the default model alone: leave --json and --probe out.")
+        raise UsageError("--plain prints the default model alone: leave --json and --probe out.")
     finish_pending(app)
     loader = app.models()
     if args.plain:
@@ -204,11 +206,11 @@ def probed(args: argparse.Namespace, loader: ModelLoader, app: App) -> tuple[Pro
     """What came of each.
 
     Raises:
-        UsageError: `unknown-provider`; a limit that makes no sense.
+        UsageError: `unknown-name`; a limit that makes no sense.
         SignInNeeded: `not-signed-in`: there is no such profile.
     """
     if args.probe_timeout <= 0 or args.probe_concurrency < 1 or args.probe_max_tokens < 1:
-        raise UsageError("usage", "--probe-timeout, --probe-concurrency and --probe-max-tokens are numbers above 0.")
+        raise UsageError("--probe-timeout, --probe-concurrency and --probe-max-tokens are numbers above 0.")
     models = _models(args, loader)
     app.out.note(f"Probing {len(models)} credential{'s' if len(models) != 1 else ''}...")
     return tuple(signals.run(_ask(models, args, app)))
@@ -247,9 +249,7 @@ def _models(args: argparse.Namespace, loader: ModelLoader) -> list[CallableModel
     """Each credential of the providers that are set up, with the default model where it is that provider's, else its first."""
     providers = loader.catalog.providers
     if args.probe_provider is not None and args.probe_provider not in providers:
-        raise UsageError(
-            "unknown-provider", f"Unknown provider: {args.probe_provider}", hint=f"--probe-provider {'|'.join(providers)}"
-        )
+        raise UnknownName(f"Unknown provider: {args.probe_provider}", hint=f"--probe-provider {'|'.join(providers)}")
     wanted = {name for given in args.probe_profile for name in given.split(",") if name}
     found: list[CallableModel] = []
     for provider in providers.values():
@@ -260,9 +260,7 @@ def _models(args: argparse.Namespace, loader: ModelLoader) -> list[CallableModel
         found = [model for model in found if model.profile_id in wanted]
         missing = wanted - {model.profile_id for model in found}
         if missing:
-            raise SignInNeeded(
-                "not-signed-in", f"There is no sign-in called {', '.join(sorted(missing))}.", hint="{prog} auth list"
-            )
+            raise NotSignedIn(f"There is no sign-in called {', '.join(sorted(missing))}.", hint="{prog} auth list")
     return found
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ExitCode, UsageError
+from portico.errors import ExitCode
+from portico.terminal.prompts import InputNeeded
 
 if TYPE_CHECKING:
     import argparse
@@ -119,7 +120,7 @@ def configure(args: argparse.Namespace, app: App) -> int:
     if not app.prompter.interactive:
         same = "\n  ".join(_SAME[section] for section in (wanted or _SAME))
         message = "`configure` asks questions, and needs a terminal."
-        raise UsageError("input-needed", message, hint=f"These do the same:\n  {same}")
+        raise InputNeeded(message, hint=f"These do the same:\n  {same}")
     by_id = {section.id: section for section in menu_sections(app)}
     if wanted:
         for id in dict.fromkeys(wanted):

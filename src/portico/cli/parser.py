@@ -51,7 +51,7 @@ class CommandParser(argparse.ArgumentParser):
             message = message.replace(f"invalid {kind} value:", f"expected {words}, not")
         usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
         hint = f"Usage: {usage}" if len(usage) <= _LONGEST_USAGE else f"See `{self.prog} --help`."
-        raise UsageError("usage", _sentence(message), hint=hint)
+        raise UsageError(_sentence(message), hint=hint)
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Fail for words that this command does not take."""
@@ -75,7 +75,7 @@ class CommandParser(argparse.ArgumentParser):
         near = _nearest(str(value), map(str, action.choices))
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the only name this class has
             hint = f"Did you mean `{self.prog} {near}`?" if near else f"See `{self.prog} --help`."
-            raise UsageError("unknown-command", f"Unknown command: {self.prog.partition(' ')[2]} {value}", hint=hint)
+            raise UsageError(f"Unknown command: {self.prog.partition(' ')[2]} {value}", hint=hint)
         known = f"did you mean {near}?" if near else f"choose from {', '.join(map(str, action.choices))}"
         raise argparse.ArgumentError(action, f"unknown value {value}: {known}")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ExitCode, PorticoError, StoreError
+from portico.errors import ExitCode, PorticoError
+from portico.store.errors import NotDeleted
 
 if TYPE_CHECKING:
     import argparse
@@ -206,7 +207,7 @@ def _told(done: _Purged, app: App, *, keep_config: bool) -> int:
     if done.left:
         remedy = "Correct what is named here, then run: {prog} purge"
         hint = f"{remedy} --keep-config" if keep_config else remedy
-        raise StoreError("not-purged", "Something is still there.", why="; ".join(done.left), hint=hint)
+        raise NotDeleted("Something is still there.", why="; ".join(done.left), hint=hint)
     for name, why in done.may_be_left.items():
         app.out.warn(f"{name}: perhaps not all revoked: {why}")
     told = "at the provider the sign-in goes on" if done.not_revoked or done.may_be_left else ""

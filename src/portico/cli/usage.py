@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from portico.accounts.sign_in import finish_pending
 from portico.accounts.view import in_words, iso
 from portico.errors import ExitCode, SignInNeeded, UsageError
+from portico.models.credentials import CredentialRefused
+from portico.store.errors import NotSignedIn
 from portico.store.profiles import SIGNED_OUT, require_profile, sign_in
 from portico.usage.cost import Spending, since, spending
 from portico.usage.history_file import HistoryFile
@@ -97,9 +99,9 @@ def show_cost(args: argparse.Namespace, app: App) -> int:
         StoreError: the history cannot be read.
     """
     if not 1 <= args.days <= _MOST_DAYS:
-        raise UsageError("usage", f"--days is a whole number from 1 to {_MOST_DAYS}.")
+        raise UsageError(f"--days is a whole number from 1 to {_MOST_DAYS}.")
     if args.csv and app.out.is_json:
-        raise UsageError("usage", "Choose either --json or --csv, not both.")
+        raise UsageError("Choose either --json or --csv, not both.")
     since_ms = since(args.days, app.clock.wall_ms())
     spent = spending(HistoryFile(app.paths, app.out.warn), since_ms, args.by)
     if app.out.is_json:
@@ -216,7 +218,7 @@ def _rows(report: PlanReport, app: App) -> list[tuple[str, ...]]:
 def _in_a_word(report: PlanReport) -> str:
     if not isinstance(report.error, SignInNeeded):
         return _WORDS[report.state]
-    return "refused" if report.error.id == "credential-refused" else "sign-in needed"
+    return "refused" if isinstance(report.error, CredentialRefused) else "sign-in needed"
 
 
 def _reset(window: PlanWindow, now_ms: int) -> str:
@@ -255,7 +257,7 @@ def show_plans(args: argparse.Namespace, app: App) -> int:
 
     Raises:
         SignInNeeded: `not-signed-in`: there is no account to ask about.
-        UsageError: `no-plan-reader`.
+        UsageError: `usage`.
     """
     finish_pending(app)
     accounts = _accounts(args, app)
@@ -273,11 +275,11 @@ def watch_plans(args: argparse.Namespace, app: App) -> int:
     """The same every so often, until it is interrupted; a failure is shown and ends nothing.
 
     Raises:
-        UsageError: the time between is too short; `no-plan-reader`.
+        UsageError: the time between is too short; `usage`.
         SignInNeeded: `not-signed-in`, as soon as there is no account any more.
     """
     if not args.watch >= _SHORTEST_WATCH_S:
-        raise UsageError("usage", f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
+        raise UsageError(f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
     finish_pending(app)
 
     async def watch() -> int:
@@ -306,5 +308,5 @@ def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:
         hint = sign_in()
         if variables is not None:
             hint = f"{hint}\n  Or set {variables} to the key of a plan."
-        raise SignInNeeded("not-signed-in", f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=hint)
+        raise NotSignedIn(f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=hint)
     return accounts

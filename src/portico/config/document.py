@@ -70,6 +70,36 @@ _HINTS: Final = {
 }
 
 
+class ConfigSyntax(ConfigError):
+    """The text is not JSON5."""
+
+    id = "config-invalid"
+
+
+class ConfigElsewhere(ConfigError):
+    """The key cannot be set in this file: another file has it, or another value is in its way."""
+
+    id = "config-elsewhere"
+
+
+class ConfigUnreadable(ConfigError):
+    """A config file cannot be read or written."""
+
+    id = "config-unreadable"
+
+
+class ConfigChangedMeanwhile(ConfigError):
+    """Another program wrote the config between reading and writing it."""
+
+    id = "config-changed-meanwhile"
+
+
+class ConfigNotFound(ConfigError):
+    """The config file that was asked for is not there."""
+
+    id = "config-not-found"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Document:
     """A text that is JSON5. `name` is what messages call it: a file's path. It may hold API keys, so `repr` does not show it.
@@ -85,7 +115,7 @@ class Document:
         """Read `text`.
 
         Raises:
-            ConfigError: it is not JSON5 (`config-syntax`, with `where` as `file:line:column`).
+            ConfigError: it is not JSON5 (`config-invalid`, with `where` as `file:line:column`).
         """
         document = cls(name, text)
         try:
@@ -150,7 +180,7 @@ class Document:
         """The document with `value` at `path`; what is missing on the way is made. An index one past the end appends.
 
         Raises:
-            ConfigError: `path` leads through something that is neither object nor array (`config-path-blocked`).
+            ConfigError: `path` leads through something that is neither object nor array (`config-elsewhere`).
         """
         from portico.config.json5_edit import nested, stale
 
@@ -170,7 +200,7 @@ class Document:
         """The document with `value` as a new element of an array; `path` ends with its index, and what is there moves on.
 
         Raises:
-            ConfigError: there is no array to put it into, or a shorter one (`config-path-blocked`).
+            ConfigError: there is no array to put it into, or a shorter one (`config-elsewhere`).
         """
         node, missing = self._walk(path[:-1])
         is_array = isinstance(node, Container) and not node.is_object and not missing
@@ -235,8 +265,7 @@ class Document:
         kind = "an object" if isinstance(node, Container) and node.is_object else "no object"
         if isinstance(node, Container) and not node.is_object:
             kind = f"an array of {len(node.entries)}"
-        return ConfigError(
-            "config-path-blocked",
+        return ConfigElsewhere(
             f"`{format_path(path)}` cannot be set",
             why=f"{shown_path(existing)} is {kind}, so it has no place for `{format_path(missing[:1])}`",
             where=self.where(existing),
@@ -266,7 +295,7 @@ class Document:
 def _syntax_error(name: str, text: str, error: Json5SyntaxError) -> ConfigError:
     line, column = position(text, error.offset)
     message = error.message if text.strip("\ufeff \t\r\n") else "the file is empty; an empty configuration is `{}`"
-    return ConfigError("config-syntax", message, where=f"{name}:{line}:{column}")
+    return ConfigSyntax(message, where=f"{name}:{line}:{column}")
 
 
 # --- paths, as OpenClaw writes them: `a.b[0].c`, a backslash before a dot that belongs to a key ---------------------------------
@@ -276,7 +305,7 @@ def parse_path(text: str) -> ConfigPath:
     """The steps of a path. `["..."]` names a key that holds dots as well.
 
     Raises:
-        UsageError: `text` is not a path (`config-path`).
+        UsageError: `text` is not a path (`usage`).
     """
     steps: list[str | int] = []
     offset = 0
@@ -284,7 +313,6 @@ def parse_path(text: str) -> ConfigPath:
         match = _STEP.match(text, offset)
         if match is None or (match["key"] is not None and bool(match["dot"]) == (offset == 0)):
             raise UsageError(
-                "config-path",
                 f"`{text}` is not a path into the configuration",
                 why=f"it cannot be read from character {offset + 1} on",
                 hint=r"write it as `models.providers.minimax.models[0].id`; a dot inside a key is written `\.`",
@@ -321,7 +349,7 @@ class ConfigFile:
         """What the file says; a file that does not exist says `{}`.
 
         Raises:
-            ConfigError: it cannot be read (`config-unreadable`) or is not JSON5 in UTF-8 (`config-syntax`).
+            ConfigError: it cannot be read (`config-unreadable`) or is not JSON5 in UTF-8 (`config-invalid`).
         """
         return self._parse(read_bytes(self.path))
 
@@ -333,7 +361,7 @@ class ConfigFile:
         `private` takes the file away from everybody else; otherwise it keeps its mode.
 
         Raises:
-            ConfigError: the file cannot be read or written (`config-write-failed`); it then is as it was.
+            ConfigError: the file cannot be read or written (`config-unreadable`); it then is as it was.
             LockBusy: another process holds the lock, or the file never stopped changing.
         """
         target = Path(os.path.realpath(self.path))
@@ -346,22 +374,20 @@ class ConfigFile:
                     return False
                 if self._replace(target, before, encode_document(text, self.path), private=private):
                     return True
-        raise LockBusy(
-            "config-changing", f"{self.path} is being changed by another program", hint="close it there and run the command again"
-        )
+        raise LockBusy(f"{self.path} is being changed by another program", hint="close it there and run the command again")
 
     def put(self, document: Document, *, expected_data: bytes | None, private: bool = False) -> None:
         """Put a whole new text in the file's place, if the file still is `expected_data` (None: if there still is none).
 
         Raises:
-            ConfigError: it is not (`config-changed-meanwhile`), or cannot be written (`config-write-failed`); it is as it was.
+            ConfigError: it is not (`config-changed-meanwhile`), or cannot be written (`config-unreadable`); it is as it was.
             LockBusy: another process holds the lock.
         """
         target = Path(os.path.realpath(self.path))
         with self._locked(target):
             data = encode_document(document.text, self.path)
             if read_bytes(self.path) != expected_data or not self._replace(target, expected_data, data, private=private):
-                raise ConfigError("config-changed-meanwhile", f"another program has changed {self.path} meanwhile")
+                raise ConfigChangedMeanwhile(f"another program has changed {self.path} meanwhile")
 
     def _locked(self, target: Path) -> AbstractContextManager[object]:
         return file_lock(self._locks / f"config-{hashed_name(target)}.lock", what=f"the configuration {self.path}")
@@ -387,14 +413,12 @@ class ConfigFile:
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise config_file_error(f"cannot write {self.path}; it is as it was", error, "config-write-failed") from error
+            raise config_file_error(f"cannot write {self.path}; it is as it was", error) from error
         self._crash_point("renamed")
         try:
             sync_folder(target.parent)
         except OSError as error:
-            raise config_file_error(
-                f"{self.path} is changed, but a power cut may undo it", error, "config-write-failed"
-            ) from error
+            raise config_file_error(f"{self.path} is changed, but a power cut may undo it", error) from error
         return True
 
 
@@ -432,14 +456,12 @@ def read_bytes(path: Path) -> bytes | None:
     except FileNotFoundError:
         if not path.is_symlink():
             return None
-        raise ConfigError("config-unreadable", f"{path} is a link to a file that does not exist") from None
+        raise ConfigUnreadable(f"{path} is a link to a file that does not exist") from None
     except OSError as error:
-        raise config_file_error(f"cannot read {path}", error, "config-unreadable") from error
+        raise config_file_error(f"cannot read {path}", error) from error
     if len(data) > MAX_BYTES:
         why = f"it is larger than {MAX_BYTES >> 20} MiB, which no configuration is"
-        raise ConfigError(
-            "config-unreadable", f"refusing to read {path}", why=why, hint="name another file with `--config` or PORTICO_CONFIG"
-        )
+        raise ConfigUnreadable(f"refusing to read {path}", why=why, hint="name another file with `--config` or PORTICO_CONFIG")
     return data
 
 
@@ -447,7 +469,7 @@ def decode_document(data: bytes, name: str) -> Document:
     """The document that the bytes of a file called `name` are.
 
     Raises:
-        ConfigError: they are not JSON5 in UTF-8 (`config-syntax`, with `where` as `file:line:column`).
+        ConfigError: they are not JSON5 in UTF-8 (`config-invalid`, with `where` as `file:line:column`).
     """
     try:
         return Document.parse(data.decode(), name=name)
@@ -455,19 +477,19 @@ def decode_document(data: bytes, name: str) -> Document:
         before = data[: error.start].decode()
         line, column = position(before, len(before))
         where = f"{name}:{line}:{column}"
-        raise ConfigError("config-syntax", "the file is not UTF-8 text", where=where, hint="save it as UTF-8") from None
+        raise ConfigSyntax("the file is not UTF-8 text", where=where, hint="save it as UTF-8") from None
 
 
 def encode_document(text: str, path: Path) -> bytes:
     """`text` as the bytes of the file at `path`.
 
     Raises:
-        ConfigError: nobody would read so long a file (`config-too-large`).
+        ConfigError: nobody would read so long a file (`config-unreadable`).
     """
     data = text.encode()
     if len(data) > MAX_BYTES:
         why = f"a configuration has at most {MAX_BYTES >> 20} MiB"
-        raise ConfigError("config-too-large", f"{path} would become too large to be read again", why=why)
+        raise ConfigUnreadable(f"{path} would become too large to be read again", why=why)
     return data
 
 
@@ -481,10 +503,10 @@ def read_document(path: Path) -> Document | None:
     return decode_document(data, str(path)) if data is not None else None
 
 
-def config_file_error(message: str, error: OSError, id: str) -> ConfigError:
+def config_file_error(message: str, error: OSError) -> ConfigUnreadable:
     """`error` as a user reads it: which file, the system's words, and what to do."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return ConfigError(id, message, why=f"{error.strerror or error} [{name}]", hint=_HINTS.get(error.errno or 0))
+    return ConfigUnreadable(message, why=f"{error.strerror or error} [{name}]", hint=_HINTS.get(error.errno or 0))
 
 
 Layer = Literal["own", "base"]
@@ -542,15 +564,19 @@ def shown_path(path: ConfigPath) -> str:
 
 
 class InvalidConfig(ConfigError):
+    """The config can be read, and has an error."""
+
+    id = "config-invalid"
+
+
+class SeveralErrors(InvalidConfig):
     """Several errors of one config: people see the first `MAX_SHOWN` of them, programs all, in `problems`."""
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         shown, others = problems[:MAX_SHOWN], problems[MAX_SHOWN:]
         lines = [*map(str, shown), *([f"and {len(others)} more: `config validate --json` lists all"] if others else [])]
         listing = "".join(f"\n  {line}" for line in lines)
-        super().__init__(
-            "config-invalid", f"{len(problems)} errors in {name}:{listing}", hint="correct them and run the command again"
-        )
+        super().__init__(f"{len(problems)} errors in {name}:{listing}", hint="correct them and run the command again")
         self.problems = tuple(problems)
 
     def as_json(self, program: str) -> dict[str, object]:
@@ -563,8 +589,8 @@ def invalid_error(name: str, problems: Iterable[Problem]) -> ConfigError | None:
     if not errors:
         return None
     if len(errors) == 1:
-        return ConfigError("config-invalid", errors[0].message, where=errors[0].where, hint=errors[0].hint)
-    return InvalidConfig(name, errors)
+        return InvalidConfig(errors[0].message, where=errors[0].where, hint=errors[0].hint)
+    return SeveralErrors(name, errors)
 
 
 def refuse_errors(name: str, problems: Iterable[Problem]) -> None:

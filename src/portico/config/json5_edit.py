@@ -12,8 +12,8 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from portico.config.document import ConfigElsewhere
 from portico.config.json5 import Container, Entry, Node, Scalar, check_stretch, line_start, parse, plain, trivia_end
-from portico.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -420,7 +420,7 @@ def nested(path: ConfigPath, value: JsonValue) -> JsonValue:
     """`value` inside the objects and arrays that `path` names."""
     for step in reversed(path):
         if isinstance(step, int) and step:
-            raise ConfigError("config-path-blocked", f"a new array begins at [0], not at [{step}]")
+            raise ConfigElsewhere(f"a new array begins at [0], not at [{step}]")
         value = {step: value} if isinstance(step, str) else [value]
     return value
 

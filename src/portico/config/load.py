@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.config.check import check, check_stack, read
-from portico.config.document import ConfigFile, Problem, invalid_error, read_document, refuse_errors, shown_path
+from portico.config.document import (
+    ConfigElsewhere,
+    ConfigFile,
+    ConfigNotFound,
+    Problem,
+    invalid_error,
+    read_document,
+    refuse_errors,
+    shown_path,
+)
 from portico.config.schema import CORRECTIONS, missing_for_openclaw, portico_only_paths
 from portico.config.sources import DOTENV, exposed_files, read_alone, read_dotenv, read_stack, with_defaults
 from portico.errors import ConfigError
@@ -71,14 +80,14 @@ class LoadedConfig:
         """Edit the base as `ConfigFile.edit` does, unless OpenClaw's strict schema would refuse the result.
 
         Raises:
-            ConfigError: there is no base (`no-base`), or as `ConfigFile.edit`; `config-not-openclaw` names what OpenClaw would
-                refuse.
+            ConfigError: there is no base (`config-not-found`), OpenClaw would refuse it (`config-elsewhere`, naming what), or
+                as `ConfigFile.edit`.
         """
         if self.base is None:
             hint = "`{prog} config set base ~/.openclaw/openclaw.json` names one"
-            raise ConfigError("no-base", f"{self.file.path} names no base", hint=hint)
+            raise ConfigNotFound(f"{self.file.path} names no base", hint=hint)
         if not self.base.path.exists():
-            raise ConfigError("no-base", f"there is no {self.base.path}, which {self.file.path} names as its base")
+            raise ConfigNotFound(f"there is no {self.base.path}, which {self.file.path} names as its base")
         return self.base.edit(lambda document: checked_for_openclaw(document, change(document)), private=private)
 
 
@@ -187,7 +196,7 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
     """`after`, if nothing that has changed since `before` would make OpenClaw refuse its file.
 
     Raises:
-        ConfigError: it would (`config-not-openclaw`, or `config-invalid` with every error that is new).
+        ConfigError: it would (`config-elsewhere`, or `config-invalid` with every error that is new).
     """
     if after is before:
         return after
@@ -200,7 +209,7 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
     complaints += [problem.message for problem in new_problems if "is not a key" in problem.message]
     if complaints:
         hint = "leave out `--write-base` to write it to Portico's own file"
-        raise ConfigError("config-not-openclaw", f"OpenClaw would refuse its file: {complaints[0]}", where=after.name, hint=hint)
+        raise ConfigElsewhere(f"OpenClaw would refuse its file: {complaints[0]}", where=after.name, hint=hint)
     return after
 
 

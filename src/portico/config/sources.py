@@ -51,6 +51,12 @@ MAX_FILES: Final = 200  # files that include each other several times would othe
 Content = dict[str, "Part"] | list["Part"] | None
 
 
+class VariableUnset(ConfigError):
+    """A value that is needed refers to a variable that is not set."""
+
+    id = "variable-unset"
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """The files of a config, read.
@@ -113,7 +119,7 @@ def _base_path(own: Effective) -> Path | None:
     """Where the base is: relative to the file that names it.
 
     Raises:
-        UnknownHome: `unknown-home`.
+        UnknownHome: `no-home`.
     """
     text = own.get((BASE,)) if own.has((BASE,)) else None
     if not isinstance(text, str) or not text.strip():
@@ -466,8 +472,7 @@ def resolve_variables(text: str, env: Mapping[str, str], *, where: str) -> str:
         value = env.get(name)
         if value:
             return value
-        raise ConfigError(
-            "variable-unset",
+        raise VariableUnset(
             f"the environment variable {name} is not set",
             why=f"`{where}` refers to it",
             hint=f"set {name}, or put it into the configuration: `{{prog}} config set env.{name} -`",

@@ -51,7 +51,7 @@ def write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
         write_in_place(path, packed.getvalue(), mode=FILE_MODE)
     except OSError as error:
         advice = "name another file: {prog} doctor --bundle FILE"
-        raise file_error("bundle-not-written", f"cannot write {path}", error, advice=advice) from error
+        raise file_error(f"cannot write {path}", error, advice=advice) from error
 
 
 def _told(result: Result) -> dict[str, object]:

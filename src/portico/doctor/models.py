@@ -16,7 +16,8 @@ from portico.config.document import format_path
 from portico.config.load import model_names
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError, SignInNeeded
-from portico.models.endpoints import checked_base_url, misfits
+from portico.models.credentials import CredentialRefused
+from portico.models.endpoints import BaseUrlRefused, checked_base_url, misfits
 from portico.models.reference import KeyNotSet, is_signed_in_to, set_up_command
 from portico.store.profiles import SIGNED_OUT, sign_in
 from portico.store.records import OAuthProfile
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from portico.models.loader import ModelLoader
     from portico.net.client import HttpClient
 
-_OF_BASE_URLS: Final = "base-url-refused"  # a finding of `base_urls`, once for each provider and not for each of its models
 _MAYBE_404: Final = "Many providers have Anthropic's protocol under /anthropic, and answer any other there with 404."
 _NOTHING: Final = "No model can answer: there is no account, no environment key and no key in the config."
 
@@ -56,7 +56,9 @@ def credentials(context: CheckContext) -> Iterator[Seen]:
         try:
             model = loader.load(text)
         except PorticoError as error:
-            if error.id == _OF_BASE_URLS:
+            if isinstance(
+                error, BaseUrlRefused
+            ):  # a finding of `base_urls`, once for each provider and not for each of its models
                 yield Saw(f"{text}: see the addresses of the providers")
             else:
                 yield _unanswered(path, text, error, loader)
@@ -110,7 +112,7 @@ def base_urls(context: CheckContext) -> Iterator[Seen]:
             own = [model.api for model in provider.config.models] if provider.config is not None else []
             checked_base_url(provider, "", env, catalog.specs.values(), own=own)
         except ConfigError as error:
-            if error.id == _OF_BASE_URLS:
+            if isinstance(error, BaseUrlRefused):
                 yield of_error(error)
     config = context.config.config
     for block, wrong in misfits(config, [*catalog.specs.values()]):
@@ -219,7 +221,7 @@ async def _plans(context: CheckContext) -> list[Found]:
     async with app.http() as http:
         broker = app.broker(http, store=context.store("plans"))
         reports = await PlanClient(http, broker, app.clock).ask_all(context.accounts, timeout_s=_ANSWER_S)
-    refused = [report for report in reports if report.error is not None and report.error.id == "credential-refused"]
+    refused = [report for report in reports if isinstance(report.error, CredentialRefused)]
     found = [
         Found("credential-refused", "error", each.error.message, each.error.why, each.error.hint)
         for each in refused

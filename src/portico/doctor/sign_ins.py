@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
+from portico.store.errors import RecordMissing
 from portico.store.profiles import sign_in_again, without_sign_in_hint
 from portico.store.records import OAuthProfile
 
@@ -56,7 +57,7 @@ def records(context: CheckContext) -> Iterator[Seen]:
         try:
             store.read(profile.id)
         except PorticoError as error:
-            yield replace(of_error(error), hint=sign_in_again(profile)) if error.id == "record-missing" else of_error(error)
+            yield replace(of_error(error), hint=sign_in_again(profile)) if isinstance(error, RecordMissing) else of_error(error)
 
 
 def health(context: CheckContext) -> Iterator[Seen]:

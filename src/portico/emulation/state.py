@@ -26,6 +26,8 @@ _CONNECT_TIMEOUT_S: Final = 2.0
 class EmulatorNotRunning(UsageError):
     """No emulator answers where one was noted, or none was noted."""
 
+    id = "emulator-not-running"
+
 
 @dataclass(frozen=True, slots=True)
 class EmulatorState:
@@ -77,7 +79,7 @@ def read_state(file: Path) -> EmulatorState:
     except (ValueError, KeyError, TypeError):
         state = None
     if state is None or not _is_reachable(state.proxy_url):
-        raise EmulatorNotRunning("emulator-not-running", "No emulator is running.", hint="Start one: `{prog} emulator run`.")
+        raise EmulatorNotRunning("No emulator is running.", hint="Start one: `{prog} emulator run`.")
     return state
 
 

@@ -61,6 +61,12 @@ _GROWS_BY: Final = 256 << 10
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class NoModels(UsageError):
+    """The config cannot be read, so the gateway knows no models."""
+
+    id = "no-models"
+
+
 class BadRequest(Exception):
     """What is wrong with a request, as a status and an id."""
 
@@ -373,7 +379,7 @@ class Front:
     async def _models_now(self) -> LiveModels:
         models = await self.models.now()
         if models is None:
-            raise self.models.fault or UsageError("no-models", "The configuration cannot be read.")
+            raise self.models.fault or NoModels("The configuration cannot be read.")
         return models
 
     def _refused(self, api: ApiKind | None, status: int, id: str, message: str, **headers: str) -> web.StreamResponse:

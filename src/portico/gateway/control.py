@@ -40,6 +40,18 @@ _LOOK_EVERY_S: Final = 0.02
 _REAP_S: Final = 1.0
 
 
+class GatewayUnresponsive(LockBusy):
+    """A gateway's process holds the lock and does not answer, or does not end."""
+
+    id = "gateway-unresponsive"
+
+
+class GatewayFailed(ConfigError):
+    """The gateway was started and has ended, or does not answer."""
+
+    id = "gateway-failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A gateway that was ended. `state`: its note, None where it had not written one yet. `killed`: SIGTERM was not enough."""
@@ -79,7 +91,7 @@ def stop(paths: Paths) -> Ended | None:
 
     Raises:
         LockBusy: `gateway-unresponsive`: it does not answer, and cannot be told for certain from another program.
-            `gateway-not-stopping`: it is another user's, or stays after SIGKILL.
+            `gateway-unresponsive`: it is another user's, or stays after SIGKILL.
         StoreError: the state file cannot be read.
     """
     state = running(paths)
@@ -133,7 +145,7 @@ def _gone(lock: FileLock, pid: int, longest_s: float) -> bool:
 
 
 def _stays(pid: int, why: str) -> LockBusy:
-    return LockBusy("gateway-not-stopping", f"the gateway (pid {pid}) was asked to end and has not", why=why)
+    return GatewayUnresponsive(f"the gateway (pid {pid}) was asked to end and has not", why=why)
 
 
 def restart(
@@ -167,7 +179,7 @@ def give_way(paths: Paths, longest_s: float) -> Ended | None:
 
     Raises:
         StoreError: the state file cannot be read.
-        LockBusy: `gateway-not-stopping`: it is another user's.
+        LockBusy: `gateway-unresponsive`: it is another user's.
     """
     state = running(paths)
     if GIVE_WAY is None or state is None or state.version is None:
@@ -194,7 +206,7 @@ def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:
     while (state := running(paths)) is None:
         if time.monotonic() > deadline:
             why = f"it did not answer within {longest_s:g} s"
-            raise ConfigError("gateway-failed", f"the gateway did not start: {why}", hint="see {prog} gateway logs")
+            raise GatewayFailed(f"the gateway did not start: {why}", hint="see {prog} gateway logs")
         time.sleep(_LOOK_EVERY_S)
     return state
 
@@ -253,8 +265,7 @@ def _reap(pid: int) -> None:
 def _unresponsive(paths: Paths) -> LockBusy:
     pid = gateway_lock(paths).holder()
     end = "the process that holds the lock" if pid is None else f"process {pid}"
-    return LockBusy(
-        "gateway-unresponsive",
+    return GatewayUnresponsive(
         f"a gateway process is there (pid {pid or 'unknown'}) and does not answer",
         why="it cannot be told for certain from another program, so it was not ended",
         hint=f"look at {paths.gateway_log}, end {end} yourself, and run the command again",
@@ -321,7 +332,7 @@ def _failed(paths: Paths, what: str, log_began: int) -> ConfigError:
     lines = read_start(paths.gateway_log, LIMIT, offset=log_began).decode(errors="replace").split("\n")
     said = " / ".join(line.strip() for line in lines if line.strip())[-400:]
     hint = f"see {paths.gateway_log}, or run it in the foreground: {{prog}} gateway run"
-    return ConfigError("gateway-failed", f"the gateway did not start: {what}", why=said or None, hint=hint)
+    return GatewayFailed(f"the gateway did not start: {what}", why=said or None, hint=hint)
 
 
 def gateway_command(port: int) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
-from portico.errors import NetworkError, PorticoError, error_location, frames_of
+from portico.errors import InternalError, NetworkError, PorticoError, error_location, frames_of
 from portico.gateway.metrics import Outcome, headers_of
 from portico.gateway.replies import to_client
 from portico.models.acceptance import Patience, read_event
@@ -257,9 +257,7 @@ async def attempt_call(
 def _of_bug(error: Exception) -> AttemptFailed:
     """A bug, by its kind and place: its text may quote a token."""
     why = error_location(error)
-    failure = PorticoError(
-        "internal-error", "The gateway has a bug.", why=why, hint="Please report it, with what {prog} gateway logs shows."
-    )
+    failure = InternalError("The gateway has a bug.", why=why, hint="Please report it, with what {prog} gateway logs shows.")
     return AttemptFailed(local_error(failure), failure)
 
 

@@ -20,6 +20,7 @@ from portico.secret import Secret
 from portico.store.profiles import sign_in_again, without_sign_in_hint
 from portico.store.records import GatewayKeyProfile, Profile, fingerprint
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens
+from portico.util.text import NameTaken, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,12 +79,12 @@ class GatewayKeys:
         """A new key of this name, stored.
 
         Raises:
-            UsageError: `bad-key-name`, `key-exists`.
+            UsageError: `usage`, `name-taken`.
             StoreError, LockBusy: it could not be stored.
         """
         if _NAME.fullmatch(name) is None:
             hint = "letters, digits and . _ -, up to 64; the name of the tool, say"
-            raise UsageError("bad-key-name", f"This is no name for a key: {name!r}", hint=hint)
+            raise UsageError(f"This is no name for a key: {name!r}", hint=hint)
         if self._store.get(_id(name)) is not None:
             raise _exists(name)
         try:
@@ -95,7 +96,7 @@ class GatewayKeys:
         """Another key in the place of the one of this name, which is refused from now on.
 
         Raises:
-            UsageError: `no-such-key`.
+            UsageError: `unknown-name`.
             StoreError, LockBusy: it could not be stored; the old one stays.
         """
         return self._stored(name, self._found(name))
@@ -104,7 +105,7 @@ class GatewayKeys:
         """The key of this name.
 
         Raises:
-            UsageError: `no-such-key`.
+            UsageError: `unknown-name`.
             StoreError: it cannot be read.
         """
         profile = self._found(name)
@@ -121,7 +122,7 @@ class GatewayKeys:
         """Refuse the key of this name from now on, and delete it; what could not be deleted.
 
         Raises:
-            UsageError: `no-such-key`.
+            UsageError: `unknown-name`.
             StoreError, LockBusy: the index cannot be changed.
         """
         self._found(name)
@@ -146,7 +147,7 @@ class GatewayKeys:
         if not isinstance(profile, GatewayKeyProfile):
             names = [key.name for key in self.all()]
             hint = f"There is {', '.join(names)}." if names else f"Make one: {{prog}} gateway key add {name}"
-            raise UsageError("no-such-key", f"There is no gateway key {name}.", hint=hint)
+            raise UnknownName(f"There is no gateway key {name}.", hint=hint)
         return profile
 
     def _stored(self, name: str, before: GatewayKeyProfile | None) -> Secret:
@@ -199,7 +200,7 @@ def name_for(tool: str, pid: int) -> str:
 
 def _exists(name: str) -> UsageError:
     hint = f"{{prog}} gateway key rotate {name}, or choose another name"
-    return UsageError("key-exists", f"There is a gateway key {name} already.", hint=hint)
+    return NameTaken(f"There is a gateway key {name} already.", hint=hint)
 
 
 def _id(name: str) -> str:

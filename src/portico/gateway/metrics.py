@@ -228,7 +228,7 @@ def open_log(path: Path) -> int:
         if os.name == "posix":
             os.fchmod(log, FILE_MODE)
     except OSError as error:
-        raise file_error("store-write-failed", f"cannot write {path}", error) from error
+        raise file_error(f"cannot write {path}", error) from error
     return log
 
 

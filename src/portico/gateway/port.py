@@ -42,6 +42,12 @@ _REACHED: Final[tuple[tuple[str, Address], ...]] = (
 )
 
 
+class PortUnreadable(ConfigError):
+    """The environment variable of the gateway's port holds no port."""
+
+    id = "config-invalid"
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Who listens on a port: a user, by number and by name if it has one, and the program if this user may know it."""
@@ -66,12 +72,14 @@ class Owner:
 class PortTaken(ConfigError):
     """Another program has the port. `owner`: who, None where the system does not tell."""
 
+    id = "port-taken"
+
     def __init__(self, port: int, owner: Owner | None, why: str | None) -> None:
         other = "choose another: {prog} gateway start --port PORT, or {prog} config set gateway.port PORT"
         rotate = "tools may have sent their keys there; replace each of them: {prog} gateway key rotate NAME"
         who = f"it belongs to {owner}" if owner is not None else f"{why}; its owner is unknown"
         hint = other if owner is not None and owner.is_portico and not owner.is_other_user else f"{other}\n  {rotate}"
-        super().__init__("port-taken", f"port {port} on 127.0.0.1 cannot be used", why=who, hint=hint)
+        super().__init__(f"port {port} on 127.0.0.1 cannot be used", why=who, hint=hint)
         self.owner = owner
 
 
@@ -79,7 +87,7 @@ def configured_port(app: App) -> int:
     """The environment's port, or the configuration's; that one is read, and has to be right, in any case.
 
     Raises:
-        ConfigError: `bad-port`.
+        ConfigError: `config-invalid`.
     """
     return port_of(app.settings.config, app.env)
 
@@ -91,7 +99,7 @@ def port_of(config: Config, env: Mapping[str, str]) -> int:
     if text is None:
         return configured
     if not (text.isascii() and text.isdigit() and int(text) <= LAST_PORT):
-        raise ConfigError("bad-port", f"{PORT_ENV} is not a port.", why=repr(text), hint=f"set it to 0 to {LAST_PORT}")
+        raise PortUnreadable(f"{PORT_ENV} is not a port.", why=repr(text), hint=f"set it to 0 to {LAST_PORT}")
     return int(text)
 
 
@@ -128,7 +136,7 @@ def passed_on(env: Mapping[str, str]) -> socket.socket | None:
                 return listener
             wrong = f"a socket of {listener.getsockname()}"
             listener.close()
-    raise UsageError("usage", "A gateway takes over one socket, which listens on 127.0.0.1.", why=f"it was passed {wrong}")
+    raise UsageError("A gateway takes over one socket, which listens on 127.0.0.1.", why=f"it was passed {wrong}")
 
 
 def _listens_on_loopback(candidate: socket.socket) -> bool:

@@ -13,7 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, LockBusy, NetworkError, SignInNeeded, StoreError, UsageError
+from portico.gateway.request_body import TooManyValues
 from portico.models.error_reply import HEADER_PREFIXES, HEADERS, ErrorReply
+from portico.models.loader import ModelNotAllowed, NoDefaultModel
+from portico.models.reference import ConfiguredModelUnknown, InvalidModelReference, UnknownModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,6 +56,12 @@ def to_client(received: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 # A missing sign-in is not 401, which a client would take for its own key's and may answer by signing out of its own account.
 _OF_ERROR: Final[tuple[tuple[type[PorticoError], int], ...]] = (
+    (TooManyValues, 413),
+    (UnknownModel, 404),
+    (ConfiguredModelUnknown, 404),
+    (InvalidModelReference, 404),
+    (ModelNotAllowed, 403),
+    (NoDefaultModel, 400),
     (SignInNeeded, 403),
     (UsageError, 400),
     (NetworkError, 502),
@@ -60,13 +69,6 @@ _OF_ERROR: Final[tuple[tuple[type[PorticoError], int], ...]] = (
     (StoreError, 500),
     (LockBusy, 503),
 )
-_OF_ID: Final = {
-    "too-many-values": 413,
-    "unknown-model": 404,
-    "invalid-model-reference": 404,
-    "model-not-allowed": 403,
-    "no-default-model": 400,
-}
 _OF_REFUSAL: Final[Mapping[ProviderErrorKind, int]] = {
     "auth": 403,
     "account-refused": 403,
@@ -115,8 +117,6 @@ _PATIENCE_MS: Final = 60_000
 
 def status_of(error: PorticoError) -> int:
     """The HTTP status for an error of the gateway's own."""
-    if error.id in _OF_ID and not isinstance(error, SignInNeeded):
-        return _OF_ID[error.id]
     return next((status for kind, status in _OF_ERROR if isinstance(error, kind)), _SERVER)
 
 

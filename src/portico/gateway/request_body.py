@@ -59,6 +59,30 @@ _QUOTE, _COLON, _COMMA, _OPENS, _ENDS = b'":,{}'
 _CLOSES: Final = {ord("{"): ord("}"), ord("["): ord("]")}
 
 
+class BadModelName(UsageError):
+    """`model` in the body of a request is not a name that a model can have."""
+
+    id = "bad-model-name"
+
+
+class ModelTwice(UsageError):
+    """The body of a request names `model` twice."""
+
+    id = "model-twice"
+
+
+class BodyNotJson(UsageError):
+    """The body of a request is not a JSON object."""
+
+    id = "bad-json"
+
+
+class TooManyValues(UsageError):
+    """The body of a request holds more values than are read through."""
+
+    id = "too-many-values"
+
+
 @dataclass(slots=True)
 class Body:
     """A body's bytes. `model` is what it names, None where it names nothing; `start` and `end` are that value's place.
@@ -331,8 +355,7 @@ class _Scan:
     def _part(self, times: int = 1) -> None:
         self._parts += times
         if self._parts > MOST_PARTS:
-            raise UsageError(
-                "too-many-values",
+            raise TooManyValues(
                 f"The body has more than {MOST_PARTS:,} strings, arrays and objects.",
                 hint="send fewer of them, or send a long list as one string",
             )
@@ -350,7 +373,7 @@ def _ended(text: str, at: int, body: Body) -> Body:
 
 def _name(value: object) -> str:
     if not isinstance(value, str):
-        raise UsageError("bad-model-name", "The body's `model` is not a text.")
+        raise BadModelName("The body's `model` is not a text.")
     return value
 
 
@@ -364,17 +387,17 @@ def _checked(body: Body) -> Body:
     if name is not None and len(name) > LONGEST_NAME:
         raise _too_long(name[:_SHOWN])
     if name is not None and not name.isprintable():
-        raise UsageError("bad-model-name", "The model's name has control characters, line breaks or other invisible characters.")
+        raise BadModelName("The model's name has control characters, line breaks or other invisible characters.")
     return body
 
 
 def _too_long(start: str) -> UsageError:
     shown = "".join(each if each.isprintable() else "?" for each in start)
-    return UsageError("bad-model-name", f"The model's name has more than {LONGEST_NAME} characters: {shown}...")
+    return BadModelName(f"The model's name has more than {LONGEST_NAME} characters: {shown}...")
 
 
 def _twice() -> UsageError:
-    return UsageError("model-twice", "The body names a model twice.")
+    return ModelTwice("The body names a model twice.")
 
 
 def _skip(text: str, at: int) -> int:
@@ -394,7 +417,7 @@ _UNREADABLE: Final = (ValueError, IndexError, RecursionError)
 
 
 def _bad_json(error: Exception) -> UsageError:
-    return UsageError("bad-json", "The body is not a JSON object.", why=_place(error))
+    return BodyNotJson("The body is not a JSON object.", why=_place(error))
 
 
 def _place(error: Exception) -> str:

@@ -22,7 +22,7 @@ from portico.gateway.forward import Parts
 from portico.gateway.keys import KeyInfo, KeyPaths, known
 from portico.gateway.metrics import Metrics, entry_for, headers_of
 from portico.models.failover import Attempt, Cooldowns
-from portico.models.loader import Passed
+from portico.models.loader import NoSuchProtocol, Passed
 from portico.net.client import HttpClient
 from portico.util.threads import off_loop, start_off_loop
 
@@ -81,7 +81,7 @@ class LiveModels:
         if not fitting:
             raise self._not_served(resolution.model, api)
         lacking = [model for model in resolution.candidates if model not in fitting]
-        why = UsageError("no-such-protocol", f"It is not served over {api}.")
+        why = NoSuchProtocol(f"It is not served over {api}.")
         return Candidates(fitting, (*resolution.passed, *(Passed(model.reference, why) for model in lacking)), resolution.wanted)
 
     def meant(self, name: str | None) -> str | None:
@@ -104,7 +104,7 @@ class LiveModels:
         others = sorted({str(one.reference) for one in self.ready() if api in self._apis(one)})
         served = f"These are: {', '.join(others)}." if others else f"No model here is served over {api}."
         why = f"it is served over {', '.join(sorted(self._apis(model)))}"
-        return UsageError("no-such-protocol", f"{model.reference} is not served over {api}.", why=why, hint=served)
+        return NoSuchProtocol(f"{model.reference} is not served over {api}.", why=why, hint=served)
 
     def ready(self) -> Iterable[CallableModel]:
         """Every model of the catalogue that has a credential and is not retired, each once."""

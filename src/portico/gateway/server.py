@@ -54,6 +54,12 @@ if TYPE_CHECKING:
 BOUNDS: Final = Bounds(idle_s=75.0, connections=2048, lingers_s=2.0, cancels=True)
 
 
+class GatewayRunning(LockBusy):
+    """A gateway of this state folder is running."""
+
+    id = "gateway-running"
+
+
 def make_server(state: GatewayState, front: Front | None, bounds: Bounds = BOUNDS) -> QuietServer:
     """The server of one gateway process. `/health` needs no key and holds nothing secret; a challenge is answered.
 
@@ -178,7 +184,7 @@ def already_running(paths: Paths) -> LockBusy:
     state = read_state(paths)
     who = f"process {state.pid}, port {state.port}" if state is not None else f"process {gateway_lock(paths).holder() or '?'}"
     hint = "to look at it: {prog} gateway status; to start another in its place: {prog} gateway restart"
-    return LockBusy("gateway-running", "a gateway is already running", why=who, hint=hint)
+    return GatewayRunning("a gateway is already running", why=who, hint=hint)
 
 
 async def _serve(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from portico.errors import NetworkError, StoreError
+from portico.errors import NetworkError
 from portico.gateway.control import same_installation, uses_encrypted_file
 from portico.net import proxy
 from portico.paths import expand_home
@@ -13,6 +13,7 @@ from portico.secret import Secret
 from portico.services.manager import service_manager
 from portico.services.service import Service, ServiceCommands, remove_secrets
 from portico.store.encrypted_file import FILE_ENV
+from portico.store.errors import PassphraseNeeded
 from portico.util.children import LOOPBACK, NO_PROXY, portico_command, without_proxy
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def in_this_environment(service: Service, app: App, installed: Mapping[str, str]
     Raises:
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
-        ConfigError: `unknown-home`: that file's path begins with the home folder of an unknown user.
+        ConfigError: `no-home`: that file's path begins with the home folder of an unknown user.
     """
     env = app.env if installed is None else _with_what_stays(app.env, installed)
     variables, secret = _way(service, app, env)
@@ -64,8 +65,7 @@ def in_this_environment(service: Service, app: App, installed: Mapping[str, str]
     environment |= {name: value for name in _CERTIFICATES if (value := env.get(name))}
     if uses_encrypted_file(app.paths, app.store_choice()):
         if not env.get(FILE_ENV):
-            raise StoreError(
-                "passphrase-needed",
+            raise PassphraseNeeded(
                 "the sealed file store needs its passphrase whenever a token is refreshed, and a unit file is no place for it",
                 hint=f"put it into a file that only you can read, set {FILE_ENV} to that file, and run the command again",
             )

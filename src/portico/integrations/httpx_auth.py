@@ -10,12 +10,13 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Final, Self
 
+from portico.errors import UsageError
+
 try:
     import httpx2 as httpx
 except ModuleNotFoundError:
     import httpx  # type: ignore[import-not-found,no-redef]
 
-from portico.errors import UsageError
 from portico.net.errors import BODY_LIMIT, FORBIDDEN_BODY_S
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ _ZLIB_WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 _UNBOUNDED_ENCODINGS: Final = frozenset({"br", "zstd"})
 # SDKs add what they find in the environment; what is meant for their maker's servers goes to no other.
 _FOREIGN_HEADERS: Final = ("authorization", "x-api-key", "openai-organization", "openai-project")
+
+
+class WrongHost(UsageError):
+    """The SDK was about to call another host with the provider's token."""
+
+    id = "wrong-host"
 
 
 class PorticoAuth(httpx.Auth):
@@ -93,7 +100,7 @@ class PorticoAuth(httpx.Auth):
     def _check(self, request: httpx.Request) -> None:
         if _origin(request.url) not in self._origins:
             hosts = ", ".join(sorted(str(origin.host) for origin in self._origins))
-            raise UsageError("wrong-host", f"{request.url.host} is not where {self._model.reference} is served.", why=hosts)
+            raise WrongHost(f"{request.url.host} is not where {self._model.reference} is served.", why=hosts)
 
     def _authorize(self, request: httpx.Request, credential: Credential) -> httpx.Request:
         for name in _FOREIGN_HEADERS:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import UsageError
 from portico.library.loading import load_model
 from portico.library.model import Model
+from portico.models.loader import NoSuchProtocol
 
 if TYPE_CHECKING:
     from portico.interfaces.provider_spec import ApiKind
@@ -29,5 +29,5 @@ def base_for(model: Model, *kinds: ApiKind) -> str:
     base = next((model.bases[kind] for kind in kinds if kind in model.bases), None)
     if base is None:
         message = f"{model.reference} is not served over {' or '.join(kinds)}."
-        raise UsageError("no-such-protocol", message, hint=f"It is served over {', '.join(model.bases)}.")
+        raise NoSuchProtocol(message, hint=f"It is served over {', '.join(model.bases)}.")
     return base

@@ -71,6 +71,6 @@ class KnowsClients(Protocol):
         """The same choice as the client `client_id` uses it, at the provider's own portals.
 
         Raises:
-            ConfigError: `unknown-client`.
+            ConfigError: `config-invalid`.
         """
         ...

@@ -15,8 +15,8 @@ from portico.models.failover import first_answer
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Piece
 from portico.models.provider_errors import AttemptFailed, ProviderError, local_error, no_answer_error, shown, unreachable
-from portico.models.thinking import check_thinking, thinks
-from portico.net.errors import AnswerUnknown
+from portico.models.thinking import ModelLacksFeature, check_thinking, thinks
+from portico.net.errors import AnswerCut, AnswerUnknown
 from portico.net.sse import EVENT_STREAM, read_events
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ DEFAULT_MAX_TOKENS: Final = 8192
 THINKING_MAX_TOKENS: Final = 32_768
 _CHARACTERS_PER_TOKEN: Final = 4
 _LEAST_ANSWER: Final = 16
+
+
+class NoStream(NetworkError):
+    """A stream was asked for, and the provider answered something else."""
+
+    id = "reply-invalid"
 
 
 def attempt(
@@ -157,14 +163,14 @@ class Answer:
             async for data in read_events(self._chunks()):
                 piece = read_event(protocol, data) or Piece()
                 if piece.error is not None:
-                    raise NetworkError("answer-cut", "The answer broke off.", why=shown(piece.error, self.accepted.key))
+                    raise AnswerCut(shown(piece.error, self.accepted.key))
                 yield piece
                 if piece.end:
                     return
         finally:
             self.accepted.close()
         name = self.model.reference.provider
-        raise NetworkError("answer-cut", "The answer broke off.", why=f"{name} closed the stream before its end")
+        raise AnswerCut(f"{name} closed the stream before its end")
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         yield self.accepted.start
@@ -192,7 +198,7 @@ async def begin(
         return Answer(begun)
     begun.close()
     why = f"an answer of type {shown(begun.response.content_type)} instead of a stream"
-    no_stream = NetworkError("no-stream", f"{model.reference.provider} did not stream its answer.", why=why)
+    no_stream = NoStream(f"{model.reference.provider} did not stream its answer.", why=why)
     # It has answered, in a form that is of no use here: the same request would be billed again.
     raise AttemptFailed(ProviderError("answer-unknown", str(no_stream), unknown=True), no_stream)
 
@@ -237,14 +243,14 @@ def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> 
     """`question` within what `model` can do: the answer is bounded by its limit and by the room its context leaves.
 
     Raises:
-        UsageError: `no-image-input`, `no-reasoning`, `thinking-not-offered`: the model lacks what was asked of it.
+        UsageError: `model-lacks-feature`: the model lacks what was asked of it.
     """
     spec = model.spec
     if question.images and "image" not in spec.input:
         takes = ", ".join(spec.input)
-        raise UsageError("no-image-input", f"{model.reference} takes no images.", why=f"its input is {takes}", hint=_LIST)
+        raise ModelLacksFeature(f"{model.reference} takes no images.", why=f"its input is {takes}", hint=_LIST)
     if (question.effort is not None or question.thinking == "on") and not spec.reasoning:
-        raise UsageError("no-reasoning", f"{model.reference} is not a reasoning model.", hint=_LIST)
+        raise ModelLacksFeature(f"{model.reference} is not a reasoning model.", hint=_LIST)
     check_thinking(question, model)
     wanted = max_tokens or (THINKING_MAX_TOKENS if thinks(question, model.reference.model) else DEFAULT_MAX_TOKENS)
     limit = min(wanted, spec.max_tokens or wanted)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portico.config.sources import named_variable, resolve_variables
-from portico.errors import ConfigError
+from portico.errors import ConfigError, SignInNeeded
 from portico.models.catalog import Provider, host_of
 from portico.secret import Secret
 from portico.store.profiles import sign_in_again
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from portico.store.records import Profile
 
 API_KEY = "api_key"
+
+
+class CredentialRefused(SignInNeeded):
+    """The provider does not accept the credential."""
+
+    id = "credential-refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from portico.errors import NetworkError, PorticoError
 from portico.models.client import request_headers, with_credential
 from portico.models.protocols.completions import versioned
 from portico.models.protocols.messages import API_VERSION
-from portico.models.provider_errors import AttemptFailed, is_error_body, model_error, read_provider_error, shown
+from portico.models.provider_errors import AttemptFailed, ProviderRefused, is_error_body, model_error, read_provider_error, shown
+from portico.net.errors import Unreachable
 from portico.util import signals
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ _MAX_BYTES: Final = 4 << 20
 _MAX_MODELS: Final = 2000
 _MAX_ID_LENGTH: Final = 200
 _OK: Final = 200
+
+
+class ListUnreadable(NetworkError):
+    """The provider's list of models is in no form that is known."""
+
+    id = "reply-invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +76,14 @@ async def discover(
         raise failure.error or _not_listed_error(model, failure.provider_error) from None
     except TimeoutError:
         why = f"no answer within {within_s:g} s"
-        raise NetworkError("network", f"{model.reference.provider} did not list its models.", why=why) from None
+        raise Unreachable(f"{model.reference.provider} did not list its models.", why=why) from None
 
 
 def _not_listed_error(model: CallableModel, provider_error: ProviderError) -> PorticoError:
     """The error for a list that was refused, which is about no single model."""
     if provider_error.kind != "model-refused":
         return model_error(model, provider_error)
-    return NetworkError(
-        "provider-refused", f"{model.reference.provider} does not list its models for this account.", why=str(provider_error)
-    )
+    return ProviderRefused(f"{model.reference.provider} does not list its models for this account.", why=str(provider_error))
 
 
 def list_models(app: Connects, models: Mapping[str, CallableModel], *, within_s: float | None = None) -> dict[str, ModelList]:
@@ -120,7 +125,7 @@ async def _fetch_models(model: CallableModel, key: Secret | None, http: HttpClie
             raise AttemptFailed(read_provider_error(response.status, response.headers, body, model.error_codes, key))
     if not complete:
         why = f"its answer is longer than {_MAX_BYTES >> 20} MiB"
-        raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why)
+        raise ListUnreadable(f"{model.reference.provider} did not list its models.", why=why)
     return tuple(_read_models(body, model))
 
 
@@ -130,7 +135,7 @@ def _read_models(body: bytes, model: CallableModel) -> list[Discovered]:
         models = [_read_model(entry) for entry in rows[:_MAX_MODELS]]
     except (ValueError, KeyError, TypeError, RecursionError):
         why = "its answer is not a list of models"
-        raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why) from None
+        raise ListUnreadable(f"{model.reference.provider} did not list its models.", why=why) from None
     return [entry for entry in models if entry is not None]
 
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from portico.models.catalog import Provider
 
 
+class BaseUrlRefused(ConfigError):
+    """The base URL of a provider cannot be right, so nothing is sent there."""
+
+    id = "base-url-refused"
+
+
 def with_base_urls(config: Config, env: Mapping[str, str]) -> Config:
     """`config` with each `${VAR}` in a base URL resolved and the URL checked; where a variable is not set it stays as it is."""
     found = {id: _with_base_url(id, provider, env) for id, provider in config.models.providers.items()}
@@ -80,7 +86,7 @@ def checked_base_url(
 def _wrong_base(provider: Provider, why: str, instead: str) -> ConfigError:
     message = f"Provider {provider.id} cannot be called: its base URL cannot be right."
     hint = f"{{prog}} config set models.providers.{provider.id}.baseUrl {instead}"
-    return ConfigError("base-url-refused", message, why=why, hint=hint)
+    return BaseUrlRefused(message, why=why, hint=hint)
 
 
 def headers_of(provider: Provider, model_id: str, env: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,14 @@ from portico.interfaces.provider_spec import ModelSpec
 from portico.models.catalog import Catalog, Provider
 from portico.models.credentials import Credential, Credentials, profile_credential
 from portico.models.endpoints import all_bases, auth_header, base_url_of, checked_base_url, headers_of, with_base_urls
-from portico.models.reference import key_not_set_error, no_credential_error, unknown_model_error, wrong_case
+from portico.models.reference import (
+    ConfiguredModelUnknown,
+    UnknownModel,
+    key_not_set_error,
+    no_credential_error,
+    unknown_model_error,
+    wrong_case,
+)
 from portico.models.thinking import reasons
 
 if TYPE_CHECKING:
@@ -28,6 +35,36 @@ if TYPE_CHECKING:
     from portico.models.reference import ModelReference
     from portico.secret import Secret
     from portico.store.records import Profile
+
+
+class ProviderIncomplete(ConfigError):
+    """The config of a provider lacks what is needed to call it."""
+
+    id = "provider-incomplete"
+
+
+class NoDefaultModel(ConfigError):
+    """No model was named, and the config has no default."""
+
+    id = "no-default-model"
+
+
+class ModelNotAllowed(UsageError):
+    """`agents.defaults.models` does not list the model."""
+
+    id = "model-not-allowed"
+
+
+class WrongProvider(UsageError):
+    """The profile belongs to another provider than the model."""
+
+    id = "wrong-provider"
+
+
+class NoSuchProtocol(UsageError):
+    """The model is not served over the API that the client speaks."""
+
+    id = "no-such-protocol"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +257,7 @@ class ModelLoader:
     def _default(self) -> str:
         primary = self._config.agents.primary
         if primary is None:
-            raise ConfigError(
-                "no-default-model",
+            raise NoDefaultModel(
                 "No model was named and no default is set.",
                 hint="{prog} models set <provider/model>, or: {prog} onboard --auth-choice minimax-portal",
             )
@@ -242,15 +278,14 @@ class ModelLoader:
         return found
 
     def _check(self, reference: ModelReference, *, named: bool) -> tuple[Provider, ModelSpec]:
-        kind = UsageError if named else ConfigError
+        kind = UnknownModel if named else ConfiguredModelUnknown
         provider = self.catalog.providers.get(reference.provider)
         spec = None if provider is None else self._spec(provider, reference)
         if provider is None or spec is None:
             off = self._switched_off.get(reference.provider)
             raise unknown_model_error(self.catalog, reference, switched_off_by=off, kind=kind)
         if named and not self.catalog.allows(reference):
-            raise UsageError(
-                "model-not-allowed",
+            raise ModelNotAllowed(
                 f"Model not allowed: {reference}",
                 why=f"the configuration allows only the models that `{_ALLOWED}` lists, the default and the fallbacks",
                 hint=f'{{prog}} config set \'{_ALLOWED}["{reference}"]\' "{{}}"',
@@ -261,9 +296,7 @@ class ModelLoader:
         provider, spec = self._check(reference, named=named)
         if profile is not None and profile.provider != provider.id:
             hint = f"Give a model of it: --model {profile.provider}/MODEL"
-            raise UsageError(
-                "wrong-provider", f"{profile.id} is a sign-in to {profile.provider}, not to {provider.id}.", hint=hint
-            )
+            raise WrongProvider(f"{profile.id} is a sign-in to {profile.provider}, not to {provider.id}.", hint=hint)
         credentials = [profile_credential(profile)] if profile is not None else self.credentials.for_provider(provider)
         if not credentials and (unset := self.credentials.unset_variable_for(provider)) is not None:
             raise key_not_set_error(provider, unset)
@@ -345,8 +378,7 @@ def _fingerprint(key: Secret | None, *called: object) -> str:
 
 
 def _incomplete(provider: Provider, missing: str) -> ConfigError:
-    return ConfigError(
-        "provider-incomplete",
+    return ProviderIncomplete(
         f"Provider {provider.id} cannot be called.",
         why=f"models.providers.{provider.id} has no {missing}",
         hint=f"{{prog}} config set models.providers.{provider.id}.{missing} {'URL' if missing == 'baseUrl' else 'KIND'}",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import NetworkError, SignInNeeded
 from portico.models.acceptance import Patience
-from portico.models.client import begin
+from portico.models.client import NoStream, begin
 from portico.models.protocols.question import Question
 from portico.models.provider_errors import AttemptFailed, model_error
+from portico.net.errors import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,14 +77,14 @@ async def probe(
         return Probe(model, _status(failure), error=failure.error or model_error(model, failure.provider_error))
     except TimeoutError:
         why = f"no answer within {timeout_s:g} s"
-        return Probe(model, "timeout", error=NetworkError("network", f"{model.reference.provider} did not answer.", why=why))
+        return Probe(model, "timeout", error=Unreachable(f"{model.reference.provider} did not answer.", why=why))
     except NetworkError as error:
         return Probe(model, "unknown", error=error)
     return Probe(model, "ok", latency_ms)
 
 
 def _status(failure: AttemptFailed) -> Status:
-    if failure.error is not None and failure.error.id == "no-stream":
+    if isinstance(failure.error, NoStream):
         return "format"
     if isinstance(failure.error, SignInNeeded):
         return "auth"

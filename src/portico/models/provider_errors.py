@@ -12,10 +12,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.errors import LockBusy, NetworkError, PorticoError, SignInNeeded, UsageError
+from portico.errors import LockBusy, NetworkError, PorticoError
+from portico.models.credentials import CredentialRefused
 from portico.models.error_reply import error_in, moment, read_error_reply, read_reset, read_wait
-from portico.models.reference import did_you_mean
-from portico.net.errors import AnswerUnknown
+from portico.models.reference import UnknownModel, did_you_mean
+from portico.net.errors import AnswerMissing, AnswerUnknown, CertificatesUnreadable, ProxyUnusable, RequestRefused, Unreachable
 from portico.secret import redact
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ _FINAL_KINDS: Final = frozenset({"unknown-model", "content", "invalid-request"})
 # Over after a while without anybody's doing.
 _TEMPORARY_KINDS: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown", "rate-limit", "plan-used-up"})
 # Why a request could not be sent, where that is this machine's doing and not the way's.
-_NOT_SENT_IDS: Final = frozenset({"proxy-unusable", "certificates-unreadable", "request-refused"})
+_NOT_SENT: Final = (ProxyUnusable, CertificatesUnreadable, RequestRefused)
 # Seconds after which a lock that another process holds may be free.
 _LOCK_WAIT_S: Final = 1.0
 # What a 403 says of the key, and of the account. Without such words it is about the model, so that one model does not hold back
@@ -149,6 +150,60 @@ _ACCOUNT_PATTERN: Final = re.compile(
 _BILL_PATTERN: Final = re.compile(r"\bbilling\b|\bpayment\b|\bunpaid\b|\boverdue\b|\barrears\b|\bbalance\b")
 _MODEL_PATTERN: Final = re.compile(r"\bmodels?\b")
 _PLACE_PATTERN: Final = re.compile(r"\b(?:country|countries|region|territory|territories|location|jurisdiction)\b")
+
+
+class RateLimited(NetworkError):
+    """The provider wants fewer requests for a while."""
+
+    id = "rate-limited"
+
+
+class PlanUsedUp(NetworkError):
+    """A window of the plan is used up."""
+
+    id = "plan-used-up"
+
+
+class PlanLacksModel(NetworkError):
+    """The plan does not include the model."""
+
+    id = "plan-lacks-model"
+
+
+class ModelRefused(NetworkError):
+    """The provider refuses the model to this account, or something in between does."""
+
+    id = "model-refused"
+
+
+class AccountRefused(NetworkError):
+    """The provider refuses the account."""
+
+    id = "account-refused"
+
+
+class PaymentNeeded(NetworkError):
+    """The provider wants a payment first."""
+
+    id = "billing"
+
+
+class ProviderRefused(NetworkError):
+    """The provider refused the request itself."""
+
+    id = "provider-refused"
+
+
+class NoPlan(NetworkError):
+    """The account has no active plan."""
+
+    id = "no-plan"
+
+
+class ProviderFailed(NetworkError):
+    """The provider failed, or did not answer in time."""
+
+    id = "provider-failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +381,7 @@ def is_error_object(answer: Mapping[str, Any], codes: Mapping[int, ProviderError
 
 def unreachable(error: NetworkError) -> ProviderError:
     """What a failure on the way to a provider means, or before it."""
-    if error.id in _NOT_SENT_IDS:
+    if isinstance(error, _NOT_SENT):
         return local_error(error)
     if not isinstance(error, AnswerUnknown):
         return ProviderError("unreachable", shown(str(error)))
@@ -338,7 +393,7 @@ def local_error(error: PorticoError) -> ProviderError:
     """What a failure on this machine means, before any provider was asked: nothing about the credential or the model."""
     if isinstance(error, LockBusy):
         return ProviderError("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
-    is_temporary = isinstance(error, NetworkError) and error.id not in _NOT_SENT_IDS
+    is_temporary = isinstance(error, NetworkError) and not isinstance(error, _NOT_SENT)
     retry_after = getattr(error, "retry_after", None) or 0.0
     return ProviderError("local", shown(str(error)), id=error.id, retry_after=retry_after if is_temporary else None)
 
@@ -435,26 +490,23 @@ def model_error(model: CallableModel, provider_error: ProviderError) -> PorticoE
     name, provider_text = model.reference.provider, _provider_text(provider_error)
     if provider_error.kind == "unknown-model" and not model.listed:
         near = did_you_mean(model.near) or "{prog} models list --all"
-        return UsageError("unknown-model", f"Unknown model: {model.reference}", why=f"{name} answers {provider_text}", hint=near)
+        return UnknownModel(f"Unknown model: {model.reference}", why=f"{name} answers {provider_text}", hint=near)
     if provider_error.kind == "unknown-model":
         message = f"{name} does not serve {model.reference.model}."
-        return UsageError("unknown-model", message, why=f"{name} answers {provider_text}", hint=_newer_model_hint(model))
+        return UnknownModel(message, why=f"{name} answers {provider_text}", hint=_newer_model_hint(model))
     if provider_error.kind == "auth":
         message = f"{name} refuses the credential from {model.source}."
-        return SignInNeeded("credential-refused", message, why=provider_text, hint=_credential_hint(model))
+        return CredentialRefused(message, why=provider_text, hint=_credential_hint(model))
     if provider_error.kind == "no-plan":
         link = f"Subscribe: {model.subscribe_url}" if model.subscribe_url is not None else None
-        return NetworkError("no-plan", f"The account at {name} has no active plan.", why=provider_text, hint=link)
+        return NoPlan(f"The account at {name} has no active plan.", why=provider_text, hint=link)
     if provider_error.kind == "invalid-request" and provider_error.status == _NOT_FOUND:
-        return NetworkError("provider-refused", f"{name} refused the request.", why=provider_text, hint=_WRONG_ADDRESS_HINT)
+        return ProviderRefused(f"{name} refused the request.", why=provider_text, hint=_WRONG_ADDRESS_HINT)
     kind = "answer-unknown" if provider_error.unknown else provider_error.kind
-    error_text = _ERROR_TEXTS.get(kind, _ErrorText("{name} refused the request.", "provider-refused"))
+    error_text = _ERROR_TEXTS.get(kind, _REFUSED)
     message = error_text.message.format(name=name, model=model.reference.model)
-    return NetworkError(
-        error_text.id,
-        message,
-        why=provider_text,
-        hint=_newer_model_hint(model) if kind == "plan-lacks-model" else error_text.hint,
+    return error_text.kind(
+        message, why=provider_text, hint=_newer_model_hint(model) if kind == "plan-lacks-model" else error_text.hint
     )
 
 
@@ -492,45 +544,44 @@ def _attempt_result(attempt: Attempt, limit: int) -> str:
 class _ErrorText:
     """What is said of one kind of refusal. `message` has places for the provider's `name` and the `model`."""
 
+    kind: type[NetworkError]
     message: str
-    id: str
     hint: str | None = None
 
 
 _ERROR_TEXTS: Final = {
     "rate-limit": _ErrorText(
+        RateLimited,
         "{name} answers that the limit is reached.",
-        "rate-limited",
         hint="Wait a minute and ask again, or use another model: {prog} models list",
     ),
-    "plan-used-up": _ErrorText(
-        "The plan at {name} is used up for now.", "plan-used-up", hint="When its limits reset: {prog} usage"
-    ),
-    "plan-lacks-model": _ErrorText("The plan at {name} does not include {model}.", "plan-lacks-model"),
+    "plan-used-up": _ErrorText(PlanUsedUp, "The plan at {name} is used up for now.", hint="When its limits reset: {prog} usage"),
+    "plan-lacks-model": _ErrorText(PlanLacksModel, "The plan at {name} does not include {model}."),
     "model-refused": _ErrorText(
+        ModelRefused,
         "{name} refused the request for {model}.",
-        "model-refused",
         hint="The provider's message says why. Other models: {prog} models list",
     ),
     "account-refused": _ErrorText(
+        AccountRefused,
         "{name} refused this account.",
-        "account-refused",
         hint="Look at the account on the provider's website, or use another: {prog} auth list",
     ),
     "billing": _ErrorText(
+        PaymentNeeded,
         "{name} asks for payment first.",
-        "billing",
         hint="Pay on the provider's website, or use another model: {prog} models list",
     ),
-    "server": _ErrorText("{name} failed.", "provider-failed", hint="Try again in a moment."),
-    "timeout": _ErrorText("{name} did not answer in time.", "provider-failed", hint="Try again in a moment."),
-    "unreachable": _ErrorText("{name} cannot be reached.", "network", hint="Check the connection: {prog} doctor"),
+    "server": _ErrorText(ProviderFailed, "{name} failed.", hint="Try again in a moment."),
+    "timeout": _ErrorText(ProviderFailed, "{name} did not answer in time.", hint="Try again in a moment."),
+    "unreachable": _ErrorText(Unreachable, "{name} cannot be reached.", hint="Check the connection: {prog} doctor"),
     "answer-unknown": _ErrorText(
+        AnswerMissing,
         "{name} may have answered the request, but its answer did not arrive.",
-        "answer-unknown",
         hint="It was not sent again, because the provider may bill it twice. Send it again if that does not matter.",
     ),
 }
+_REFUSED: Final = _ErrorText(ProviderRefused, "{name} refused the request.")
 
 
 def _provider_text(provider_error: ProviderError) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError, SignInNeeded, UsageError
+from portico.store.errors import NotSignedIn
 from portico.store.profiles import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
@@ -20,6 +21,33 @@ if TYPE_CHECKING:
 
     from portico.interfaces.provider_spec import ProviderSpec
     from portico.models.catalog import Catalog, Provider
+
+
+class UnknownModel(UsageError):
+    """No provider has the model that was named."""
+
+    id = "unknown-model"
+    is_quoted = True
+
+
+class ConfiguredModelUnknown(ConfigError):
+    """No provider has the model that the config names."""
+
+    id = "unknown-model"
+    is_quoted = True
+
+
+class ModelNotSetUp(SignInNeeded):
+    """There is no credential for the provider of the model."""
+
+    id = "unknown-model"
+    is_quoted = True
+
+
+class InvalidModelReference(UsageError):
+    """What was given is neither `provider/model` nor an alias."""
+
+    id = "invalid-model-reference"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,8 +74,7 @@ def parse_reference(text: str, *, near: Sequence[str] = ()) -> ModelReference:
     """
     provider, slash, model = text.strip().partition("/")
     if not (slash and provider.strip() and model.strip()):
-        raise UsageError(
-            "invalid-model-reference",
+        raise InvalidModelReference(
             f"Invalid model reference: {text}",
             why="a reference is provider/model",
             hint=did_you_mean(near) or "{prog} models list --all",
@@ -74,13 +101,13 @@ def unknown_model_error(
     reference: ModelReference,
     *,
     switched_off_by: str | None,
-    kind: type[UsageError | ConfigError],
-) -> UsageError | ConfigError:
+    kind: type[UnknownModel | ConfiguredModelUnknown],
+) -> UnknownModel | ConfiguredModelUnknown:
     """The error for a provider or a model that nobody brings. `switched_off_by` is the plugin that would."""
     provider = catalog.providers.get(reference.provider)
     if switched_off_by is not None:
         why = f'the plugin that brings provider {reference.provider} is off: "{switched_off_by}"'
-        return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=f"{{prog}} plugins enable {switched_off_by}")
+        return kind(f"Unknown model: {reference}", why=why, hint=f"{{prog}} plugins enable {switched_off_by}")
     if wrong_case(catalog, reference):
         why = "model ids are case-sensitive"
     elif provider is None:
@@ -90,7 +117,7 @@ def unknown_model_error(
     hint = did_you_mean(catalog.near(str(reference))) or LIST
     if provider is None:
         hint = f"{hint}\n  {_SET_UP_HINT}"
-    return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=hint)
+    return kind(f"Unknown model: {reference}", why=why, hint=hint)
 
 
 def no_credential_error(
@@ -103,8 +130,7 @@ def no_credential_error(
     if switched_off_by is None and is_signed_in_to(provider):
         keys = provider.spec.env_keys if provider.spec is not None else ()
         others += [f"set {keys[0]} in the environment"] if keys else []
-        return SignInNeeded(
-            "not-signed-in",
+        return NotSignedIn(
             f"{SIGNED_OUT[:-1]} of {provider.id}.",
             why=f"no credential for provider {provider.id}, which serves {reference.model}",
             hint="\n  ".join([sign_in(provider.id), *(["Or do one of:"] if others else []), *(f"- {other}" for other in others)]),
@@ -112,8 +138,7 @@ def no_credential_error(
     if switched_off_by is not None:
         others.append(f"switch its plugin on: {{prog}} plugins enable {switched_off_by}")
     steps = [*others, *_set_up_steps(provider, reference, base_url)]
-    return SignInNeeded(
-        "unknown-model",
+    return ModelNotSetUp(
         f"Unknown model: {reference}",
         why=f"no credential for provider {provider.id}: {missing_provider}{missing_credentials}",
         hint="\n  ".join(["To fix this, do one of:", *(f"- {step}" for step in steps), AFTERWARDS]),
@@ -123,12 +148,13 @@ def no_credential_error(
 class KeyNotSet(SignInNeeded):
     """The variable that the config's `apiKey` is the name of is not set."""
 
+    id = "key-not-set"
+
 
 def key_not_set_error(provider: Provider, name: str) -> KeyNotSet:
     """The error for a provider whose `apiKey` is the name of a variable that is not set. The name is never sent as a key."""
     config_path = f"models.providers.{provider.id}.apiKey"
     return KeyNotSet(
-        "key-not-set",
         f"{name} is not set, so there is no key for provider {provider.id}.",
         why=f"`{config_path}` in the configuration is the name of this environment variable",
         hint=f"{{prog}} config set env.{name} - reads the key and keeps it in the configuration; or: export {name}=...",

@@ -45,6 +45,12 @@ _MESSAGES_ONLY: Final[frozenset[ApiKind]] = frozenset({"anthropic-messages"})
 _EVERYWHERE: Final[frozenset[ApiKind]] = frozenset({"anthropic-messages", "openai-completions", "openai-responses"})
 
 
+class ModelLacksFeature(UsageError):
+    """The model does not have what was asked of it."""
+
+    id = "model-lacks-feature"
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """What a family of models takes.
@@ -110,7 +116,7 @@ def check_thinking(question: Question, model: CallableModel) -> None:
     """Show that `model` takes the thinking that `question` asks for.
 
     Raises:
-        UsageError: `thinking-not-offered`: it always thinks, or has no such level.
+        UsageError: `model-lacks-feature`: it always thinks, or has no such level.
     """
     name = model.reference.model
     family = family_of(name)
@@ -214,4 +220,4 @@ def _join_levels(levels: tuple[Effort, ...]) -> str:
 
 
 def _not_offered_error(message: str, *, hint: str, why: str | None = None) -> UsageError:
-    return UsageError("thinking-not-offered", message, why=why, hint=hint)
+    return ModelLacksFeature(message, why=why, hint=hint)

@@ -21,11 +21,13 @@ from urllib.parse import urlencode, urljoin
 import aiohttp
 from yarl import URL
 
-from portico.errors import NetworkError
 from portico.interfaces.authorization import HttpReply
 from portico.net.errors import (
     BODY_LIMIT,
     FORBIDDEN_BODY_S,
+    CertificatesUnreadable,
+    RedirectRefused,
+    ReplyTooLong,
     answer_cut,
     header_breaks,
     network_error,
@@ -156,7 +158,7 @@ class HttpClient:
         """Send `request` once; a 307 or 308 is followed to the one place that `relocated` names for its URL, and to no other.
 
         Raises:
-            NetworkError: `network`, `certificate-refused`, `redirect-refused`, `reply-too-long`.
+            NetworkError: `network`, `certificate-refused`, `reply-unreadable`.
             ConfigError: `endpoint-refused`: the URL may not be sent anything.
         """
         url = check_endpoint_url(request.url, "endpoint")
@@ -187,8 +189,7 @@ class HttpClient:
         except _BROKEN as error:
             raise network_error(error, url, unsent=sent is not None and not sent.begun) from None
         if not complete:
-            message = "The server's answer is too long to be one."
-            raise NetworkError("reply-too-long", message, why="over 1 MiB", where=without_query(url))
+            raise ReplyTooLong("The server's answer is too long to be one.", why="over 1 MiB", where=without_query(url))
         took_ms = int((self._clock.monotonic() - left) * 1000)
         # A clock that was set back meanwhile must not make the reply younger; one that slept has let it grow older.
         sent_at_ms = min(left_at_ms, self._clock.wall_ms() - took_ms)
@@ -229,7 +230,7 @@ class HttpClient:
 
         Raises:
             ConfigError: `endpoint-refused`.
-            NetworkError: `proxy-unusable`, `certificates-unreadable`.
+            NetworkError: `proxy-unusable`, `certificate-refused`.
         """
         check_endpoint_url(url, "model API", nearby=True)
         route = await self._route_now(url)
@@ -535,7 +536,7 @@ def trusted_certificates() -> ssl.SSLContext:
     """The authorities that this machine trusts, or those in the file that `SSL_CERT_FILE` names. Blocks: it reads files.
 
     Raises:
-        NetworkError: `certificates-unreadable`: that file has no end, or cannot be read; OpenSSL would wait for a FIFO for ever.
+        NetworkError: `certificate-refused`: that file has no end, or cannot be read; OpenSSL would wait for a FIFO for ever.
     """
     named = os.environ.get(CERTIFICATES_ENV)
     try:
@@ -546,7 +547,7 @@ def trusted_certificates() -> ssl.SSLContext:
     except OSError as error:
         message = f"The certificates in {named} cannot be read."
         hint = f"Point {CERTIFICATES_ENV} at a file of certificates, or unset it."
-        raise NetworkError("certificates-unreadable", message, unsent=True, why=error.strerror, hint=hint) from None
+        raise CertificatesUnreadable(message, unsent=True, why=error.strerror, hint=hint) from None
     return ssl.create_default_context()
 
 
@@ -583,8 +584,7 @@ def _moved_to(reply: HttpReply) -> str | None:
 
 def _not_elsewhere(reply: HttpReply) -> HttpReply:
     if reply.status in _REDIRECTS and reply.status != _NOT_MODIFIED:
-        raise NetworkError(
-            "redirect-refused",
+        raise RedirectRefused(
             "The server sends this request elsewhere, and a request with credentials is not sent on.",
             why=f"HTTP {reply.status}",
             where=without_query(reply.url),

@@ -18,22 +18,72 @@ _OFFLINE: Final = "Check the connection and HTTPS_PROXY; `{prog} doctor` asks ea
 _EMULATOR_AWAY: Final = "This shell uses the emulator, which does not answer. Start it again: `{prog} emulator run`."
 
 
-class AnswerUnknown(NetworkError):
+class RedirectRefused(NetworkError):
+    """The server answered with a redirect, which is never followed with a credential."""
+
+    id = "reply-unreadable"
+
+
+class ReplyTooLong(NetworkError):
+    """The answer is longer than any token reply."""
+
+    id = "reply-unreadable"
+
+
+class CertificatesUnreadable(NetworkError):
+    """The file that SSL_CERT_FILE names cannot be read."""
+
+    id = "certificate-refused"
+
+
+class RequestRefused(NetworkError):
+    """A header of the request would break out of its line, so nothing was sent."""
+
+    id = "request-refused"
+
+
+class Unreachable(NetworkError):
+    """The server cannot be reached."""
+
+    id = "network"
+
+
+class CertificateRefused(NetworkError):
+    """The server's certificate cannot be trusted."""
+
+    id = "certificate-refused"
+
+
+class ProxyUnusable(NetworkError):
+    """The proxy that the environment names cannot be used, so nothing was sent."""
+
+    id = "proxy-unusable"
+
+
+class AnswerMissing(NetworkError):
+    """A server may have answered, and the answer did not arrive."""
+
+    id = "answer-unknown"
+
+
+class AnswerUnknown(AnswerMissing):
     """The request was sent and no whole answer came, so the provider may have answered it, and may bill it.
 
     Such a POST must not be sent to the same provider again (RFC 9110 section 9.2.2).
     """
 
     def __init__(self, why: str | None, *, timed_out: bool = False) -> None:
-        super().__init__("answer-unknown", "The connection broke after the request was sent.", why=why)
+        super().__init__("The connection broke after the request was sent.", why=why)
         self.timed_out = timed_out
 
 
 class AnswerCut(NetworkError):
     """An answer broke off after its head. `timed_out`: nothing more of it came for too long."""
 
+    id = "answer-cut"
+
     def __init__(self, why: str | None, *, timed_out: bool = False) -> None:
-        super().__init__("answer-cut", "The answer broke off.", why=why)
+        super().__init__("The answer broke off.", why=why)
         self.timed_out = timed_out
 
 
@@ -56,7 +106,7 @@ def answer_cut(error: Exception, url: str) -> AnswerCut:
 def header_breaks() -> NetworkError:
     """The error for a request with a header that would break out of its line."""
     why = "it comes from the provider's key or from its headers in the configuration"
-    return NetworkError("request-refused", "A header of the request holds a line break.", why=why, unsent=True)
+    return RequestRefused("A header of the request holds a line break.", why=why, unsent=True)
 
 
 def network_error(error: Exception, url: str, *, unsent: bool = False) -> NetworkError:
@@ -75,8 +125,7 @@ def network_error(error: Exception, url: str, *, unsent: bool = False) -> Networ
     )
     where, unsent = without_query(url), unsent or isinstance(error, before_sending)
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
-        return NetworkError(
-            "certificate-refused",
+        return CertificateRefused(
             "The server's certificate cannot be trusted.",
             unsent=unsent,
             why=_certificate_reason(error),
@@ -84,7 +133,7 @@ def network_error(error: Exception, url: str, *, unsent: bool = False) -> Networ
             hint="If your network replaces certificates, point SSL_CERT_FILE at its authority.",
         )
     why = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
-    return NetworkError("network", "The server cannot be reached.", unsent=unsent, why=why, where=where, hint=offline_hint())
+    return Unreachable("The server cannot be reached.", unsent=unsent, why=why, where=where, hint=offline_hint())
 
 
 def offline_hint() -> str:

@@ -36,6 +36,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from portico.errors import NetworkError
+from portico.net.errors import ProxyUnusable
 from portico.paths import UnknownHome, expand_home
 from portico.secret import Secret
 from portico.urls import is_loopback
@@ -165,7 +166,7 @@ def file_in(env: Mapping[str, str]) -> Path | None:
     hint = f"Write the URL into a file of mode 600, as HTTPS_PROXY=http://proxy.example:3128, and set {FILE_ENV} to its path."
     why = "it is a URL" if "://" in value else _why_an_address(value)
     if why is not None:
-        raise NetworkError("proxy-unusable", f"{FILE_ENV} is not the path of a file.", why=why, unsent=True, hint=hint)
+        raise ProxyUnusable(f"{FILE_ENV} is not the path of a file.", why=why, unsent=True, hint=hint)
     try:
         return expand_home(value, FILE_ENV).absolute()
     except UnknownHome as error:
@@ -250,7 +251,7 @@ def _file(path: Path) -> dict[str, str]:
 
 def _unusable_file(path: Path, why: str, hint: str | None = None) -> NetworkError:
     hint = hint or f"Write it anew with mode 600, as HTTPS_PROXY=http://proxy.example:3128, or unset {FILE_ENV}."
-    return NetworkError("proxy-unusable", f"The file in {FILE_ENV} cannot be used: {path}", why=why, unsent=True, hint=hint)
+    return ProxyUnusable(f"The file in {FILE_ENV} cannot be used: {path}", why=why, unsent=True, hint=hint)
 
 
 def _variable(env: Mapping[str, str], name: str) -> tuple[str, str] | None:
@@ -320,8 +321,7 @@ def _why_not_this_kind(scheme: str) -> str:
 def _unusable(variable: str, why: str) -> NetworkError:
     place = variable if variable == _SETTINGS else f"the variable {variable}"
     change = "Change them" if variable == _SETTINGS else f"Set {variable}"
-    return NetworkError(
-        "proxy-unusable",
+    return ProxyUnusable(
         f"The proxy in {place} cannot be used.",
         why=f"{variable}: {why}",  # a sign-out, for one, says why it could not revoke and nothing else
         unsent=True,

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError
 
-from portico.errors import REPORT_TO_AUTHOR, ConfigError, NoWayToSignIn
-from portico.urls import is_loopback
+from portico.errors import REPORT_TO_AUTHOR, NoWayToSignIn
+from portico.urls import EndpointRefused, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -36,6 +36,12 @@ _LONGEST_REST: Final = 4 << 20
 # Bytes, unpacked, that may have come of several requests behind the one that is being answered.
 _MOST_AHEAD: Final = 64 << 10
 _log = logging.getLogger(__name__)
+
+
+class CallbackPortTaken(NoWayToSignIn):
+    """The port that the sign-in's answer comes to cannot be opened."""
+
+    id = "callback-port-taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +243,11 @@ def bind_loopback(redirect: Redirect) -> list[socket.socket]:
     would be sent the code. A machine without IPv6 has nobody on `::1`, and IPv4 alone is enough there.
 
     Raises:
-        ConfigError: `redirect-not-loopback`.
+        ConfigError: `endpoint-refused`.
         NoWayToSignIn: `callback-port-taken`.
     """
     if not is_loopback(redirect.host):
-        raise ConfigError(
-            "redirect-not-loopback",
+        raise EndpointRefused(
             "The redirect's host must be 127.0.0.1, ::1 or localhost.",
             why="a listener that other machines can reach could be sent somebody else's code",
             hint=REPORT_TO_AUTHOR,
@@ -291,8 +296,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
 
 
 def _taken(redirect: Redirect, error: OSError) -> NoWayToSignIn:
-    return NoWayToSignIn(
-        "callback-port-taken",
+    return CallbackPortTaken(
         f"Port {redirect.port} on {redirect.host} cannot be used for the sign-in's answer."
         if redirect.port
         else f"No port on {redirect.host} can be used for the sign-in's answer.",

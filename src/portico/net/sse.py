@@ -15,6 +15,12 @@ EVENT_LIMIT: Final = 4 << 20
 _MARK: Final = b"\xef\xbb\xbf"
 
 
+class EventTooLong(NetworkError):
+    """One event of a stream is too long to be one."""
+
+    id = "event-too-long"
+
+
 class EventParser:
     """Parses one stream of events, however the network cuts it.
 
@@ -109,4 +115,4 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
         for data in events.feed(chunk):
             yield data.decode(errors="replace")
         if events.overlong:
-            raise NetworkError("event-too-long", "The answer broke off.", why="an event of it is too long to be one")
+            raise EventTooLong("The answer broke off.", why="an event of it is too long to be one")

@@ -47,23 +47,21 @@ class UnrelatedResponse(ValueError):
 class CallbackRefused(OAuthError):
     """The response is the answer to this sign-in, and cannot be used. `reason` is one of a fixed few."""
 
-    id_and_message: ClassVar = ("callback-invalid", "The server's answer to the sign-in cannot be used.")
+    id = "callback-invalid"
+    summary: ClassVar = "The server's answer to the sign-in cannot be used."
     advice: ClassVar = (
         "Run the command again. If it happens again, the server does not follow the OAuth standard: try `--flow device`."
     )
 
     def __init__(self, reason: str, why: str, *, hint: str | None = None) -> None:
-        super().__init__(*self.id_and_message, why=why, hint=hint or self.advice)
+        super().__init__(self.summary, why=why, hint=hint or self.advice)
         self.reason = reason
 
 
 class IssuerMismatch(CallbackRefused):
     """The response is not, or not provably, from the server that was asked (RFC 9207 section 2.4)."""
 
-    id_and_message = (
-        "issuer-mismatch",
-        "The answer to the sign-in does not come from the server that was asked, so it is not used.",
-    )
+    summary = "The answer to the sign-in does not come from the server that was asked, so it is not used."
 
 
 class Parameters(NamedTuple):

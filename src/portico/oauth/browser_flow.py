@@ -14,13 +14,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 
-from portico.errors import Denied, NoWayToSignIn, PorticoError, TimedOut
+from portico.errors import Denied, PorticoError
 from portico.interfaces.authorization import Redirect
 from portico.oauth.authorization_response import ExpectedResponse, UnrelatedResponse, read_pasted
 from portico.oauth.callback import CallbackServer
-from portico.oauth.flow import AuthorizeUrl, Exchanging, Finished, RedirectCaught, StrayRequest
+from portico.oauth.flow import AuthorizeUrl, Exchanging, Finished, NoFlowServed, RedirectCaught, StrayRequest
 from portico.oauth.id_token import OPENID
 from portico.oauth.standard import PKCE_METHOD, challenge_of, form_request, one_time_value, successful_fields
+from portico.oauth.token_errors import SignInTimedOut
 from portico.oauth.token_response import invalid, read_json_object, read_token
 from portico.urls import check_endpoint_url
 from portico.util.tasks import Deadline, background_tasks, first_of
@@ -51,7 +52,7 @@ async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> N
         Denied, OAuthError, NetworkError: as the user or the server had it; `start-address-used`.
         TimedOut: `sign-in-timed-out`.
         NoWayToSignIn: `callback-port-taken`.
-        ConfigError: `endpoint-refused`, `redirect-not-loopback`.
+        ConfigError: `endpoint-refused`.
     """
     server, on_event = context.server, context.on_event
     listener = CallbackServer(
@@ -85,7 +86,7 @@ async def _wait_for_response(callback: CallbackServer, deadline: Deadline) -> No
     first = await first_of(callback.wait_for_response(), deadline.passed(), callback.start.misused.wait())
     callback.start.raise_if_misused()
     if first == 1:
-        raise TimedOut("sign-in-timed-out", "Nobody finished the sign-in in time.", hint=_TIMED_OUT_HINT)
+        raise SignInTimedOut("Nobody finished the sign-in in time.", hint=_TIMED_OUT_HINT)
 
 
 async def _read_pasted_lines(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:
@@ -188,7 +189,7 @@ async def begin_authorization(context: FlowContext, redirect_uri: str) -> Author
         why = "its metadata names no pushed_authorization_request_endpoint (RFC 9126 section 5)"
         message = "This server wants authorization requests to be pushed, and does not say where to."
         hint = "Use `--flow device`." if server.device_authorization_endpoint else None
-        raise NoWayToSignIn("no-flow-served", message, why=why, where=server.issuer, hint=hint)
+        raise NoFlowServed(message, why=why, where=server.issuer, hint=hint)
     form = form_request(server.pushed_authorization_request_endpoint, urlsplit(request.url).query)
     request_uri, _ = await context.exchange(lambda: form, _read_request_uri, request.state, request.verifier)
     parameters = {"client_id": server.client_id, "request_uri": request_uri.reveal()}

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import Pending
-from portico.oauth.flow import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
+from portico.net.errors import RedirectRefused
+from portico.oauth.flow import DeviceCode, Finished, NoFlowServed, PollRetry, PollSlowed, StrayRequest
 from portico.oauth.standard import challenge_of, one_time_value
 from portico.oauth.start_address import StartServer
-from portico.oauth.token_errors import NoAnswer
+from portico.oauth.token_errors import NoAnswer, SignInTimedOut
 from portico.urls import why_not_named_by
 from portico.util.tasks import Deadline, background_tasks, first_of
 
@@ -32,6 +33,12 @@ _MAX_LEAD_SHARE: Final = 0.1
 _LAST_POLL_TIMEOUT_S: Final = 10.0
 
 
+class VerificationUriRefused(OAuthError):
+    """The page that the server names for the code is not safe to open."""
+
+    id = "verification-uri-refused"
+
+
 async def device_flow(context: FlowContext) -> None:
     """Get a code, show it, poll until it is approved, and hand the grant to `context.finish`.
 
@@ -40,11 +47,11 @@ async def device_flow(context: FlowContext) -> None:
     Raises:
         NoWayToSignIn: `no-flow-served`: the server has no device endpoint.
         Denied, OAuthError, NetworkError: as the user or the server had it; lost polls are repeated; `start-address-used`.
-        TimedOut: `code-expired`.
+        TimedOut: `sign-in-timed-out`.
     """
     server, dialect, on_event, clock = context.server, context.dialect, context.on_event, context.clock
     if not server.device_authorization_endpoint:
-        raise NoWayToSignIn("no-flow-served", "This server offers no sign-in by device code.", where=server.issuer)
+        raise NoFlowServed("This server offers no sign-in by device code.", where=server.issuer)
     verifier, state = one_time_value(), one_time_value()
     build_request = partial(dialect.device_request, server, challenge=challenge_of(verifier), state=state.reveal())
     read_reply = partial(dialect.read_device_reply, state=state.reveal())
@@ -89,8 +96,7 @@ def _checked_page_url(device: DeviceAuthorization, endpoint: str) -> str:
     for url in (device.verification_uri, device.verification_uri_complete):
         why = why_not_named_by(endpoint, url) if url is not None else None
         if why is not None:
-            raise OAuthError(
-                "verification-uri-refused",
+            raise VerificationUriRefused(
                 "The server names a page that is not safe to open, so its code is not shown either.",
                 why=why,
                 hint="Do not sign in there. Correct the endpoints in the provider's settings: `{prog} config edit`.",
@@ -160,7 +166,7 @@ class _Polling:
         return result
 
     def _count_failure(self, error: NetworkError) -> None:
-        if isinstance(error, NoAnswer) or error.id == "redirect-refused":
+        if isinstance(error, (NoAnswer, RedirectRefused)):
             self.pages += 1
         else:
             self.unanswered += 1
@@ -173,9 +179,7 @@ class _Polling:
         hint = "Run the command again to get a new code."
         if self.pages:
             hint = f"A captive portal or a proxy answers in the server's place: open any page in a browser first. {hint}"
-        return TimedOut(
-            "code-expired", message, why="; ".join([*counts, *([last_error] if last_error else [])]) or None, hint=hint
-        )
+        return SignInTimedOut(message, why="; ".join([*counts, *([last_error] if last_error else [])]) or None, hint=hint)
 
     async def _wait_for_poll(self, seconds: float, interval: float) -> bool:
         """Wait for the next poll; whether it is the last one.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from portico.errors import REPORT_TO_AUTHOR, OAuthError, PorticoError, error_location
 from portico.interfaces.authorization import TokenSet
+from portico.oauth.token_errors import ReplyInvalid
 from portico.secret import SHORTEST, Hider, Secret
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def call_dialect(dialect: str, call: Callable[[], T], *, again: bool = True) -> 
     except PorticoError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a plugin raises
-        raise OAuthError(
-            "reply-invalid",
+        raise ReplyInvalid(
             "The provider's reply could not be understood." if again else "The provider cannot be asked.",
             transient=again,
             why=f"the dialect {dialect} failed with {error_location(error)}",

@@ -15,9 +15,10 @@ from authlib.oauth2.rfc8414 import get_well_known_url
 from authlib.oidc.discovery import get_well_known_url as get_openid_url
 
 from portico.errors import ConfigError, NetworkError, OAuthError
+from portico.net.errors import RedirectRefused, ReplyTooLong
 from portico.oauth.standard import PKCE_METHOD
 from portico.oauth.token_response import HTTP_OK, read_json_object
-from portico.urls import check_endpoint_url, usable, why_not_named_by, without_query
+from portico.urls import EndpointRefused, check_endpoint_url, usable, why_not_named_by, without_query
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import HttpReply, OAuthServer
@@ -30,7 +31,19 @@ _OPTIONAL_ENDPOINTS: Final = (
     "pushed_authorization_request_endpoint",
 )
 # What is wrong with an answer, and so with the place where the metadata was looked for.
-_DOCUMENT_ERRORS: Final = frozenset({"redirect-refused", "reply-too-long"})
+_DOCUMENT_ERRORS: Final = (OAuthError, RedirectRefused, ReplyTooLong)
+
+
+class DiscoveryFailed(OAuthError):
+    """The server's metadata cannot be used."""
+
+    id = "discovery-failed"
+
+
+class PkceNotOffered(ConfigError):
+    """The server's metadata does not list PKCE with S256."""
+
+    id = "pkce-not-offered"
 
 
 class Getter(Protocol):
@@ -59,8 +72,7 @@ async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
     metadata = await _fetch_metadata(server.issuer, http)
     methods = metadata.get("code_challenge_methods_supported")
     if isinstance(methods, list) and PKCE_METHOD not in methods:
-        raise ConfigError(
-            "pkce-not-offered",
+        raise PkceNotOffered(
             "The server does not offer PKCE with S256, without which the sign-in could be stolen.",
             where=server.issuer,
         )
@@ -71,7 +83,7 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     """Where the metadata of `issuer` may stand (RFC 8414 sections 3.1 and 5)."""
     check_endpoint_url(issuer, "issuer")
     if urlsplit(issuer).query:
-        raise ConfigError("endpoint-refused", "An issuer has no query (RFC 8414 section 2).", where=without_query(issuer))
+        raise EndpointRefused("An issuer has no query (RFC 8414 section 2).", where=without_query(issuer))
     # RFC 8414 section 3.1 takes off a slash at the end, which Authlib leaves.
     return get_well_known_url(issuer.rstrip("/"), external=True), get_openid_url(issuer, external=True)
 
@@ -85,7 +97,7 @@ async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
                 continue
             fields = read_json_object(reply)
         except NetworkError as error:
-            if not isinstance(error, OAuthError) and error.id not in _DOCUMENT_ERRORS:
+            if not isinstance(error, _DOCUMENT_ERRORS):
                 raise  # the network, a proxy, certificates: nothing is known of the metadata
             why = error.message
             continue
@@ -93,8 +105,7 @@ async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
             why = "it names another issuer"
             break
         return fields
-    raise OAuthError(
-        "discovery-failed",
+    raise DiscoveryFailed(
         "The server's metadata cannot be used to find its endpoints.",
         why=why,
         where=without_query(issuer),

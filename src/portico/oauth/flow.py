@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from portico.errors import NotRevoked
+from portico.errors import NotRevoked, NoWayToSignIn
 from portico.interfaces.authorization import TokenSet
 from portico.oauth.dialects import make_request, read_reply
 from portico.oauth.id_token import OPENID, id_token_problem, id_token_refused
@@ -39,6 +39,12 @@ _REQUEST_TIMEOUT_S: Final = 30.0
 _REVOKE_TIMEOUT_S: Final = 5.0
 # A browser that starts cold asks for its page within this, in seconds.
 _BROWSER_TIMEOUT_S: Final = 15.0
+
+
+class NoFlowServed(NoWayToSignIn):
+    """The provider offers no flow that can be used here."""
+
+    id = "no-flow-served"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +194,7 @@ class FlowContext:
         `nonce` is what was sent, None where the flow has none (RFC 8628).
 
         Raises:
-            OAuthError: `id-token-refused`.
+            OAuthError: `callback-invalid`.
         """
         if token_set.id_token is None or OPENID not in self.server.scope.split():
             return

@@ -29,13 +29,18 @@ _SETTINGS_HINT: Final = (
 )
 
 
+class IdTokenRefused(OAuthError):
+    """The ID token is not of this sign-in."""
+
+    id = "callback-invalid"
+
+
 def id_token_refused(why: str, failure: NotRevoked | None, where: str) -> OAuthError:
     """The error for an ID token of another sign-in, once its tokens were revoked, or were not because of `failure`."""
     revocation = "the tokens were revoked"
     if failure is not None:
         revocation = f"the tokens have not been revoked ({failure.why or failure.id})"
-    return OAuthError(
-        "id-token-refused",
+    return IdTokenRefused(
         f"The server's ID token does not belong to this sign-in; {revocation}.",
         why=why,
         where=without_query(where),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from portico.errors import NotRevoked, OAuthError, PorticoError
 from portico.oauth.dialects import make_request, redact_error
-from portico.oauth.token_errors import may_pass, oauth_error, retry_after
+from portico.oauth.token_errors import ReplyUnreadable, may_pass, oauth_error, retry_after
 from portico.oauth.token_response import HTTP_OK, read_json_object
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def revoke(
     says.
 
     Raises:
-        NotRevoked: `revocation-not-offered`, `not-revoked`: the server could not be asked, or why it has not revoked them.
+        NotRevoked: `not-revoked`: the server could not be asked, or why it has not revoked them.
     """
     revocation = _Revocation(server, dialect, refresh, access)
     try:
@@ -61,7 +61,7 @@ async def revoke(
                 except PorticoError as error:
                     revocation.record_error(error)
     except TimeoutError:
-        revocation.failures.append(NotRevoked("not-revoked", _UNREACHABLE, why="no answer in time"))
+        revocation.failures.append(NotRevoked(_UNREACHABLE, why="no answer in time"))
     revocation.raise_failures()
 
 
@@ -87,14 +87,12 @@ class _Revocation:
     """The requests that revoke tokens, and what came of them; it sends none itself.
 
     Raises:
-        NotRevoked: `revocation-not-offered`.
+        NotRevoked: `not-revoked`.
     """
 
     def __init__(self, server: OAuthServer, dialect: TokenDialect, refresh: Secret | None, access: Secret | None) -> None:
         if not server.revocation_endpoint:
-            raise NotRevoked(
-                "revocation-not-offered", "The provider has no known way of revoking tokens.", where=server.issuer or None
-            )
+            raise NotRevoked("The provider has no known way of revoking tokens.", where=server.issuer or None)
         self._server = server
         self._dialect = dialect
         tokens: tuple[tuple[TokenHint, Secret | None], ...] = (("refresh_token", refresh), ("access_token", access))
@@ -108,7 +106,7 @@ class _Revocation:
             try:
                 request = self._request(token, hint)
             except PorticoError as error:
-                self.failures.append(NotRevoked("not-revoked", error.message, why=error.why))
+                self.failures.append(NotRevoked(error.message, why=error.why))
             else:
                 yield hint, request
 
@@ -123,7 +121,7 @@ class _Revocation:
     def record_error(self, error: PorticoError) -> None:
         """Note that a request got no answer."""
         redact_error(error, *self._secrets)
-        self.failures.append(NotRevoked("not-revoked", _UNREACHABLE, why=error.why or error.message))
+        self.failures.append(NotRevoked(_UNREACHABLE, why=error.why or error.message))
 
     def raise_failures(self) -> None:
         """Raise the first failure's message, with the reasons of all.
@@ -133,7 +131,6 @@ class _Revocation:
         """
         if self.failures:
             raise NotRevoked(
-                "not-revoked",
                 self.failures[0].message,
                 why="; ".join(dict.fromkeys(filter(None, (failure.why for failure in self.failures)))) or None,
                 where=self._server.issuer or None,
@@ -158,10 +155,10 @@ def read_revocation(reply: HttpReply, hint: TokenHint, *secrets: Secret) -> NotR
     if hint == "access_token" and code == "unsupported_token_type":
         return None
     reasons = [f"HTTP {reply.status}"]
-    reasons += [error.why] if error.id != "reply-unreadable" and error.why else []
+    reasons += [error.why] if error.why and not isinstance(error, ReplyUnreadable) else []
     wait = retry_after(reply)
     reasons += [f"it asks to try again in {round(wait)} s"] if wait else []
-    return NotRevoked("not-revoked", _message(reply.status, code), why=", ".join(reasons))
+    return NotRevoked(_message(reply.status, code), why=", ".join(reasons))
 
 
 def _message(status: int, code: str | None) -> str:

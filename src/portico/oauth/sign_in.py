@@ -11,7 +11,7 @@ from portico.interfaces.authorization import FormPoster
 from portico.oauth.browser_flow import browser_flow
 from portico.oauth.device_flow import device_flow
 from portico.oauth.discovery import Getter, discover
-from portico.oauth.flow import DEFAULT_TIMEOUT_S, BrowserNotOpened, DeviceUnavailable, FlowContext, RedirectCaught
+from portico.oauth.flow import DEFAULT_TIMEOUT_S, BrowserNotOpened, DeviceUnavailable, FlowContext, NoFlowServed, RedirectCaught
 from portico.util.clock import SystemClock
 from portico.util.tasks import background_tasks, cancel_and_wait
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 Flow = Literal["auto", "browser", "device"]
 
 _LAST_PAGE_S: Final = 2.0
+
+
+class RedirectNotOffered(NoWayToSignIn):
+    """No redirect is known that the provider has registered for this client id."""
+
+    id = "redirect-not-offered"
 
 
 class SignInClient(FormPoster, Getter, Protocol):
@@ -72,8 +78,7 @@ def check_flow(server: OAuthServer, flow: Flow, *, force: bool = False) -> None:
         NoWayToSignIn: `redirect-not-offered`: no redirect URI is known for this client.
     """
     if flow == "browser" and server.redirect is None and not force:
-        raise NoWayToSignIn(
-            "redirect-not-offered",
+        raise RedirectNotOffered(
             "No redirect is known for this client id, so the browser cannot bring the answer back.",
             where=server.issuer or None,
             hint=(
@@ -104,7 +109,7 @@ class _SignIn:
     async def browser(self) -> None:
         server = self.context.server
         if not server.authorization_endpoint:
-            raise NoWayToSignIn("no-flow-served", "This server has no authorization endpoint.", where=server.issuer)
+            raise NoFlowServed("This server has no authorization endpoint.", where=server.issuer)
         await browser_flow(replace(self.context, finish=self._finish_once, on_event=self._on_event), paste=self.paste)
 
     async def device(self, opener: BrowserOpener | None) -> None:

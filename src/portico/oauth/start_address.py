@@ -44,6 +44,12 @@ REJECTIONS: Final[dict[str, tuple[PageName, int | None]]] = {
 }
 
 
+class StartAddressUsed(Denied):
+    """The start address was opened twice, perhaps by another user."""
+
+    id = "start-address-used"
+
+
 def rejection_page(reason: str, **headers: str) -> PageResponse:
     """The answer to a request that is refused for `reason`."""
     name, status = REJECTIONS.get(reason, ("refused", None))
@@ -125,8 +131,7 @@ class StartAddress:
             Denied: `start-address-used`.
         """
         if self.misused.is_set():
-            raise Denied(
-                "start-address-used",
+            raise StartAddressUsed(
                 "The address that the browser was started with was opened twice, so the sign-in was stopped.",
                 why="another user of this machine may have opened it first, and signed you in to an account of hers",
                 hint="Run the command again. If it happens again, add `--no-browser` and open the printed address yourself.",

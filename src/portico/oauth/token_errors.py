@@ -19,8 +19,55 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 
+class SignInTimedOut(TimedOut):
+    """Nobody finished the sign-in in time."""
+
+    id = "sign-in-timed-out"
+
+
+class ReplyInvalid(OAuthError):
+    """A reply has the form of a token reply and cannot be used."""
+
+    id = "reply-invalid"
+
+
+class AccessDenied(Denied):
+    """Somebody, or the server, denied the access."""
+
+    id = "access-denied"
+
+
+class SignInEnded(OAuthError):
+    """The server no longer takes the code or token, or wants the user to sign in again."""
+
+    id = "sign-in-ended"
+
+
+class ClientRefused(OAuthError):
+    """The server refuses the client, its registration, or what it asks for."""
+
+    id = "client-refused"
+
+
+class ServerError(OAuthError):
+    """The server failed, is busy, or refuses with an error that is not a standard one."""
+
+    id = "server-error"
+
+
+class ReplyUnreadable(OAuthError):
+    """What came is not a token reply. Trying again may help."""
+
+    id = "reply-unreadable"
+
+
+class NoAnswer(ReplyUnreadable):
+    """What came is no answer of an authorization server, which has probably not seen the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Meaning:
+    kind: type[OAuthError]
     message: str
     hint: str | None = None
     transient: bool = False
@@ -36,25 +83,26 @@ _NEW_CODE: Final = "Run the command again to get a new code."
 _RETRY: Final = "Try again in a moment."
 
 _MEANINGS: Final[Mapping[str, _Meaning]] = {
-    "invalid_request": _Meaning("The server calls the request malformed.", _REGISTRATION),
-    "invalid_client": _Meaning("The server does not know this client.", _REGISTRATION),
-    "invalid_grant": _Meaning("The server no longer accepts this code or token.", _RUN_AGAIN),
-    "unauthorized_client": _Meaning("This client may not sign in this way.", _REGISTRATION),
-    "unsupported_grant_type": _Meaning("The server does not offer this way of signing in.", _REGISTRATION),
-    "unsupported_response_type": _Meaning("The server does not offer this way of signing in.", _REGISTRATION),
-    "invalid_scope": _Meaning("The server refuses the scope that was asked for.", _REGISTRATION),
-    "unsupported_token_type": _Meaning("The server cannot revoke this kind of token."),
-    "server_error": _Meaning("The server failed.", _RETRY, transient=True),
-    "temporarily_unavailable": _Meaning("The server is busy.", _RETRY, transient=True),
-    "slow_down": _Meaning("The server asks for a slower pace.", _RETRY, transient=True),
-    "authorization_pending": _Meaning("The sign-in has not been approved yet.", _RETRY, transient=True),
+    "invalid_request": _Meaning(ClientRefused, "The server calls the request malformed.", _REGISTRATION),
+    "invalid_client": _Meaning(ClientRefused, "The server does not know this client.", _REGISTRATION),
+    "invalid_grant": _Meaning(SignInEnded, "The server no longer accepts this code or token.", _RUN_AGAIN),
+    "unauthorized_client": _Meaning(ClientRefused, "This client may not sign in this way.", _REGISTRATION),
+    "unsupported_grant_type": _Meaning(ClientRefused, "The server does not offer this way of signing in.", _REGISTRATION),
+    "unsupported_response_type": _Meaning(ClientRefused, "The server does not offer this way of signing in.", _REGISTRATION),
+    "invalid_scope": _Meaning(ClientRefused, "The server refuses the scope that was asked for.", _REGISTRATION),
+    "unsupported_token_type": _Meaning(ClientRefused, "The server cannot revoke this kind of token."),
+    "server_error": _Meaning(ServerError, "The server failed.", _RETRY, transient=True),
+    "temporarily_unavailable": _Meaning(ServerError, "The server is busy.", _RETRY, transient=True),
+    "slow_down": _Meaning(ServerError, "The server asks for a slower pace.", _RETRY, transient=True),
+    "authorization_pending": _Meaning(ServerError, "The sign-in has not been approved yet.", _RETRY, transient=True),
     # Beyond RFC 6749: RFC 6750 section 3.1, OpenID Connect Core section 3.1.2.6, and GitHub's word for a spent refresh token.
-    "invalid_token": _Meaning("The server no longer accepts this token.", _RUN_AGAIN),
-    "bad_refresh_token": _Meaning("The server no longer accepts this token.", _RUN_AGAIN),
-    "interaction_required": _Meaning("The server wants to ask the user something.", _RUN_AGAIN),
-    "login_required": _Meaning("The server wants the user to sign in again.", _RUN_AGAIN),
-    "consent_required": _Meaning("The server wants the user to agree again.", _RUN_AGAIN),
+    "invalid_token": _Meaning(SignInEnded, "The server no longer accepts this token.", _RUN_AGAIN),
+    "bad_refresh_token": _Meaning(SignInEnded, "The server no longer accepts this token.", _RUN_AGAIN),
+    "interaction_required": _Meaning(SignInEnded, "The server wants to ask the user something.", _RUN_AGAIN),
+    "login_required": _Meaning(SignInEnded, "The server wants the user to sign in again.", _RUN_AGAIN),
+    "consent_required": _Meaning(SignInEnded, "The server wants the user to agree again.", _RUN_AGAIN),
 }
+_UNKNOWN: Final = _Meaning(ServerError, "The server refused, with an error that is not a standard one.")
 # The statuses that an authorization server says them with (RFC 6749 section 5.2).
 _OAUTH_ERROR_STATUSES: Final = frozenset({400, 401})
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
@@ -117,15 +165,11 @@ def error_for(
     shown_description = plain_text(hide(description[:_MAX_READ], *known) if isinstance(description, str) else None, 200)
     why = redact(f"{shown_code}: {shown_description}" if shown_description else shown_code)
     if code == "access_denied" and not transient:
-        return Denied(
-            "access-denied", "The sign-in was denied.", why=why, where=where, hint="Run the command again, and allow the access."
-        )
+        return AccessDenied("The sign-in was denied.", why=why, where=where, hint="Run the command again, and allow the access.")
     if code == "expired_token" and not transient:
-        return TimedOut("code-expired", "The code expired before it was approved.", why=why, where=where, hint=_NEW_CODE)
-    meaning = _MEANINGS.get(code, _Meaning("The server refused, with an error that is not a standard one."))
-    error_id = code.replace("_", "-") if code in _MEANINGS else "oauth-error"
-    return OAuthError(
-        error_id,
+        return SignInTimedOut("The code expired before it was approved.", why=why, where=where, hint=_NEW_CODE)
+    meaning = _MEANINGS.get(code, _UNKNOWN)
+    return meaning.kind(
         meaning.message,
         code=shown_code,
         transient=transient or meaning.transient,
@@ -137,19 +181,14 @@ def error_for(
     )
 
 
-class NoAnswer(OAuthError):
-    """What came is no answer of an authorization server, which has probably not seen the request."""
-
-
 def unreadable(reply: HttpReply, why: str, *, foreign: bool = False) -> OAuthError:
     """The error for a reply that cannot be read. Trying again may help. One that begins as an answer does may be cut short.
 
     `foreign`: it is whole, and still no answer of an authorization server.
     """
     first_character = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
-    error_class = OAuthError if first_character in {"", "{"} and not foreign else NoAnswer
+    error_class = ReplyUnreadable if first_character in {"", "{"} and not foreign else NoAnswer
     return error_class(
-        "reply-unreadable",
         f"The server's answer (HTTP {reply.status}) is not a token reply.",
         why=why,
         where=without_query(reply.url),
@@ -164,8 +203,7 @@ def invalid(reply: HttpReply, why: str) -> OAuthError:
 
     One with a status of success has spent the code that it answers, so asking again cannot help a sign-in.
     """
-    return OAuthError(
-        "reply-invalid",
+    return ReplyInvalid(
         "The server's token reply cannot be used.",
         why=why,
         where=without_query(reply.url),

@@ -89,6 +89,12 @@ _JWT_PARTS: Final = 3
 _MAX_JWT: Final = 64 * 1024
 
 
+class TokensUnfit(OAuthError):
+    """The tokens are of another type than Bearer, or no request can carry them."""
+
+    id = "sign-in-ended"
+
+
 def read_json_object(reply: HttpReply) -> Fields:
     """The reply's body as a JSON object, in which no sentence or URL repeats a secret of the request or reply.
 
@@ -314,11 +320,10 @@ def check_fit(token_set: TokenSet) -> None:
     """Refuse tokens that no request can carry.
 
     Raises:
-        OAuthError: `tokens-unfit`: whoever asked for them revokes them.
+        OAuthError: `sign-in-ended`: whoever asked for them revokes them.
     """
     if token_set.unfit is not None or not is_bearer(token_set):
-        raise OAuthError(
-            "tokens-unfit",
+        raise TokensUnfit(
             "The server granted tokens that cannot be used.",
             why=token_set.unfit if is_bearer(token_set) else f"their type is {token_set.token_type}, not {BEARER}",
             hint=SERVER_CHANGED_HINT,

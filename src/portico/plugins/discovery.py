@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 LOAD_ENV: Final = "PORTICO_LOAD_PLUGINS"
 
 
+class PluginDisabled(ConfigError):
+    """The plugin is installed and off."""
+
+    id = "plugin-disabled"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """On or off. `reason` says why it is off, `word` says the same in a table cell, `remedy` how to lift it."""
@@ -113,7 +119,7 @@ def with_plugin_disabled(document: Document, id: str) -> Document:
 
 def disabled_error(id: str, decision: Decision) -> ConfigError:
     """The error of asking for a plugin that is off."""
-    return ConfigError("plugin-disabled", f'Plugin "{id}" is off.', why=decision.reason, hint=decision.remedy)
+    return PluginDisabled(f'Plugin "{id}" is off.', why=decision.reason, hint=decision.remedy)
 
 
 def _enabled_path(id: str) -> ConfigPath:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from portico.errors import ConfigError, PorticoError
+from portico.errors import PorticoError
 from portico.interfaces.auth_method import AuthMethod
 from portico.interfaces.authorization import TokenDialect
 from portico.interfaces.plan_reader import PlanReader
 from portico.interfaces.plugin_parts import CliCommand, DoctorCheck
 from portico.interfaces.provider_spec import ProviderSpec
 from portico.plugins import spec
+from portico.plugins.manifest import PluginFailed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -69,12 +70,12 @@ def _import_package(name: str, folder: Path) -> None:
     loaded = sys.modules.get(name)
     if loaded is not None:
         if folder.resolve() not in _folders(loaded):
-            raise ConfigError("plugin-conflict", f"another package named {name} is already loaded", where=_file_of(loaded))
+            raise PluginFailed(f"another package named {name} is already loaded", where=_file_of(loaded))
         return
     init_file = folder / "__init__.py"
     spec = spec_from_file_location(name, init_file, submodule_search_locations=[str(folder)])
     if spec is None or spec.loader is None or not init_file.is_file():
-        raise ConfigError("plugin-code", f"package {name} has no __init__.py", where=str(folder))
+        raise PluginFailed(f"package {name} has no __init__.py", where=str(folder))
     package = module_from_spec(spec)
     sys.modules[name] = package
     try:
@@ -98,21 +99,21 @@ def register(registry: pluggy.PluginManager, plugin: object, name: str) -> tuple
     """Register `plugin` and return the names of the hooks it implements; what is misspelt leaves it unregistered.
 
     Raises:
-        ConfigError: `plugin-hooks`: a hook is unknown, takes what it is not given, or lacks its marker.
+        ConfigError: `plugin-failed`: a hook is unknown, takes what it is not given, or lacks its marker.
     """
     try:
         registry.register(plugin, name=name)
     except (pluggy.PluginValidationError, ValueError) as exc:
         if registry.has_plugin(name):
             registry.unregister(name=name)
-        raise ConfigError("plugin-hooks", _single_line(exc)) from exc
+        raise PluginFailed(_single_line(exc)) from exc
     problems = [*_unknown_hooks(registry, plugin), *_unmarked_hooks(plugin, registry)]
     hooks = tuple(sorted(caller.name for caller in registry.get_hookcallers(plugin) or ()))
     if not hooks and not problems:
         problems = ["implements no hook"]
     if problems:
         registry.unregister(plugin)
-        raise ConfigError("plugin-hooks", "; ".join(problems))
+        raise PluginFailed("; ".join(problems))
     return hooks
 
 
@@ -300,7 +301,7 @@ class Registry:
         items = call_one(self._pluggy, hook, plugin, **arguments)
         problems = [problem for item in items if (problem := KINDS[hook].problem(item)) is not None]
         if problems:
-            raise ConfigError("plugin-answer", "; ".join(problems))
+            raise PluginFailed("; ".join(problems))
         return items
 
     @contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from portico.errors import ConfigError, UsageError
 from portico.plugins.discovery import (
     Diagnostic,
+    PluginDisabled,
     PluginRecord,
     decide,
     disabled_error,
@@ -22,6 +23,8 @@ from portico.plugins.discovery import (
     why_blocked,
     with_entry_enabled,
 )
+from portico.plugins.manifest import PluginFailed
+from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -39,6 +42,18 @@ if TYPE_CHECKING:
     from portico.plugins.discovery import Candidate, FoundPlugins
     from portico.plugins.loading import Registry
     from portico.plugins.manifest import Manifest
+
+
+class PluginNotYours(ConfigError):
+    """Another user can change the code of the plugin."""
+
+    id = "plugin-not-yours"
+
+
+class PluginNotFound(UsageError):
+    """No plugin of that id is installed."""
+
+    id = "plugin-not-found"
 
 
 class Inventory:
@@ -185,7 +200,7 @@ class PluginHost:
         if record is None:
             near = self._inventory.nearest(name)
             hint = f"Did you mean {near}?" if near else "See `{prog} plugins list`."
-            raise UsageError("plugin-not-found", f"Plugin not found: {name}", hint=hint)
+            raise PluginNotFound(f"Plugin not found: {name}", hint=hint)
         return record
 
     def providers_off(self) -> dict[str, str]:
@@ -310,12 +325,12 @@ class PluginHost:
         """The method of an auth choice; only the plugin that announces it is loaded.
 
         Raises:
-            UsageError: `unknown-auth-choice`.
+            UsageError: `unknown-name`.
             ConfigError: the plugin is off or has failed.
         """
         owner = self.plugin_for_choice(choice)
         if owner is None:
-            raise UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}")
+            raise UnknownName(f"Unknown auth choice: {choice}")
         method: AuthMethod = self._get_one("portico_auth_methods", owner, choice)
         return method
 
@@ -323,7 +338,7 @@ class PluginHost:
         """The token dialect of this name; only the plugin that announces it is loaded.
 
         Raises:
-            ConfigError: `unknown-dialect`, or the plugin is off or has failed.
+            ConfigError: `plugin-disabled`, or the plugin is off or has failed.
         """
         if name == "standard":
             from portico.oauth.standard import StandardDialect
@@ -332,7 +347,7 @@ class PluginHost:
         owner = self.plugin_for_dialect(name)
         if owner is None:
             hint = "The plugin that this sign-in was made with is gone: see `{prog} plugins list`."
-            raise ConfigError("unknown-dialect", f"No plugin knows the token dialect {name}.", hint=hint)
+            raise PluginDisabled(f"No plugin knows the token dialect {name}.", hint=hint)
         dialect: TokenDialect = self._get_one("portico_token_dialects", owner, name)
         return dialect
 
@@ -347,7 +362,7 @@ class PluginHost:
         record = self.find(owner)
         if record.error is not None:
             raise _failed_error(record)
-        raise ConfigError("plugin-incomplete", f'Plugin "{owner}" announces the {kind.label} {key} but does not bring it.')
+        raise PluginFailed(f'Plugin "{owner}" announces the {kind.label} {key} but does not bring it.')
 
 
 def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str]) -> Iterator[Problem]:
@@ -386,11 +401,11 @@ def not_yours_error(record: PluginRecord) -> ConfigError:
     exposure = record.candidate.exposure
     message = f'Plugin "{record.id}" is not used: another user can change its code.'
     hint = exposure.hint if exposure is not None else None
-    return ConfigError("plugin-not-yours", message, why=str(exposure), hint=hint)
+    return PluginNotYours(message, why=str(exposure), hint=hint)
 
 
 def _failed_error(record: PluginRecord) -> ConfigError:
     if record.candidate.exposure is not None:
         return not_yours_error(record)
     hint = f"See `{{prog}} plugins info {record.id}`."
-    return ConfigError("plugin-failed", f'Plugin "{record.id}" cannot be used.', why=record.error, hint=hint)
+    return PluginFailed(f'Plugin "{record.id}" cannot be used.', why=record.error, hint=hint)

@@ -35,6 +35,12 @@ API: Final = 1
 _MAX_BYTES: Final = 256 * 1024
 
 
+class PluginFailed(ConfigError):
+    """A plugin cannot be used as its author wrote it."""
+
+    id = "plugin-failed"
+
+
 @dataclass(frozen=True, slots=True)
 class AuthChoice:
     """One value of `--auth-choice`, as the plugin's manifest announces it.
@@ -70,7 +76,7 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`.
 
     Raises:
-        ConfigError: `plugin-manifest`: it is missing, unreadable, or does not say what it must.
+        ConfigError: `plugin-failed`: it is missing, unreadable, or does not say what it must.
     """
     fields = _read_object(path)
     problem = _first_problem(fields)
@@ -170,4 +176,4 @@ def _choice(value: Mapping[str, Any]) -> AuthChoice:
 
 
 def _manifest_error(path: Path, message: str) -> ConfigError:
-    return ConfigError("plugin-manifest", message, where=str(path))
+    return PluginFailed(message, where=str(path))

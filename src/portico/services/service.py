@@ -34,6 +34,12 @@ MAX_FILE_BYTES: Final = 1 << 20  # bytes of a service manager's file, and of wha
 _YOURS: Final = "make its folder yours (chown), and run the command again"
 
 
+class ServiceFailed(ConfigError):
+    """The service manager's program ended with an error, or there is none."""
+
+    id = "service-failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What is to run: `name` tells installations apart, `command` and `environment` are exact and hold no secret.
@@ -141,7 +147,7 @@ def read_service_file(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise file_error("store-read-failed", f"cannot read {path}", error, advice=_YOURS) from error
+        raise file_error(f"cannot read {path}", error, advice=_YOURS) from error
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -155,7 +161,7 @@ def write_file(path: Path, data: bytes) -> None:
         make_folder(path.parent)
         write_in_place(path, data)
     except OSError as error:
-        raise file_error("store-write-failed", f"cannot write {path}", error, advice=_YOURS) from error
+        raise file_error(f"cannot write {path}", error, advice=_YOURS) from error
 
 
 def write_secrets(service: Service) -> None:
@@ -184,7 +190,7 @@ def secrets_text(service: Service) -> bytes:
     values = {name: value.reveal() for name, value in sorted(service.secret_environment.items())}
     for name, value in values.items():
         if not value.isprintable():
-            raise ConfigError("service-failed", f"{name} has characters that no address has.", hint=f"set {name} without them")
+            raise ServiceFailed(f"{name} has characters that no address has.", hint=f"set {name} without them")
     return "".join(f"{name}={value}\n" for name, value in values.items()).encode()
 
 
@@ -206,7 +212,7 @@ def run_manager(env: Mapping[str, str], command: Sequence[str], *, hint: str | N
     """
     output, error = try_run(env, command)
     if error is not None:
-        raise ConfigError("service-failed", f"`{' '.join(command)}` failed.", why=error, hint=hint)
+        raise ServiceFailed(f"`{' '.join(command)}` failed.", why=error, hint=hint)
     return output
 
 

@@ -8,8 +8,16 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ConfigError
-from portico.services.service import home, read_service_file, remove_secrets, run_manager, try_run, write_file, write_secrets
+from portico.services.service import (
+    ServiceFailed,
+    home,
+    read_service_file,
+    remove_secrets,
+    run_manager,
+    try_run,
+    write_file,
+    write_secrets,
+)
 from portico.util.files import remove_private
 
 if TYPE_CHECKING:
@@ -120,7 +128,7 @@ class Systemd:
         if error is not None and self.why_unavailable() is None:
             command = " ".join(words)
             hint = f"delete it yourself: rm {shlex.join(map(str, units))}"
-            raise ConfigError("service-failed", f"`{command}` failed.", why=error, hint=hint)
+            raise ServiceFailed(f"`{command}` failed.", why=error, hint=hint)
         # Where no manager answers, what `enable` has made is taken away by hand, so that nothing starts it at the next login.
         for each in units:
             for folder in _WANTED:
@@ -204,7 +212,7 @@ def _split_words(text: str) -> list[str]:
 
 def _quoted(word: str) -> str:
     if not word.isprintable():
-        raise ConfigError("service-failed", "A path has characters that no unit file can hold.", why=repr(word))
+        raise ServiceFailed("A path has characters that no unit file can hold.", why=repr(word))
     text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"'
 

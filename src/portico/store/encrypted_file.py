@@ -21,9 +21,9 @@ import stat
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.errors import StoreError
 from portico.paths import UnknownHome, expand_home
 from portico.secret import SECRET_VARIABLES, Secret
+from portico.store.errors import PassphraseNeeded, PassphraseWrong, RecordDamaged, RecordTooLong, StateNewer, StoreKeyLost
 from portico.store.records import SERVICE
 from portico.util.files import file_error, no_crash_point, read_file, read_private, remove_private, set_aside, write_private
 from portico.util.lock import file_lock
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from portico.errors import StoreError
     from portico.paths import Paths
     from portico.store.keyring import KeyringStore
     from portico.store.records import RecordMatch, StoreName
@@ -108,8 +109,7 @@ def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
         raise DecryptionError("not JSON") from None
     version = fields.get("v") if isinstance(fields, dict) else None
     if type(version) is int and version > VERSION:
-        raise StoreError(
-            "record-newer",
+        raise StateNewer(
             f"{path} was written by a later version of this program",
             why=f"its format is {version}; this version knows {VERSION}",
             hint="upgrade; the file has not been touched",
@@ -161,8 +161,7 @@ class EncryptedRecords:
         try:
             return Secret(decrypt(key, parse_encrypted(data, path), _record_context(user)).decode())
         except ValueError as error:
-            raise StoreError(
-                "record-damaged",
+            raise RecordDamaged(
                 f"the sealed record {path} is damaged; it is kept as {set_aside(path).name}",
                 why=f"{user}: {error}",
             ) from None
@@ -246,14 +245,13 @@ class PassphraseSource:
     def _ask(self, *, new: bool) -> Secret:
         passphrase = self._prompt("New passphrase for the token store" if new else "Passphrase of the token store")
         if passphrase is None:
-            raise StoreError(
-                "passphrase-needed",
+            raise PassphraseNeeded(
                 "the sealed file store needs its passphrase",
                 why="nobody can be asked here",
                 hint=f"set {FILE_ENV} to a file that holds it, or {TEXT_ENV}",
             )
         if new and passphrase and self._prompt("The same passphrase again") != passphrase:
-            raise StoreError("passphrase-mismatch", "the two passphrases differ", hint="run the command again")
+            raise PassphraseWrong("the two passphrases differ", hint="run the command again")
         return _not_empty(passphrase.reveal(), "the passphrase typed")
 
 
@@ -261,9 +259,7 @@ def _passphrase_path(text: str) -> Path:
     try:
         return expand_home(text, FILE_ENV)
     except UnknownHome as error:
-        raise StoreError(
-            "passphrase-unreadable", f"the file in {FILE_ENV} cannot be found", why=str(error), hint=error.hint
-        ) from None
+        raise PassphraseNeeded(f"the file in {FILE_ENV} cannot be found", why=str(error), hint=error.hint) from None
 
 
 def _read_first_line(path: Path) -> str:
@@ -274,16 +270,15 @@ def _read_first_line(path: Path) -> str:
     exposure = OwnershipCheck(modes_only=True).exposure(path)
     if exposure is not None:
         message = f"other users could choose the passphrase in {path}"
-        raise StoreError("passphrase-unreadable", message, why=str(exposure), hint=exposure.hint)
+        raise PassphraseNeeded(message, why=str(exposure), hint=exposure.hint)
     try:
         return read_file(path, _FILE_LIMIT, check=_check_not_writable).decode().split("\n", 1)[0].rstrip("\r")
     except OSError as error:
-        raise file_error(
-            "passphrase-unreadable", f"cannot use the passphrase in {path}", error, advice=_USABLE_FILE_HINT
-        ) from error
+        message = f"cannot use the passphrase in {path}"
+        raise file_error(message, error, advice=_USABLE_FILE_HINT, kind=PassphraseNeeded) from error
     except UnicodeDecodeError:
         message = f"cannot use the passphrase in {path}"
-        raise StoreError("passphrase-unreadable", message, why="not UTF-8", hint=_USABLE_FILE_HINT) from None
+        raise PassphraseNeeded(message, why="not UTF-8", hint=_USABLE_FILE_HINT) from None
 
 
 def _check_not_writable(fd: int) -> None:
@@ -295,7 +290,7 @@ def _check_not_writable(fd: int) -> None:
 
 def _not_empty(value: str, source: str) -> Secret:
     if not value:
-        raise StoreError("passphrase-needed", f"{source} is empty", hint=f"put a passphrase there, or unset {TEXT_ENV}")
+        raise PassphraseNeeded(f"{source} is empty", hint=f"put a passphrase there, or unset {TEXT_ENV}")
     return Secret(value)
 
 
@@ -330,7 +325,7 @@ class EncryptedFileStore:
             return None
         data = read_private(self._key_path)
         if data is None:
-            raise StoreError("sealed-key-missing", f"{self._key_path} is gone: without it no sealed record opens")
+            raise StoreKeyLost(f"{self._key_path} is gone: without it no sealed record opens")
         return self._records.read(user, self._open(data))
 
     def set(self, user: str, value: Secret) -> None:
@@ -379,8 +374,7 @@ class EncryptedFileStore:
         try:
             key = decrypt(self._derive_key(kdf), fields, _context(kdf))
         except DecryptionError:
-            raise StoreError(
-                "passphrase-wrong",
+            raise PassphraseWrong(
                 "the passphrase does not open the sealed file store",
                 why=f"{self._key_path} was sealed with another one",
                 hint="give the passphrase that the store was made with; if it is lost, "
@@ -395,8 +389,7 @@ class EncryptedFileStore:
         return self._passphrase.stretched(lambda passphrase: _scrypt(passphrase, kdf), _context(kdf), new=new)
 
     def _damaged(self, why: str) -> StoreError:
-        return StoreError(
-            "sealed-key-damaged",
+        return StoreKeyLost(
             f"{self._key_path} is damaged; it is kept as {set_aside(self._key_path).name}",
             why=why,
             hint="put it back from a backup, or run the command again: a new one is made",
@@ -467,7 +460,7 @@ class LongRecordStore:
         record = self._records.read(user, _key_in(value, user))
         if record is None:
             path = self._records.path(user)
-            raise StoreError("record-damaged", f"{path} is gone: the keyring holds only its key")
+            raise RecordDamaged(f"{path} is gone: the keyring holds only its key")
         return record
 
     def set(self, user: str, value: Secret) -> None:
@@ -483,8 +476,7 @@ class LongRecordStore:
             self._keyring.set(user, value)
             return
         if not self._may_encrypt:
-            raise StoreError(
-                "record-too-long",
+            raise RecordTooLong(
                 f"the tokens are too long for {self.backend}",
                 why=f"{length:,} UTF-16 units, and {limit:,} is the most; --store keyring asks that no file be written",
                 hint="leave --store out: the record is then sealed in a file, and only its key is in the keyring",
@@ -517,4 +509,4 @@ def _key_in(value: Secret, user: str) -> bytes:
             return from_base64(pointer.get("key"))
         raise DecryptionError("not a pointer to a sealed record")
     except ValueError as error:
-        raise StoreError("record-damaged", "the stored tokens are damaged", why=f"{user}: {error}") from None
+        raise RecordDamaged("the stored tokens are damaged", why=f"{user}: {error}") from None

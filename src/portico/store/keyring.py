@@ -16,8 +16,9 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar, cast
 
-from portico.errors import LockBusy, StoreError, StoreUnknown
+from portico.errors import LockBusy, StoreError
 from portico.secret import Secret, redact
+from portico.store.errors import KeyringLocked, KeyringTimeout, KeyringUnavailable, KeyringUnknown
 from portico.store.profiles import FILE_HINT
 from portico.store.records import SERVICE
 from portico.util.lock import FileLock
@@ -62,11 +63,11 @@ _WHY_NONE: Final = {
 }.get(sys.platform, "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session")
 
 
-class NoKeyring(StoreError):
+class NoKeyring(KeyringUnavailable):
     """No keyring works here. `reasons` tells for each kind what it lacks."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__("no-keyring", "no keyring can be used here", why=_WHY_NONE, hint=FILE_HINT)
+        super().__init__("no keyring can be used here", why=_WHY_NONE, hint=FILE_HINT)
         self.reasons = tuple(reasons)
 
 
@@ -138,7 +139,7 @@ def _configured_name(env: Mapping[str, str]) -> str | None:
     name = env.get(BACKEND_ENV)
     if name is not None:
         if not name.strip():
-            raise StoreError("keyring-unusable", f"{BACKEND_ENV} is set but empty", hint=f"unset {BACKEND_ENV}")
+            raise KeyringUnavailable(f"{BACKEND_ENV} is set but empty", hint=f"unset {BACKEND_ENV}")
         return name.strip()
     core = import_keyring_module("keyring.core")
     try:
@@ -202,12 +203,11 @@ def _why_refused(kind: object) -> str | None:
 
 
 def _refused_error(name: str, reason: str) -> StoreError:
-    return StoreError("keyring-refused", f"the keyring {name} is not used for tokens", why=reason, hint=FILE_HINT)
+    return KeyringUnavailable(f"the keyring {name} is not used for tokens", why=reason, hint=FILE_HINT)
 
 
 def _unusable_error(name: str, error: Exception) -> StoreError:
-    return StoreError(
-        "keyring-unusable",
+    return KeyringUnavailable(
         f"the keyring {name} cannot be used",
         why=f"{type(error).__name__}: {error}",
         hint=f"correct or unset {BACKEND_ENV}, or: {FILE_HINT}",
@@ -363,7 +363,7 @@ class KeyringStore:
             return False
 
         if not self._call("delete", remove, ask=ask):
-            raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=_RETRY_HINT)
+            raise KeyringUnavailable(f"{self.backend} still has a record that was deleted", hint=_RETRY_HINT)
 
     def _backend(self) -> KeyringBackend:
         with self._load_lock:
@@ -424,7 +424,7 @@ class KeyringStore:
         return self._backend_name if self._loaded is None else class_name(self._loaded)
 
     def _busy_error(self) -> StoreError:
-        return StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._timeout_hint())
+        return KeyringTimeout("another call to the keyring has not come back", hint=self._timeout_hint())
 
     def _timeout_error(self, doing: str, error: DeadlinePassed) -> StoreError:
         keyring = self._class_name() or "the keyring"
@@ -433,9 +433,8 @@ class KeyringStore:
             error.worker.join(ABORT_GRACE_S)
         self._unfinished.append(error.worker)
         if doing == "read":
-            return StoreError("keyring-timeout", f"{keyring} did not answer", why=str(error), hint=self._timeout_hint())
-        return StoreUnknown(
-            "keyring-unknown",
+            return KeyringTimeout(f"{keyring} did not answer", why=str(error), hint=self._timeout_hint())
+        return KeyringUnknown(
             f"{keyring} did not say whether it could {doing} the record",
             why=f"{error}; what may have been left is tidied up the next time",
             hint=self._timeout_hint(),
@@ -447,11 +446,11 @@ class KeyringStore:
         text = redact(str(error), *secrets)
         why = f"{type(error).__module__}.{type(error).__name__}: {text}"
         if class_names & _LOCKED or _MACOS_NO_PROMPT in text or _SERVICE_LOCKED in text:
-            return StoreError("keyring-locked", f"{keyring} is locked", why=why, hint=self._unlock_hint())
+            return KeyringLocked(f"{keyring} is locked", why=why, hint=self._unlock_hint())
         if class_names & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
             hint = f"start it (log in to the desktop) and run the command again, or do without: {FILE_HINT}"
-            return StoreError("keyring-unavailable", f"{keyring} cannot be reached", why=why, hint=hint)
-        return StoreError("keyring-failed", f"{keyring} could not {doing} the record", why=why, hint=_RETRY_HINT)
+            return KeyringUnavailable(f"{keyring} cannot be reached", why=why, hint=hint)
+        return KeyringUnavailable(f"{keyring} could not {doing} the record", why=why, hint=_RETRY_HINT)
 
     def _unlock_hint(self) -> str:
         return _UNLOCK_HINT_MACOS if self._class_name() == MACOS else _UNLOCK_HINT

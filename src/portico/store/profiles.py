@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from portico.errors import SignInNeeded, StoreError
+from portico.store.errors import IndexDamaged, NotSignedIn, ProfileDamaged, StateNewer
 from portico.store.records import (
     Leftover,
     Profile,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from portico.errors import SignInNeeded, StoreError
     from portico.interfaces.basics import JsonValue
     from portico.paths import Paths
     from portico.store.records import JsonObject
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 LOCK_NAME: Final = "index.lock"
-_DAMAGED: Final = "index-damaged"
 
 
 class IndexFile:
@@ -110,16 +110,16 @@ class IndexFile:
         """Under the lock: set the damaged file aside and put the last good copy back. The error to raise."""
         data = read_private(self.path)
         if data is not None and _is_valid(data, self.path):
-            return StoreError(_DAMAGED, f"{self.path} was damaged and has been put right", hint="run the command again")
+            return IndexDamaged(f"{self.path} was damaged and has been put right", hint="run the command again")
         corrupt_path = set_aside(self.path)
         backup_data = read_private(self.backup)
         message = f"{self.path} was damaged; it is kept as {corrupt_path.name}"
         why = f"not a profile index: {cause}"
         if backup_data is None or not _is_valid(backup_data, self.backup):
-            return StoreError(_DAMAGED, message, why=why, hint="sign in again: {prog} onboard")
+            return IndexDamaged(message, why=why, hint="sign in again: {prog} onboard")
         write_private(self.path, backup_data)
-        return StoreError(
-            _DAMAGED, f"{message}, and the last good copy is back in its place", why=why, hint="check it with: {prog} auth list"
+        return IndexDamaged(
+            f"{message}, and the last good copy is back in its place", why=why, hint="check it with: {prog} auth list"
         )
 
     def _locked(self) -> contextlib.AbstractContextManager[object]:
@@ -146,8 +146,7 @@ def _parse(data: bytes, path: Path) -> JsonObject:
         raise ValueError("not a JSON object")  # noqa: TRY004 - a damaged file is one kind of error
     version = document.get("version")
     if type(version) is int and version > VERSION:
-        raise StoreError(
-            "index-newer",
+        raise StateNewer(
             f"{path} was written by a later version of this program",
             why=f"its format is {version}; this version knows {VERSION}",
             hint="upgrade, or set PORTICO_STATE_DIR to another folder; the file has not been touched",
@@ -203,8 +202,7 @@ class IndexDraft:
         try:
             return profile_from_json(id, self._entries[id])
         except ValueError as error:
-            raise StoreError(
-                "profile-damaged",
+            raise ProfileDamaged(
                 f"the index's entry of {id} is damaged",
                 why=f"missing or wrong: {error}",
                 hint=f"sign in again, or remove it: {{prog}} auth logout {id}",
@@ -433,14 +431,14 @@ def require_profile(snapshot: Snapshot, id: str) -> Profile:
 
     Raises:
         SignInNeeded: `not-signed-in`: there is none, or it was signed out.
-        StoreError: `profile-damaged`.
+        StoreError: `record-damaged`.
     """
     profile = snapshot.get(id)
     if profile is None:
         raise not_signed_in(id, [each.id for each in snapshot.profiles])
     if profile.sign_out_unfinished:
         hint = f"Finish it: {{prog}} auth logout {id}"
-        raise SignInNeeded("not-signed-in", f"{id} was signed out; its tokens are yet to be deleted.", hint=hint)
+        raise NotSignedIn(f"{id} was signed out; its tokens are yet to be deleted.", hint=hint)
     return profile
 
 
@@ -453,4 +451,4 @@ def not_signed_in(wanted: str | None, profile_ids: list[str]) -> SignInNeeded:
     fallback_hint = "{prog} auth list" if profile_ids else sign_in()
     hint = f"Did you mean {' or '.join(matches)}?" if matches else fallback_hint
     message = SIGNED_OUT if wanted is None else f"There is no sign-in called {wanted}."
-    return SignInNeeded("not-signed-in", message, hint=hint)
+    return NotSignedIn(message, hint=hint)

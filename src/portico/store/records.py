@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from portico.errors import ENDS_A_GRANT, StoreError
 from portico.secret import Secret
+from portico.store.errors import RecordDamaged, RecordNotText, RecordTooLong, StateNewer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +221,8 @@ class Leftover:
 # Portico 0.2 ends a sign-in at the twelfth send, so it is not told of more than these.
 _MAX_SENDS_WRITTEN: Final = 11
 _ALL_SENDS: Final = "allSends"
-# What Portico 0.2 took for the end of a sign-in without one of the words that end one.
+# What Portico 0.2 took for the end of a sign-in without one of the words that end one. No error that ends one today has such an
+# id.
 _ENDED_BY_0_2: Final = frozenset(
     {
         "access-denied",
@@ -427,6 +429,8 @@ MAX_ID_LENGTH: Final = 200
 class GenerationChanged(StoreError):
     """A profile is not as a commit expected it: other tokens were stored, or it was signed out or in."""
 
+    id = "generation-changed"
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -479,7 +483,7 @@ class RecordStore(Protocol):
     def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
         """Remove every copy of the record but what `keep` wants; if there is any. `ask` False: opens no window.
 
-        The error is `keyring-not-open` where none was seen, and one may be where it cannot be seen.
+        The error is `keyring-locked` where none was seen, and one may be where it cannot be seen.
         """
         ...
 
@@ -517,11 +521,11 @@ def encode_record(profile: Profile, tokens: Tokens) -> Secret:
     hint = "the provider sent something that is hardly a token: tell its plugin's author"
     if len(text) > RECORD_LIMIT:
         why = f"{len(text):,} characters, and {RECORD_LIMIT:,} is the most"
-        raise StoreError("record-too-long", f"the tokens of {profile.id} are too long to be kept", why=why, hint=hint)
+        raise RecordTooLong(f"the tokens of {profile.id} are too long to be kept", why=why, hint=hint)
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise StoreError("record-not-text", f"the tokens of {profile.id} are not text", hint=hint) from None
+        raise RecordNotText(f"the tokens of {profile.id} are not text", hint=hint) from None
     return Secret(text)
 
 
@@ -539,8 +543,7 @@ def decode_record(value: Secret, location: RecordLocation) -> Tokens:
         raise _damaged(location, "not a JSON object")
     version = record.get("v")
     if type(version) is int and version > RECORD_VERSION:
-        raise StoreError(
-            "record-newer",
+        raise StateNewer(
             "these tokens were stored by a later version of this program",
             why=f"{location}: format {version}; this version knows {RECORD_VERSION}",
             hint="upgrade; nothing has been changed",
@@ -558,4 +561,4 @@ def decode_record(value: Secret, location: RecordLocation) -> Tokens:
 
 
 def _damaged(location: RecordLocation, why: str) -> StoreError:
-    return StoreError("record-damaged", "the stored tokens are damaged", why=f"{location}: {why}")
+    return RecordDamaged("the stored tokens are damaged", why=f"{location}: {why}")

@@ -17,8 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from portico.errors import StoreError, StoreUnknown
+from portico.errors import StoreError
 from portico.secret import Secret
+from portico.store.errors import (
+    KeyringLocked,
+    KeyringNotOpen,
+    KeyringStartedEarly,
+    KeyringTimeout,
+    KeyringUnavailable,
+    KeyringUnknown,
+    PromptDismissed,
+)
 from portico.store.profiles import FILE_HINT
 from portico.store.records import SERVICE
 from portico.store.session_bus import SECRETS, open_session_bus
@@ -295,8 +304,7 @@ class SecretService:
                 self._get_property(path, "Collection", "Locked")
                 return path
         collections = self._get_property(_ROOT, "Service", "Collections")
-        raise StoreError(
-            "keyring-no-collection",
+        raise KeyringUnavailable(
             f"{_PREFERRED_ENV} names no collection of {self._program()}: {path}",
             why=f"its collections are {', '.join(collections) or 'none'}",
             hint=f"unset {_PREFERRED_ENV}, or set it to one of them",
@@ -332,8 +340,7 @@ class SecretService:
             except Refused:
                 continue
             if locked:
-                raise StoreError(
-                    "keyring-locked",
+                raise KeyringLocked(
                     f"{self._program()} may have a record of {user} that cannot be seen",
                     why=f"it may be in {path.rpartition('/')[2]}, which is locked",
                     hint="unlock that database, or bring to the front the one that has Portico's entries",
@@ -342,8 +349,7 @@ class SecretService:
     def _not_found_error(self, user: str) -> StoreError:
         """KeePassXC does not even name a database that is closed, or whose group is not exposed."""
         program = self._program()
-        return StoreError(
-            "keyring-not-open",
+        return KeyringNotOpen(
             f"{program} does not have this record of {user} in the databases that are open",
             why="what it has in a database that is closed or not exposed cannot be seen",
             hint=f"open the database that has Portico's entries in {program}, and run the command again",
@@ -405,16 +411,14 @@ class SecretService:
         if self._cannot_prompt():
             if self._started_without_password():
                 return self._started_early_error("Its login keyring is locked.")
-            return StoreError(
-                "keyring-locked",
+            return KeyringLocked(
                 f"{self._service_name()} is locked",
                 why=f"nothing on this session bus can ask for its password ({_PROMPTER})",
                 hint=f"log in to the desktop, or {self._restart_hint()}; or: {FILE_HINT}",
             )
         if dismissed:
             return self._dismissed_error("It stays locked.")
-        return StoreError(
-            "keyring-locked",
+        return KeyringLocked(
             f"{self._service_name()} is locked",
             why="it did not unlock, and opened no prompt",
             hint="unlock the keyring and run the command again",
@@ -428,9 +432,7 @@ class SecretService:
         """
         if self._prompts.prompts_forbidden:
             hint = "Answer its window: `{prog} auth status --check` opens it."
-            raise StoreError(
-                "keyring-locked", f"{self._service_name()} would have to ask you to {what}", why="it was not opened", hint=hint
-            )
+            raise KeyringLocked(f"{self._service_name()} would have to ask you to {what}", why="it was not opened", hint=hint)
         return self._prompt(prompt, what, sent=False)[0]
 
     def _prompt(self, prompt: str, what: str, *, sent: bool = True) -> tuple[bool, str]:
@@ -524,17 +526,13 @@ class SecretService:
             _GNOME: "log in to the desktop with a password, or make a keyring there (Passwords and Keys)",
             "KeePassXC": "open a database, and expose a group of it in Database Settings, Secret Service Integration",
         }.get(program, "make a default keyring in it")
-        return StoreError(
-            "keyring-no-collection",
-            f"{self._service_name()} has no default collection",
-            why=consequence,
-            hint=f"{hint}; or: {FILE_HINT}",
+        return KeyringUnavailable(
+            f"{self._service_name()} has no default collection", why=consequence, hint=f"{hint}; or: {FILE_HINT}"
         )
 
     def _started_early_error(self, consequence: str) -> StoreError:
         """gnome-keyring-daemon(1): the password comes with `--unlock` or `--login`; a daemon that runs already heeds neither."""
-        return StoreError(
-            "keyring-started-early",
+        return KeyringStartedEarly(
             f"gnome-keyring (process {self._pid()}) was started before it was given the password of the login keyring",
             why=f"{consequence} `gnome-keyring-daemon --unlock` does nothing while that process runs",
             hint=f"{self._restart_hint()}; or: {FILE_HINT}",
@@ -544,8 +542,7 @@ class SecretService:
         return f"kill {self._pid()}, then run gnome-keyring-daemon --unlock and type the password and Ctrl-D"
 
     def _dismissed_error(self, consequence: str) -> StoreError:
-        return StoreError(
-            "keyring-prompt-dismissed",
+        return PromptDismissed(
             f"the prompt of {self._program()} was dismissed, or access was denied",
             why=consequence,
             hint=f"run the command again and allow it; or: {FILE_HINT}",
@@ -556,8 +553,8 @@ class SecretService:
         why = f"it was open for {seconds:g} s"
         hint = "run the command again and answer its window"
         if sent:
-            return StoreUnknown("keyring-unknown", message, why=why, hint=hint)
-        return StoreError("keyring-timeout", message, why=why, hint=hint)
+            return KeyringUnknown(message, why=why, hint=hint)
+        return KeyringTimeout(message, why=why, hint=hint)
 
 
 def _is_item(path: str) -> bool:

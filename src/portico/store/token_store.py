@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from portico.errors import StoreError
+from portico.store.errors import TokensKeepChanging
 from portico.store.profiles import ProfileIndex, current_record
 from portico.store.records import ABSENT, MAX_ID_LENGTH, GenerationChanged, OAuthProfile, RecordLocation, Tokens
 from portico.util.lock import named_lock
@@ -104,7 +104,7 @@ class Snapshot(Protocol):
         """The profile `id`, None where there is none.
 
         Raises:
-            StoreError: `profile-damaged`.
+            StoreError: `record-damaged`.
         """
         ...
 
@@ -162,7 +162,7 @@ class TokenStore(Protocol):
         """The profile, None where there is none.
 
         Raises:
-            StoreError: also `profile-damaged`.
+            StoreError: also `record-damaged`.
         """
         ...
 
@@ -272,14 +272,14 @@ class LocalTokenStore:
         """See `TokenStore.read`.
 
         Raises:
-            StoreError: also `record-missing`, `record-damaged`, and what the keyring or the encrypted file adds.
+            StoreError: also `record-damaged`, and what the keyring or the encrypted file adds.
         """
         for _ in range(_READ_TRIES):
             tokens = self._vault.read(profile_id, to_refresh=to_refresh)
             profile = self._index.get(profile_id)
             if profile is not None and profile.generation == tokens.generation:
                 return ProfileTokens(profile, tokens)
-        raise StoreError("generation-changed", f"the tokens of {profile_id} keep changing", hint="run the command again")
+        raise TokensKeepChanging(f"the tokens of {profile_id} keep changing", hint="run the command again")
 
     def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, anew: bool = False) -> Profile:
         """See `TokenStore.commit` and `Vault.commit`."""
@@ -364,7 +364,7 @@ class _LocalTurn:
         updated = self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, journal_entry=entry)))
         if updated is None or updated.generation != profile.generation:
             message = f"newer tokens of {profile.id} were stored"
-            raise GenerationChanged("generation-changed", message, hint="run the command again")
+            raise GenerationChanged(message, hint="run the command again")
         return updated
 
     def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:

@@ -20,8 +20,21 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
+from portico.errors import LockBusy, StoreError, StoreUnknown
 from portico.secret import Secret
+from portico.store.errors import (
+    KeyringLocked,
+    KeyringNotOpen,
+    KeyringTimeout,
+    KeyringUnknown,
+    NotSignedIn,
+    PromptDismissed,
+    RecordDamaged,
+    RecordMissing,
+    StateNewer,
+    StoreForgetful,
+    StoreKeyLost,
+)
 from portico.store.profiles import (
     FILE_COMMAND,
     IndexDraft,
@@ -105,10 +118,8 @@ _READ_TRIES: Final = 5
 # Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
 _MAX_LOCK_WAIT_S: Final = 60.0
 _LOCK_MARGIN_S: Final = 15.0
-_KEY_LOST: Final = frozenset({"sealed-key-missing", "sealed-key-damaged"})
-_NOT_VISIBLE: Final = frozenset({"keyring-locked", "keyring-not-open"})
 # Whoever has refused a window, or not come to one, is shown no other by the same operation.
-_PROMPT_ENDED: Final = frozenset({"keyring-prompt-dismissed", "keyring-timeout", "keyring-unknown"})
+_PROMPT_ENDED: Final = (PromptDismissed, KeyringTimeout, KeyringUnknown)
 _PROBE: Final = "probe"
 
 
@@ -165,11 +176,8 @@ class Vault:
         with self._locked(_PROBE):
             store.set(user, value)
             read_back = store.get(user, lambda copy: copy == value)
-            try:
+            with contextlib.suppress(KeyringLocked):  # it opens nothing; another database may have a copy from before that
                 store.delete(user)
-            except StoreError as error:
-                if error.id != "keyring-locked":  # it opens nothing; another database may have a copy from before it was locked
-                    raise
         if read_back != value:
             raise _not_read_back_error(store)
         self._index.remember_store(store.name, store.backend)
@@ -206,8 +214,8 @@ class Vault:
             location = self._location(profile.store, profile.backend, profile_id, slot)
             try:
                 tokens = self._read_record(profile, location)
-            except StoreError as error:
-                if error.id not in _NOT_VISIBLE or self._index.get(profile_id) == profile:
+            except (KeyringLocked, KeyringNotOpen):
+                if self._index.get(profile_id) == profile:
                     raise
                 continue  # it has gone because the pointer was moved
             if tokens is not None and tokens.generation == profile.generation:
@@ -215,8 +223,7 @@ class Vault:
                 return tokens
             if self._index.get(profile_id) == profile:
                 break  # nobody moved the pointer meanwhile: the record is truly not there
-        raise StoreError(
-            "record-missing",
+        raise RecordMissing(
             f"the tokens of {profile_id} are no longer in the store",
             why=f"{location}: {'no record' if tokens is None else 'a record of another generation'}",
             hint=f"sign in again: {sign_in_again(profile)}",
@@ -358,15 +365,11 @@ class Vault:
             value = self._store(location.store, location.backend).get(
                 location.user, _of_generation(replaces, location, renewed=True)
             )
-        except StoreError as error:
-            if error.id != "keyring-not-open":
-                raise
+        except KeyringNotOpen:
             return None  # the kill may have come before the write; the record that is replaced has to be seen all the same
         try:
             return None if value is None else decode_record(value, location)
-        except StoreError as error:
-            if error.id != "record-damaged":
-                raise
+        except RecordDamaged:
             return None  # cut short by the kill
 
     def _write(self, store: RecordStore, profile: Profile, slot: Slot, record: Secret) -> None:
@@ -408,7 +411,7 @@ class Vault:
             try:
                 self._delete_record(location, keep, prompts)
             except StoreError as error:
-                if error.id == "keyring-not-open" and written is not None and leftover not in written:
+                if isinstance(error, KeyringNotOpen) and written is not None and leftover not in written:
                     deleted.add(leftover)
                 elif keep is None:
                     stuck.append(f"{location}: {error}")
@@ -429,18 +432,18 @@ class Vault:
     def _delete_record(self, location: RecordLocation, keep: RecordMatch | None, prompts: _Prompts) -> None:
         store = self._store(location.store, location.backend)
         if store.has_pending_call:
-            raise StoreUnknown("keyring-unknown", "a call that timed out is still going on")
+            raise KeyringUnknown("a call that timed out is still going on")
         try:
             store.delete(location.user, keep=keep, ask=prompts.allowed)
         except StoreError as error:
-            prompts.allowed = prompts.allowed and error.id not in _PROMPT_ENDED
+            prompts.allowed = prompts.allowed and not isinstance(error, _PROMPT_ENDED)
             raise
 
     def _require_profile(self, profile_id: str) -> tuple[Profile, Slot]:
         profile = self._index.get(profile_id)
         if profile is None or profile.slot is None:
             hint = "{prog} onboard" if profile is None else f"sign in again: {sign_in_again(profile)}"
-            raise SignInNeeded("not-signed-in", f"{profile_id} is not signed in", hint=hint)
+            raise NotSignedIn(f"{profile_id} is not signed in", hint=hint)
         return profile, profile.slot
 
     def _current_profile(self, profile_id: str) -> Profile | None:
@@ -518,7 +521,7 @@ def _of_generation(generation: int, location: RecordLocation, *, renewed: bool =
         try:
             tokens = decode_record(value, location)
         except StoreError as error:
-            return error.id == "record-newer"
+            return isinstance(error, StateNewer)
         if renewed:
             return tokens.renewal is not None and tokens.renewal.replaces == generation
         return tokens.generation == generation
@@ -529,11 +532,11 @@ def _of_generation(generation: int, location: RecordLocation, *, renewed: bool =
 def _add_sign_in_hint(error: StoreError, profile: Profile) -> None:
     """Name the command that signs `profile` in again: what found the error knows a place, and not whose it is."""
     command = sign_in_again(profile)
-    if error.id == "record-damaged":
+    if isinstance(error, RecordDamaged):
         error.hint = f"sign in again: {command}"
-    elif error.id in _KEY_LOST:
+    elif isinstance(error, StoreKeyLost):
         error.hint = f"put it back from a backup, or sign in again: {command}"
-    elif error.id == "keyring-not-open":
+    elif isinstance(error, KeyringNotOpen):
         error.hint = f"{error.hint}; if nothing has it any more, sign in again: {command}"
     elif error.hint is not None:
         error.hint = error.hint.replace(FILE_COMMAND, f"{command} --store file")
@@ -549,12 +552,11 @@ def _check_generation(profile_id: str, current: Profile | None, expected: int | 
     if expected is None or actual == expected:
         return
     why = f"expected generation {expected or 'none'}, found {actual or 'none'}"
-    raise GenerationChanged("generation-changed", f"newer tokens of {profile_id} have been stored meanwhile", why=why)
+    raise GenerationChanged(f"newer tokens of {profile_id} have been stored meanwhile", why=why)
 
 
 def _not_read_back_error(store: RecordStore) -> StoreError:
-    return StoreError(
-        "store-forgetful",
+    return StoreForgetful(
         f"{store.backend or 'the sealed file store'} did not give back what it was given",
         hint="choose another store: {prog} onboard --store file",
     )

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import Choice, Prompter
 
 
+class InputNeeded(UsageError):
+    """The command would have prompted, and there is no terminal to prompt on."""
+
+    id = "input-needed"
+
+
 class NonInteractive:
     """Nobody can be asked: every question is an error that names the flag or the command which would have answered it."""
 
@@ -60,7 +66,7 @@ def refuse(question: str, flag: str, *, values: Sequence[str] = ()) -> NoReturn:
     """
     choices = f" {{{','.join(values)}}}" if values else ""
     hint = f"Run: {flag}" if flag.startswith("{prog}") else f"Give {flag}{choices}."
-    raise UsageError("input-needed", f"{question.rstrip(':? ')}: nobody can be asked here.", hint=hint)
+    raise InputNeeded(f"{question.rstrip(':? ')}: nobody can be asked here.", hint=hint)
 
 
 def make_prompter(stdin: TextIO | None = None, stderr: TextIO | None = None, env: Mapping[str, str] = os.environ) -> Prompter:

@@ -13,10 +13,11 @@ import stat
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from portico.errors import PorticoError, StoreError
+from portico.errors import PorticoError
 from portico.paths import FILE_MODE, make_private_folder
+from portico.store.errors import StateNewer
 from portico.usage.entry import Entry, Retention
-from portico.util.files import check_folder, file_error, network_file_system, set_aside
+from portico.util.files import FileFailed, UnsafeFile, check_folder, file_error, network_file_system, set_aside
 from portico.util.lock import FileLock
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class HistoryFile:
         """A connection to the database, which is made or brought to this version's schema first.
 
         Raises:
-            StoreError: `history-newer`: a later version of Portico has made it; or the file cannot be used.
+            StoreError: `state-newer`: a later version of Portico has made it; or the file cannot be used.
             LockBusy: another process is making it, and does not finish.
             sqlite3.Error: it cannot be opened.
         """
@@ -132,7 +133,7 @@ class HistoryFile:
         except sqlite3.Error as error:
             if self.recover(error):
                 return None
-            raise StoreError("history-failed", f"cannot read {self.path}", why=str(error)) from error
+            raise FileFailed(f"cannot read {self.path}", why=str(error)) from error
 
     def _make_private(self) -> None:
         """The file, 0600 before SQLite sees it, which gives the files beside it the same mode."""
@@ -144,13 +145,13 @@ class HistoryFile:
                 status = os.fstat(fd)
                 own = os.name != "posix" or status.st_uid == os.geteuid()
                 if not stat.S_ISREG(status.st_mode) or not own:
-                    raise StoreError("store-unsafe-file", f"refusing to use {self.path}", why="it is not a plain file of yours")
+                    raise UnsafeFile(f"refusing to use {self.path}", why="it is not a plain file of yours")
                 if os.name == "posix" and status.st_mode & 0o077:
                     os.fchmod(fd, FILE_MODE)
             finally:
                 os.close(fd)
         except OSError as error:
-            raise file_error("history-failed", f"cannot use {self.path}", error) from error
+            raise file_error(f"cannot use {self.path}", error) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode a power cut may lose the last rows, and damages nothing
@@ -172,7 +173,7 @@ class HistoryFile:
         if version > len(self._migrations):
             why = f"its schema has version {version}, and this program knows {len(self._migrations)}"
             hint = f"Upgrade Portico, or move the file away: {self.path}"
-            raise StoreError("history-newer", "The history was made by a later version of Portico.", why=why, hint=hint)
+            raise StateNewer("The history was made by a later version of Portico.", why=why, hint=hint)
         return version
 
     def _set_aside(self, why: str) -> bool:

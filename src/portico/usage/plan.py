@@ -10,12 +10,19 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from portico.errors import ConfigError, ExitCode, NetworkError, PorticoError, SignInNeeded, UsageError
+from portico.errors import ConfigError, ExitCode, NetworkError, PorticoError, UsageError
 from portico.models.catalog import Provider, host_of
 from portico.models.client import with_token
-from portico.models.credentials import profile_credential
+from portico.models.credentials import CredentialRefused, profile_credential
 from portico.models.endpoints import base_url_of, declared_hosts
-from portico.models.provider_errors import AttemptFailed, is_error_body, json_object, read_provider_error
+from portico.models.provider_errors import (
+    AttemptFailed,
+    ProviderFailed,
+    is_error_body,
+    json_object,
+    read_provider_error,
+)
+from portico.net.errors import Unreachable
 from portico.secret import Secret
 
 if TYPE_CHECKING:
@@ -32,6 +39,18 @@ if TYPE_CHECKING:
     from portico.store.records import Profile
 
 PlanState = Literal["told", "no-plan", "needs-plan-key", "not-asked", "failed"]
+
+
+class PlanUnreadable(NetworkError):
+    """The answer about the plan is in no form that is known."""
+
+    id = "reply-invalid"
+
+
+class PlanReaderFailed(ConfigError):
+    """The plugin's code that reads the plan failed."""
+
+    id = "plugin-failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +89,20 @@ def refused(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
         return PlanReport(account, "no-plan", why=text)
     if provider_error.kind == "auth":
         message = f"{account.spec.label} refuses the credential of {account.label} for plan usage."
-        return failed(account, SignInNeeded("credential-refused", message, why=text, hint=_both_causes(account)))
-    return failed(
-        account, NetworkError("plan-not-told", f"{account.spec.label} does not tell of the plan.", why=text, hint=_RETRY)
-    )
+        return failed(account, CredentialRefused(message, why=text, hint=_both_causes(account)))
+    return failed(account, ProviderFailed(f"{account.spec.label} does not tell of the plan.", why=text, hint=_RETRY))
 
 
 def unsure(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
     """The row of an account of which only an endpoint has answered whose refusals are no verdict."""
     why = f"{_error_text(provider_error)}; from this endpoint that proves nothing about the account, which may have a plan"
     message = f"The plan usage of {account.label} could not be read."
-    return failed(account, NetworkError("plan-not-told", message, why=why, hint=_RETRY))
+    return failed(account, ProviderFailed(message, why=why, hint=_RETRY))
 
 
 def unreadable(account: PlanAccount, why: str) -> PlanReport:
     """The row of an account that something was told of which is no answer."""
-    return failed(
-        account, NetworkError("plan-unreadable", f"{account.spec.label} does not tell of the plan.", why=why, hint=_RETRY)
-    )
+    return failed(account, PlanUnreadable(f"{account.spec.label} does not tell of the plan.", why=why, hint=_RETRY))
 
 
 def failed(account: PlanAccount, error: PorticoError) -> PlanReport:
@@ -150,7 +165,7 @@ class PlanClient:
                 return await self._ask_account(account, timeout_s)
         except TimeoutError:
             why = f"no answer within {timeout_s:g} s"
-            return failed(account, NetworkError("network", f"{account.spec.label} did not tell of the plan.", why=why))
+            return failed(account, Unreachable(f"{account.spec.label} did not tell of the plan.", why=why))
         except AttemptFailed as error:
             return refused(account, error.provider_error)
         except PorticoError as error:
@@ -266,14 +281,14 @@ def _call_reader(account: PlanAccount, call: Callable[[], T]) -> T:
     """What the plugin's reader says. It may fail in any way, which is then the failure of this account alone.
 
     Raises:
-        ConfigError: `plan-reader-failed`.
+        ConfigError: `plugin-failed`.
     """
     try:
         return call()
     except Exception as error:  # noqa: BLE001 - see above
         message = f"The plan reader of {account.spec.id} failed."
         hint = "Update the plugin that brings it, or report this to its author: {prog} plugins list"
-        raise ConfigError("plan-reader-failed", message, why=type(error).__name__, hint=hint) from None
+        raise PlanReaderFailed(message, why=type(error).__name__, hint=hint) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +337,7 @@ def plan_accounts(
     profiles is an account of its own.
 
     Raises:
-        UsageError: `no-plan-reader`: nothing is known of such a provider's plans.
+        UsageError: `usage`: nothing is known of such a provider's plans.
     """
     profile_provider = next((each.provider for each in profiles if each.id == profile), None)
     for wanted in (provider, profile_provider):
@@ -371,8 +386,8 @@ def _no_reader(loader: ModelLoader, readers: Mapping[str, PlanReader], provider:
     message = f"Nothing is known of plans of provider {provider}."
     if plugin is not None:
         why = f'the plugin that brings it is off: "{plugin}"'
-        return UsageError("no-plan-reader", message, why=why, hint=f"{{prog}} plugins enable {plugin}")
-    return UsageError("no-plan-reader", message, hint=f"--provider {'|'.join(readers)}")
+        return UsageError(message, why=why, hint=f"{{prog}} plugins enable {plugin}")
+    return UsageError(message, hint=f"--provider {'|'.join(readers)}")
 
 
 _STATES: Final[Mapping[WindowState, str]] = {

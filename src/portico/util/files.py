@@ -58,6 +58,18 @@ _STATE_ADVICE: Final = {
 }
 
 
+class UnsafeFile(StoreError):
+    """A link, a device or another user's file stands in the place of one of Portico's."""
+
+    id = "store-unsafe-file"
+
+
+class FileFailed(StoreError):
+    """A file, a folder or a lock of Portico's cannot be read or written; the cause has the system's words."""
+
+    id = "file-failed"
+
+
 def no_crash_point(_name: str) -> None:
     """Nobody is listening."""
 
@@ -88,7 +100,7 @@ def write_private(path: Path, data: bytes, *, durable: bool = True, crash_point:
             sync_folder(path.parent)
             crash_point("folder-synced")
     except OSError as error:
-        raise file_error("store-write-failed", f"cannot write {path}", error) from error
+        raise file_error(f"cannot write {path}", error) from error
 
 
 def read_private(path: Path) -> bytes | None:
@@ -111,7 +123,7 @@ def read_private(path: Path) -> bytes | None:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _unsafe_file(path, "it is a symbolic link") from None
-        raise file_error("store-read-failed", f"cannot read {path}", error) from error
+        raise file_error(f"cannot read {path}", error) from error
     if len(data) > _READ_LIMIT:
         raise _unsafe_file(path, f"it is larger than {_READ_LIMIT >> 20} MiB")
     return data
@@ -170,13 +182,13 @@ def read_text(stream: TextIO, *, line: bool = False) -> str:
     """All of a stream that is a user's input, or its first line, line end included; of at most `INPUT_LIMIT` characters.
 
     Raises:
-        UsageError: `input-too-long`: it goes on after that, as /dev/zero does.
+        UsageError: `usage`: it goes on after that, as /dev/zero does.
     """
     text = stream.readline(INPUT_LIMIT + 1) if line else stream.read(INPUT_LIMIT + 1)
     if len(text) > INPUT_LIMIT:
         what = "line" if line else "input"
         why = f"It has more than {INPUT_LIMIT} characters."
-        raise UsageError("input-too-long", f"The {what} is too long.", why=why, hint="Give less of it.")
+        raise UsageError(f"The {what} is too long.", why=why, hint="Give less of it.")
     return text
 
 
@@ -203,7 +215,7 @@ def set_aside(path: Path) -> Path:
             path.chmod(FILE_MODE)
         path.rename(new_path)
     except OSError as error:
-        raise file_error("store-write-failed", f"cannot set the damaged {path} aside", error) from error
+        raise file_error(f"cannot set the damaged {path} aside", error) from error
     return new_path
 
 
@@ -218,7 +230,7 @@ def remove_private(path: Path) -> None:
         for temporary in temporaries(path):
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise file_error("store-write-failed", f"cannot delete {path}", error) from error
+        raise file_error(f"cannot delete {path}", error) from error
 
 
 def write_temporary(path: Path, data: bytes, *, durable: bool = True, crash_point: CrashPoint = no_crash_point) -> Path:
@@ -339,10 +351,10 @@ def check_folder(folder: Path) -> None:
         raise _unsafe_file(folder, "it belongs to another user")
 
 
-def file_error(id: str, message: str, error: OSError, *, advice: str | None = None) -> StoreError:
+def file_error(message: str, error: OSError, *, advice: str | None = None, kind: type[StoreError] = FileFailed) -> StoreError:
     """`error` as a user reads it: which file, the system's words, and what to do; `advice` as for `disk_hint`."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return StoreError(id, message, why=f"{error.strerror or error} [{name}]", hint=disk_hint(error, advice))
+    return kind(message, why=f"{error.strerror or error} [{name}]", hint=disk_hint(error, advice))
 
 
 def disk_hint(error: OSError, advice: str | None = None) -> str | None:
@@ -363,9 +375,7 @@ def _check_regular_file(path: Path, status: os.stat_result) -> None:
 
 
 def _unsafe_file(path: Path, why: str) -> StoreError:
-    return StoreError(
-        "store-unsafe-file", f"refusing to use {path}", why=why, hint=f"look at who put it there, then move it away: {path}"
-    )
+    return UnsafeFile(f"refusing to use {path}", why=why, hint=f"look at who put it there, then move it away: {path}")
 
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError
 from portico.paths import FILE_MODE, make_private_folder
-from portico.util.files import disk_hint, read_start
+from portico.util.files import FileFailed, disk_hint, read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +170,6 @@ class FileLock:
         pid = self.holder()
         holder = f"process {pid}" if pid is not None else "another process"
         return LockBusy(
-            "lock-busy",
             f"{holder} is using {self._what}",
             why=f"waited {waited_s:g} s for {self.path}",
             hint="try again when it has finished" if pid is None else f"try again, or look at what process {pid} is doing",
@@ -195,7 +194,7 @@ class FileLock:
             hint = disk_hint(error, advice)
         else:
             hint = disk_hint(error) or "set PORTICO_STATE_DIR to a folder of your own, on a file system that can lock files"
-        return StoreError("lock-failed", f"cannot lock {self._what}", why=f"{self.path}: {error.strerror}", hint=hint)
+        return FileFailed(f"cannot lock {self._what}", why=f"{self.path}: {error.strerror}", hint=hint)
 
 
 def _write_pid(fd: int) -> None:

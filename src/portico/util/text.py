@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.errors import UsageError
+
 if TYPE_CHECKING:
     from portico.interfaces.basics import JsonValue
+
+
+class NameTaken(UsageError):
+    """The name belongs to something else already."""
+
+    id = "name-taken"
+
+
+class UnknownName(UsageError):
+    """The command line names something that does not exist; the hint names the nearest, or the command that lists them."""
+
+    id = "unknown-name"
 
 
 def plain_text(value: JsonValue, limit: int = 500) -> str | None:

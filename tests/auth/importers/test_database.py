@@ -543,7 +543,7 @@ def test_a_database_that_openclaw_is_writing_to_stays_as_it_is_and_is_named(tmp_
         with pytest.raises(LockBusy, match="OpenClaw is using") as raised:
             remove_from_source(OPENCLAW, path, credential)
 
-    assert raised.value.id == "source-busy"
+    assert raised.value.id == "lock-busy"
     assert "minimax-portal:default" in profiles_in(path)
 
 

@@ -178,7 +178,7 @@ def test_of_two_that_find_one_lock_left_behind_only_one_gets_it(at, as_file, tmp
     else:
         lock.mkdir()
     aged(lock, 1000)
-    busy = LockBusy("source-busy", "another has it")
+    busy = LockBusy("another has it")
     with ExitStack() as first:
 
         def meanwhile(*args):
@@ -202,7 +202,7 @@ def test_of_two_that_find_one_lock_left_behind_only_one_gets_it(at, as_file, tmp
 @pytest.mark.parametrize("as_file", [False, True], ids=["folder", "file"])
 def test_a_lock_that_was_taken_over_meanwhile_is_not_deleted_at_the_end(as_file, tmp_path):
     lock = tmp_path / "a.lock"
-    busy = LockBusy("source-busy", "another has it")
+    busy = LockBusy("another has it")
     with ExitStack() as second:
         with sidecar.sidecar(lock, busy_error=busy, wait_s=0.1, as_file=as_file):
             aged(lock, 1000)
@@ -241,7 +241,7 @@ def test_a_lock_that_a_third_one_takes_meanwhile_is_not_replaced(as_file, tmp_pa
     for name in ("rename", "mkdir", "link"):
         monkeypatch.setattr(os, name, meanwhile(getattr(os, name)))
 
-    with pytest.raises(LockBusy), sidecar.sidecar(lock, busy_error=LockBusy("source-busy", "x"), wait_s=0, as_file=as_file):
+    with pytest.raises(LockBusy), sidecar.sidecar(lock, busy_error=LockBusy("x"), wait_s=0, as_file=as_file):
         pytest.fail("both are inside")
 
     now = lock.lstat()

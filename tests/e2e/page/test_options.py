@@ -141,7 +141,7 @@ def test_id_is_the_models_name_at_the_provider_and_name_is_the_one_in_the_list(d
 
 
 def test_reasoning_lets_the_model_be_asked_to_think_and_without_it_that_is_refused(desk):
-    assert desk.refused("--effort", "high")["id"] == "no-reasoning"
+    assert desk.refused("--effort", "high")["id"] == "model-lacks-feature"
 
     desk.set((*MODEL, "reasoning"), True)
 
@@ -152,7 +152,7 @@ def test_reasoning_lets_the_model_be_asked_to_think_and_without_it_that_is_refus
 def test_input_says_whether_a_picture_may_be_sent(desk, tmp_path):
     picture = tmp_path / "dot.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert desk.refused("--image", str(picture))["id"] == "no-image-input"
+    assert desk.refused("--image", str(picture))["id"] == "model-lacks-feature"
 
     desk.set((*MODEL, "input"), ["text", "image"])
 

@@ -81,7 +81,7 @@ def test_the_m2_family_is_given_a_budget(model_id):
 def test_a_model_that_always_thinks_says_so_with_its_lowest_level_before_anything_is_sent():
     error = refused("MiniMax-M3.1-Flash", thinking="off")
 
-    assert (error.id, error.exit_code) == ("thinking-not-offered", 2)
+    assert (error.id, error.exit_code) == ("model-lacks-feature", 2)
     assert error.message == "MiniMax-M3.1-Flash always thinks; the lowest is --effort low."
     assert "--effort low" in error.hint
     assert refused("MiniMax-M2.1", thinking="off").message == "MiniMax-M2.1 always thinks; the lowest is --effort low."
@@ -104,7 +104,7 @@ def test_a_level_that_the_family_does_not_have_is_refused_with_those_it_has(mode
 
     error = refused(model_id, api, effort=effort)
 
-    assert error.id == "thinking-not-offered"
+    assert error.id == "model-lacks-feature"
     assert error.message == f"{model_id} does not take --effort {effort}."
     assert error.why == f"it takes {offers}"
 

@@ -13,7 +13,7 @@ Sources: OpenClaw's `extensions/minimax/oauth.ts` (client, fields, state echo), 
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from minimax_portal_auth.portals import DEVICE_CODE, REQUIRED_SCOPE, USER_CODE, USER_CODE_8628
 from portico.plugin_api import (
@@ -49,6 +49,37 @@ _CREDENTIAL_CODES: Final = frozenset({1004, 2049})
 _MAX_DIGITS: Final = 9
 _MS: Final = 1000.0
 _INTERVAL_S: Final = 2.0  # what OpenClaw's client takes where none is given, and the least it waits
+
+
+class ReplyIncomplete(OAuthError):
+    """MiniMax's answer lacks something that the sign-in needs."""
+
+    id = "reply-invalid"
+
+
+class MinimaxRefused(OAuthError):
+    """MiniMax answered with a code of its own."""
+
+    id = "minimax-refused"
+
+
+class SignInFailed(MinimaxRefused):
+    """MiniMax could not complete the sign-in."""
+
+    summary: ClassVar = "MiniMax could not complete the sign-in."
+
+
+class UnknownStatus(OAuthError):
+    """MiniMax answered with a status that is not known."""
+
+    id = "reply-invalid"
+    summary: ClassVar = "MiniMax answered with a status that is not known."
+
+
+class StateMismatch(OAuthError):
+    """The answer does not carry the `state` that was sent."""
+
+    id = "callback-invalid"
 
 
 class MinimaxReply(ReplyReader):
@@ -98,7 +129,7 @@ class MinimaxReply(ReplyReader):
         """A device reply that is polled for by user code; its `interval` is in milliseconds.
 
         Raises:
-            OAuthError: `reply-incomplete`.
+            OAuthError: `reply-invalid`.
         """
         return DeviceAuthorization(
             user_code=self.text("user_code", limit=64),
@@ -111,7 +142,7 @@ class MinimaxReply(ReplyReader):
         """The text in field `name`.
 
         Raises:
-            OAuthError: `reply-incomplete`: it is missing, or is no text that can be shown.
+            OAuthError: `reply-invalid`: it is missing, or is no text that can be shown.
         """
         value = self.fields.get(name)
         if not isinstance(value, str) or not value.strip() or len(value) > limit or not value.isprintable():
@@ -122,7 +153,7 @@ class MinimaxReply(ReplyReader):
         """The address of a page in field `name`.
 
         Raises:
-            OAuthError: `reply-incomplete`: it is missing, or is no address to hand to a browser.
+            OAuthError: `reply-invalid`: it is missing, or is no address to hand to a browser.
         """
         url = self.text(name, limit=8192)
         why = why_not_a_safe_url(url)
@@ -132,8 +163,7 @@ class MinimaxReply(ReplyReader):
 
     def invalid(self, why: str) -> OAuthError:
         """The error for a reply that lacks what the sign-in needs. `why` names fields, never their values."""
-        return OAuthError(
-            "reply-incomplete",
+        return ReplyIncomplete(
             "MiniMax's answer does not hold what the sign-in needs.",
             why=why,
             where=self.where,
@@ -169,8 +199,7 @@ class MinimaxReply(ReplyReader):
         if message in {"invalid_grant", "access_denied", "expired_token", "invalid_client"}:
             return self.error({"error": message})
         shown_code = str(code) if code is not None else None
-        return OAuthError(
-            "minimax-refused",
+        return MinimaxRefused(
             "MiniMax refused the request.",
             code=shown_code,
             transient=self.may_pass(named=code in _CREDENTIAL_CODES) or code in _TRANSIENT_CODES,
@@ -181,11 +210,10 @@ class MinimaxReply(ReplyReader):
         )
 
     def _bad_status(self, status_word: str) -> OAuthError:
-        is_known = status_word in _FAILED
+        kind = SignInFailed if status_word in _FAILED else UnknownStatus
         message = plain_text(self.fields.get("error_description") or self.fields.get("message"), 200)
-        return OAuthError(
-            "sign-in-failed" if is_known else "unknown-status",
-            "MiniMax could not complete the sign-in." if is_known else "MiniMax answered with a status that is not known.",
+        return kind(
+            kind.summary,
             code=plain_text(status_word, _WORD_LIMIT),
             transient=self.may_pass(named=False),
             retry_after=self.retry_after,
@@ -267,8 +295,7 @@ def _check_echo(response: MinimaxReply, state: str) -> None:
     echoed = response.fields.get("state")
     # JSON can hold a lone surrogate, which is no UTF-8.
     if not isinstance(echoed, str) or not hmac.compare_digest(echoed.encode("utf-8", "surrogatepass"), state.encode()):
-        raise OAuthError(
-            "state-mismatch",
+        raise StateMismatch(
             "MiniMax's answer does not belong to this sign-in.",
             why="the state that was sent did not come back",
             where=response.where,

@@ -31,6 +31,12 @@ _KEYS: Final = (*_URLS, "clientId", *_TEXTS, "apiBase", "redirect", "flow")
 _MAX_PORT: Final = 65535
 
 
+class SettingsInvalid(ConfigError):
+    """What the config sets for this plugin is not what it takes."""
+
+    id = "config-invalid"
+
+
 @dataclass(slots=True)
 class _ConfigReader:
     """Reads one object's fields, keeping what is wrong with them in place of stopping at the first."""
@@ -80,7 +86,7 @@ def configured_portals(config: Mapping[str, JsonValue]) -> Mapping[str, Portal]:
     """The portals with the plugin's config applied.
 
     Raises:
-        ConfigError: `plugin-config`, naming every key that cannot be used, with its path.
+        ConfigError: `config-invalid`, naming every key that cannot be used, with its path.
     """
     problems: list[str] = []
     reader = _ConfigReader(CONFIG_PATH, config, problems)
@@ -89,7 +95,7 @@ def configured_portals(config: Mapping[str, JsonValue]) -> Mapping[str, Portal]:
     overrides.known(PORTALS)
     portals = {region: _configured(portal, overrides.group(region)) for region, portal in PORTALS.items()}
     if problems:
-        raise ConfigError("plugin-config", "The config of minimax-portal-auth cannot be used: " + "; ".join(problems))
+        raise SettingsInvalid("The config of minimax-portal-auth cannot be used: " + "; ".join(problems))
     return portals
 
 

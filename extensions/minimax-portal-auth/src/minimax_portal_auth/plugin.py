@@ -52,6 +52,12 @@ _NOTES: Final = {
 }
 
 
+class UnknownClient(ConfigError):
+    """The dialect of this client id is not known."""
+
+    id = "config-invalid"
+
+
 def _plan_model(model: ModelSpec) -> ModelSpec:
     return replace(model, alias=_ALIASES.get(model.id), note=" ".join(filter(None, (_NOTES.get(model.id), model.note))) or None)
 
@@ -118,7 +124,7 @@ class MinimaxPortal:
     def for_client(self, client_id: str) -> MinimaxPortal:
         """The choice as another product's client uses it, at MiniMax's own portals: where that product has signed in."""
         if client_id not in FAMILIES:
-            raise ConfigError("unknown-client", f"No public source knows this client id of MiniMax: {plain_text(client_id, 80)}")
+            raise UnknownClient(f"No public source knows this client id of MiniMax: {plain_text(client_id, 80)}")
         return MinimaxPortal({"portals": {region: {"clientId": client_id} for region in PORTALS}})
 
 

@@ -42,6 +42,18 @@ USER_CODE_8628: Final = "minimax-user-code-8628"
 DEVICE_CODE: Final = "minimax-device-code"
 
 
+class ScopeMissing(OAuthError):
+    """The provider granted less than the models need."""
+
+    id = "scope-missing"
+
+
+class ResourceUrlRefused(OAuthError):
+    """The token reply names an API host that is not one of the region's own."""
+
+    id = "resource-url"
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """What one product's client sends. `accounts` and `api_bases` name the regions where they differ from the portal's own."""
@@ -173,8 +185,7 @@ def check_scope(token_set: TokenSet) -> None:
         OAuthError: `scope-missing`.
     """
     if token_set.scope is not None and REQUIRED_SCOPE not in token_set.scope.split():
-        raise OAuthError(
-            "scope-missing",
+        raise ScopeMissing(
             "MiniMax granted less than was asked for, so the token would not work.",
             why=f"the scope does not hold {REQUIRED_SCOPE}",
             hint="Run the command again, and allow everything that the page asks for.",
@@ -191,8 +202,7 @@ def api_base_for(portal: Portal, resource_url: str | None) -> str:
         return portal.api_base
     named_origin = origin(resource_url) if why_not_a_safe_url(resource_url) is None else None
     if named_origin not in portal.origins:
-        raise OAuthError(
-            "resource-url",
+        raise ResourceUrlRefused(
             f"The token reply names an API that is not the {portal.region.label} portal's: {plain_text(resource_url, 100)}",
             why=f"this token may go to {', '.join(sorted(portal.origins))} alone; nothing was stored",
             hint="Sign in with the account's own --region. For a portal of your own, set its API: "

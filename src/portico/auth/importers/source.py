@@ -30,6 +30,18 @@ _LOCK_TIMEOUT_S: Final = 10.0
 Removal = Literal["removed", "not-erased", "gone", "changed"]
 
 
+class SourceNotRemoved(ConfigError):
+    """The other tool's copy could not be taken out of its file."""
+
+    id = "source-not-removed"
+
+
+class ImportUnreadable(ConfigError):
+    """What another tool keeps cannot be taken over."""
+
+    id = "import-unreadable"
+
+
 def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
     """The credentials in `path`; none where the file has none, or is not there.
 
@@ -264,17 +276,16 @@ def _busy_error(importer: Importer, path: Path, lock: Path | None = None) -> Loc
     hint = f"end {importer.label} and run the command again"
     if lock is not None:
         hint += f"; if it does not run, delete {lock}"
-    return LockBusy("source-busy", f"{importer.label} is using {path}", hint=hint)
+    return LockBusy(f"{importer.label} is using {path}", hint=hint)
 
 
 def _not_removed_error(importer: Importer, target: Path, why: str) -> ConfigError:
     hint = f"correct that and run the command again, or sign out in {importer.label}"
-    return ConfigError("source-not-removed", f"{target} cannot be changed; it is as it was", why=why, hint=hint)
+    return SourceNotRemoved(f"{target} cannot be changed; it is as it was", why=why, hint=hint)
 
 
 def _unreadable_error(importer: Importer, path: Path, why: str, *, where: str | None = None) -> ConfigError:
-    return ConfigError(
-        "import-unreadable",
+    return ImportUnreadable(
         f"{importer.label}'s file cannot be used: {path}",
         why=f"{why}; expected {importer.expected}",
         where=where,

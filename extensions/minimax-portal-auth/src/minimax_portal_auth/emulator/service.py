@@ -42,7 +42,7 @@ class MinimaxService:
     `faults` makes requests go wrong by path.
 
     Raises:
-        UsageError: `emulator-knob`.
+        UsageError: `usage`.
     """
 
     def __init__(self, options: EmulatorOptions, *, clock: Clock | None = None) -> None:

@@ -62,7 +62,7 @@ def parse_settings(options: Mapping[str, str]) -> Settings:
     """The settings as the command line names them.
 
     Raises:
-        UsageError: `emulator-knob`: no such knob, or a value it does not take.
+        UsageError: `usage`: no such knob, or a value it does not take.
     """
     values: dict[str, object] = {}
     for name, value in options.items():
@@ -72,7 +72,7 @@ def parse_settings(options: Mapping[str, str]) -> Settings:
         try:
             values[key] = _PARSERS[key](value)
         except ValueError as error:
-            raise UsageError("emulator-knob", f"The knob {name} does not take {value!r}.", why=str(error) or None) from None
+            raise UsageError(f"The knob {name} does not take {value!r}.", why=str(error) or None) from None
     return Settings(**values)  # type: ignore[arg-type]  # each reader gives its field's type
 
 
@@ -80,7 +80,7 @@ def _unknown_error(name: str) -> UsageError:
     known = sorted(field.name.replace("_", "-") for field in fields(Settings))
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "Knobs: " + ", ".join(known)
-    return UsageError("emulator-knob", f"The emulator has no knob {name!r}.", hint=hint)
+    return UsageError(f"The emulator has no knob {name!r}.", hint=hint)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

@@ -1,0 +1,51 @@
+"""A plan that arrives in several TCP segments, breaks off or is too long."""
+
+from __future__ import annotations
+
+import pytest
+
+from portico.net.client import HttpClient
+from portico.usage.plan import PlanClient
+from tests.segments import cut_server, failures, padded, response
+from tests.usage.test_asking import NO_PLAN, TOLD, an_account
+
+pytestmark = pytest.mark.requirement("E85")
+
+
+@pytest.fixture
+async def ask(fake_clock):
+    """The server, and what asks it for the plan of one account."""
+    async with cut_server() as server, HttpClient() as http:
+        account = an_account(server)
+
+        async def asked():
+            report = await PlanClient(http, None, fake_clock).ask(account)
+            left, error = [window.percent_left for window in report.windows], report.error
+            return report.state, left, (error.id, error.why) if error is not None else None
+
+        yield server, asked
+
+
+@pytest.mark.parametrize(("fields", "state"), [(TOLD, "told"), (NO_PLAN, "no-plan")])
+async def test_a_plan_is_the_same_wherever_its_response_is_cut(ask, fields, state):
+    server, asked = ask
+    whole, wrong = await failures(server, response(padded(fields, 300)), asked)
+
+    assert whole[0] == state
+    assert wrong == {}
+
+
+async def test_a_plan_that_breaks_off_is_a_broken_answer(ask):
+    server, asked = ask
+    server.data = response(padded(TOLD, 300), missing=1)
+
+    assert (await asked())[2][0] == "answer-cut"
+
+
+async def test_a_plan_that_is_too_long_is_named_as_that(ask):
+    server, asked = ask
+    server.data = response(padded(TOLD, (256 << 10) + 1))
+    assert (await asked())[2] == ("reply-invalid", "what came back is longer than 256 KiB")
+
+    server.data = response(padded(TOLD, 256 << 10))
+    assert (await asked())[0] == "told"
