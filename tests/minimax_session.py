@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import closing
 from dataclasses import dataclass, field
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
+    from typing import TextIO
 
     import pytest
 
@@ -77,17 +77,10 @@ class MinimaxSession:
         return json.loads(self.ok("auth", "list", "--verbose", "--json"))["profiles"]
 
 
-def in_this_process(args: tuple[str, ...], env: Mapping[str, str]) -> CompletedProcess[str]:
+def in_this_process(args: tuple[str, ...], env: Mapping[str, str], stdin: TextIO | None = None) -> CompletedProcess[str]:
+    """One command with an environment and streams of its own; without `stdin` it reads what the test reads."""
     out, err = io.StringIO(), io.StringIO()
-    before = dict(os.environ)
-    try:
-        os.environ.clear()
-        os.environ.update(env)
-        with redirect_stdout(out), redirect_stderr(err):
-            code = main(list(args), program="portico")
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    code = main(list(args), program="portico", env=env, stdin=stdin, stdout=out, stderr=err)
     return CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
 

@@ -6,18 +6,20 @@ A command has one with a terminal, a Python program (`portico.library`) one with
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError
+from portico.terminal import Streams
 from portico.util.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TextIO
 
     from portico.auth.broker import TokenBroker
+    from portico.config.document import ConfigFile, Document
     from portico.config.load import LoadedConfig
     from portico.interfaces.authorization import FormPoster
     from portico.interfaces.basics import Clock, Prompter
@@ -61,10 +63,11 @@ class App:
     Args:
         program: the program's name, for hints.
         options: the global options of a command.
-        env: the environment; None is the process's.
+        env: the environment; None is that of `streams`.
         clock: another clock than the system's, for tests.
         out: where output goes; None is the terminal.
         prompter: who answers prompts; None is the terminal.
+        streams: standard input, output and errors; None are the process's.
     """
 
     def __init__(
@@ -76,12 +79,15 @@ class App:
         clock: Clock | None = None,
         out: Output | None = None,
         prompter: Prompter | None = None,
+        streams: Streams | None = None,
     ) -> None:
         self.program = program
         self.options = options or Options()
         self.config_file = self.options.config
-        self.env: Mapping[str, str] = os.environ if env is None else env
+        self._streams = streams or Streams()
+        self.env: Mapping[str, str] = self._streams.env if env is None else env
         self.clock: Clock = clock or SystemClock()
+        self._edited: ConfigFile | None = None
         self._given_out = out
         self._given_prompter = prompter
 
@@ -101,8 +107,16 @@ class App:
         if self._given_out is not None:
             return self._given_out
         options = self.options
-        color = wants_color(self.env, sys.stdout, no_color=options.no_color)
-        return Output(json=options.json, quiet=options.quiet, verbose=options.verbose, color=color)
+        streams = self._streams
+        return Output(
+            json=options.json,
+            quiet=options.quiet,
+            verbose=options.verbose,
+            color=wants_color(self.env, streams.stdout, no_color=options.no_color),
+            stdout=streams.stdout,
+            stderr=streams.stderr,
+            env=self.env,
+        )
 
     @cached_property
     def prompter(self) -> Prompter:
@@ -111,13 +125,28 @@ class App:
 
         if self._given_prompter is not None:
             return self._given_prompter
-        return NonInteractive() if self.options.json else make_prompter(env=self.env)
+        if self.options.json:
+            return NonInteractive()
+        return make_prompter(stdin=self.stdin, stderr=self._streams.stderr, env=self.env)
+
+    @property
+    def stdin(self) -> TextIO:
+        """Standard input."""
+        return self._streams.stdin
 
     def unattended(self) -> App:
         """The same run without prompts, as `--non-interactive` wants it."""
         from portico.terminal.prompts import NonInteractive
 
-        app = App(self.program, self.options, env=self.env, clock=self.clock, out=self.out, prompter=NonInteractive())
+        app = App(
+            self.program,
+            self.options,
+            env=self.env,
+            clock=self.clock,
+            out=self.out,
+            prompter=NonInteractive(),
+            streams=self._streams,
+        )
         app.keyrings = self.keyrings
         return app
 
@@ -136,13 +165,14 @@ class App:
             clock=self.clock,
             out=self.out,
             prompter=self._given_prompter,
+            streams=self._streams,
         )
 
     async def read_line(self) -> str:
         """One line from the terminal; may be cancelled."""
         from portico.terminal.read_line import read_line
 
-        return await read_line()
+        return await read_line(self.stdin)
 
     def warn(self, text: str) -> None:
         """Say what needs attention."""
@@ -201,6 +231,10 @@ class App:
 
     @cached_property
     def _loaded(self) -> LoadedConfig:
+        if self._edited is not None:  # its text is known, and its problems were shown when it was loaded
+            from portico.config.load import checked
+
+            return checked(self._edited, self.paths, self.env)
         loaded = self._load_config()
         self.warn_of_problems(loaded)
         return loaded
@@ -222,7 +256,7 @@ class App:
         """Warn of a config file that other users can change, for commands that read its text alone."""
         from portico.config.sources import exposed_files
 
-        if "_loaded" not in self.__dict__:
+        if "_loaded" not in self.__dict__ and self._edited is None:
             for warning in exposed_files((self.paths.config, self.paths.state)):
                 self.out.warn(f"{self.program}: {warning}")
 
@@ -239,13 +273,35 @@ class App:
             raise ConfigNotFound(f"There is no configuration at {self.paths.config}.", hint=hint)
 
     def reload_config(self, *, look_for_plugins: bool = False) -> LoadedConfig:
-        """Read the configuration again, after it was edited; with `look_for_plugins` also which plugins there are."""
-        for stale in ("config", "settings", "plugins"):
-            self.__dict__.pop(stale, None)
+        """Read the config again, since another program may have changed it; with `look_for_plugins` also which plugins there are.
+
+        Raises:
+            ConfigError: as `settings`.
+        """
         if look_for_plugins:
             self.__dict__.pop("_first_host", None)
-        self.__dict__["_loaded"] = loaded = self._load_config()
+        loaded = self._load_config()
+        self._forget_config()
+        self.__dict__["_loaded"] = loaded
         return loaded
+
+    def edit_config(self, change: Callable[[Document], Document], *, private: bool = False, strict: bool = True) -> bool:
+        """Edit the own file as `ConfigFile.edit` does, and go on with what it then says; True if it differs from before.
+
+        With `strict` a base or `models.json` that cannot be used is an error, as for `config`; without it, as for `settings`.
+
+        Raises:
+            ConfigError, LockBusy: as `ConfigFile.edit`, `config` and `settings`.
+        """
+        file = (self.config if strict else self.settings).file
+        changed = file.edit(change, private=private)
+        self._forget_config()
+        self._edited = file
+        return changed
+
+    def _forget_config(self) -> None:
+        for stale in ("config", "settings", "plugins", "_loaded"):
+            self.__dict__.pop(stale, None)
 
     @cached_property
     def plugins(self) -> PluginHost:
@@ -287,7 +343,7 @@ class App:
         """The HTTP client: an async context manager, for one command's run."""
         from portico.net.client import HttpClient
 
-        return HttpClient(clock=self.clock)
+        return HttpClient(env=self.env, clock=self.clock)
 
     def broker(self, http: FormPoster, *, store: TokenStore | None = None) -> TokenBroker:
         """The owner of refresh, over this installation's plugins, and its token store or another one."""

@@ -95,6 +95,8 @@ class Paths:
 def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = None) -> Paths:
     """The places to use: `--config`, then `PORTICO_CONFIG` and `PORTICO_STATE_DIR`, then the platform's own folders.
 
+    `HOME`, `XDG_CONFIG_HOME` and `XDG_STATE_HOME` are the process's where `env` does not name them.
+
     Raises:
         UnknownHome: `no-home`.
         RuntimeError, OSError: there is no home folder for the platform's own.
@@ -103,9 +105,9 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
     chosen_config = config or env.get(CONFIG_ENV)
     chosen_state = env.get(STATE_ENV)
     source = "--config" if config else CONFIG_ENV
-    state = expand_home(chosen_state, STATE_ENV).absolute() if chosen_state else _default_state()
-    config_file = expand_home(chosen_config, source).absolute() if chosen_config else _default_config()
-    return Paths(config=config_file, state=state, state_id=_state_id(state))
+    state = expand_home(chosen_state, STATE_ENV, env).absolute() if chosen_state else _default_state(env)
+    config_file = expand_home(chosen_config, source, env).absolute() if chosen_config else _default_config(env)
+    return Paths(config=config_file, state=state, state_id=_state_id(state, env))
 
 
 class UnknownHome(NoHome):
@@ -121,10 +123,11 @@ class UnknownHome(NoHome):
         super().__init__(f"{source} {self.fault}", hint=hint if user else _SET_HOME)
 
 
-def expand_home(text: str, source: str) -> Path:
+def expand_home(text: str, source: str, env: Mapping[str, str] | None = None) -> Path:
     """`text` as a path, with the home folder in the place of a `~` or `~user` at its start. The one place that does so.
 
-    `source` is what the path comes from, a variable, an option or a key of the config, as the error calls it.
+    `source` is what the path comes from, a variable, an option or a key of the config, as the error calls it. The home folder
+    is the one that `env` names, else the process's.
 
     Raises:
         UnknownHome: `no-home`.
@@ -132,6 +135,8 @@ def expand_home(text: str, source: str) -> Path:
     path = Path(text)
     if not text.startswith("~"):
         return path  # of `./~name` the path itself is `~name`
+    if path.parts[0] == "~" and (home := _other_home(env)) is not None:
+        return home.joinpath(*path.parts[1:])
     try:
         return path.expanduser()
     except RuntimeError:  # its message does not name the user
@@ -170,9 +175,9 @@ def make_private_folder(folder: Path) -> Path:
     return folder
 
 
-def _state_id(state: Path) -> str:
+def _state_id(state: Path, env: Mapping[str, str]) -> str:
     folder = _real_path(state)
-    if folder == _real_path(_standard_state()):
+    if folder == _real_path(_standard_state(env)):
         return ""
     import hashlib  # milliseconds, which the usual folder does not cost
 
@@ -184,21 +189,41 @@ def _real_path(path: Path) -> str:
     return os.path.normcase(os.path.realpath(path))
 
 
-def _standard_state() -> Path:
+def _standard_state(env: Mapping[str, str]) -> Path:
     """The default state folder where XDG_STATE_HOME does not move it, as two of one account may be moved apart."""
     if os.name == "nt":
-        return _default_state()
-    base = "~/Library/Application Support" if sys.platform == "darwin" else "~/.local/state"
-    return Path(os.path.expanduser(base)) / _APP  # noqa: PTH111 - Path's own raises where no home is known
+        return _default_state(env)
+    home = _other_home(env) or Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's own raises where no home is known
+    return home / _below_home(".local/state") / _APP
 
 
-def _default_state() -> Path:
+def _default_state(env: Mapping[str, str]) -> Path:
     from platformdirs import user_state_path
 
-    return user_state_path(_APP, appauthor=False)
+    return _other_folder(env, "XDG_STATE_HOME", ".local/state") or user_state_path(_APP, appauthor=False)
 
 
-def _default_config() -> Path:
+def _default_config(env: Mapping[str, str]) -> Path:
     from platformdirs import user_config_path
 
-    return user_config_path(_APP, appauthor=False) / "portico.json5"
+    folder = _other_folder(env, "XDG_CONFIG_HOME", ".config") or user_config_path(_APP, appauthor=False)
+    return folder / "portico.json5"
+
+
+def _other_home(env: Mapping[str, str] | None) -> Path | None:
+    """The home folder that `env` names, if it is not the process's, which everything else reads."""
+    home = None if env is None or os.name == "nt" else env.get("HOME")
+    return Path(home) if home and home != os.environ.get("HOME") else None
+
+
+def _other_folder(env: Mapping[str, str], variable: str, below_home: str) -> Path | None:
+    """The folder that `env` names by `variable` or `HOME`, if it is not the process's, which platformdirs reads."""
+    chosen = env.get(variable, "").strip()
+    if chosen and chosen != os.environ.get(variable, "").strip():
+        return Path(chosen) / _APP
+    home = _other_home(env)
+    return home / _below_home(below_home) / _APP if home is not None and not chosen else None
+
+
+def _below_home(folder: str) -> str:
+    return "Library/Application Support" if sys.platform == "darwin" else folder

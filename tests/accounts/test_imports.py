@@ -67,7 +67,8 @@ class Desk:
 
     def vault(self):
         paths, store = self.run_portico.paths, self.options[1] if self.options else None
-        return Vault(paths, ProfileIndex(paths), store=store, passphrase=PassphraseSource(self.env), env=self.env)
+        env = self.run_portico.environment(self.env)
+        return Vault(paths, ProfileIndex(paths), store=store, passphrase=PassphraseSource(self.env), env=env)
 
 
 @pytest.fixture
@@ -298,7 +299,9 @@ def test_an_imported_sign_in_is_refreshed_as_its_own_client(minimax, tmp_path):
     session.ok("config", "set", place, FAMILY["mmx"][0], env=theirs)
     events(session.ok(*ONBOARD, "--json", "--flow", "browser", "--region", "global", *session.store, env=theirs))
     paths = resolve_paths(env=theirs)
-    tokens = Vault(paths, ProfileIndex(paths), passphrase=PassphraseSource(session.env), env=session.env).read(GLOBAL)
+    tokens = Vault(
+        paths, ProfileIndex(paths), passphrase=PassphraseSource(session.env), env=session.run_portico.environment(session.env)
+    ).read(GLOBAL)
     sample = Sample("mmx", tokens.access.reveal(), tokens.refresh.reveal(), tokens.expires_at)
     sample.write(tmp_path / "home")
 

@@ -110,7 +110,7 @@ def test_where_the_keyring_cannot_be_reached_what_leads_to_its_records_stays(ses
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_config_folder_goes_only_if_nobody_moved_it(tmp_path, monkeypatch, moved):
     default = tmp_path / "portico" / "portico.json5"
-    monkeypatch.setattr(paths, "_default_config", lambda: default)
+    monkeypatch.setattr(paths, "_default_config", lambda _env: default)
     config = tmp_path / "project" / "portico.json5" if moved else default
     config.parent.mkdir(parents=True)
     config.write_text("{}")

@@ -152,7 +152,7 @@ def the_macos_keychain_over_ssh(desk):
     add = ("gateway", "key", "add", "--store", "keyring", "tool")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(macOS, "api", Security(), raising=False)
-        patch.setattr(keyring, "_priority", lambda _backend: 5.0)
+        patch.setattr(keyring, "_priority", lambda *_: 5.0)
         patch.setattr(macOS.platform, "system", lambda: "Darwin")
         env = {BACKEND_ENV: MACOS}
         desk.refused(*add, env=env)

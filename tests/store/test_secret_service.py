@@ -670,7 +670,7 @@ def test_without_an_address_the_bus_in_the_runtime_folder_is_used_and_the_enviro
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(own_secret_service.folder))
     before = dict(os.environ)
-    assert class_name(choose_backend({})) == FREEDESKTOP
+    assert class_name(choose_backend(os.environ)) == FREEDESKTOP
     store, value = KeyringStore(), Secret(canary("at"))
     store.set(USER, value)
     assert store.get(USER) == value

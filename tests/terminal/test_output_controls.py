@@ -13,6 +13,7 @@ import pytest
 from portico.cli import failures
 from portico.errors import PorticoError
 from portico.interfaces.basics import Choice
+from portico.terminal import Streams
 from portico.terminal.output import Output, visible
 from portico.terminal.prompts import MenuPrompter, NumberedPrompter
 from tests.minimax_session import GLOBAL
@@ -74,7 +75,7 @@ def test_json_on_a_terminal_has_no_control_either_and_is_still_the_same_json(tex
 def test_an_error_and_a_question_show_it_as_well(text, shown, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    failures.show(PorticoError("network", f"It said {text}.", why=text), json_output=False, program="portico")
+    failures.show(PorticoError("network", f"It said {text}.", why=text), Streams(), json_output=False, program="portico")
     asks = NumberedPrompter(io.StringIO("1\n"), terminal)
     assert asks.choose(text, [Choice("a", text)], flag="--a") == "a"
 

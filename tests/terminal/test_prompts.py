@@ -209,24 +209,24 @@ def typed(monkeypatch):
 @POSIX
 async def test_a_line_is_read_from_the_terminal(typed):
     typed(b"http://127.0.0.1/callback?code=x\n")
-    assert await asyncio.wait_for(read_line(), 10) == "http://127.0.0.1/callback?code=x"
+    assert await asyncio.wait_for(read_line(sys.stdin), 10) == "http://127.0.0.1/callback?code=x"
 
 
 @POSIX
 async def test_a_cancelled_read_takes_no_later_line_with_it(typed):
-    first = asyncio.create_task(read_line())
+    first = asyncio.create_task(read_line(sys.stdin))
     await asyncio.sleep(0)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
     typed(b"second\n")
-    assert await asyncio.wait_for(read_line(), 10) == "second"
+    assert await asyncio.wait_for(read_line(sys.stdin), 10) == "second"
 
 
 @POSIX
 async def test_an_empty_line_is_empty_and_the_end_of_input_is_an_error(typed):
     typed(b"\n")
-    assert await asyncio.wait_for(read_line(), 10) == ""
+    assert await asyncio.wait_for(read_line(sys.stdin), 10) == ""
     typed(b"\x04")
     with pytest.raises(EOFError):
-        await asyncio.wait_for(read_line(), 10)
+        await asyncio.wait_for(read_line(sys.stdin), 10)

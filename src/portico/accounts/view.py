@@ -5,6 +5,7 @@ A new account takes the place of one of the same provider only if nothing says o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Final, cast
@@ -14,13 +15,13 @@ from portico.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TextIO
 
     from portico.app import App
     from portico.oauth import flow
     from portico.store.records import Profile
     from portico.terminal.output import Output
 
+_USUAL_ROWS: Final = 24
 _ROOM_BESIDE_QR: Final = 14  # lines of a terminal for what is said after the QR code: all of it is to be in sight at once
 
 
@@ -118,18 +119,22 @@ class SignInView:
         drawn = StringIO()
         address = event.device.verification_uri_complete or event.device.verification_uri
         segno.make(address, error="l").terminal(out=drawn, compact=True)
-        if drawn.getvalue().count("\n") + _ROOM_BESIDE_QR <= _rows(self._out.stderr):
+        if drawn.getvalue().count("\n") + _ROOM_BESIDE_QR <= _rows(self._out):
             self._out.note(drawn.getvalue())
 
 
-def _rows(stream: TextIO) -> int:
+def _rows(out: Output) -> int:
+    """Lines of the terminal: what stderr's says, `LINES`, what stdout's says, else 24."""
     import os
-    import shutil
 
-    try:
-        return os.get_terminal_size(stream.fileno()).lines
-    except (OSError, ValueError):
-        return shutil.get_terminal_size().lines
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(out.stderr.fileno()).lines
+    given = (os.environ if out.env is None else out.env).get("LINES", "")
+    if given.isdigit() and int(given):
+        return int(given)
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(out.stdout.fileno()).lines or _USUAL_ROWS
+    return _USUAL_ROWS
 
 
 def tunnel_line(redirect_uri: str, env: Mapping[str, str]) -> str | None:

@@ -11,6 +11,7 @@ from portico.usage.entry import ANSWERED, CUT, LEFT, entry_of
 
 if TYPE_CHECKING:
     import argparse
+    from typing import TextIO
 
     from portico.app import App
     from portico.interfaces.basics import Clock
@@ -51,7 +52,7 @@ def ask(args: argparse.Namespace, app: App) -> int:
     from portico.models.failover import Cooldowns, Failover
     from portico.util import signals
 
-    question = _question(args)
+    question = _question(args, app.stdin)
     finish_pending(app)
     resolution = _resolved(args, app)
     _say_passed(resolution, app)
@@ -93,9 +94,7 @@ def _say_passed(resolution: Resolution, app: App) -> None:
     app.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
 
 
-def _question(args: argparse.Namespace) -> Question:
-    import sys
-
+def _question(args: argparse.Namespace, stdin: TextIO) -> Question:
     from portico.models.protocols.question import Question
     from portico.util.files import read_text
 
@@ -103,8 +102,8 @@ def _question(args: argparse.Namespace) -> Question:
         raise UsageError("--max-tokens is a whole number of 1 or more.")
     if args.thinking == "off" and args.effort is not None:
         raise UsageError("Choose either --thinking off or --effort, not both.")
-    piped = args.text is None and not sys.stdin.isatty()
-    text = read_text(sys.stdin) if args.text == "-" or piped else args.text or ""
+    piped = args.text is None and not stdin.isatty()
+    text = read_text(stdin) if args.text == "-" or piped else args.text or ""
     if not text.strip():
         raise UsageError("There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
     return Question(text, 0, tuple(map(_image, args.image)), args.effort, args.thinking)

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_status(commands)
     token = commands.add_parser("token", help="print one access token", epilog="example:\n  {prog} auth token")
     token.add_argument("profile", nargs="?", metavar="PROFILE", help="such as minimax-portal:cn (default: the one in use)")
-    token.set_defaults(handler=token_, tells_trouble=False)
+    token.set_defaults(handler=token_, warns_of_ended=False)
     add_logout(commands)
     taking = "take over a MiniMax sign-in that another tool keeps"
     commands.add_parser("import", help=taking, arguments_from="portico.cli.auth_import:add_arguments")
@@ -167,8 +167,7 @@ def set_(args: argparse.Namespace, app: App) -> int:
     order = list(dict.fromkeys(args.profiles))
     for id in order:
         _check(id, provider, app)
-    app.settings.file.edit(lambda document: document.set(("auth", "order", provider), [*order]))
-    app.reload_config()
+    app.edit_config(lambda document: document.set(("auth", "order", provider), [*order]), strict=False)
     left_out = [id for id in _of(provider, app) if id not in order]
     if left_out:
         app.out.note(f"Not used while this order stands: {', '.join(left_out)}")
@@ -179,8 +178,7 @@ def clear(args: argparse.Namespace, app: App) -> int:
     """Take the order away."""
     provider = _provider(args.provider, app)
     path = ("auth", "order", provider)
-    app.settings.file.edit(lambda document: document.unset(path) if document.has(path) else document)
-    app.reload_config()
+    app.edit_config(lambda document: document.unset(path) if document.has(path) else document, strict=False)
     if not app.out.is_json:
         app.out.line("Cleared the order.")
     return _tell(provider, app)

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `completion`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("shell", choices=tuple(_SHELLS), help="which shell's")
-    parser.set_defaults(handler=completion, tells_trouble=False)
+    parser.set_defaults(handler=completion, warns_of_ended=False)
 
 
 def completion(args: argparse.Namespace, app: App) -> int:

@@ -6,7 +6,6 @@ An edit, of the own file or of its base if asked for, leaves no new error and ha
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+    from typing import TextIO
 
     from portico.app import App
     from portico.config.document import ConfigPath
@@ -246,14 +246,14 @@ class PathNotFound(PorticoError):
     id = "config-path-not-found"
 
 
-def given_value(text: str, *, strict: bool) -> JsonValue:
-    """The value a user typed: JSON5, else the text itself. `-` reads the text from standard input, for secrets.
+def given_value(text: str, stdin: TextIO, *, strict: bool) -> JsonValue:
+    """The value a user typed: JSON5, else the text itself. `-` reads the text from `stdin`, for secrets.
 
     Raises:
         UsageError: `strict`, and it is not JSON5 (`usage`).
     """
     if text == "-":
-        return read_text(sys.stdin).rstrip("\r\n")
+        return read_text(stdin).rstrip("\r\n")
     try:
         return Document.parse(text, name="value").value()
     except ConfigError as error:
@@ -301,7 +301,7 @@ def is_secret_place(path: ConfigPath) -> bool:
 def set_value(app: App, at: str, text: str, *, in_base: bool) -> int:
     """Set the value at `at`."""
     path = parse_path(at)
-    value = given_value(text, strict=app.out.is_json)
+    value = given_value(text, app.stdin, strict=app.out.is_json)
 
     def edit(document: Document) -> Document:
         return document.set(path, value)
@@ -315,7 +315,7 @@ def set_value(app: App, at: str, text: str, *, in_base: bool) -> int:
 def insert_value(app: App, at: str, text: str, *, in_base: bool) -> int:
     """Put a value into the array that `at` leads to, at its last index."""
     path = parse_path(at)
-    value = given_value(text, strict=app.out.is_json)
+    value = given_value(text, app.stdin, strict=app.out.is_json)
 
     def edit(document: Document) -> Document:
         return document.insert(path, value)

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flow", choices=("browser", "device"), default="browser", help="how to sign in (browser)")
     parser.add_argument("--region", choices=("global", "cn"), default="global", help="which portal (global)")
     parser.add_argument("--keep", action="store_true", help="leave emulator and sign-in for trying commands")
-    parser.set_defaults(handler=demo, tells_trouble=False)
+    parser.set_defaults(handler=demo, warns_of_ended=False)
 
 
 def demo(args: argparse.Namespace, app: App) -> int:

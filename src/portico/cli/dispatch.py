@@ -1,12 +1,13 @@
 """From words to a handler: global options, then the command's module, then its arguments.
 
-Beside every command the user is told of sign-ins that have ended, from the first terminal failure on.
+After every command the user is warned of profiles that have to be signed in again, from the first terminal failure on.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
 from portico.cli.commands import COMMANDS, load_function
@@ -18,35 +19,36 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from portico.app import App
+    from portico.terminal import Streams
 
 
-def dispatch(words: list[str], program: str) -> int:
-    """Run the command that `words` name and return its exit code.
+def dispatch(words: list[str], program: str, streams: Streams) -> int:
+    """Run the command that `words` name, on `streams`, and return its exit code.
 
     Raises:
         UsageError: there is no such command, or its arguments do not make sense.
     """
     given, rest = _leading_options(words)
     if "version" in given:
-        return _say_version(program, as_json="json" in given)
+        return _print_version(program, streams.stdout, as_json="json" in given)
     if rest[:1] == ["help"]:
         rest = [*rest[1:], "--help"]
     if "help" in given or rest == ["--help"]:
-        return _say_help(program, sys.stdout)
+        return _print_help(program, streams.stdout, streams)
     if not rest:
         if "json" in given:
             raise _no_command(program)
-        _say_help(program, sys.stderr)
+        _print_help(program, streams.stderr, streams)
         return ExitCode.USAGE
     if rest[0] in COMMANDS:
-        return _run_own(rest[0], rest[1:], given, program)
-    return _run_plugin_command(rest[0], rest[1:], given, program)
+        return _run_own(rest[0], rest[1:], given, program, streams)
+    return _run_plugin_command(rest[0], rest[1:], given, program, streams)
 
 
-def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -> int:
+def _run_own(name: str, words: list[str], given: dict[str, str], program: str, streams: Streams) -> int:
     from portico.cli.parser import add_global_options, has_commands, make_parser
 
-    parser = make_parser(program, name, COMMANDS[name].summary)
+    parser = make_parser(program, name, COMMANDS[name].summary, streams)
     COMMANDS[name].add_arguments(parser)
     add_global_options(parser, lazily=True)
     if words[:1] == ["help"] and has_commands(parser):
@@ -58,28 +60,28 @@ def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -
     if handler is None:
         if "json" in given or "json" in args:
             raise _no_command(args.parser.prog)
-        args.parser.print_help(sys.stderr)
+        args.parser.print_help(streams.stderr)
         return ExitCode.USAGE
-    return _carry_out(load_function(handler) if isinstance(handler, str) else handler, args, _runtime(given, args, program))
+    function = load_function(handler) if isinstance(handler, str) else handler
+    return _carry_out(function, args, _app(given, args, program, streams))
 
 
 def _carry_out(handler: Callable[[Namespace, App], int], args: Namespace, app: App) -> int:
-    """Run the command; beside it, tell of sign-ins that have ended, unless that is what the command itself failed for."""
-    if not getattr(args, "tells_trouble", True):
+    """Run the command, then warn of profiles that ended, unless the command itself failed for that."""
+    if not getattr(args, "warns_of_ended", True):
         return handler(args, app)
-
     try:
         code = handler(args, app)
     except SignInNeeded:
         raise
     except PorticoError:
-        say_ended(app)
+        warn_of_ended(app)
         raise
-    say_ended(app)
+    warn_of_ended(app)
     return code
 
 
-def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> App:
+def _app(given: dict[str, str], args: Namespace | None, program: str, streams: Streams) -> App:
     from portico.app import App, Options
 
     after = vars(args) if args is not None else {}
@@ -90,18 +92,24 @@ def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> App
         verbose=bool(after.get("verbose") or "verbose" in given),
         no_color=bool(after.get("no_color") or "no-color" in given),
     )
-    return App(program, options)
+    return App(program, options, streams=streams)
 
 
-def _run_plugin_command(name: str, words: list[str], given: dict[str, str], program: str) -> int:
-    app = _runtime(given, None, program)
+def _run_plugin_command(name: str, words: list[str], given: dict[str, str], program: str, streams: Streams) -> int:
+    app = _app(given, None, program, streams)
     try:
         commands = {command.name: command for command in app.plugins.cli_commands()}
     except PorticoError:
         commands = {}  # a broken configuration must not hide that the word is misspelt
     if name not in commands:
         raise _unknown_command(name, [*COMMANDS, *commands])
-    code: int = load_function(commands[name].target)(words)
+    function = load_function(commands[name].target)
+    with ExitStack() as stack:
+        if streams.stdout is not sys.stdout:  # a plugin's command is a function of its words, which prints as Python does
+            stack.enter_context(redirect_stdout(streams.stdout))
+        if streams.stderr is not sys.stderr:
+            stack.enter_context(redirect_stderr(streams.stderr))
+        code: int = function(words)
     return code
 
 
@@ -147,28 +155,27 @@ _FLAGS = {
 }
 
 
-def _say_version(program: str, *, as_json: bool) -> int:
+def _print_version(program: str, stdout: TextIO, *, as_json: bool) -> int:
     import json
 
     from portico.version import __version__
 
-    said = json.dumps({"program": program, "version": __version__}) if as_json else f"{program} {__version__}"
-    print(said)  # noqa: T201 - answered before there is an Output
+    print(json.dumps({"program": program, "version": __version__}) if as_json else f"{program} {__version__}", file=stdout)
     return ExitCode.OK
 
 
-def _say_help(program: str, stream: TextIO) -> int:
+def _print_help(program: str, stream: TextIO, streams: Streams) -> int:
     from portico.cli.commands import top_level_help
     from portico.terminal.output import fitted_help
 
-    print(fitted_help(top_level_help(program), stream), file=stream)
+    print(fitted_help(top_level_help(program), stream, streams.env), file=stream)
     return ExitCode.OK
 
 
-def say_ended(app: App) -> None:
-    """One line on stderr for all sign-ins that the provider has refused to refresh for good; nothing when quiet.
+def warn_of_ended(app: App) -> None:
+    """Print one line on stderr for all profiles that the provider refuses to refresh for good; nothing when quiet.
 
-    Whatever is wrong with the index is for the commands that need it to say.
+    An index that cannot be read is reported by the commands that need it.
     """
     from portico.errors import PorticoError
 

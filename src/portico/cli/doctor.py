@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("--fix", action="store_true", help="fix what is safe to fix, and say what was done")
     parser.add_argument("--bundle", metavar="FILE", help="write what was found into an archive for a bug report, without secrets")
-    parser.set_defaults(handler=doctor, tells_trouble=False)
+    parser.set_defaults(handler=doctor, warns_of_ended=False)
 
 
 def doctor(args: argparse.Namespace, app: App) -> int:

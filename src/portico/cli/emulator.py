@@ -75,14 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--access-ttl", type=_positive, metavar="S", help="lifetime of access tokens, in seconds")
     running.add_argument("--auto-approve", action="store_true", help="approve every sign-in at once")
     running.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="turn something, such as notice=Hello")
-    running.set_defaults(handler=run, tells_trouble=False)
+    running.set_defaults(handler=run, warns_of_ended=False)
     leading = commands.add_parser("env", help="print the variables that point a shell at the emulator", epilog=_ENV_EXAMPLES)
     leading.add_argument("--shell", choices=SHELLS, help="for which shell (default: yours)")
-    leading.set_defaults(handler=env, tells_trouble=False)
+    leading.set_defaults(handler=env, warns_of_ended=False)
     approving = commands.add_parser("approve", help="approve a sign-in by its code", epilog=_APPROVE_EXAMPLES)
     approving.add_argument("code", metavar="CODE", help="the code that the sign-in shows")
     approving.add_argument("--deny", action="store_true", help="refuse it instead")
-    approving.set_defaults(handler=approve, tells_trouble=False)
+    approving.set_defaults(handler=approve, warns_of_ended=False)
 
 
 def run(args: argparse.Namespace, app: App) -> int:

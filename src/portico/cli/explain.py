@@ -99,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `explain`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("id", nargs="?", help="the id of an error; without one, all of them are listed")
-    parser.set_defaults(handler=explain, tells_trouble=False)
+    parser.set_defaults(handler=explain, warns_of_ended=False)
 
 
 def explain(args: argparse.Namespace, app: App) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
-import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from portico.errors import ExitCode, PorticoError, UsageError, internal_error
 from portico.util.signals import EndedBySignal
 
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from portico.terminal import Streams
 _NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
 
 
@@ -39,8 +42,8 @@ class Terminated(PorticoError):
     exit_code = ExitCode.TERMINATED
 
 
-def explain(exc: BaseException) -> PorticoError:
-    """`exc` as a failure to show. What no one expected is a bug: its traceback is printed, redacted."""
+def explain(exc: BaseException, stderr: TextIO) -> PorticoError:
+    """`exc` as a failure to show. An unexpected one is a bug: its traceback is printed to `stderr`, redacted."""
     if isinstance(exc, PorticoError):
         return exc
     if isinstance(exc, EndedBySignal):
@@ -50,24 +53,25 @@ def explain(exc: BaseException) -> PorticoError:
         return Interrupted("Interrupted.")
     if isinstance(exc, OSError) and exc.filename is None and exc.errno in _NO_OUTPUT:
         return OutputFailed("The output could not be written.", why=exc.strerror)
-    _print_traceback(exc)
+    _print_traceback(exc, stderr)
     return internal_error(exc)
 
 
-def show(failure: PorticoError, *, json_output: bool, program: str) -> None:
-    """Print `failure` where it is looked for.
+def show(failure: PorticoError, streams: Streams, *, json_output: bool, program: str) -> None:
+    """Print `failure`: with `json_output` as one object to stdout, else as a block to stderr.
 
     Raises:
-        OSError: that place cannot be written to.
+        OSError: the stream cannot be written to.
     """
     if json_output and not isinstance(failure, OutputFailed):
         import json
 
-        print(json.dumps({"error": {**failure.as_json(program), **_docs(failure)}}), flush=True)  # noqa: T201 - the Output may be what failed
+        text = json.dumps({"error": {**failure.as_json(program), **_docs(failure)}})
+        print(text, file=streams.stdout, flush=True)
     else:
         from portico.terminal.output import fitted
 
-        print(fitted(render(failure, program), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - the Output may be what failed
+        print(fitted(render(failure, program), streams.stderr, streams.env), file=streams.stderr, flush=True)
 
 
 def render(exc: PorticoError, program: str) -> str:
@@ -104,11 +108,11 @@ def _has_page(failure: PorticoError) -> bool:
     return page_of(failure.id) is not None
 
 
-def _print_traceback(exc: BaseException) -> None:
+def _print_traceback(exc: BaseException, stderr: TextIO) -> None:
     import traceback
 
     from portico.secret import redact
     from portico.terminal.output import visible
 
     text = "".join(traceback.format_exception(exc))
-    print(visible(redact(text), sys.stderr), file=sys.stderr, end="", flush=True)  # noqa: T201 - the Output may be what failed
+    print(visible(redact(text), stderr), file=stderr, end="", flush=True)

@@ -8,7 +8,6 @@ import logging
 import pkgutil
 import re
 import subprocess
-import sys
 import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -34,6 +33,7 @@ from portico.version import __version__
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Iterator
+    from typing import TextIO
 
     from portico.app import App
     from portico.gateway.control import Ended
@@ -117,7 +117,7 @@ def _serve(args: argparse.Namespace, app: App, watch: EndWatch, lock: FileLock) 
     from portico.gateway.server import Terms, run_gateway
 
     port = _port(args, app)
-    given = passphrase_from_stdin() if args.passphrase_stdin else None
+    given = passphrase_from(app.stdin) if args.passphrase_stdin else None
     passphrase = given or passphrase_for(app.paths, app.passphrase, app.env, app.store_choice())
     log_to_stderr(app.paths.gateway_log, verbose=app.options.verbose)
     make_first_key(app, passphrase)
@@ -417,9 +417,9 @@ def find_dialect(app: App, name: str) -> TokenDialect:
         return app.plugins.dialect(name)
 
 
-def passphrase_from_stdin() -> Secret:
+def passphrase_from(stdin: TextIO) -> Secret:
     """The first line of standard input."""
-    return Secret(sys.stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
+    return Secret(stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
 
 
 LINES: Final = 50
@@ -442,7 +442,6 @@ def logs(args: argparse.Namespace, app: App) -> int:
             app.out.event({"line": line})
         else:
             app.out.exact(line)
-        sys.stdout.flush()
     return ExitCode.OK
 
 

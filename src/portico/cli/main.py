@@ -5,20 +5,36 @@ from __future__ import annotations
 import os
 import sys
 
+from portico.terminal import Streams
+
 TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import NoReturn
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn, TextIO
 
 _PIPE_CLOSED = 141  # 128 + SIGPIPE: what a shell reports for any tool whose reader went away
 
 
-def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    program: str | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    stdin: TextIO | None = None,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+) -> int:
     """Run one command line.
+
+    Threads may run commands side by side, each with streams of its own; signals end the command of the main thread.
 
     Args:
         argv: the words after the program's name; None takes the process's own.
         program: the name for usage and hints; None takes the one this process was called by.
+        env: the environment; None takes the process's. Where it does not name the home folder, that is the process's too.
+        stdin: what is read; None takes `sys.stdin`.
+        stdout: where results go; None takes `sys.stdout`.
+        stderr: where remarks, prompts and errors go; None takes `sys.stderr`.
 
     Returns:
         The exit code, one of `portico.errors.ExitCode`.
@@ -26,15 +42,16 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     name = program or program_name(sys.argv[0])
     _make_streams_safe()
+    streams = Streams(env, stdin, stdout, stderr)
     try:
-        code = _run(words, name)
-        sys.stdout.flush()
+        code = _run(words, name, streams)
+        streams.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        _forget(streams.stdout)
         return _PIPE_CLOSED
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the one catch point: everything becomes an exit code here
-        code = _fail(exc, words, name)
-        _drop_what_cannot_be_written()
+        code = _fail(exc, words, name, streams)
+        _drop_what_cannot_be_written(streams.stdout)
     return code
 
 
@@ -74,42 +91,42 @@ def program_name(argv0: str) -> str:
     return "portico" if name in {"", "-c", "-m", "__main__"} else name
 
 
-def _run(words: list[str], program: str) -> int:
+def _run(words: list[str], program: str, streams: Streams) -> int:
     try:
-        return _answer(words, program)
+        return _answer(words, program, streams)
     except SystemExit as exc:
         if isinstance(exc.code, str):
-            print(exc.code, file=sys.stderr)  # noqa: T201 - what Python does with such an exit
+            print(exc.code, file=streams.stderr)  # as Python does for such an exit
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
 
 
-def _answer(words: list[str], program: str) -> int:
+def _answer(words: list[str], program: str, streams: Streams) -> int:
     if words in (["--version"], ["-V"]):
         from portico.version import __version__
 
-        print(f"{program} {__version__}")  # noqa: T201 - answered before there is an Output
+        print(f"{program} {__version__}", file=streams.stdout)
         return 0
     if words in (["--help"], ["-h"], ["help"]):
         from portico.cli.commands import top_level_help
         from portico.terminal.output import fitted_help
 
-        print(fitted_help(top_level_help(program), sys.stdout))  # noqa: T201 - answered before there is an Output
+        print(fitted_help(top_level_help(program), streams.stdout, streams.env), file=streams.stdout)
         return 0
     from portico.cli.dispatch import dispatch
     from portico.util.signals import handle_signals
 
     with handle_signals():
-        return dispatch(words, program)
+        return dispatch(words, program, streams)
 
 
-def _fail(exc: BaseException, words: list[str], program: str) -> int:
+def _fail(exc: BaseException, words: list[str], program: str, streams: Streams) -> int:
     from portico.cli.failures import explain, show
 
-    failure = explain(exc)
+    failure = explain(exc, streams.stderr)
     try:
-        show(failure, json_output=_wants_json(words), program=program)
+        show(failure, streams, json_output=_wants_json(words), program=program)
     except OSError:
-        _forget_stdout()
+        _forget(streams.stdout)
     return failure.exit_code
 
 
@@ -131,14 +148,15 @@ def _make_streams_safe() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def _drop_what_cannot_be_written() -> None:
+def _drop_what_cannot_be_written(stdout: TextIO) -> None:
     # What is still in the buffer would fail once more when the interpreter ends, with an exit code of the interpreter's own.
     try:
-        sys.stdout.flush()
+        stdout.flush()
     except OSError:
-        _forget_stdout()
+        _forget(stdout)
 
 
-def _forget_stdout() -> None:
-    # The interpreter flushes stdout once more at exit and would complain about the same pipe.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _forget(stdout: TextIO) -> None:
+    # The interpreter flushes its own stdout once more at exit and would complain about the same pipe.
+    if stdout is sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())

@@ -52,15 +52,14 @@ def onboard(args: argparse.Namespace, app: App) -> int:
     if args.auth_choice is None and app.prompter.interactive:
         from portico.accounts.wizard import first_set_up
 
-        first_set_up(app, asked_by(args))
+        first_set_up(app, asked_by(args, app))
     else:
-        set_up(app, args.auth_choice or choices.choose(app), asked_by(args))
+        set_up(app, args.auth_choice or choices.choose(app), asked_by(args, app))
     return ExitCode.OK
 
 
-def asked_by(args: argparse.Namespace) -> Asked:
+def asked_by(args: argparse.Namespace, app: App) -> Asked:
     """What the options ask for, of either kind of choice."""
-    import sys
     from dataclasses import replace
 
     from portico.accounts.sign_in import Asked, KeyRequest
@@ -71,7 +70,7 @@ def asked_by(args: argparse.Namespace) -> Asked:
     request = request_from(args, choice="", make_default=not args.keep_default)
     key = KeyRequest(
         "",
-        key=Secret(read_text(sys.stdin, line=True)) if args.api_key_stdin else None,
+        key=Secret(read_text(app.stdin, line=True)) if args.api_key_stdin else None,
         place=args.keep_key,
         default_model=args.default_model,
         keep_default=args.keep_default,
@@ -141,7 +140,7 @@ def menu_sections(app: App) -> list[Section]:
     from portico.accounts import wizard
     from portico.accounts.wizard import Section
 
-    asked = _nothing_asked()
+    asked = _nothing_asked(app)
     return [
         Section("model", "Model/auth", partial(wizard.model_auth_hint, app), partial(wizard.model_auth, app, asked)),
         Section("default-model", "Default model", partial(wizard.default_model_hint, app), partial(wizard.default_model, app)),
@@ -153,13 +152,13 @@ def menu_sections(app: App) -> list[Section]:
     ]
 
 
-def _nothing_asked() -> Asked:
+def _nothing_asked(app: App) -> Asked:
     """As `onboard` without a single option."""
     from portico.cli.parser import make_parser
 
     parser = make_parser("", "onboard", "")
     add_onboard_arguments(parser)
-    return asked_by(parser.parse_args([]))
+    return asked_by(parser.parse_args([]), app)
 
 
 def _probe_accounts(app: App) -> None:

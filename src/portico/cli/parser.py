@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from portico.cli.commands import load_function
 from portico.errors import UsageError
+from portico.terminal import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_USAGE: Final = 72
+_FORMATTER_MARGIN: Final = 2  # columns that argparse leaves free
 _PLAIN_WORDS: Final = {"float": "a number", "int": "a whole number"}
 
 
@@ -28,11 +30,12 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     program: str = "portico"
+    streams: Streams | None = None
 
     def __init__(self, *args: object, arguments_from: str = "", **kwargs: object) -> None:
         self.arguments_from = arguments_from
         kwargs.setdefault("allow_abbrev", False)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", partial(argparse.RawDescriptionHelpFormatter, width=self._width()))
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as argparse's own subparsers pass them
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -61,13 +64,19 @@ class CommandParser(argparse.ArgumentParser):
     def format_help(self) -> str:
         return super().format_help().replace("{prog}", self.program)
 
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        # argparse swallows what goes wrong here; a help text that could not be written is a failure like any other.
-        if message:
-            from portico.terminal.output import fitted_help
+    def _width(self) -> int:
+        from portico.terminal.output import width_of
 
-            to = cast("TextIO", file or sys.stderr)
-            to.write(fitted_help(message, to))
+        streams = self.streams or Streams()
+        return width_of(streams.stdout, streams.env) - _FORMATTER_MARGIN
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        # Not by argparse, which swallows what goes wrong here: a help text that could not be written is a failure like any other.
+        from portico.terminal.output import fitted_help
+
+        streams = self.streams or Streams()
+        stream = cast("TextIO", file or streams.stdout)
+        stream.write(fitted_help(self.format_help(), stream, streams.env))
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is None or value in action.choices:
@@ -80,10 +89,10 @@ class CommandParser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, f"unknown value {value}: {known}")
 
 
-def make_parser(program: str, command: str, summary: str) -> CommandParser:
-    """The parser of one top-level command."""
-    # Subparsers are made by argparse from the class alone, so the program's name travels on a class of its own.
-    named: type[CommandParser] = type("CommandParser", (CommandParser,), {"program": program})
+def make_parser(program: str, command: str, summary: str, streams: Streams | None = None) -> CommandParser:
+    """The parser of one top-level command. Its help goes to `streams`; None are the process's."""
+    # argparse makes subparsers from the class alone, so the program's name and the streams are attributes of a class.
+    named: type[CommandParser] = type("CommandParser", (CommandParser,), {"program": program, "streams": streams})
     return named(prog=f"{program} {command}", description=f"{summary}.")
 
 

@@ -165,9 +165,7 @@ def switch_on(app: App, name: str) -> int:
     before = app.plugins.find(name)
     if before.candidate.exposure is not None:
         raise not_yours_error(before)
-    changed = app.settings.file.edit(lambda document: with_plugin_enabled(document, before.id)) if not before.enabled else False
-    if changed:
-        app.reload_config()
+    changed = not before.enabled and app.edit_config(lambda document: with_plugin_enabled(document, before.id), strict=False)
     record = _loaded(app, before.id)
     if record.why is None and not changed:
         return _say(app, record, f'Plugin "{record.id}" is already enabled.', changed=False)
@@ -186,8 +184,7 @@ def switch_off(app: App, name: str) -> int:
     entry = app.settings.config.plugins.entries.get(record.id)
     if not record.enabled and not (entry is not None and entry.enabled):
         return _say(app, record, f'Plugin "{record.id}" is already disabled.', changed=False)
-    changed = app.settings.file.edit(lambda document: with_plugin_disabled(document, record.id))
-    app.reload_config()
+    changed = app.edit_config(lambda document: with_plugin_disabled(document, record.id), strict=False)
     code = _say(app, app.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
     profiles = [profile.id for profile in app.token_store.profiles() if profile.plugin == record.id]
     if profiles:

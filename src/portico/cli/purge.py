@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--keep-config", action="store_true", help="leave the configuration and its backups")
-    parser.set_defaults(handler=purge, tells_trouble=False)
+    parser.set_defaults(handler=purge, warns_of_ended=False)
 
 
 def purge(args: argparse.Namespace, app: App) -> int:
@@ -151,7 +151,7 @@ def _revoke_keys(done: _Purged, app: App) -> None:
 
 def _delete_files(done: _Purged, app: App, *, keep_config: bool) -> None:
     from portico.config.document import BACKUPS
-    from portico.paths import resolve_paths
+    from portico.paths import CONFIG_ENV, STATE_ENV, resolve_paths
 
     state, config = app.paths.state, app.paths.config
     # With their backups, what was set aside as damaged, and what a killed write has left.
@@ -161,7 +161,8 @@ def _delete_files(done: _Purged, app: App, *, keep_config: bool) -> None:
     for path in ours:
         _delete(path, done)
     # The folder of a config file that `--config` or PORTICO_CONFIG names is the user's own, empty or not.
-    config_is_moved = config != resolve_paths(env={}).config
+    unmoved = {name: value for name, value in app.env.items() if name not in {CONFIG_ENV, STATE_ENV}}
+    config_is_moved = config != resolve_paths(env=unmoved).config
     for folder in (state, *([] if keep_config or config_is_moved else [config.parent])):
         if folder.is_dir() and not any(folder.iterdir()):
             _delete(folder, done)

@@ -338,10 +338,13 @@ def format_path(path: ConfigPath) -> str:
 
 
 class ConfigFile:
-    """A configuration file. `locks` is the folder for the lock of its edits."""
+    """A configuration file. `locks` is the folder for the lock of its edits. What was parsed is not parsed again as long as the
+    file has the same bytes.
+    """
 
     def __init__(self, path: Path, locks: Path, *, crash_point: CrashPoint = no_crash_point) -> None:
         self.path = path
+        self._known: tuple[bytes | None, Document] | None = None
         self._locks = locks
         self._crash_point = crash_point
 
@@ -352,6 +355,11 @@ class ConfigFile:
             ConfigError: it cannot be read (`config-unreadable`) or is not JSON5 in UTF-8 (`config-invalid`).
         """
         return self._parse(read_bytes(self.path))
+
+    @property
+    def latest(self) -> Document:
+        """What the file said when it was last read or written here."""
+        return self.load() if self._known is None else self._known[1]
 
     def edit(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
         """Put what `change` makes of the file in its place, and say whether that differs.
@@ -369,10 +377,13 @@ class ConfigFile:
             for _ in range(_EDIT_TRIES):
                 before = read_bytes(self.path)
                 document = self._parse(before)
-                text = change(document).text
+                changed = change(document)
+                text = changed.text
                 if text == document.text:
                     return False
-                if self._replace(target, before, encode_document(text, self.path), private=private):
+                data = encode_document(text, self.path)
+                if self._replace(target, before, data, private=private):
+                    self._known = data, changed
                     return True
         raise LockBusy(f"{self.path} is being changed by another program", hint="close it there and run the command again")
 
@@ -393,7 +404,10 @@ class ConfigFile:
         return file_lock(self._locks / f"config-{hashed_name(target)}.lock", what=f"the configuration {self.path}")
 
     def _parse(self, data: bytes | None) -> Document:
-        return Document.parse("{}\n", name=str(self.path)) if data is None else decode_document(data, str(self.path))
+        if self._known is None or self._known[0] != data:
+            document = Document.parse("{}\n", name=str(self.path)) if data is None else decode_document(data, str(self.path))
+            self._known = data, document
+        return self._known[1]
 
     def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
         """Put `after` in the place of `before`; False if something else stands there by now."""

@@ -94,13 +94,23 @@ class LoadedConfig:
 def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedConfig:
     """Read and check the config; one that does not exist is empty.
 
+    Raises:
+        ConfigError: as `checked`, or the own file cannot be read.
+    """
+    file = ConfigFile(paths.config, paths.locks)
+    file.load()
+    return checked(file, paths, env)
+
+
+def checked(file: ConfigFile, paths: Paths, env: Mapping[str, str] | None = None) -> LoadedConfig:
+    """The config with the own file as it was last read or written here; what it names is read now.
+
     An error in the base or in `models.json` becomes the `fault` of the result: a caller that needs either has to raise it.
 
     Raises:
-        ConfigError: the own file cannot be read, or cannot be used as it stands (`config-invalid`, naming every error in it).
+        ConfigError: the own file cannot be used as it stands (`config-invalid`, naming every error in it).
     """
-    file = ConfigFile(paths.config, paths.locks)
-    document = file.load()
+    document = file.latest
     stack = read_stack(document)
     config, problems = check_stack(stack)
     refuse_errors(document.name, (problem for problem in problems if problem.is_fatal and problem.layer == "own"))

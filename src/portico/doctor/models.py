@@ -138,7 +138,7 @@ def hosts(context: CheckContext) -> Iterable[Seen]:
     """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
     from portico.net import proxy
 
-    found = [*map(of_error, proxy.problems()), *signals.run(_hosts(context))]
+    found = [*map(of_error, proxy.problems(context.app.env)), *signals.run(_hosts(context))]
     servers = sorted(_origins(context))
     looked = Saw(", ".join(servers)) if servers else Skipped("no account uses a server")
     return [looked, *{(each.id, each.message): each for each in found}.values()]

@@ -241,7 +241,7 @@ async def open_front(app: App, broker: TokenBroker, started_at: int) -> AsyncIte
     models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
     shares = Shares(Limits(requests=requests_within(most_connections())))
     keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(keys_store.profiles()), keys_store.files), ())
-    async with HttpClient(silence_s=SILENCE_TIMEOUT_S, connections=0, unpacks=False) as upstream:
+    async with HttpClient(env=app.env, silence_s=SILENCE_TIMEOUT_S, connections=0, unpacks=False) as upstream:
         # What a first request would wait for is read before there is a port to send one to.
         await asyncio.gather(models.now(), keys.now())
         parts = Parts(upstream, broker, Cooldowns(app.clock), Cooldowns(app.clock), app.clock, done)

@@ -69,7 +69,7 @@ def in_this_environment(service: Service, app: App, installed: Mapping[str, str]
                 "the sealed file store needs its passphrase whenever a token is refreshed, and a unit file is no place for it",
                 hint=f"put it into a file that only you can read, set {FILE_ENV} to that file, and run the command again",
             )
-        environment[FILE_ENV] = str(expand_home(env[FILE_ENV], FILE_ENV).absolute())
+        environment[FILE_ENV] = str(expand_home(env[FILE_ENV], FILE_ENV, env).absolute())
     return replace(service, environment=environment, secret_environment=secret)
 
 

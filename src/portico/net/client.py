@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import ssl
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from portico.interfaces.authorization import HttpReply
 from portico.net.errors import (
     BODY_LIMIT,
     FORBIDDEN_BODY_S,
-    CertificatesUnreadable,
     RedirectRefused,
     ReplyTooLong,
     answer_cut,
@@ -33,19 +31,20 @@ from portico.net.errors import (
     network_error,
     post_error,
 )
-from portico.net.proxy import ConnectedBody, Connections, proxy_off_loop
+from portico.net.proxy import ConnectedBody, Connections, proxy_off_loop, trusted_certificates
 from portico.secret import SHORTEST, Secret
 from portico.urls import check_endpoint_url, without_query
 from portico.util.clock import SystemClock
-from portico.util.files import read_file
 from portico.version import __version__
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_proto import ResponseHandler
 
+    from portico.errors import NetworkError
     from portico.interfaces.authorization import FormRequest
     from portico.interfaces.basics import Clock
     from portico.net.proxy import Proxy
@@ -57,9 +56,7 @@ SILENCE_TIMEOUT_S: Final = 120.0
 ERROR_BODY_S: Final = 2.0
 REPLY_LIMIT: Final = 1 << 20
 """Bytes of the longest reply of an authorization server."""
-CERTIFICATES_ENV: Final = "SSL_CERT_FILE"
 
-_MOST_CERTIFICATES: Final = 16 << 20  # bytes; a system's own file has about 250 KB
 _ROUTE_HOLDS_S: Final = 30.0
 _ROUTES: Final = 256
 _BUFFER: Final = 1 << 16
@@ -86,17 +83,20 @@ class HttpClient:
 
     A server may be silent for `silence_s` seconds before and within its response. At most `connections` are open (0: any number).
     `unpacks`: a compressed body is read as what was compressed; otherwise it stays as it came.
+    `env` names proxies and certificates; None is the process's environment.
     """
 
     def __init__(
         self,
         *,
+        env: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         silence_s: float = SILENCE_TIMEOUT_S,
         connections: int = 100,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         unpacks: bool = True,
     ) -> None:
+        self._env = os.environ if env is None else env
         self._clock: Clock = clock or SystemClock()
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_read=silence_s)
         self._unwatched = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s)
@@ -145,10 +145,15 @@ class HttpClient:
         try:
             return Response(await self._request(route, headers, sent), url, sent)
         except _BROKEN as error:
-            raise (network_error(error, url) if sent is None else post_error(error, url, written=sent.begun)) from None
+            raise self._error(error, url, sent) from None
         finally:
             if sent is not None:
                 self._silence.ended(sent)
+
+    def _error(self, error: Exception, url: str, sent: _Body | None) -> NetworkError:
+        if sent is None:
+            return network_error(error, url, env=self._env)
+        return post_error(error, url, written=sent.begun, env=self._env)
 
     async def post(self, url: str, *, body: object, headers: Mapping[str, str]) -> Response:
         """As `send`, with `body` written as JSON."""
@@ -164,7 +169,7 @@ class HttpClient:
         url = check_endpoint_url(request.url, "endpoint")
         fields = {name: value.reveal() if isinstance(value, Secret) else value for name, value in request.form.items()}
         body, headers = urlencode(fields, errors="surrogatepass").encode(), {"Content-Type": _FORM, **request.headers}
-        async with _deadline(timeout_s, url):
+        async with self._deadline(timeout_s, url):
             reply = await self._reply(url, headers, body)
             place = _moved_to(reply)
             if place is not None and reply.status in _KEEPS_METHOD and relocated.get(url) == place:
@@ -174,7 +179,7 @@ class HttpClient:
     async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply:
         """Fetch a metadata document. Raises as `post_form` does."""
         url = check_endpoint_url(url, "metadata URL")
-        async with _deadline(timeout_s, url):
+        async with self._deadline(timeout_s, url):
             return _not_elsewhere(await self._reply(url, {"Accept": "application/json"}, None))
 
     async def _reply(self, url: str, headers: Mapping[str, str], body: bytes | None) -> HttpReply:
@@ -187,7 +192,7 @@ class HttpClient:
                 parts: list[bytes] = []
                 complete = await _read_into(parts, response.content.readany, REPLY_LIMIT)
         except _BROKEN as error:
-            raise network_error(error, url, unsent=sent is not None and not sent.begun) from None
+            raise network_error(error, url, unsent=sent is not None and not sent.begun, env=self._env) from None
         if not complete:
             raise ReplyTooLong("The server's answer is too long to be one.", why="over 1 MiB", where=without_query(url))
         took_ms = int((self._clock.monotonic() - left) * 1000)
@@ -240,7 +245,7 @@ class HttpClient:
         return route
 
     async def _route_now(self, url: str) -> _Route:
-        proxy = await proxy_off_loop(url)
+        proxy = await proxy_off_loop(url, self._env)
         return _Route(URL(url, encoded=True), proxy, await self._trusted(url), time.monotonic() + _ROUTE_HOLDS_S)
 
     async def _trusted(self, url: str) -> ssl.SSLContext | bool:
@@ -248,8 +253,17 @@ class HttpClient:
         if not url.startswith("https:"):
             return True
         if self._trust is None or (self._trust.done() and self._trust.exception() is not None):
-            self._trust = asyncio.create_task(asyncio.to_thread(trusted_certificates))
+            self._trust = asyncio.create_task(asyncio.to_thread(trusted_certificates, self._env))
         return await asyncio.shield(self._trust)
+
+    @asynccontextmanager
+    async def _deadline(self, seconds: float, url: str) -> AsyncIterator[None]:
+        """`asyncio.timeout` that ends as a `NetworkError` naming the server."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            raise network_error(error, url, env=self._env) from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -532,25 +546,6 @@ class _Silence:
             body.fall_silent()
 
 
-def trusted_certificates() -> ssl.SSLContext:
-    """The authorities that this machine trusts, or those in the file that `SSL_CERT_FILE` names. Blocks: it reads files.
-
-    Raises:
-        NetworkError: `certificate-refused`: that file has no end, or cannot be read; OpenSSL would wait for a FIFO for ever.
-    """
-    named = os.environ.get(CERTIFICATES_ENV)
-    try:
-        if named:
-            read_file(named, _MOST_CERTIFICATES)
-    except FileNotFoundError:
-        pass  # then no server is trusted, which each request says
-    except OSError as error:
-        message = f"The certificates in {named} cannot be read."
-        hint = f"Point {CERTIFICATES_ENV} at a file of certificates, or unset it."
-        raise CertificatesUnreadable(message, unsent=True, why=error.strerror, hint=hint) from None
-    return ssl.create_default_context()
-
-
 def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
     """The values of a form and of its headers that no message may show."""
     values = [
@@ -560,16 +555,6 @@ def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
     ]
     values += [Secret(value.partition(" ")[2]) for name, value in request.headers.items() if name.lower() == "authorization"]
     return tuple(value for value in values if len(value.reveal()) >= SHORTEST)
-
-
-@asynccontextmanager
-async def _deadline(seconds: float, url: str) -> AsyncIterator[None]:
-    """`asyncio.timeout` that ends as a `NetworkError` naming the server."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise network_error(error, url) from None
 
 
 def _moved_to(reply: HttpReply) -> str | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError
 from portico.paths import EMULATOR_ENV
 from portico.urls import without_query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BODY_LIMIT: Final = 64 * 1024
 """Bytes of an error's body that are read."""
@@ -92,9 +95,9 @@ def after_head(error: NetworkError) -> AnswerUnknown:
     return AnswerUnknown(error.why, timed_out=isinstance(error, AnswerCut) and error.timed_out)
 
 
-def post_error(error: Exception, url: str, *, written: bool) -> NetworkError:
+def post_error(error: Exception, url: str, *, written: bool, env: Mapping[str, str] | None = None) -> NetworkError:
     """What the failure of a POST means: `AnswerUnknown` unless it is certain that no byte of it was `written`."""
-    failed = network_error(error, url, unsent=not written)
+    failed = network_error(error, url, unsent=not written, env=env)
     return failed if failed.unsent else AnswerUnknown(failed.why, timed_out=isinstance(error, TimeoutError))
 
 
@@ -109,10 +112,11 @@ def header_breaks() -> NetworkError:
     return RequestRefused("A header of the request holds a line break.", why=why, unsent=True)
 
 
-def network_error(error: Exception, url: str, *, unsent: bool = False) -> NetworkError:
+def network_error(error: Exception, url: str, *, unsent: bool = False, env: Mapping[str, str] | None = None) -> NetworkError:
     """What a failure of aiohttp, of TLS or of the socket means for the user. `url` is shown without its query.
 
     `unsent`: nothing of the request was written. A failure that can only come while the connection is made says so itself.
+    `env` is the environment that the hint is for; None is the process's.
     """
     import aiohttp
 
@@ -133,12 +137,12 @@ def network_error(error: Exception, url: str, *, unsent: bool = False) -> Networ
             hint="If your network replaces certificates, point SSL_CERT_FILE at its authority.",
         )
     why = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
-    return Unreachable("The server cannot be reached.", unsent=unsent, why=why, where=where, hint=offline_hint())
+    return Unreachable("The server cannot be reached.", unsent=unsent, why=why, where=where, hint=_offline_hint(env))
 
 
-def offline_hint() -> str:
+def _offline_hint(env: Mapping[str, str] | None) -> str:
     """What helps if a server cannot be reached, or, in a shell that is pointed at the emulator, if the emulator cannot."""
-    return _EMULATOR_AWAY if EMULATOR_ENV in os.environ else _OFFLINE
+    return _EMULATOR_AWAY if EMULATOR_ENV in (os.environ if env is None else env) else _OFFLINE
 
 
 def _certificate_reason(error: Exception) -> str:

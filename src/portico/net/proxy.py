@@ -1,4 +1,4 @@
-"""How a request leaves this machine: through which proxy, how a name is looked up, and by which connection.
+"""How a request leaves this machine: proxies, names looked up, connections, and trusted certificates.
 
 The proxy is the one that the environment names for a URL; this is the one rule for everything that Portico sends. aiohttp's
 `trust_env` would do this too, but it also sends the credentials of `~/.netrc` to whatever host they fit, and a `default` entry
@@ -23,6 +23,7 @@ import os
 import re
 import select
 import socket
+import ssl
 import stat
 import urllib.request
 from dataclasses import dataclass
@@ -35,8 +36,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from portico.errors import NetworkError
-from portico.net.errors import ProxyUnusable
+from portico.net.errors import CertificatesUnreadable, ProxyUnusable
 from portico.paths import UnknownHome, expand_home
 from portico.secret import Secret
 from portico.urls import is_loopback
@@ -56,6 +56,9 @@ FILE_ENV: Final = "PORTICO_PROXY_FILE"
 VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 """The variables that name a proxy."""
 
+CERTIFICATES_ENV: Final = "SSL_CERT_FILE"
+_CERTIFICATES_FOLDER_ENV: Final = "SSL_CERT_DIR"
+_MOST_CERTIFICATES: Final = 16 << 20  # bytes; a system's own file has about 250 KB
 _NAMES: Final = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _SETTINGS: Final = "the system's settings"
 _PORTS: Final = {"http": 80, "https": 443}
@@ -83,8 +86,8 @@ class Proxy:
         return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
-def proxy_for(url: str) -> Proxy | None:
-    """The proxy for `url`, by the environment, else by the system's settings where a platform has some.
+def proxy_for(url: str, env: Mapping[str, str] = os.environ) -> Proxy | None:
+    """The proxy for `url`, by `env`, else by the system's settings where a platform has some.
 
     None goes direct; a server on this machine always does, whatever `NO_PROXY` forgets to say.
 
@@ -95,7 +98,7 @@ def proxy_for(url: str) -> Proxy | None:
     host = (parts.hostname or "").rstrip(".")
     if is_loopback(host):
         return None
-    env = _environment()
+    env = _with_file(env)
     _, without = _variable(env, "no_proxy") or ("", "")
     if goes_direct(host, parts.port or _PORTS.get(parts.scheme, 0), without):
         return None
@@ -105,9 +108,9 @@ def proxy_for(url: str) -> Proxy | None:
     return _read(found[1], found[0]) if found is not None and found[1] else None
 
 
-async def proxy_off_loop(url: str) -> Proxy | None:
+async def proxy_off_loop(url: str, env: Mapping[str, str] = os.environ) -> Proxy | None:
     """As `proxy_for`; the file in `PORTICO_PROXY_FILE` is read on another thread, since its disk may be slow or gone."""
-    return await off_loop(lambda: proxy_for(url)) if os.environ.get(FILE_ENV) else proxy_for(url)
+    return await off_loop(lambda: proxy_for(url, env)) if env.get(FILE_ENV) else proxy_for(url, env)
 
 
 def goes_direct(host: str, port: int, no_proxy: str) -> bool:
@@ -124,10 +127,10 @@ def goes_direct(host: str, port: int, no_proxy: str) -> bool:
     )
 
 
-def problems() -> Iterator[NetworkError]:
-    """What is wrong with the variables that name a proxy, whatever is sent: one error for each that counts."""
+def problems(env: Mapping[str, str] = os.environ) -> Iterator[NetworkError]:
+    """What is wrong with the variables of `env` that name a proxy, whatever is sent: one error for each that counts."""
     try:
-        env = _environment()
+        env = _with_file(env)
     except NetworkError as error:
         yield error
         return
@@ -164,21 +167,21 @@ def file_in(env: Mapping[str, str]) -> Path | None:
     if not value:
         return None
     hint = f"Write the URL into a file of mode 600, as HTTPS_PROXY=http://proxy.example:3128, and set {FILE_ENV} to its path."
-    why = "it is a URL" if "://" in value else _why_an_address(value)
+    why = "it is a URL" if "://" in value else _why_an_address(value, env)
     if why is not None:
         raise ProxyUnusable(f"{FILE_ENV} is not the path of a file.", why=why, unsent=True, hint=hint)
     try:
-        return expand_home(value, FILE_ENV).absolute()
+        return expand_home(value, FILE_ENV, env).absolute()
     except UnknownHome as error:
         raise _unusable_file(Path(value), str(error)) from None
 
 
-def _why_an_address(value: str) -> str | None:
+def _why_an_address(value: str, env: Mapping[str, str]) -> str | None:
     """Why `value` is taken for the address of a proxy: people write one without `http://`, as `user:password@host:3128`."""
     if not ("@" in value or _SCHEME.match(value)):
         return None
     with contextlib.suppress(UnknownHome):
-        if os.path.exists(expand_home(value, FILE_ENV)):  # noqa: PTH110 - Path's own raises for a name that no file can have
+        if os.path.exists(expand_home(value, FILE_ENV, env)):  # noqa: PTH110 - Path's own raises for a name that no file can have
             return None
     return "it looks like an address, which may hold a password and is not shown, and there is no such file"
 
@@ -210,14 +213,14 @@ def may_hold_password(value: str) -> bool:
     return is_named or not re.fullmatch(r"[^/?#]*/?", value.partition("://")[2] or value)
 
 
-def _environment() -> Mapping[str, str]:
-    """The variables of this process, and behind them those of the file in `PORTICO_PROXY_FILE`.
+def _with_file(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables of `env`, and behind them those of the file in its `PORTICO_PROXY_FILE`.
 
     Raises:
         NetworkError: `proxy-unusable`, as `file_in` and `behind`.
     """
-    path = file_in(os.environ)
-    return os.environ if path is None else {**behind(os.environ, path), **os.environ}
+    path = file_in(env)
+    return env if path is None else {**behind(env, path), **env}
 
 
 def _file(path: Path) -> dict[str, str]:
@@ -356,6 +359,32 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def trusted_certificates(env: Mapping[str, str]) -> ssl.SSLContext:
+    """The authorities that this machine trusts, or those in the file that `SSL_CERT_FILE` of `env` names. Blocks: it reads files.
+
+    Raises:
+        NetworkError: `certificate-refused`: that file has no end, or cannot be read; OpenSSL would wait for a FIFO for ever.
+    """
+    named = env.get(CERTIFICATES_ENV)
+    try:
+        if named:
+            read_file(named, _MOST_CERTIFICATES)
+    except FileNotFoundError:
+        pass  # then no server is trusted, which each request says
+    except OSError as error:
+        message = f"The certificates in {named} cannot be read."
+        hint = f"Point {CERTIFICATES_ENV} at a file of certificates, or unset it."
+        raise CertificatesUnreadable(message, unsent=True, why=error.strerror, hint=hint) from None
+    if all(env.get(name) == os.environ.get(name) for name in (CERTIFICATES_ENV, _CERTIFICATES_FOLDER_ENV)):
+        return ssl.create_default_context()
+    # OpenSSL reads these variables of the process alone.
+    usual = ssl.get_default_verify_paths()
+    context = ssl.create_default_context(capath=env.get(_CERTIFICATES_FOLDER_ENV) or usual.openssl_capath)
+    with contextlib.suppress(FileNotFoundError):
+        context.load_verify_locations(cafile=named or usual.openssl_cafile)
+    return context
 
 
 _AddressInfo = Any  # typeshed names a union of tuples here that no function signature can repeat

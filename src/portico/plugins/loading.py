@@ -7,10 +7,10 @@ must have to be used.
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from threading import RLock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import ModuleType
+    from typing import TextIO
 
     from portico.config.schema import PluginsConfig
     from portico.plugins.discovery import Candidate, PluginRecord
@@ -308,7 +309,7 @@ class Registry:
     def _isolated(self, name: str, what: str) -> Iterator[None]:
         # What plugin code prints must not reach a stdout that some program reads.
         try:
-            with redirect_stdout(sys.stderr):
+            with _PRINTS_ASIDE:
                 yield
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - a plugin may fail in any way; it is reported, others go on
             self._update(name, error=f"{what}: {_describe(exc)}")
@@ -327,6 +328,30 @@ class Registry:
             from portico.secret import redact
 
             trace(redact("".join(traceback.format_exception(exc))))
+
+
+class _PrintsAside:
+    """What is printed while any thread is inside goes to stderr. After two threads `redirect_stdout` could leave it there."""
+
+    def __init__(self) -> None:
+        self._changing = Lock()
+        self._inside = 0
+        self._stdout: TextIO = sys.stdout
+
+    def __enter__(self) -> None:
+        with self._changing:
+            if not self._inside:
+                self._stdout, sys.stdout = sys.stdout, sys.stderr
+            self._inside += 1
+
+    def __exit__(self, *_exc: object) -> None:
+        with self._changing:
+            self._inside -= 1
+            if not self._inside:
+                sys.stdout = self._stdout
+
+
+_PRINTS_ASIDE: Final = _PrintsAside()
 
 
 def _describe(exc: BaseException) -> str:

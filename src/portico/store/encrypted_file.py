@@ -227,7 +227,7 @@ class PassphraseSource:
     def _read(self, *, new: bool) -> Secret:
         path = self._env.get(FILE_ENV)
         if path:
-            return _not_empty(_read_first_line(_passphrase_path(path)), f"the file in {FILE_ENV}")
+            return _not_empty(_read_first_line(_passphrase_path(path, self._env)), f"the file in {FILE_ENV}")
         if self._from_environment is not None:
             return self._from_environment
         if TEXT_ENV in self._env:
@@ -255,9 +255,9 @@ class PassphraseSource:
         return _not_empty(passphrase.reveal(), "the passphrase typed")
 
 
-def _passphrase_path(text: str) -> Path:
+def _passphrase_path(text: str, env: Mapping[str, str]) -> Path:
     try:
-        return expand_home(text, FILE_ENV)
+        return expand_home(text, FILE_ENV, env)
     except UnknownHome as error:
         raise PassphraseNeeded(f"the file in {FILE_ENV} cannot be found", why=str(error), hint=error.hint) from None
 

@@ -121,12 +121,12 @@ def choose_backend(env: Mapping[str, str]) -> KeyringBackend:
     """
     name = _configured_name(env)
     if name is None:
-        return _best_system_backend()
+        return _best_system_backend(env)
     backend = load_backend(name)
     if class_name(backend) == _CHAINER:
         return _first_member(backend)
     try:
-        _priority(backend)
+        _priority(backend, env)
     except Exception as error:  # noqa: BLE001 - whatever a foreign class raises
         raise _unusable_error(name, error) from None
     return backend
@@ -150,13 +150,13 @@ def _configured_name(env: Mapping[str, str]) -> str | None:
     return None if config_class is None else class_name(config_class)
 
 
-def _best_system_backend() -> KeyringBackend:
+def _best_system_backend(env: Mapping[str, str]) -> KeyringBackend:
     viable: list[tuple[float, KeyringBackend]] = []
     reasons = []
     for name in SYSTEM_BACKENDS:
         try:
             backend = load_backend(name)
-            viable.append((_priority(backend), backend))
+            viable.append((_priority(backend, env), backend))
         except StoreError as error:
             reasons.append(f"{name}: {error.why}")
         except Exception as error:  # noqa: BLE001 - `priority` raises what its platform raises
@@ -166,7 +166,7 @@ def _best_system_backend() -> KeyringBackend:
     return max(viable, key=lambda candidate: candidate[0])[1]
 
 
-def _priority(backend: KeyringBackend) -> float:
+def _priority(backend: KeyringBackend, env: Mapping[str, str]) -> float:
     """How much keyring itself would prefer this backend.
 
     Raises:
@@ -176,7 +176,7 @@ def _priority(backend: KeyringBackend) -> float:
         return backend.priority
     from portico.store.session_bus import why_unavailable
 
-    reason = why_unavailable()  # keyring's own test knows no session bus but the one in the environment
+    reason = why_unavailable(env)  # keyring's own test knows no session bus but the one in the environment
     if reason is not None:
         raise RuntimeError(reason)
     return _SECRET_SERVICE_PRIORITY
@@ -373,7 +373,7 @@ class KeyringStore:
                 if class_name(loaded) == FREEDESKTOP:
                     from portico.store.secret_service import SecretService
 
-                    self._service = SecretService(loaded, self._prompts)
+                    self._service = SecretService(loaded, self._prompts, self._env)
                 self._loaded = loaded
             return self._loaded
 

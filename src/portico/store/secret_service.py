@@ -33,7 +33,7 @@ from portico.store.records import SERVICE
 from portico.store.session_bus import SECRETS, open_session_bus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from jeepney import Message
     from jeepney.io.blocking import DBusConnection
@@ -86,10 +86,12 @@ class Refused(Exception):
 class SecretService:
     """The records of Portico in the Secret Service. One thread at a time.
 
-    `keyring` is python keyring's backend, which knows the attributes of an item; `prompts` is told when a prompt opens.
+    `keyring` is python keyring's backend, which knows the attributes of an item; `prompts` is told when a prompt opens; `env`
+    says where the session bus is.
     """
 
-    def __init__(self, keyring: KeyringBackend, prompts: PromptWatch) -> None:
+    def __init__(self, keyring: KeyringBackend, prompts: PromptWatch, env: Mapping[str, str]) -> None:
+        self._env = env
         self._keyring = cast("Any", keyring)
         self._prompts = prompts
         self._bus: DBusConnection | None = None
@@ -239,7 +241,7 @@ class SecretService:
         if self._bus is not None and not _is_alive(self._bus):
             self.close()
         if self._bus is None:
-            self._bus = open_session_bus()
+            self._bus = open_session_bus(self._env)
             self._finalizer = weakref.finalize(self, self._bus.close)
         try:
             owner = self._call_bus("GetNameOwner", SECRETS)

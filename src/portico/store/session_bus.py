@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from jeepney.io.blocking import DBusConnection
 
@@ -26,31 +26,31 @@ _AUTH_S: Final = 1.0
 _UCRED: Final = struct.Struct("3i")  # unix(7): process, user, group
 
 
-def open_session_bus() -> DBusConnection:
+def open_session_bus(env: Mapping[str, str] = os.environ) -> DBusConnection:
     """A connection to the bus of `DBUS_SESSION_BUS_ADDRESS`, else to the socket `bus` in the user's own `XDG_RUNTIME_DIR`.
 
-    The second is what sd_bus_open_user(3) and libdbus do; cron, tmux and SSH often have no address in their environment. Of
-    several addresses the first that answers is used.
+    `env` names both. The second is what sd_bus_open_user(3) and libdbus do; cron, tmux and SSH often have no address in their
+    environment. Of several addresses the first that answers is used.
 
     Raises:
         ConnectionError: there is none, or none can be reached; it names the address.
     """
-    addresses = os.environ.get(ADDRESS_ENV)
+    addresses = env.get(ADDRESS_ENV)
     if not addresses:
         try:
-            return _connect_in_runtime_folder()
+            return _connect_in_runtime_folder(env)
         except OSError as error:
             raise ConnectionError(f"{ADDRESS_ENV} is not set, and {error}") from None
     errors = []
     for address in filter(None, addresses.split(";")):
         try:
-            return _connect_to_address(address)
+            return _connect_to_address(address, env)
         except (OSError, ValueError, RuntimeError) as error:  # ValueError: jeepney's for a failed authentication
             errors.append(f"{address}: {error}")
     raise ConnectionError(f"{ADDRESS_ENV} leads to no bus: {'; '.join(errors) or addresses}")
 
 
-def why_unavailable() -> str | None:
+def why_unavailable(env: Mapping[str, str]) -> str | None:
     """Why no Secret Service can be used in this session, None where one answers or the bus can start one."""
     try:
         from jeepney.bus_messages import message_bus
@@ -61,7 +61,7 @@ def why_unavailable() -> str | None:
     if __version_tuple__ < (3, 2):
         return "SecretStorage 3.2 or newer is needed"
     try:
-        with open_session_bus() as bus:
+        with open_session_bus(env) as bus:
             proxy = Proxy(message_bus, bus)
             if proxy.NameHasOwner(SECRETS)[0] or SECRETS in proxy.ListActivatableNames()[0]:
                 return None
@@ -70,7 +70,7 @@ def why_unavailable() -> str | None:
     return "no Secret Service runs on the session bus, and none can be started by it"
 
 
-def _connect_to_address(address: str) -> DBusConnection:
+def _connect_to_address(address: str, env: Mapping[str, str]) -> DBusConnection:
     transport, colon, parameters = address.partition(":")
     if not colon:
         raise ValueError("this is no D-Bus address")
@@ -80,7 +80,7 @@ def _connect_to_address(address: str) -> DBusConnection:
         raise ValueError(f"Portico connects to `unix:` only, not to `{transport}:`")
     values = dict(_parse_parameter(part) for part in filter(None, parameters.split(",")))
     if values.get("runtime") == b"yes":
-        return _connect_in_runtime_folder()
+        return _connect_in_runtime_folder(env)
     if "path" in values:
         return _connect_to_socket(values["path"])
     if "abstract" in values:
@@ -95,9 +95,9 @@ def _parse_parameter(part: str) -> tuple[str, bytes]:
     return key, unquote_to_bytes(value)
 
 
-def _connect_in_runtime_folder() -> DBusConnection:
+def _connect_in_runtime_folder(env: Mapping[str, str]) -> DBusConnection:
     """XDG Base Directory Specification: the folder is the user's, who "MUST be the only one having read and write access"."""
-    runtime_folder = os.environ.get(_RUNTIME_ENV)
+    runtime_folder = env.get(_RUNTIME_ENV)
     if not runtime_folder:
         raise ConnectionError(f"{_RUNTIME_ENV} is not set")
     folder, bus = Path(runtime_folder), Path(runtime_folder) / "bus"

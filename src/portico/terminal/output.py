@@ -7,6 +7,7 @@ shown as escapes. What goes to a pipe or a file stays as it is.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _CLEARED: Final = "\x1b[2J\x1b[H"
+_USUAL_WIDTH: Final = 80
 _GAP = "  "
 _WIDEST_GAP = 3  # rich leaves more room between columns than the plain table
 
@@ -29,8 +31,10 @@ class Output:
     `line` is the result; `note` is said beside it, unless quiet; `detail` only when verbose. With `json` a command prints one
     value by `json`, or a stream of one-line objects by `event`. On a terminal every control in a text is made visible.
 
+    `env` says how wide the terminal is, if the terminal does not, and what it can draw; None is the process's environment.
+
     Attributes:
-        most_warnings: of so many problems of the config each is said, None means of all.
+        most_warnings: of so many problems of the config each is shown, None means of all.
     """
 
     most_warnings: int | None = 5
@@ -44,6 +48,7 @@ class Output:
         color: bool = False,
         stdout: TextIO | None = None,
         stderr: TextIO | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.is_json = json
         self.quiet = quiet
@@ -51,10 +56,11 @@ class Output:
         self.color = color
         self.stdout = stdout if stdout is not None else sys.stdout
         self.stderr = stderr if stderr is not None else sys.stderr
+        self.env = env
 
     def line(self, text: str = "") -> None:
         """One line of the result, on stdout; on a terminal it is broken between words where that ends."""
-        _write(self.stdout, text if self.stdout is None else _fitted(text, self.stdout))
+        _write(self.stdout, text if self.stdout is None else fitted(text, self.stdout, self.env))
 
     def exact(self, text: str) -> None:
         """What is copied or read by another program, on stdout: never broken."""
@@ -112,7 +118,7 @@ class Output:
             rows = [[visible(cell, self.stdout) for cell in row] for row in rows]
         if room is not None and _widest(headers, rows) > room:
             lines = stacked_table(headers, rows)
-        elif room is not None and self.color and _can_draw(self.stdout) and self._draw_rich(headers, rows):
+        elif room is not None and self.color and _can_draw(self.stdout, self.env) and self._draw_rich(headers, rows):
             return
         else:
             lines = plain_table(headers, rows)
@@ -121,14 +127,12 @@ class Output:
 
     def room(self) -> int | None:
         """Columns of the terminal that results go to; None where they go elsewhere."""
-        import shutil
-
         if self.stdout is None or not self.stdout.isatty():
             return None
-        return shutil.get_terminal_size().columns
+        return width_of(self.stdout, self.env)
 
     def _remark(self, text: str) -> None:
-        _write(self.stderr, text if self.stderr is None else _fitted(text, self.stderr))
+        _write(self.stderr, text if self.stderr is None else fitted(text, self.stderr, self.env))
 
     def _draw_rich(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         try:
@@ -201,11 +205,10 @@ def wants_color(env: Mapping[str, str], stream: TextIO | None, *, no_color: bool
     return stream is not None and stream.isatty()
 
 
-def _can_draw(stream: TextIO | None) -> bool:
+def _can_draw(stream: TextIO | None, env: Mapping[str, str] | None) -> bool:
     """Whether the lines of a table can be drawn: in the C locale a terminal need not have them, whatever Python would send."""
-    import os
-
-    chosen = next(filter(None, (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    env = os.environ if env is None else env
+    chosen = next(filter(None, (env.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))), "")
     try:
         "\N{BOX DRAWINGS LIGHT HORIZONTAL}".encode(getattr(stream, "encoding", None) or "ascii")
     except (LookupError, UnicodeEncodeError):
@@ -247,11 +250,6 @@ def _json_for(text: str, stream: TextIO | None) -> str:
     return text
 
 
-def _fitted(text: str, stream: TextIO) -> str:
-
-    return fitted(text, stream)
-
-
 def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
     # A closed stdout is None; a person who closed it wants nothing there.
     if stream is not None:
@@ -282,22 +280,24 @@ def _shown(character: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-def fitted(text: str, stream: TextIO) -> str:
+def fitted(text: str, stream: TextIO, env: Mapping[str, str] | None = None) -> str:
     """`text` as it is, or, where `stream` is a terminal, `visible` and with its lines wrapped. Their indent is kept.
 
     What stands between backquotes is a command to copy, and is not broken; neither is any word, such as a URL.
     """
     if not stream.isatty():
         return text
-    width = width_of(stream)
+    width = width_of(stream, env)
     lines = visible(text, stream).split("\n")
     return "\n".join(line if len(line) <= width else _wrapped(line, width) for line in lines)
 
 
-def fitted_help(text: str, stream: TextIO) -> str:
+def fitted_help(text: str, stream: TextIO, env: Mapping[str, str] | None = None) -> str:
     """A command's help the same way; its examples are to be copied, and stay as they are."""
     blocks = text.split("\n\n")
-    return "\n\n".join(visible(block, stream) if block.startswith("examples:") else fitted(block, stream) for block in blocks)
+    return "\n\n".join(
+        visible(block, stream) if block.startswith("examples:") else fitted(block, stream, env) for block in blocks
+    )
 
 
 def _wrapped(line: str, width: int) -> str:
@@ -316,28 +316,25 @@ def _wrapped(line: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def width_of(stream: TextIO) -> int:
-    """Columns of the terminal that `stream` goes to; 80 where nobody says."""
-    import os
-    import shutil
-
+def width_of(stream: TextIO, env: Mapping[str, str] | None = None) -> int:
+    """Columns of the terminal that `stream` goes to: `COLUMNS` in `env`, else what the terminal says, else 80."""
     try:
-        given = int(os.environ.get("COLUMNS", ""))
+        given = int((os.environ if env is None else env).get("COLUMNS", ""))
     except ValueError:
         given = 0
     if given > 0:
         return given
     try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
     except (OSError, ValueError):
-        return shutil.get_terminal_size().columns
+        return _USUAL_WIDTH
 
 
 SHELLS: Final = ("bash", "zsh", "fish", "powershell", "json")
 
 
 def shell_of(env: Mapping[str, str]) -> str:
-    """The user's own, as far as the environment tells."""
+    """The user's own shell, by `SHELL`; `bash` for all but fish."""
     return "fish" if env.get("SHELL", "").endswith("fish") else "bash"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -18,7 +19,7 @@ from portico.terminal.output import fitted, visible, width_of
 from portico.util.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from typing import TextIO
 
     from portico.interfaces.basics import Choice, Prompter
@@ -69,22 +70,23 @@ def refuse(question: str, flag: str, *, values: Sequence[str] = ()) -> NoReturn:
     raise InputNeeded(f"{question.rstrip(':? ')}: nobody can be asked here.", hint=hint)
 
 
-def make_prompter(stdin: TextIO | None = None, stderr: TextIO | None = None, env: Mapping[str, str] = os.environ) -> Prompter:
+def make_prompter(stdin: TextIO | None = None, stderr: TextIO | None = None, env: Mapping[str, str] | None = None) -> Prompter:
     """The prompter for these streams; questions go to stderr, so that stdout holds results only.
 
     `TERM=dumb` asks for numbered lists, as a screen reader or a log of the session may need them.
     """
     stdin = stdin if stdin is not None else sys.stdin
     stderr = stderr if stderr is not None else sys.stderr
+    env = os.environ if env is None else env
     if not (_is_terminal(stdin) and _is_terminal(stderr)):
         return NonInteractive()
     from importlib.util import find_spec
 
-    numbered = NumberedPrompter(stdin, stderr)
+    numbered = NumberedPrompter(stdin, stderr, env)
     if env.get("TERM") == "dumb" or find_spec("questionary") is None:
         return numbered
 
-    return MenuPrompter(numbered, stderr)
+    return MenuPrompter(numbered, stderr, env, stdin)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -99,9 +101,10 @@ class NumberedPrompter:
 
     interactive = True
 
-    def __init__(self, stdin: TextIO, stderr: TextIO) -> None:
+    def __init__(self, stdin: TextIO, stderr: TextIO, env: Mapping[str, str] | None = None) -> None:
         self._stdin = stdin
         self._stderr = stderr
+        self._env = env
 
     def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:
         self._say(question)
@@ -147,6 +150,9 @@ class NumberedPrompter:
         return self._ask(f"{question}{_bracketed(default)}: ", question, flag) or default or ""
 
     def secret(self, question: str, *, flag: str) -> Secret:
+        if self._stdin is not sys.stdin:  # getpass reads the terminal of the process
+            with _without_echo(self._stdin):
+                return Secret(self._ask(f"{question}:", question, flag))
         from getpass import getpass
 
         try:
@@ -155,7 +161,7 @@ class NumberedPrompter:
             refuse(question, flag)
 
     def _say(self, text: str, end: str = "\n") -> None:
-        self._stderr.write(fitted(text, self._stderr) + end)
+        self._stderr.write(fitted(text, self._stderr, self._env) + end)
         self._stderr.flush()
 
     def _ask(self, prompt: str, question: str, flag: str) -> str:
@@ -168,6 +174,25 @@ class NumberedPrompter:
         if not answer:
             refuse(question, flag)
         return answer.strip()
+
+
+@contextmanager
+def _without_echo(stdin: TextIO) -> Iterator[None]:
+    """What is typed at the terminal `stdin` is not shown; another stream shows nothing anyhow."""
+    try:
+        import termios
+
+        before = termios.tcgetattr(stdin)
+    except (ImportError, OSError, ValueError, termios.error):
+        yield
+        return
+    silent = [*before]
+    silent[3] &= ~termios.ECHO
+    termios.tcsetattr(stdin, termios.TCSAFLUSH, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(stdin, termios.TCSAFLUSH, before)
 
 
 def described(choice: Choice) -> str:
@@ -208,14 +233,18 @@ class MenuPrompter:
 
     interactive = True
 
-    def __init__(self, numbered: Prompter, stderr: TextIO) -> None:
+    def __init__(
+        self, numbered: Prompter, stderr: TextIO, env: Mapping[str, str] | None = None, stdin: TextIO | None = None
+    ) -> None:
         self._numbered = numbered
         self._stderr = stderr
+        self._env = env
+        self._stdin = stdin
 
     def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:
         import questionary
 
-        titles = fitting([self._visible(choice) for choice in choices], width_of(self._stderr) - _MARGIN)
+        titles = fitting([self._visible(choice) for choice in choices], self._width() - _MARGIN)
         if titles is None:
             return self._numbered.choose(question, choices, flag=flag, default=default)
         rows = [questionary.Choice(title, value=choice.value) for title, choice in zip(titles, choices, strict=True)]
@@ -228,7 +257,7 @@ class MenuPrompter:
             instruction="(arrow keys; type to filter)" if long else "(arrow keys)",
             use_search_filter=long,
             use_jk_keys=not long,
-            output=self._output(),
+            **self._streams(),
         )
         return str(_run(menu, question, flag))
 
@@ -237,7 +266,7 @@ class MenuPrompter:
     ) -> tuple[str, ...]:
         import questionary
 
-        titles = fitting([self._visible(choice) for choice in choices], width_of(self._stderr) - _MARGIN)
+        titles = fitting([self._visible(choice) for choice in choices], self._width() - _MARGIN)
         if titles is None or not _can_show(_MARKS, self._stderr):
             return self._numbered.choose_many(question, choices, flag=flag, chosen=chosen)
         rows = [
@@ -252,7 +281,7 @@ class MenuPrompter:
             instruction=f"(Space marks, Enter ends{'; type to filter' if long else ''})",
             use_search_filter=long,
             use_jk_keys=not long,
-            output=self._output(),
+            **self._streams(),
         )
         picked = _run(menu, question, flag)
         assert isinstance(picked, list)  # noqa: S101 - a checkbox gives a list
@@ -262,7 +291,7 @@ class MenuPrompter:
         import questionary
 
         shown = visible(question, self._stderr)
-        return bool(_run(questionary.confirm(shown, default=default, output=self._output()), question, flag))
+        return bool(_run(questionary.confirm(shown, default=default, **self._streams()), question, flag))
 
     def text(self, question: str, *, flag: str, default: str | None = None) -> str:
         import questionary
@@ -272,23 +301,31 @@ class MenuPrompter:
         if proposed != default:  # what cannot be edited as it looks is taken by an empty line
             shown = f"{shown} [{proposed}]"
         editable = default if proposed == default else ""
-        answer = str(_run(questionary.text(shown, default=editable, output=self._output()), question, flag)).strip()
+        answer = str(_run(questionary.text(shown, default=editable, **self._streams()), question, flag)).strip()
         return answer if editable else answer or default
 
     def secret(self, question: str, *, flag: str) -> Secret:
         import questionary
 
         shown = visible(question, self._stderr)
-        return Secret(str(_run(questionary.password(shown, output=self._output()), question, flag)))
+        return Secret(str(_run(questionary.password(shown, **self._streams()), question, flag)))
 
     def _visible(self, choice: Choice) -> Choice:
         # prompt_toolkit shows the controls of ASCII, and lets pass those that turn text around.
         return replace(choice, label=visible(choice.label, self._stderr), hint=visible(choice.hint, self._stderr))
 
-    def _output(self) -> Any:
+    def _width(self) -> int:
+        return width_of(self._stderr, self._env)
+
+    def _streams(self) -> dict[str, Any]:
         from prompt_toolkit.output import create_output
 
-        return create_output(stdout=self._stderr)
+        streams: dict[str, Any] = {"output": create_output(stdout=self._stderr)}
+        if self._stdin not in {None, sys.stdin}:
+            from prompt_toolkit.input import create_input
+
+            streams["input"] = create_input(stdin=self._stdin)
+        return streams
 
 
 def fitting(choices: Sequence[Choice], room: int) -> list[str] | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _LONGEST = 1 << 20  # bytes of a line; a redirect has a few thousand
 
 
-async def read_line() -> str:
-    """One line from the terminal, without its end; cancelling leaves later lines to whoever asks next.
+async def read_line(stdin: TextIO) -> str:
+    """One line from the terminal `stdin`, without its end; after a cancel the next caller gets the later lines.
 
     Raises:
         EOFError: the input has ended.
@@ -21,9 +24,9 @@ async def read_line() -> str:
     line: asyncio.Future[bytes] = loop.create_future()
     if sys.platform == "win32":
         # A console cannot be waited for without a thread; after a cancel this one takes one more line with it.
-        _read_in_thread(loop, line)
+        _read_in_thread(loop, line, stdin)
         return _decoded(await line)
-    descriptor = _terminal_descriptor()
+    descriptor = _terminal_descriptor(stdin)
     loop.add_reader(descriptor, _collect, descriptor, line, bytearray())
     try:
         return _decoded(await line)
@@ -32,9 +35,9 @@ async def read_line() -> str:
         os.close(descriptor)
 
 
-def _terminal_descriptor() -> int:
+def _terminal_descriptor(stdin: TextIO) -> int:
     # A descriptor of our own may be non-blocking; the one we were given is shared with the shell, which would be so too.
-    descriptor = sys.stdin.fileno()
+    descriptor = stdin.fileno()
     try:
         return os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError:
@@ -48,7 +51,7 @@ def _collect(descriptor: int, line: Any, buffer: bytearray) -> None:
         line.set_result(bytes(buffer))
 
 
-def _read_in_thread(loop: Any, line: Any) -> None:
+def _read_in_thread(loop: Any, line: Any, stdin: TextIO) -> None:
     from threading import Thread
 
     def finish(raw: bytes) -> None:
@@ -56,7 +59,7 @@ def _read_in_thread(loop: Any, line: Any) -> None:
             line.set_result(raw)
 
     def read() -> None:
-        raw = sys.stdin.readline(_LONGEST).encode()
+        raw = stdin.readline(_LONGEST).encode()
         if not loop.is_closed():
             loop.call_soon_threadsafe(finish, raw)
 

@@ -169,8 +169,12 @@ def finished(work: object) -> None:
 
 @contextlib.contextmanager
 def block_signals() -> Iterator[None]:
-    """No signal that ends a command, Ctrl-C among them, interrupts the block: clearing away takes a moment."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *TERMINATION_SIGNALS)}
+    """No signal that ends a command, Ctrl-C among them, interrupts the block: clearing away takes a moment.
+
+    Only the main thread gets signals, so elsewhere there is nothing to do.
+    """
+    numbers = (signal.SIGINT, *TERMINATION_SIGNALS) if _on_main_thread() else ()
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
