@@ -1,4 +1,4 @@
-"""One sign-in makes each expensive part once: it looks for plugins, reads the config and stretches the passphrase no second time."""
+"""One sign-in makes each expensive part once: it finds plugins, reads the config and stretches the passphrase once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 from cryptography.hazmat.primitives.kdf import scrypt
 
-from portico.config import load
+from portico.config import document, load
 from portico.config.document import ConfigFile
 from portico.plugins import manager
+from portico.util.lock import FileLock
 from tests.minimax_session import SIGN_IN, MinimaxSession, sealed_store, start
 
 DEVICE_FLOW = ("--region", "global", "--flow", "device", "--no-browser", "--store", "file", "--json")
@@ -39,15 +40,19 @@ def made(monkeypatch):
     counted(manager, "find")
     counted(manager, "PluginHost")
     counted(load, "load_config")
+    counted(document, "parse")
+    counted(FileLock, "acquire")
     counted(ConfigFile, "edit")
     counted(scrypt, "Scrypt")
     return count
 
 
-def test_a_sign_in_makes_each_part_once_and_reads_the_config_again_only_where_it_has_changed_it(session, made):
+def test_a_sign_in_makes_each_part_once_and_reads_the_config_once(session, made):
     session.ok(*SIGN_IN, *DEVICE_FLOW)
 
-    assert made == {"find": 1, "PluginHost": 2, "edit": 2, "load_config": 3, "Scrypt": 1}  # the hosts: plugin off, plugin on
+    # Two hosts: the plugin is off, then on. Four texts of the config are parsed: as it was, with the plugin, and for the second
+    # edit with the provider and with the default model.
+    assert made == {"find": 1, "PluginHost": 2, "edit": 2, "load_config": 1, "parse": 4, "Scrypt": 1, "acquire": 10}
 
 
 def test_a_later_command_with_a_model_makes_each_part_once(session, made):
@@ -56,4 +61,4 @@ def test_a_later_command_with_a_model_makes_each_part_once(session, made):
 
     session.ok("ask", "Hello")
 
-    assert made == {"find": 1, "PluginHost": 1, "load_config": 1, "Scrypt": 1}
+    assert made == {"find": 1, "PluginHost": 1, "load_config": 1, "parse": 1, "Scrypt": 1, "acquire": 1}

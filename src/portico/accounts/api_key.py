@@ -176,9 +176,7 @@ def keep(app: App, setup: KeySetup) -> bool:
             raise key_exists(setup.profile_id) from None
     private = setup.place == "config" and setup.key is not None
     listed = app.models().catalog.allowed is not None
-    changed = app.config.file.edit(partial(patched, setup=setup, listed=listed), private=private)
-    app.reload_config()
-    return changed
+    return app.edit_config(partial(patched, setup=setup, listed=listed), private=private)
 
 
 def key_exists(profile_id: str) -> UsageError:

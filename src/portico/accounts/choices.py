@@ -107,8 +107,7 @@ def enable(app: App, choice: str) -> None:
         app.reload_config()
         return
     host.auth_method(choice)
-    app.config.file.edit(lambda document: with_plugin_enabled(document, plugin_id))
-    app.reload_config()
+    app.edit_config(lambda document: with_plugin_enabled(document, plugin_id))
     app.out.note(f'Enabled plugin "{plugin_id}".')
 
 

@@ -70,12 +70,11 @@ def write_config(app: App, profile: Profile, method: AuthMethod) -> bool:
     default_model = (profile.default_model or method.default_model) if profile.default_pending else None
     listed = app.models().catalog.allowed is not None
     in_use = profile.use_pending or id_in_use(app, profile.provider) in {None, profile.id}
-    changed = app.config.file.edit(
+    changed = app.edit_config(
         lambda document: patched(document, profile, spec, in_use=in_use, default_model=default_model, listed=listed)
     )
     done: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None, "use_pending": False}
     app.token_store.update(profile.id, lambda current: replace(current, **done))
-    app.reload_config()
     return changed
 
 
@@ -87,29 +86,42 @@ def patched(
     `in_use`: the profile is, or becomes, the provider's account in use, so the base URL is that of its region. `listed`: the
     models in it are a list of what is allowed. An explicit `auth.order` is the user's and stays as it is.
     """
-    if spec is not None:
-        document = _with_provider(document, profile, spec, in_use=in_use)
-        document = _with_aliases(document, spec)
-    document = document.merge({"auth": {"profiles": {profile.id: {"provider": profile.provider, "mode": "oauth"}}}})
+    named: dict[str, JsonValue] = {"auth": {"profiles": {profile.id: {"provider": profile.provider, "mode": "oauth"}}}}
+    if spec is None:
+        document = document.merge(named)
+    else:
+        provider = _provider_block(document, profile, spec, in_use=in_use)
+        aliases = _new_aliases(document, spec)
+        # At once, since what an edit has made is parsed again before the next.
+        patch: dict[str, JsonValue] = {"models": {"providers": {spec.id: provider}}}
+        if aliases:
+            patch["agents"] = {"defaults": {"models": aliases}}
+        document = _with_new_models(document.merge(patch | named), spec)
     return with_default(document, default_model, listed=listed) if default_model is not None else document
 
 
-def _with_provider(document: Document, profile: Profile, spec: ProviderSpec, *, in_use: bool) -> Document:
-    place = ("models", "providers", spec.id)
-    own = own_object(document, place)
+def _provider_block(document: Document, profile: Profile, spec: ProviderSpec, *, in_use: bool) -> dict[str, JsonValue]:
+    own = own_object(document, ("models", "providers", spec.id))
     block: dict[str, JsonValue] = {
         "baseUrl": kept_base_url(own, spec) or (profile.api_base if in_use else own.get("baseUrl")),
         "apiKey": own.get("apiKey", spec.placeholder_key),
         "api": own.get("api", spec.api),
     }
-    known: dict[str, JsonValue] = {key: value for key, value in block.items() if value is not None}
-    document = document.merge({"models": {"providers": {spec.id: known}}})
-    listed = own.get("models")
-    proposed = [model_block(model) for model in spec.models if model.alias]
-    if not isinstance(listed, list):
-        return document.set((*place, "models"), [*proposed])
+    if not isinstance(own.get("models"), list):
+        block["models"] = [*_proposed(spec)]
+    return {key: value for key, value in block.items() if value is not None}
+
+
+def _proposed(spec: ProviderSpec) -> list[dict[str, JsonValue]]:
+    return [model_block(model) for model in spec.models if model.alias]
+
+
+def _with_new_models(document: Document, spec: ProviderSpec) -> Document:
+    """`document`, whose provider has a list of models, with those at its end that it lacks."""
+    place = ("models", "providers", spec.id)
+    listed = own_object(document, place)["models"]
     present = {model.get("id") for model in listed if isinstance(model, dict)}
-    for index, model in enumerate((model for model in proposed if model["id"] not in present), len(listed)):
+    for index, model in enumerate((model for model in _proposed(spec) if model["id"] not in present), len(listed)):
         document = document.set((*place, "models", index), model)
     return document
 
@@ -140,15 +152,15 @@ def model_block(model: ModelSpec) -> dict[str, JsonValue]:
     return block | {key: value for key, value in known.items() if value is not None}
 
 
-def _with_aliases(document: Document, spec: ProviderSpec) -> Document:
+def _new_aliases(document: Document, spec: ProviderSpec) -> dict[str, JsonValue]:
     entries = own_object(document, ("agents", "defaults", "models"))
     taken = {str(entry.get("alias", "")).lower() for entry in entries.values() if isinstance(entry, dict)}
-    for model in spec.models:
-        reference = f"{spec.id}/{model.id}"
-        # An entry that is there stays: the plugin brings its alias anyway, and one of a list may be empty on purpose.
-        if model.alias and model.alias.lower() not in taken and reference not in entries:
-            document = document.merge({"agents": {"defaults": {"models": {reference: {"alias": model.alias}}}}})
-    return document
+    # An entry that is there stays: the plugin brings its alias anyway, and one of a list may be empty on purpose.
+    return {
+        f"{spec.id}/{model.id}": {"alias": model.alias}
+        for model in spec.models
+        if model.alias and model.alias.lower() not in taken and f"{spec.id}/{model.id}" not in entries
+    }
 
 
 def own_object(document: Document | Effective, path: tuple[str, ...]) -> dict[str, Any]:

@@ -141,8 +141,7 @@ def forget_profile(app: App, profile_id: str) -> None:
     Raises:
         ConfigError, LockBusy: the file cannot be read or changed.
     """
-    if app.config.file.edit(lambda document: without_profile(document, profile_id)):
-        app.reload_config()
+    app.edit_config(lambda document: without_profile(document, profile_id))
 
 
 def follow_remaining(app: App, gone: Profile) -> None:
@@ -166,8 +165,7 @@ def follow_remaining(app: App, gone: Profile) -> None:
     if left is None or host_of(left.api_base) == host_of(written):
         return
     path = ("models", "providers", gone.provider, "baseUrl")
-    app.config.file.edit(lambda document: document.set(path, left.api_base))
-    app.reload_config()
+    app.edit_config(lambda document: document.set(path, left.api_base))
 
 
 TIMEOUT_S: Final = 4.0

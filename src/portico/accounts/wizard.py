@@ -104,8 +104,7 @@ def offer_base(app: App) -> None:
         f" here too; what Portico's own says comes first. Portico changes only its own: {app.paths.config}"
     )
     if app.prompter.confirm(f"Read {written} underneath?", flag=f"{{prog}} config set base {quote(written)}", default=True):
-        app.config.file.edit(lambda document: document.set(_BASE, written))
-        app.reload_config()
+        app.edit_config(lambda document: document.set(_BASE, written))
         app.out.note(f"Updated {app.paths.config}: base {written}")
 
 
@@ -272,8 +271,7 @@ def default_model(app: App) -> None:
         app.out.note(f"Default model: {current} (unchanged)")
         return
     listed = loader.catalog.allowed is not None
-    app.config.file.edit(lambda document: with_default(document, str(picked), listed=listed))
-    app.reload_config()
+    app.edit_config(lambda document: with_default(document, str(picked), listed=listed))
     app.out.note(f"Default model: {picked}")
 
 
@@ -308,8 +306,7 @@ def fallbacks(app: App) -> None:
         app.out.note(f"Fallbacks: {', '.join(wanted) or 'none'} (unchanged)")
         return
     listed = loader.catalog.allowed is not None
-    app.config.file.edit(lambda document: _with_wanted_fallbacks(document, wanted, agents, listed=listed))
-    app.reload_config()
+    app.edit_config(lambda document: _with_wanted_fallbacks(document, wanted, agents, listed=listed))
     app.out.note(f"Fallbacks: {', '.join(wanted) or 'none'}")
 
 
@@ -363,8 +360,7 @@ def allowed_models(app: App) -> None:
     if {*chosen} == now:
         app.out.note(f"Allowed models: {allowed_models_hint(app)} (unchanged)")
         return
-    app.config.file.edit(_allowed_change(app, loader, chosen) if chosen else lambda document: document.set(ALLOW, "all"))
-    app.reload_config()
+    app.edit_config(_allowed_change(app, loader, chosen) if chosen else lambda document: document.set(ALLOW, "all"))
     app.out.note(f"Allowed models: {allowed_models_hint(app)}")
     if chosen and app.models().catalog.allowed is None:
         app.out.warn("They are the aliases of a sign-in in the base, which are no list: add them to it there.")

@@ -262,7 +262,6 @@ def remove_alias(alias: str, app: App) -> int:
         return without_alias(document.unset(path), alias, holder)
 
     code = _edited(app, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
-    app.reload_config()
     still = app.models().catalog.aliases.get(alias.lower())
     if still is not None:
         app.out.note(f"{alias} still names {still}: its plugin proposes that.")
@@ -326,7 +325,7 @@ def _holder(alias: str, app: App) -> str | None:
 
 
 def _edited(app: App, change: Callable[[Document], Document], told: str, as_json: dict[str, object]) -> int:
-    changed = app.config.file.edit(change)
+    changed = app.edit_config(change)
     if app.out.is_json:
         app.out.json({**as_json, "changed": changed, "config": str(app.paths.config)})
     else:
@@ -348,12 +347,20 @@ def set_default(text: str, app: App, *, write_base: bool = False) -> int:
     finish_pending(app)
     reference = str(known_model(text, app.models()))
     loaded = app.config
-    edit, path = (loaded.edit_base, loaded.base) if write_base else (loaded.file.edit, loaded.file)
+    path = loaded.base if write_base else loaded.file
     # OpenClaw takes any entry for a list of what is allowed.
     listed = write_base or app.models().catalog.allowed is not None
-    changed = edit(lambda document: with_default(document, reference, listed=listed))
+
+    def change(document: Document) -> Document:
+        return with_default(document, reference, listed=listed)
+
+    if write_base:
+        changed = loaded.edit_base(change)
+        app.reload_config()
+    else:
+        changed = app.edit_config(change)
     written = path.path if path is not None else app.paths.config
-    counts = app.reload_config().config.agents.primary
+    counts = app.settings.config.agents.primary
     if app.out.is_json:
         app.out.json({"defaultModel": reference, "config": str(written), "changed": changed, "counts": counts == reference})
         return ExitCode.OK
