@@ -1,4 +1,4 @@
-"""Portico on one machine: config, plugins, profiles and what opens them, each made once in a run and only when it is needed.
+"""The object of one run: config, plugins, profiles, token store, output and prompts, each made when it is first needed, and once.
 
 A command has one with a terminal, a Python program (`portico.library`) one without.
 """
@@ -48,7 +48,7 @@ class EmulatorEnded(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The global options as they were given. `config` is a config file other than the usual one."""
+    """The global options of a command. `config` is the path of `--config`."""
 
     config: str | None = None
     json: bool = False
@@ -93,7 +93,7 @@ class App:
 
     @classmethod
     def without_terminal(cls, config_file: str | None, env: Mapping[str, str] | None, clock: Clock | None = None) -> App:
-        """The app of a Python program or of a process in the background: what it says goes to the logger `portico`."""
+        """The app of a Python program or of a background process: notes and warnings go to the logger `portico`."""
         from portico.terminal.output import LogOutput
         from portico.terminal.prompts import NonInteractive
 
@@ -101,7 +101,7 @@ class App:
 
     @cached_property
     def out(self) -> Output:
-        """Where results, remarks and warnings go."""
+        """Where results, notes and warnings go."""
         from portico.terminal.output import Output, wants_color
 
         if self._given_out is not None:
@@ -174,14 +174,6 @@ class App:
 
         return await read_line(self.stdin)
 
-    def warn(self, text: str) -> None:
-        """Say what needs attention."""
-        self.out.warn(text)
-
-    def note(self, text: str) -> None:
-        """Say what takes long, and why."""
-        self.out.note(text)
-
     def ask_passphrase(self, question: str) -> Secret | None:
         """The passphrase of the encrypted file, typed by the user; None without a terminal."""
         from portico.store.encrypted_file import FILE_ENV
@@ -190,7 +182,7 @@ class App:
 
     @cached_property
     def paths(self) -> Paths:
-        """Where everything is.
+        """The files and folders of this run.
 
         Raises:
             ConfigError: `no-home`: no home folder is known and no folder was named, or the one a path begins with is unknown.
@@ -209,7 +201,7 @@ class App:
 
     @cached_property
     def config(self) -> LoadedConfig:
-        """The configuration, with everything that it rests on.
+        """The config, with its base and `models.json`.
 
         Raises:
             ConfigError: it, its base or `models.json` cannot be read or used.
@@ -220,7 +212,7 @@ class App:
 
     @cached_property
     def settings(self) -> LoadedConfig:
-        """The configuration for what neither its base nor `models.json` decides: where one cannot be used, that is told.
+        """The config for what neither its base nor `models.json` decides: if one of them cannot be used, that is a warning.
 
         Raises:
             ConfigError: the own file cannot be read or used.
@@ -244,7 +236,7 @@ class App:
         self.out.config_warning(self.program, str(fault), f"{fault.hint_for(self.program)}; this command does without it")
 
     def warn_of_problems(self, loaded: LoadedConfig) -> None:
-        """Warn of what is wrong in the configuration and stops nothing."""
+        """Warn of problems in the config that stop nothing."""
         warnings = loaded.shown_warnings
         most = self.out.most_warnings or len(warnings)
         for warning in warnings[:most]:
@@ -253,7 +245,7 @@ class App:
             self.out.warn(f"{self.program}: {len(warnings[most:])} more warnings: see `{self.program} config validate`")
 
     def warn_if_exposed(self) -> None:
-        """Warn of a config file that other users can change, for commands that read its text alone."""
+        """Warn of a config file that other users can change, after commands that only read or edit its text."""
         from portico.config.sources import exposed_files
 
         if "_loaded" not in self.__dict__ and self._edited is None:
@@ -261,7 +253,7 @@ class App:
                 self.out.warn(f"{self.program}: {warning}")
 
     def refuse_missing_config(self) -> None:
-        """A file that was named has to be there, unless the command makes it.
+        """Refuse a `--config` that names no file; `config set` alone makes one.
 
         Raises:
             ConfigError: `config-not-found`.
@@ -305,7 +297,7 @@ class App:
 
     @cached_property
     def plugins(self) -> PluginHost:
-        """The plugins as the configuration has them now. They are looked for once in a run."""
+        """The plugins, on and off as the config has them now. They are searched for once in a run."""
         return self._first_host.for_config(self.settings.config.plugins)
 
     @cached_property
@@ -315,16 +307,16 @@ class App:
         return PluginHost(self.settings.config.plugins, paths=self.paths, env=self.env)
 
     def models(self) -> ModelLoader:
-        """From names to models that can be called, as config, plugins, profiles and environment are now."""
+        """Turns model names into models that can be called, as config, plugins, profiles and environment are now."""
         from portico.models.loader import ModelLoader
 
-        given = self.config
+        loaded = self.config
         return ModelLoader(
-            given.config,
+            loaded.config,
             self.plugins.providers(),
             self.token_store.profiles(),
-            given.env,
-            corrections=given.corrections,
+            loaded.env,
+            corrections=loaded.corrections,
             switched_off=self.plugins.providers_off(),
         )
 
@@ -334,10 +326,12 @@ class App:
         return self.local_store()
 
     def history(self, *, batch_s: float = 0.0) -> History | None:
-        """Where requests are noted, to be closed at the end; None where the configuration says that they are not."""
+        """The history of requests, to be closed at the end; None if the config switches it off."""
         from portico.usage.history import History
 
-        return History(self.paths, clock=self.clock, warn=self.warn, batch_s=batch_s) if self.settings.config.history else None
+        return (
+            History(self.paths, clock=self.clock, warn=self.out.warn, batch_s=batch_s) if self.settings.config.history else None
+        )
 
     def http(self) -> HttpClient:
         """The HTTP client: an async context manager, for one command's run."""
@@ -346,7 +340,7 @@ class App:
         return HttpClient(env=self.env, clock=self.clock)
 
     def broker(self, http: FormPoster, *, store: TokenStore | None = None) -> TokenBroker:
-        """The owner of refresh, over this installation's plugins, and its token store or another one."""
+        """The broker that refreshes tokens, over the plugins of this run, and its token store or another one."""
         from portico.auth.broker import TokenBroker
 
         return TokenBroker(
@@ -358,7 +352,7 @@ class App:
         )
 
     def store_choice(self) -> StoreName | None:
-        """The store that the configuration chooses for what is new; None leaves it to what worked last.
+        """The store that the config chooses for new profiles; None means the one that worked last.
 
         Raises:
             ConfigError: the own file cannot be read or used.
@@ -375,11 +369,11 @@ class App:
         on_wait: Callable[[str], None] | None = None,
         keyrings: list[KeyringStore] | None = None,
     ) -> LocalTokenStore:
-        """The token store of this machine; what is new goes to the keyring or file that `store` names, else where config says.
+        """The token store of this machine. New profiles go to `store`, else where the config says.
 
-        The keyring is the same for each, since one that is opened again may ask its user again. With `keyrings` it is one of
-        those, and a new one says by `on_wait` that it waits, not by `note`. `paths`, `usual` and `passphrase` take the place of
-        this installation's own.
+        All stores of a run share its keyrings, since opening one again may prompt the user again. `keyrings` is another list
+        of them. `on_wait` is called when a keyring waits for the user, in place of a note. `paths`, `usual` and `passphrase`
+        take the place of the run's own.
         """
         from portico.store.token_store import local_token_store
 
@@ -390,25 +384,25 @@ class App:
             usual=usual or self.store_choice,
             passphrase=lambda: passphrase or self.passphrase,
             env=self.env,
-            on_wait=on_wait or self.note,
+            on_wait=on_wait or self.out.note,
             keyrings=self.keyrings if keyrings is None else keyrings,
         )
 
     @cached_property
     def _index(self) -> ProfileIndex:
-        """One for the run, since it keeps in mind what it has read."""
+        """The profile index. It caches what it has read."""
         from portico.store.profiles import ProfileIndex
 
         return ProfileIndex(self.paths)
 
     @cached_property
     def keyrings(self) -> list[KeyringStore]:
-        """What the stores of this run have opened so far."""
+        """The keyrings that the stores of this run have opened so far."""
         return []
 
     @cached_property
     def passphrase(self) -> PassphraseSource:
-        """The sealed file store's passphrase, asked once."""
+        """The passphrase of the encrypted file, asked once."""
         from portico.store.encrypted_file import PassphraseSource
 
         return PassphraseSource(self.env, self.ask_passphrase)
@@ -420,9 +414,9 @@ class App:
         return load_config(self.paths, self.env)
 
     def gateway_runs(self) -> bool:
-        """Whether there is a gateway of this state folder, which has to be restarted to see a new configuration.
+        """Whether a gateway of this state folder runs, which has to be restarted to see a new config.
 
-        One that does not answer just now, since it is busy or starts, is there as well.
+        One that is busy or starting, and does not answer yet, counts.
         """
         if not self.paths.gateway.exists():
             return False

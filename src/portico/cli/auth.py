@@ -446,7 +446,7 @@ def _unusable(index: Snapshot, app: App, *, may_ask: bool) -> dict[str, Trouble]
     """
     found: dict[str, Trouble] = {}
     store = local_token_store(
-        app.paths, passphrase=lambda: PassphraseSource(app.env), env=app.env, on_wait=app.note, asks=may_ask
+        app.paths, passphrase=lambda: PassphraseSource(app.env), env=app.env, on_wait=app.out.note, asks=may_ask
     )
     for profile in index.profiles:
         try:

@@ -28,24 +28,24 @@ def dispatch(words: list[str], program: str, streams: Streams) -> int:
     Raises:
         UsageError: there is no such command, or its arguments do not make sense.
     """
-    given, rest = _leading_options(words)
-    if "version" in given:
-        return _print_version(program, streams.stdout, as_json="json" in given)
+    leading, rest = _leading_options(words)
+    if "version" in leading:
+        return _print_version(program, streams.stdout, as_json="json" in leading)
     if rest[:1] == ["help"]:
         rest = [*rest[1:], "--help"]
-    if "help" in given or rest == ["--help"]:
+    if "help" in leading or rest == ["--help"]:
         return _print_help(program, streams.stdout, streams)
     if not rest:
-        if "json" in given:
+        if "json" in leading:
             raise _no_command(program)
         _print_help(program, streams.stderr, streams)
         return ExitCode.USAGE
     if rest[0] in COMMANDS:
-        return _run_own(rest[0], rest[1:], given, program, streams)
-    return _run_plugin_command(rest[0], rest[1:], given, program, streams)
+        return _run_host_command(rest[0], rest[1:], leading, program, streams)
+    return _run_plugin_command(rest[0], rest[1:], leading, program, streams)
 
 
-def _run_own(name: str, words: list[str], given: dict[str, str], program: str, streams: Streams) -> int:
+def _run_host_command(name: str, words: list[str], leading: dict[str, str], program: str, streams: Streams) -> int:
     from portico.cli.parser import add_global_options, has_commands, make_parser
 
     parser = make_parser(program, name, COMMANDS[name].summary, streams)
@@ -58,15 +58,15 @@ def _run_own(name: str, words: list[str], given: dict[str, str], program: str, s
         args.parser.refuse(unknown)
     handler = getattr(args, "handler", None)
     if handler is None:
-        if "json" in given or "json" in args:
+        if "json" in leading or "json" in args:
             raise _no_command(args.parser.prog)
         args.parser.print_help(streams.stderr)
         return ExitCode.USAGE
     function = load_function(handler) if isinstance(handler, str) else handler
-    return _carry_out(function, args, _app(given, args, program, streams))
+    return _run_command(function, args, _app(leading, args, program, streams))
 
 
-def _carry_out(handler: Callable[[Namespace, App], int], args: Namespace, app: App) -> int:
+def _run_command(handler: Callable[[Namespace, App], int], args: Namespace, app: App) -> int:
     """Run the command, then warn of profiles that ended, unless the command itself failed for that."""
     if not getattr(args, "warns_of_ended", True):
         return handler(args, app)
@@ -81,22 +81,22 @@ def _carry_out(handler: Callable[[Namespace, App], int], args: Namespace, app: A
     return code
 
 
-def _app(given: dict[str, str], args: Namespace | None, program: str, streams: Streams) -> App:
+def _app(leading: dict[str, str], args: Namespace | None, program: str, streams: Streams) -> App:
     from portico.app import App, Options
 
     after = vars(args) if args is not None else {}
     options = Options(
-        config=after.get("config", given.get("config")),
-        json=bool(after.get("json") or "json" in given),
-        quiet=bool(after.get("quiet") or "quiet" in given),
-        verbose=bool(after.get("verbose") or "verbose" in given),
-        no_color=bool(after.get("no_color") or "no-color" in given),
+        config=after.get("config", leading.get("config")),
+        json=bool(after.get("json") or "json" in leading),
+        quiet=bool(after.get("quiet") or "quiet" in leading),
+        verbose=bool(after.get("verbose") or "verbose" in leading),
+        no_color=bool(after.get("no_color") or "no-color" in leading),
     )
     return App(program, options, streams=streams)
 
 
-def _run_plugin_command(name: str, words: list[str], given: dict[str, str], program: str, streams: Streams) -> int:
-    app = _app(given, None, program, streams)
+def _run_plugin_command(name: str, words: list[str], leading: dict[str, str], program: str, streams: Streams) -> int:
+    app = _app(leading, None, program, streams)
     try:
         commands = {command.name: command for command in app.plugins.cli_commands()}
     except PorticoError:
@@ -127,7 +127,7 @@ def _unknown_command(name: str, known: list[str]) -> UsageError:
 
 def _leading_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
     """The global options before the command, and the rest."""
-    given: dict[str, str] = {}
+    leading: dict[str, str] = {}
     rest = list(words)
     while rest and rest[0].startswith("-"):
         word = rest.pop(0)
@@ -135,12 +135,12 @@ def _leading_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
         if flag == "--config":
             if not equals and not rest:
                 raise UsageError("Argument --config: expected a path.")
-            given["config"] = value if equals else rest.pop(0)
+            leading["config"] = value if equals else rest.pop(0)
         elif word in _FLAGS:
-            given[_FLAGS[word]] = ""
+            leading[_FLAGS[word]] = ""
         else:
             raise UsageError(f"Unknown option: {flag}", hint="See `{prog} --help`.")
-    return given, rest
+    return leading, rest
 
 
 _FLAGS = {

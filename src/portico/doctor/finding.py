@@ -90,7 +90,7 @@ class CheckContext:
 
     def _wait(self, text: str) -> None:
         self._has_asked = True
-        self.app.note(text)
+        self.app.out.note(text)
 
     @cached_property
     def config(self) -> LoadedConfig | None:

@@ -36,6 +36,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from portico.errors import NetworkError
 from portico.net.errors import CertificatesUnreadable, ProxyUnusable
 from portico.paths import UnknownHome, expand_home
 from portico.secret import Secret

@@ -1,4 +1,4 @@
-"""What a command prints: results on stdout, remarks on stderr, JSON with `--json`; and how a text fits a terminal.
+"""What a command prints: results on stdout, notes on stderr, JSON with `--json`; and how a text fits a terminal.
 
 Lines break between words, and nowhere that a copy of them would not work. What a model, a server or a file says may hold controls
 that repaint a terminal, fill its clipboard (OSC 52) or turn text around (U+202E); see CVE-2003-0063 and CVE-2021-42574. They are
@@ -26,10 +26,10 @@ _LONG: Final = 100
 
 
 class Output:
-    """Where a command's words go.
+    """What a command prints with.
 
-    `line` is the result; `note` is said beside it, unless quiet; `detail` only when verbose. With `json` a command prints one
-    value by `json`, or a stream of one-line objects by `event`. On a terminal every control in a text is made visible.
+    `line` prints the result; `note` adds to it on stderr, unless quiet; `detail` only when verbose. With `--json` a command
+    prints one value by `json`, or a stream of one-line objects by `event`. On a terminal every control in a text is visible.
 
     `env` says how wide the terminal is, if the terminal does not, and what it can draw; None is the process's environment.
 
@@ -76,22 +76,22 @@ class Output:
             print(_CLEARED, end="", file=self.stdout, flush=True)
 
     def note(self, text: str) -> None:
-        """A remark for the person, on stderr; nothing when quiet."""
+        """Print a note for the user on stderr; nothing when quiet."""
         if not self.quiet:
-            self._remark(text)
+            self._print_error(text)
 
     def detail(self, text: str) -> None:
-        """A remark that only `--verbose` shows, on stderr."""
+        """Print a note that only `--verbose` shows, on stderr."""
         if self.verbose:
-            self._remark(text)
+            self._print_error(text)
 
     def warn(self, text: str) -> None:
-        """Something that needs attention, on stderr; said also when quiet."""
-        self._remark(text)
+        """Print a warning on stderr, also when quiet."""
+        self._print_error(text)
 
     def config_warning(self, program: str, text: str, advice: str | None = None) -> None:
-        """What is wrong in the config and does not stop this command, with what to do."""
-        self._remark(f"{program}: {text}" + (f"\n  {advice}" if advice else ""))
+        """Print a problem of the config that does not stop this command, with what to do."""
+        self._print_error(f"{program}: {text}" + (f"\n  {advice}" if advice else ""))
 
     def json(self, value: object) -> None:
         """The whole result as JSON, on stdout."""
@@ -131,7 +131,7 @@ class Output:
             return None
         return width_of(self.stdout, self.env)
 
-    def _remark(self, text: str) -> None:
+    def _print_error(self, text: str) -> None:
         _write(self.stderr, text if self.stderr is None else fitted(text, self.stderr, self.env))
 
     def _draw_rich(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -152,7 +152,7 @@ class Output:
 
 
 class LogOutput(Output):
-    """What a run without a terminal says: remarks and warnings are records of the logger `portico`."""
+    """The output of a run without a terminal: notes and warnings are records of the logger `portico`."""
 
     most_warnings = None
 
@@ -225,15 +225,15 @@ def _one_line_each(value: object) -> str:
     """JSON with a line for each member of the outermost object, and for each entry of a list in it."""
     import json
 
-    def told(member: object) -> str:
+    def encoded(member: object) -> str:
         if not isinstance(member, list) or not member:
             return json.dumps(member, ensure_ascii=False)
         entries = ",\n".join(f"    {json.dumps(entry, ensure_ascii=False)}" for entry in member)
         return f"[\n{entries}\n  ]"
 
     if not isinstance(value, dict):
-        return told(value)
-    members = ",\n".join(f"  {json.dumps(name, ensure_ascii=False)}: {told(member)}" for name, member in value.items())
+        return encoded(value)
+    members = ",\n".join(f"  {json.dumps(name, ensure_ascii=False)}: {encoded(member)}" for name, member in value.items())
     return f"{{\n{members}\n}}"
 
 
@@ -251,7 +251,7 @@ def _json_for(text: str, stream: TextIO | None) -> str:
 
 
 def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
-    # A closed stdout is None; a person who closed it wants nothing there.
+    # A closed stdout is None: whoever closed it wants no output.
     if stream is not None:
         print(visible(text, stream), end=end, file=stream, flush=True)
 

@@ -32,7 +32,7 @@ class InputNeeded(UsageError):
 
 
 class NonInteractive:
-    """Nobody can be asked: every question is an error that names the flag or the command which would have answered it."""
+    """There is no terminal: each prompt is an error that names the flag or the command to use instead."""
 
     interactive = False
 
@@ -60,7 +60,7 @@ class NonInteractive:
 
 
 def refuse(question: str, flag: str, *, values: Sequence[str] = ()) -> NoReturn:
-    """Say that nobody answers, and what would: `flag`, or a command that begins with `{prog}`.
+    """Fail a prompt without a terminal; the hint is `flag`, or a command that begins with `{prog}`.
 
     Raises:
         UsageError: `input-needed`.
@@ -107,9 +107,9 @@ class NumberedPrompter:
         self._env = env
 
     def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:
-        self._say(question)
+        self._print(question)
         for number, choice in enumerate(choices, 1):
-            self._say(f"  {number}) {described(choice)}")
+            self._print(f"  {number}) {described(choice)}")
         values = [choice.value for choice in choices]
         # The number, not the value: what is typed is a number, too.
         proposed = str(values.index(default) + 1) if default in values else None
@@ -121,21 +121,21 @@ class NumberedPrompter:
                 return answer
             if answer.isascii() and answer.isdigit() and 1 <= int(answer) <= len(values):
                 return values[int(answer) - 1]
-            self._say(f"Please type a number from 1 to {len(values)}.")
+            self._print(f"Please type a number from 1 to {len(values)}.")
 
     def choose_many(
         self, question: str, choices: Sequence[Choice], *, flag: str, chosen: Collection[str] = ()
     ) -> tuple[str, ...]:
         values = [choice.value for choice in choices]
-        self._say(question)
+        self._print(question)
         for number, choice in enumerate(choices, 1):
-            self._say(f"  {number}) [{'x' if choice.value in chosen else ' '}] {described(choice)}")
+            self._print(f"  {number}) [{'x' if choice.value in chosen else ' '}] {described(choice)}")
         while True:
             answer = self._ask("Numbers such as 1,3-5, all, none, or Enter for those marked x: ", question, flag)
             picked = {*chosen} if not answer else _picked(answer, values)
             if picked is not None:
                 return tuple(value for value in values if value in picked)
-            self._say(f"Please type numbers from 1 to {len(values)} with commas between them, all, or none.")
+            self._print(f"Please type numbers from 1 to {len(values)} with commas between them, all, or none.")
 
     def confirm(self, question: str, *, flag: str, default: bool = False) -> bool:
         while True:
@@ -144,7 +144,7 @@ class NumberedPrompter:
                 return default
             if answer in {"y", "yes", "n", "no"}:
                 return answer.startswith("y")
-            self._say("Please type y or n.")
+            self._print("Please type y or n.")
 
     def text(self, question: str, *, flag: str, default: str | None = None) -> str:
         return self._ask(f"{question}{_bracketed(default)}: ", question, flag) or default or ""
@@ -160,16 +160,16 @@ class NumberedPrompter:
         except EOFError:
             refuse(question, flag)
 
-    def _say(self, text: str, end: str = "\n") -> None:
+    def _print(self, text: str, end: str = "\n") -> None:
         self._stderr.write(fitted(text, self._stderr, self._env) + end)
         self._stderr.flush()
 
     def _ask(self, prompt: str, question: str, flag: str) -> str:
-        self._say(prompt.rstrip(), end=" ")
+        self._print(prompt.rstrip(), end=" ")
         try:
             answer = read_text(self._stdin, line=True)
         except KeyboardInterrupt:
-            self._say("")
+            self._print("")
             raise
         if not answer:
             refuse(question, flag)

@@ -1,4 +1,4 @@
-"""One line from the terminal, awaited and cancellable: what a pasted redirect comes in by."""
+"""One line from the terminal, awaited and cancellable: how a pasted redirect URL is read."""
 
 from __future__ import annotations
 
