@@ -62,3 +62,23 @@ def test_a_later_command_with_a_model_makes_each_part_once(session, made):
     session.ok("ask", "Hello")
 
     assert made == {"find": 1, "PluginHost": 1, "load_config": 1, "parse": 1, "Scrypt": 1, "acquire": 1}
+
+
+def test_no_command_that_edits_the_config_reads_it_again_afterwards(session, made):
+    session.ok(*SIGN_IN, *DEVICE_FLOW)
+    loads = {}
+    for words in (
+        "models set minimax-portal/MiniMax-M2.1",
+        "models aliases add quick minimax-portal/MiniMax-M2.1",
+        "models aliases remove quick",
+        "config set gateway.port 18555",
+        "auth order set minimax-portal:default --provider minimax-portal",
+        "plugins disable minimax-portal-auth",
+        "plugins enable minimax-portal-auth",
+        "auth logout minimax-portal:default --yes",
+    ):
+        made.clear()
+        session.ok(*words.split())
+        loads[words] = made["load_config"]
+
+    assert {words: count for words, count in loads.items() if count > 1} == {}
