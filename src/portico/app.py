@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError
-from portico.terminal import Streams
+from portico.terminal.output import LogOutput, Output, Streams, wants_color
 from portico.util.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from portico.store.profiles import ProfileIndex
     from portico.store.records import StoreName
     from portico.store.token_store import LocalTokenStore, TokenStore
-    from portico.terminal.output import Output
     from portico.usage.history import History
 
 
@@ -94,7 +93,6 @@ class App:
     @classmethod
     def without_terminal(cls, config_file: str | None, env: Mapping[str, str] | None, clock: Clock | None = None) -> App:
         """The app of a Python program or of a background process: notes and warnings go to the logger `portico`."""
-        from portico.terminal.output import LogOutput
         from portico.terminal.prompts import NonInteractive
 
         return cls(options=Options(config_file), env=env, clock=clock, out=LogOutput(), prompter=NonInteractive())
@@ -102,8 +100,6 @@ class App:
     @cached_property
     def out(self) -> Output:
         """Where results, notes and warnings go."""
-        from portico.terminal.output import Output, wants_color
-
         if self._given_out is not None:
             return self._given_out
         options = self.options

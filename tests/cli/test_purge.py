@@ -116,7 +116,7 @@ def test_a_config_folder_goes_only_if_nobody_moved_it(tmp_path, monkeypatch, mov
     config.write_text("{}")
     done = purge._Purged()
 
-    purge._delete_files(done, SimpleNamespace(paths=Paths(config, tmp_path / "state", "")), keep_config=False)
+    purge._delete_files(done, SimpleNamespace(paths=Paths(config, tmp_path / "state", ""), env={}), keep_config=False)
 
     assert str(config) in done.files
     assert config.parent.exists() == moved

@@ -13,8 +13,7 @@ import pytest
 from portico.cli import failures
 from portico.errors import PorticoError
 from portico.interfaces.basics import Choice
-from portico.terminal import Streams
-from portico.terminal.output import Output, visible
+from portico.terminal.output import Output, Streams, visible
 from portico.terminal.prompts import MenuPrompter, NumberedPrompter
 from tests.minimax_session import GLOBAL
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from portico.app import App
-    from portico.terminal import Streams
+    from portico.terminal.output import Streams
 
 
 def dispatch(words: list[str], program: str, streams: Streams) -> int:

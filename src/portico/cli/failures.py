@@ -11,7 +11,7 @@ from portico.util.signals import EndedBySignal
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from portico.terminal import Streams
+    from portico.terminal.output import Streams
 _NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
 
 

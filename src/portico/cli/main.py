@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from portico.terminal import Streams
+from portico.terminal.output import Streams, fitted_help
 
 TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
 if TYPE_CHECKING:
@@ -108,7 +108,6 @@ def _answer(words: list[str], program: str, streams: Streams) -> int:
         return 0
     if words in (["--help"], ["-h"], ["help"]):
         from portico.cli.commands import top_level_help
-        from portico.terminal.output import fitted_help
 
         print(fitted_help(top_level_help(program), streams.stdout, streams.env), file=streams.stdout)
         return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from portico.cli.commands import load_function
 from portico.errors import UsageError
-from portico.terminal import Streams
+from portico.terminal.output import Streams, fitted_help, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -65,15 +65,11 @@ class CommandParser(argparse.ArgumentParser):
         return super().format_help().replace("{prog}", self.program)
 
     def _width(self) -> int:
-        from portico.terminal.output import width_of
-
         streams = self.streams or Streams()
         return width_of(streams.stdout, streams.env) - _FORMATTER_MARGIN
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         # Not by argparse, which swallows what goes wrong here: a help text that could not be written is a failure like any other.
-        from portico.terminal.output import fitted_help
-
         streams = self.streams or Streams()
         stream = cast("TextIO", file or streams.stdout)
         stream.write(fitted_help(self.format_help(), stream, streams.env))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from logging import Logger
-    from typing import TextIO
+    from typing import Final, TextIO
 
 _CLEARED: Final = "\x1b[2J\x1b[H"
 _USUAL_WIDTH: Final = 80
@@ -23,6 +23,24 @@ _WIDEST_GAP = 3  # rich leaves more room between columns than the plain table
 
 # Entries of a list from which on each has one line.
 _LONG: Final = 100
+
+
+class Streams:
+    """The environment and the standard streams of one run; what is None is the process's own."""
+
+    __slots__ = ("env", "stderr", "stdin", "stdout")
+
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        stdin: TextIO | None = None,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+    ) -> None:
+        self.env: Mapping[str, str] = os.environ if env is None else env
+        self.stdin = sys.stdin if stdin is None else stdin
+        self.stdout = sys.stdout if stdout is None else stdout
+        self.stderr = sys.stderr if stderr is None else stderr
 
 
 class Output:
