@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from portico.config.check import check_stack
 from portico.config.document import (
     MAX_SHOWN,
-    ConfigElsewhere,
     ConfigFile,
     Document,
     InvalidConfig,
@@ -24,6 +23,7 @@ from portico.config.document import (
     refuse_errors,
     shown_path,
 )
+from portico.config.json5 import ConfigElsewhere
 from portico.config.json5_edit import same
 from portico.config.load import MODELS_FILE, read_corrections
 from portico.config.schema import is_known

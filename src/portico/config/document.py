@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from portico.config.json5 import (
     MAX_INDEX_DIGITS,
+    ConfigElsewhere,
     Container,
     Entry,
     Json5SyntaxError,
@@ -74,12 +75,6 @@ class ConfigSyntax(ConfigError):
     """The text is not JSON5."""
 
     id = "config-invalid"
-
-
-class ConfigElsewhere(ConfigError):
-    """The key cannot be set in this file: another file has it, or another value is in its way."""
-
-    id = "config-elsewhere"
 
 
 class ConfigUnreadable(ConfigError):

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from portico.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,6 +50,12 @@ _NEWLINE: Final = re.compile(r"\r\n|\n|\r")
 Kind = Literal["punctuation", "string", "number", "name", "end"]
 _KINDS: Final[dict[int, Kind]] = {_QUOTED: "string", _NUMERIC: "number", _NAMED: "name", _MARK: "punctuation"}
 _SHOWN: Final = {"end": "the end of the file", "string": "a string", "number": "a number", "name": "a word without quotes"}
+
+
+class ConfigElsewhere(ConfigError):
+    """The key cannot be set in this file: another file has it, or another value is in its way."""
+
+    id = "config-elsewhere"
 
 
 class Json5SyntaxError(ValueError):

@@ -12,8 +12,18 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from portico.config.document import ConfigElsewhere
-from portico.config.json5 import Container, Entry, Node, Scalar, check_stretch, line_start, parse, plain, trivia_end
+from portico.config.json5 import (
+    ConfigElsewhere,
+    Container,
+    Entry,
+    Node,
+    Scalar,
+    check_stretch,
+    line_start,
+    parse,
+    plain,
+    trivia_end,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from portico.config.check import check, check_stack, read
 from portico.config.document import (
-    ConfigElsewhere,
     ConfigFile,
     ConfigNotFound,
     Problem,
@@ -21,6 +20,7 @@ from portico.config.document import (
     refuse_errors,
     shown_path,
 )
+from portico.config.json5 import ConfigElsewhere
 from portico.config.schema import CORRECTIONS, missing_for_openclaw, portico_only_paths
 from portico.config.sources import DOTENV, exposed_files, read_alone, read_dotenv, read_stack, with_defaults
 from portico.errors import ConfigError
