@@ -68,7 +68,7 @@ def ask(args: argparse.Namespace, app: App) -> int:
 
 
 def _resolved(args: argparse.Namespace, app: App) -> Resolution:
-    from portico.cli.auth_token import pick_profile, say_which
+    from portico.cli.auth_token import pick_profile, show_profile_used
     from portico.models.loader import Resolution
 
     loader = app.models()
@@ -79,7 +79,7 @@ def _resolved(args: argparse.Namespace, app: App) -> Resolution:
     resolution = loader.resolve(args.model)
     first = resolution.model
     if first.profile_id is not None:
-        say_which(loader, first.profile_id, app)
+        show_profile_used(loader, first.profile_id, app)
     return resolution
 
 

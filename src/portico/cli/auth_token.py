@@ -9,19 +9,21 @@ from portico.store.profiles import not_signed_in, require_profile
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
+    import argparse
+
     from portico.app import App
     from portico.models.loader import ModelLoader
     from portico.secret import Secret
     from portico.store.records import Profile
 
 
-def print_token(asked: str | None, app: App) -> int:
-    """Print the access token of `asked`, or of the profile that the default model uses; with `--json` also when it ends.
+def print_token(args: argparse.Namespace, app: App) -> int:
+    """Print the access token of the named profile, or of the one that the default model uses; with `--json` also when it ends.
 
     Raises:
         SignInNeeded: there is none; nothing has been printed.
     """
-    profile = pick_profile(asked, app)
+    profile = pick_profile(args.profile, app)
     token, expires_at = _fresh(profile, app) or _refreshed(profile, app)
     LastUses(app.paths, app.clock).record(profile.id)
     if app.out.stdout is not None and app.out.stdout.isatty():
@@ -33,7 +35,7 @@ def print_token(asked: str | None, app: App) -> int:
     return ExitCode.OK
 
 
-def pick_profile(asked: str | None, app: App) -> Profile:
+def pick_profile(name: str | None, app: App) -> Profile:
     """The profile of this id, or the only one, or the default model's.
 
     Raises:
@@ -43,7 +45,7 @@ def pick_profile(asked: str | None, app: App) -> Profile:
     """
     index = app.token_store.snapshot()
     profiles = {profile.id: profile for profile in index.profiles}
-    wanted = asked if asked is not None or profiles else next(iter(index.damaged), None)
+    wanted = name if name is not None or profiles else next(iter(index.damaged), None)
     if wanted is not None:
         return require_profile(index, wanted)
     profiles = {id: profile for id, profile in profiles.items() if not profile.sign_out_unfinished}
@@ -61,14 +63,14 @@ def _of_default_model(profiles: dict[str, Profile], app: App) -> Profile:
         provider = loader.catalog.providers.get(loader.catalog.expand(config.agents.primary).provider)
         profile = loader.profile_for(provider) if provider is not None else None
         if profile is not None:
-            say_which(loader, profile.id, app)
+            show_profile_used(loader, profile.id, app)
             return profile
     hint = "{prog} auth token " + "|".join(profiles)
     raise WhichProfile("There are several sign-ins, and the default model uses none of them.", hint=hint)
 
 
-def say_which(loader: ModelLoader, profile_id: str, app: App) -> None:
-    """Name the sign-in that was taken, on stderr, where another could have been."""
+def show_profile_used(loader: ModelLoader, profile_id: str, app: App) -> None:
+    """Print on stderr which profile is used, if another one could be."""
     rivals = loader.rivals(profile_id)
     if rivals:
         app.out.note(f"Using {profile_id}, and not {' or '.join(rivals)}.")

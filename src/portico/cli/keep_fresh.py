@@ -104,9 +104,9 @@ def once(app: App) -> int:
     for outcome in outcomes:
         app.out.note(f"{outcome.profile_id}: {outcome.result}{f' ({outcome.error})' if outcome.error else ''}")
     if not outcomes:
-        from portico.cli.auth import say_signed_out
+        from portico.cli.auth_status import show_signed_out
 
-        say_signed_out(app)
+        show_signed_out(app)
     return code
 
 

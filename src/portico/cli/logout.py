@@ -4,50 +4,69 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.accounts.sign_out import sign_out
+from portico.accounts.summary import follow_remaining, forget_profile
+from portico.accounts.view import id_in_use
 from portico.errors import ExitCode, NotRevoked, PorticoError, StoreError, UsageError
-from portico.store.errors import NotDeleted, WhichProfile
-from portico.store.profiles import SIGNED_OUT
+from portico.store.errors import NotDeleted
+from portico.store.profiles import SIGNED_OUT, not_signed_in
+from portico.util import signals
 
 if TYPE_CHECKING:
+    import argparse
+
     from portico.accounts.sign_out import SignedOut
     from portico.app import App
     from portico.store.records import Profile
 
 
-def run_logout(asked: str | None, app: App, *, all_profiles: bool, yes: bool) -> int:
-    """Sign out of `asked`, of the only profile, or of all of them.
+def logout(args: argparse.Namespace, app: App) -> int:
+    """Sign out of the named profile, of the only one, or of all of them.
 
     Raises:
         NotRevoked: all is deleted here, but a provider has not revoked it. With `--json` it is in the report, as the next is.
         StoreError: a copy of a token could not be deleted.
     """
-    from portico.accounts.view import id_in_use
-    from portico.util import signals
-
-    chosen = _chosen(asked, app, all_profiles=all_profiles)
+    chosen = _chosen_ids(args.profile, app, all_profiles=args.all)
     if not chosen:
         app.out.note(SIGNED_OUT)
-        return _told([], app)
+        return _report([], app)
     before = {profile.id: profile for profile in app.token_store.profiles()}
-    used = {provider: id_in_use(app, provider) for provider in {profile.provider for profile in before.values()}}
-    if not yes and not app.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
+    used_before = {provider: id_in_use(app, provider) for provider in {profile.provider for profile in before.values()}}
+    if not args.yes and not app.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         app.out.note("Nothing was changed.")
         return ExitCode.OK
     results = signals.run(_sign_out(chosen, before, app))
     for result in results:
         if not result.left and not result.taken:
             _forget(result.profile_id, before.get(result.profile_id), app)
-    for provider, id in used.items():
+    for provider, id in used_before.items():
         now = id_in_use(app, provider)
         if now not in {None, id}:
             app.out.note(f"In use: {now} (was {id})")
-    return _told(results, app)
+    return _report(results, app)
+
+
+def _chosen_ids(name: str | None, app: App, *, all_profiles: bool) -> list[str]:
+    if all_profiles and name is not None:
+        raise UsageError("Give a profile or --all, not both.")
+    index = app.token_store.snapshot()
+    everyone = [*(profile.id for profile in index.profiles), *index.damaged]
+    if name is None and not all_profiles and len(everyone) > 1:
+        hint = f"{{prog}} auth logout {'|'.join(everyone)}, or --all"
+        raise WhichProfile("There are several sign-ins.", hint=hint)
+    if name is not None and name not in everyone:
+        raise not_signed_in(name, everyone)
+    return everyone if name is None else [name]
+
+
+async def _sign_out(chosen: list[str], before: dict[str, Profile], app: App) -> list[SignedOut]:
+    async with app.http() as http:
+        return [await sign_out(app, profile_id, http, agreed=before.get(profile_id)) for profile_id in chosen]
 
 
 def _forget(profile_id: str, gone: Profile | None, app: App) -> None:
     """Take the profile out of the config. `gone` is what its entry was, None if that was damaged."""
-    from portico.accounts.summary import follow_remaining, forget_profile
-
     try:
         forget_profile(app, profile_id)
         if gone is not None:
@@ -56,37 +75,10 @@ def _forget(profile_id: str, gone: Profile | None, app: App) -> None:
         app.out.warn(f"The config still names {profile_id}: {error}")
 
 
-def _changed(profile_id: str, why: str) -> UsageError:
-    hint = f"{{prog}} auth list, then: {{prog}} auth logout {profile_id}"
-    return WhichProfile(f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)
-
-
-def _chosen(asked: str | None, app: App, *, all_profiles: bool) -> list[str]:
-    from portico.store.profiles import not_signed_in
-
-    if all_profiles and asked is not None:
-        raise UsageError("Give a profile or --all, not both.")
-    index = app.token_store.snapshot()
-    everyone = [*(profile.id for profile in index.profiles), *index.damaged]
-    if asked is None and not all_profiles and len(everyone) > 1:
-        hint = f"{{prog}} auth logout {'|'.join(everyone)}, or --all"
-        raise WhichProfile("There are several sign-ins.", hint=hint)
-    if asked is not None and asked not in everyone:
-        raise not_signed_in(asked, everyone)
-    return everyone if asked is None else [asked]
-
-
-async def _sign_out(chosen: list[str], before: dict[str, Profile], app: App) -> list[SignedOut]:
-    from portico.accounts.sign_out import sign_out
-
-    async with app.http() as http:
-        return [await sign_out(app, profile_id, http, agreed=before.get(profile_id)) for profile_id in chosen]
-
-
-def _told(results: list[SignedOut], app: App) -> int:
+def _report(results: list[SignedOut], app: App) -> int:
     for result in results:
-        said = "Not signed out" if result.taken else "Sign-out unfinished" if result.left else "Signed out"
-        app.out.note(f"{said}: {result.profile_id} ({_fate(result)})")
+        outcome = "Not signed out" if result.taken else "Sign-out unfinished" if result.left else "Signed out"
+        app.out.note(f"{outcome}: {result.profile_id} ({_fate(result)})")
     failure = _failure(results)
     if app.out.is_json:
         report = {
@@ -115,10 +107,10 @@ def _fate(result: SignedOut) -> str:
 def _failure(results: list[SignedOut]) -> PorticoError | None:
     """The worst that has happened, and what has happened to every profile."""
     taken = [result.profile_id for result in results if result.taken]
-    kept = [result for result in results if result.left]
+    unfinished = [result for result in results if result.left]
     why = "; ".join(filter(None, map(_trouble, results)))
-    if kept:
-        return _unfinished(kept, why)
+    if unfinished:
+        return _unfinished(unfinished, why)
     if taken:
         return _changed(taken[0], why)
     if not why:
@@ -142,16 +134,21 @@ def _trouble(result: SignedOut) -> str:
     not_revoked = f"not revoked: {result.not_revoked}" if result.not_revoked else ""
     taken = "another command has signed in under that name meanwhile" if result.taken else ""
     may_be_left = f"perhaps not all revoked: {result.may_be_left}" if result.may_be_left and not result.taken else ""
-    told = ", ".join(filter(None, (left, taken, not_revoked, may_be_left)))
-    return f"{result.profile_id}: {told}" if told else ""
+    troubles = ", ".join(filter(None, (left, taken, not_revoked, may_be_left)))
+    return f"{result.profile_id}: {troubles}" if troubles else ""
 
 
-def _unfinished(kept: list[SignedOut], why: str) -> StoreError:
-    alive = any(result.not_revoked for result in kept)
+def _unfinished(unfinished: list[SignedOut], why: str) -> StoreError:
+    alive = any(result.not_revoked for result in unfinished)
     state = "are still there, and not revoked at the provider" if alive else "are revoked at the provider, but still there"
-    again = kept[0].profile_id if len(kept) == 1 else "--all"
+    again = unfinished[0].profile_id if len(unfinished) == 1 else "--all"
     return NotDeleted(
         f"The sign-out is not finished: the tokens {state}.",
         why=why,
         hint=f"When the store can be reached again, finish it: {{prog}} auth logout {again}",
     )
+
+
+def _changed(profile_id: str, why: str) -> UsageError:
+    hint = f"{{prog}} auth list, then: {{prog}} auth logout {profile_id}"
+    return UsageError("profile-changed", f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)

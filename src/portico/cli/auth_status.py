@@ -1,0 +1,314 @@
+"""`auth list` and `auth status`: the accounts and their state. Neither shows a secret, and `auth list` opens no keyring.
+
+An account is ok only if a request with it would succeed, as far as can be known without asking a server or a person: its plugin
+is on, its tokens come out of the store, and they have not ended (openclaw#66952).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.accounts.sign_in import finish_pending
+from portico.accounts.view import in_words, iso
+from portico.auth.freshness import effective_now_ms
+from portico.auth.health import health_now, worst_exit_code
+from portico.errors import ExitCode, PorticoError
+from portico.models.loader import ModelLoader
+from portico.store.encrypted_file import PassphraseSource
+from portico.store.profiles import SIGNED_OUT, sign_in, sign_in_again
+from portico.store.records import OAuthProfile
+from portico.store.token_store import local_token_store
+from portico.util.files import shared_folder_warning
+
+if TYPE_CHECKING:
+    import argparse
+
+    from portico.app import App
+    from portico.auth.health import Health
+    from portico.store.records import Profile
+    from portico.store.token_store import Snapshot
+
+_DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
+_UNREADABLE: Final = "store unreadable"
+_STORES: Final = {"keyring": "the OS keyring", "file": "a sealed file"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """What keeps an account from being used, though its tokens may be good. `word` sums it up."""
+
+    word: str
+    error: PorticoError
+
+
+def show_list(_args: argparse.Namespace, app: App) -> int:
+    """`auth list`: one row per profile; with `--verbose` also store, service and user."""
+    if app.options.config is not None and not app.paths.config.exists():
+        raise ConfigNotFound(f"Config path not found: {app.paths.config}")
+    finish_pending(app)
+    index = app.token_store.snapshot()
+    used = _in_use(index, app)
+    if app.out.is_json:
+        app.out.json({"profiles": _list_as_json(index, app, verbose=app.out.verbose)})
+    elif not index.profiles and not index.damaged:
+        show_signed_out(app)
+    elif app.out.verbose:
+        for profile in index.profiles:
+            _show_details(profile, used, app)
+        for id in index.damaged:
+            app.out.line(f"{id}\n  {'status':<10} {_DAMAGED}")
+    else:
+        _show_table(index, used, app)
+    return ExitCode.OK
+
+
+def _list_as_json(index: Snapshot, app: App, *, verbose: bool) -> list[dict[str, object]]:
+    """Every profile, and then the damaged ones."""
+    damaged: list[dict[str, object]] = [{"id": id, "status": _DAMAGED} for id in index.damaged]
+    used = _in_use(index, app)
+    shown = [(profile, None if used is None else profile.id in used) for profile in index.profiles]
+    return [{**_profile_as_json(profile, app, verbose=verbose), "inUse": is_used} for profile, is_used in shown] + damaged
+
+
+def _profile_as_json(profile: Profile, app: App, *, verbose: bool) -> dict[str, object]:
+    value: dict[str, object] = {
+        "id": profile.id,
+        "provider": profile.provider,
+        "type": profile.type,
+        "region": profile.region,
+        "status": health_now(profile, app.clock).status,
+        "expiresAt": profile.expires_at,
+        "hasRefresh": profile.has_refresh,
+        "store": profile.store,
+    }
+    if profile.failure is not None:
+        value["failure"] = {"id": profile.failure.id, "message": profile.failure.message, "terminal": profile.failure.terminal}
+    if verbose:
+        place = app.local_store().location(profile.id)
+        account = profile if isinstance(profile, OAuthProfile) else None
+        value |= {"apiBase": profile.api_base, "issuer": account.issuer if account is not None else ""}
+        value |= {"clientId": account.client_id if account is not None else ""}
+        value |= {"subject": account.subject if account is not None else None}
+        value |= {"backend": place.backend, "service": place.service, "user": place.user}
+        value |= {"createdAt": profile.created_at, "refreshedAt": profile.refreshed_at, "generation": profile.generation}
+    return value
+
+
+def _in_use(index: Snapshot, app: App) -> frozenset[str] | None:
+    """The sign-ins that are used where nobody says which; None where the config's base would have a say and cannot be used.
+
+    Raises:
+        ConfigError: the config decides that, and cannot be read.
+    """
+    if app.settings.fault is not None:
+        return None
+    return ModelLoader(app.config.config, (), index.profiles, app.config.env).in_use()
+
+
+def _is_used(profile: Profile, used: frozenset[str] | None) -> str:
+    return "?" if used is None else "yes" if profile.id in used else "no"
+
+
+def _show_table(index: Snapshot, used: frozenset[str] | None, app: App) -> None:
+    rows = [
+        [
+            profile.id,
+            profile.region,
+            health_now(profile, app.clock).status,
+            _expiry(profile, app),
+            _is_used(profile, used),
+        ]
+        for profile in index.profiles
+    ]
+    rows += [[id, "?", _DAMAGED, "?", "no"] for id in index.damaged]
+    app.out.table(["Profile", "Region", "Status", "Access token", "In use"], rows)
+
+
+def _show_details(profile: Profile, used: frozenset[str] | None, app: App) -> None:
+    place = app.local_store().location(profile.id)
+    account = profile if isinstance(profile, OAuthProfile) else None
+    fields = {
+        "status": f"{health_now(profile, app.clock).status}, access token {_expiry(profile, app)}",
+        "in use": _is_used(profile, used),
+        "region": profile.region,
+        "API base": profile.api_base,
+        "issuer": account.issuer if account is not None else "",
+        "account": (account.subject if account is not None else None) or "the provider does not tell",
+        "client id": account.client_id if account is not None else "",
+        "store": f"{place.store} ({place.backend})" if place.backend else place.store,
+        "service": place.service,
+        "user": place.user,
+        "signed in": iso(profile.created_at),
+        "refreshed": iso(profile.refreshed_at) if profile.refreshed_at is not None else "never",
+    }
+    app.out.line(profile.id)
+    for name, value in fields.items():
+        app.out.line(f"  {name:<10} {value}")
+
+
+def show_status(args: argparse.Namespace, app: App) -> int:
+    """`auth status`: how each account is, and what to do about it.
+
+    Returns:
+        3 if there is none, or one needs a new sign-in; 7 if the store does not give the tokens back; 9 if a plugin that is needed
+        cannot be used. With `--check` also 12 if one ends within 24 hours and cannot be refreshed; the keyring may then ask.
+    """
+    index = app.token_store.snapshot()
+    unusable = _unusable(index, app, may_ask=args.check)
+    code = _code(index, unusable, app, check=args.check)
+    warning = shared_folder_warning(app.paths.state)
+    if warning is not None:
+        app.out.warn(warning)
+    if app.out.is_json:
+        warnings = [] if warning is None else [warning]
+        profiles = _status_as_json(index, unusable, app)
+        app.out.json({"signedIn": bool(index.profiles), "exitCode": code, "profiles": profiles, "warnings": warnings})
+    elif not index.profiles and not index.damaged:
+        show_signed_out(app)
+    else:
+        used = (_in_use(index, app) if len(index.profiles) > 1 else None) or frozenset()
+        for profile in index.profiles:
+            _show_account(profile, unusable.get(profile.id), app, in_use=profile.id in used)
+        for id in index.damaged:
+            app.out.line(f"{id}: {_DAMAGED}\n  to do         delete its tokens: {app.program} auth logout {id}")
+    return code
+
+
+def _code(index: Snapshot, unusable: dict[str, _Trouble], app: App, *, check: bool) -> int:
+    code = ExitCode.SIGN_IN_NEEDED if index.damaged else worst_exit_code(index.profiles, app.clock)
+    if code == ExitCode.SIGN_IN_NEEDED:
+        return code
+    codes = {trouble.error.exit_code for trouble in unusable.values()}
+    if codes:
+        return ExitCode.STORE_FAILED if ExitCode.STORE_FAILED in codes else min(codes)
+    return code if check else ExitCode.OK
+
+
+def _unusable(index: Snapshot, app: App, *, may_ask: bool) -> dict[str, _Trouble]:
+    """The accounts that cannot be used, by id: for want of their plugin or of their tokens.
+
+    With `may_ask` a keyring may open its window; a passphrase is never asked for.
+    """
+    troubles: dict[str, _Trouble] = {}
+    store = local_token_store(
+        app.paths, passphrase=lambda: PassphraseSource(app.env), env=app.env, on_wait=app.out.note, asks=may_ask
+    )
+    for profile in index.profiles:
+        try:
+            if profile.plugin:
+                app.plugins.require(profile.plugin)
+        except PorticoError as error:
+            troubles[profile.id] = _Trouble("plugin off" if _is_off(profile.plugin, app) else "plugin unusable", error)
+            continue
+        try:
+            store.read(profile.id)
+        except PorticoError as error:
+            troubles[profile.id] = _Trouble(_UNREADABLE, error)
+    return troubles
+
+
+def _is_off(plugin: str, app: App) -> bool:
+    try:
+        return not app.plugins.find(plugin).enabled
+    except PorticoError:
+        return False
+
+
+def _status_as_json(index: Snapshot, unusable: dict[str, _Trouble], app: App) -> list[dict[str, object]]:
+    values = _list_as_json(index, app, verbose=True)
+    for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
+        own = effective_now_ms(profile, app.clock)
+        health = health_now(profile, app.clock)
+        trouble = unusable.get(profile.id)
+        what = _to_do(profile, health, trouble)
+        value["access"] = health.access
+        value["refresh"] = health.refresh
+        value["remainingMs"] = None if profile.expires_at is None else profile.expires_at - own
+        value["lastRefreshAt"] = profile.refreshed_at
+        value["refreshExpiresAt"] = profile.refresh_expires_at
+        value["lastFailure"] = None if profile.failure is None else _failure_json(profile)
+        value["advice"] = what.replace("{prog}", app.program) if what is not None else None
+        if trouble is not None:
+            kind = "storeError" if trouble.word == _UNREADABLE else "pluginError"
+            value[kind] = trouble.error.as_json(app.program)
+            if health.exit_code != ExitCode.SIGN_IN_NEEDED:
+                value["status"] = trouble.word
+    return values
+
+
+def _failure_json(profile: Profile) -> dict[str, object]:
+    failure = profile.failure
+    assert failure is not None  # noqa: S101 - asked only where there is one
+    known = {"at": failure.at, "id": failure.id, "message": failure.message, "terminal": failure.terminal, "code": failure.code}
+    return {**known, "attempts": failure.attempts, "retryAt": failure.retry_at}
+
+
+def _show_account(profile: Profile, trouble: _Trouble | None, app: App, *, in_use: bool) -> None:
+    health = health_now(profile, app.clock)
+    word = trouble.word if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED else health.status
+    app.out.line(f"{profile.id}: {word}{' (in use)' if in_use else ''}")
+    fields = {
+        "access token": _expiry(profile, app),
+        "refresh": _refresh_words(profile, health, app),
+        "last failure": _failure_words(profile, app),
+        "region": f"{profile.region} ({profile.api_base})" if profile.region else profile.api_base,
+        "store": _STORES[profile.store],
+        "problem": str(trouble.error) if trouble is not None else None,
+        "to do": _to_do(profile, health, trouble) or "nothing",
+    }
+    for name, value in fields.items():
+        if value is not None:
+            app.out.line(f"  {name:<13} {value.replace('{prog}', app.program)}")
+
+
+def _to_do(profile: Profile, health: Health, trouble: _Trouble | None) -> str | None:
+    """What helps first: a new sign-in if it has ended, since that also stores new tokens."""
+    if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED:
+        return trouble.error.hint
+    return _advice(profile, health)
+
+
+def _advice(profile: Profile, health: Health) -> str | None:
+    """What a person should do about it; None where nothing. `{prog}` stands for the program name."""
+    if health.status == "sign-out unfinished":
+        return f"finish signing out: {{prog}} auth logout {profile.id}"
+    if health.status in {"sign in again", "expiring"}:
+        return f"sign in again: {sign_in_again(profile)}"
+    if health.status == "refresh failing":
+        return "nothing yet: it is tried again; if it stays so, look at the network and the provider's own status"
+    if health.status == "refresh due":
+        return "nothing: it is refreshed when it is used (to keep it fresh: {prog} auth keep-fresh)"
+    return None
+
+
+def _refresh_words(profile: Profile, health: Health, app: App) -> str:
+    if health.refresh == "none":
+        return "none: there is no refresh token"
+    last = "never so far" if profile.refreshed_at is None else _when(profile.refreshed_at, app)
+    end = profile.refresh_expires_at
+    until = "" if end is None else f"; the refresh token {'ended' if health.refresh == 'ended' else 'ends'}: {_when(end, app)}"
+    return f"{health.refresh}; last successful: {last}{until}"
+
+
+def _failure_words(profile: Profile, app: App) -> str | None:
+    if profile.failure is None:
+        return None
+    code = f" [{profile.failure.code}]" if profile.failure.code else ""
+    return f"{_when(profile.failure.at, app)}: {profile.failure.message}{code}"
+
+
+def _when(at_ms: int, app: App) -> str:
+    ago = in_words(at_ms, app.clock.wall_ms()).removeprefix("expired ")
+    return f"{iso(at_ms)} ({ago})"
+
+
+def _expiry(profile: Profile, app: App) -> str:
+    """When the access token ends, in words."""
+    words = in_words(profile.expires_at, effective_now_ms(profile, app.clock))
+    return words if words.startswith(("expired", "as long")) else f"expires in {words}"
+
+
+def show_signed_out(app: App) -> None:
+    """Print that nobody is signed in, and how to sign in."""
+    app.out.note(f"{SIGNED_OUT} {sign_in()}".replace("{prog}", app.program))
