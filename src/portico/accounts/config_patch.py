@@ -60,6 +60,28 @@ def kept_open(document: Document, agents: AgentDefaults, *, listed: bool) -> Doc
     return document if listed or agents.allow == "all" else document.set(ALLOW, "all")
 
 
+def finish_pending(app: App) -> tuple[str, ...]:
+    """Write the config of the profiles whose sign-in was interrupted before that, if their plugin is still there.
+
+    Returns:
+        The ids of the profiles that were pending.
+
+    Raises:
+        ConfigError, LockBusy, StoreError: the config or the index cannot be changed.
+    """
+    pending = [profile for profile in app.token_store.profiles() if profile.config_pending]
+    for profile in pending:
+        method = _method_of(app, profile)
+        if method is not None:
+            write_config(app, profile, method)
+    return tuple(profile.id for profile in pending)
+
+
+def _method_of(app: App, profile: Profile) -> AuthMethod | None:
+    methods = (method for method in app.plugins.auth_methods() if method.provider == profile.provider)
+    return next((method for method in methods if profile.region in {region.id for region in method.regions}), None)
+
+
 def write_config(app: App, profile: Profile, method: AuthMethod) -> bool:
     """Make the profile's models known to the config; say whether anything was changed.
 

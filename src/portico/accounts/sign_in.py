@@ -8,6 +8,7 @@ by the next one.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,13 +17,16 @@ from typing import TYPE_CHECKING, Final, Literal
 from portico.accounts import api_key, choices, config_patch, storing, summary
 from portico.accounts.api_key import key_choices
 from portico.accounts.choices import DEFAULT_BY_HAND, Question, offers_of, pick
-from portico.accounts.config_patch import default_named, known_model
+from portico.accounts.config_patch import default_named, finish_pending, known_model
 from portico.accounts.sign_out import revoke_at
 from portico.accounts.storing import new_profile, profile_named, revoke_replaced, to_replace
-from portico.accounts.summary import remarks
+from portico.accounts.summary import plan_of, remarks
 from portico.accounts.view import SignInView, decide, id_in_use, in_use_after
 from portico.errors import PorticoError
 from portico.models.reference import ModelReference, parse_reference
+from portico.store.token_store import ABSENT, GenerationChanged, Tokens
+from portico.util import signals
+from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,34 +43,68 @@ if TYPE_CHECKING:
     from portico.plugins.manager import PluginHost
     from portico.secret import Secret
     from portico.store.records import Profile, StoreName
-    from portico.store.token_store import Tokens
     from portico.usage.plan import PlanReport
 
-
-def finish_pending(app: App) -> tuple[str, ...]:
-    """Write the config for each of them, where their plugin is still there; the ids of those that were pending.
-
-    Raises:
-        ConfigError, LockBusy, StoreError: the config or the index cannot be changed.
-    """
-    pending = [profile for profile in app.token_store.profiles() if profile.config_pending]
-    for profile in pending:
-        from portico.accounts.config_patch import write_config
-
-        method = _method_of(app, profile)
-        if method is not None:
-            write_config(app, profile, method)
-    return tuple(profile.id for profile in pending)
-
-
-def _method_of(app: App, profile: Profile) -> AuthMethod | None:
-    methods = (method for method in app.plugins.auth_methods() if method.provider == profile.provider)
-    return next((method for method in methods if profile.region in {region.id for region in method.regions}), None)
-
-
-DEFAULT_TIMEOUT_S = 900.0
+DEFAULT_TIMEOUT_S: Final = 900.0
 # A refresh in the background may move the profile once or twice while a sign-in takes its place.
 _COMMIT_ROUNDS: Final = 5
+FlowName = Literal["auto", "browser", "device"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRequest:
+    """One `onboard --auth-choice ...` or `models auth login ...`.
+
+    `timeout_s` bounds the wait for approval. `make_default` None: only where no default model is set yet. `default_model` is the
+    reference of the model that becomes it, None for the choice's own.
+    `background` None: ask.
+    """
+
+    choice: str
+    region: str | None = None
+    flow: FlowName | None = None
+    force: bool = False
+    profile: str | None = None
+    store: StoreName | None = None
+    open_browser: bool = True
+    timeout_s: float | None = None
+    replace: bool = False
+    callback_port: int | None = None
+    make_default: bool | None = True
+    default_model: str | None = None
+    background: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """One key set-up: each field None where the user did not say. `key` is what standard input gave.
+
+    `default_model` names the model to set up, where it is one of the choice's provider, and the default, unless `keep_default`.
+    """
+
+    choice: str
+    key: Secret | None = None
+    place: KeyPlace | None = None
+    default_model: str | None = None
+    keep_default: bool = False
+    region: str | None = None
+    profile: str | None = None
+    store: StoreName | None = None
+    check: bool = True
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetUpRequest:
+    """One `onboard` or a run of the wizard: what to do for a choice that signs in, and for one that takes an API key."""
+
+    sign_in: SignInRequest
+    key: KeyRequest
+
+    @property
+    def settles_default(self) -> bool:
+        """Whether there is no question left about the default model."""
+        return self.key.default_model is not None or self.key.keep_default
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,258 +140,18 @@ class Plan:
     host: PluginHost
 
 
-def sign_in(app: App, request: SignInRequest) -> SignedIn:
-    """Sign in as `request` says, asking only for what it leaves open.
-
-    Raises:
-        PorticoError: any of its kinds; nothing is stored then, or everything is and the config's write is finished next time.
-    """
-    return carry_out(app, prepare(app, request))
-
-
-def prepare(app: App, request: SignInRequest) -> Plan:
-    """Ask what `request` leaves open, and refuse what cannot be done; nothing is written.
-
-    Raises:
-        PorticoError: as `sign_in`.
-    """
-    from portico.oauth.sign_in import check_flow
-
-    host = choices.host_for(app, request.choice)
-    method = host.auth_method(request.choice)
-    region = choices.region_of(app, method, request.region, host=host)
-    server = method.server(region.id)
-    if request.callback_port is not None and server.redirect is not None:
-        server = replace(server, redirect=replace(server.redirect, port=request.callback_port))
-    flow = request.flow or method.flow(region.id)
-    check_flow(server, flow, force=request.force)
-    dialect = host.dialect(server.dialect)
-    profile_id = region.profile if request.profile is None else profile_named(app, request.profile, method.provider)
-    replaced = to_replace(app, request, profile_id, method, first=True)
-    if request.default_model is not None:
-        request = replace(request, default_model=_default_model(app, request.default_model, method, host))
-    over = decide(app, method.provider, region.id, profile_id, make_default=request.make_default)
-    return Plan(request, method, region, profile_id, server, dialect, flow, replaced, over, host)
-
-
-def _default_model(app: App, text: str, method: AuthMethod, host: PluginHost) -> str:
-    from portico.accounts.config_patch import default_named, known_model
-
-    spec = next((spec for spec in host.providers() if spec.id == method.provider), None)
-    loader = app.models()
-    return str(default_named(text, spec, loader) if spec is not None else known_model(text, loader))
-
-
-def carry_out(app: App, plan: Plan) -> SignedIn:
-    """Show that the store works, run the flow, keep what it brings.
-
-    Raises:
-        PorticoError: as `sign_in`.
-    """
-    from portico.util import signals
-
-    finish_pending(app)
-    store = storing.ready_store(app, plan.request.store, choice=plan.request.choice)
-    return signals.run(_carried_out(app, plan, store))
-
-
-async def _carried_out(app: App, plan: Plan, store: StoreName | None) -> SignedIn:
-    from asyncio import gather
-
-    from portico.accounts.summary import plan_of
-    from portico.oauth.discovery import discover
-
-    async with app.http() as http:
-        plan = replace(plan, server=await discover(plan.server, http))
-        overwritten: list[Replaced] = []
-        try:
-            done = await _run(app, plan, store, http, overwritten)
-        except BaseException:
-            # The new tokens are stored, and something after that failed or was interrupted.
-            for replaced in overwritten:
-                await revoke_replaced(app, replaced, http)
-            raise
-        # The browser has its page by now: neither of these keeps it waiting.
-        old = next(iter(overwritten), None)
-        revoked, report = await gather(revoke_replaced(app, old, http), plan_of(app, done.profile, http))
-    return replace(done, old_revoked=revoked, plan=report)
-
-
-async def _run(app: App, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
-    """Run the flow and keep what it brings. Whose place the new tokens have taken is added to `overwritten` at that moment."""
-    from portico.oauth.browser import BrowserOpener
-    from portico.oauth.sign_in import sign_in as run_flow
-
-    done: list[SignedIn] = []
-
-    async def finish(grant: TokenSet) -> None:
-        done.append(await _keep(app, plan, store, grant, http, overwritten))
-
-    request = plan.request
-    hint = plan.method.hint(plan.region.id).replace("{prog}", app.program)
-    await run_flow(
-        plan.server,
-        plan.dialect,
-        http,
-        flow=plan.flow,
-        force=request.force,
-        finish=finish,
-        on_event=SignInView(app.out, app.env, app.program, show_qr=app.prompter.interactive, hint=hint),
-        opener=BrowserOpener(app.env, enabled=request.open_browser),
-        paste=app.read_line if app.prompter.interactive else None,
-        timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S,
-        clock=app.clock,
-    )
-    return done[0]
-
-
-async def _keep(
-    app: App, plan: Plan, store: StoreName | None, grant: TokenSet, http: HttpClient, overwritten: list[Replaced]
-) -> SignedIn:
-    """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
-    import asyncio
-
-    question = storing.Question()
-    keeping = asyncio.ensure_future(_kept(app, plan, store, grant, http, overwritten, question))
-    try:
-        return await asyncio.shield(keeping)
-    except asyncio.CancelledError:
-        question.give_up()
-        await asyncio.wait({keeping})
-        raise
-
-
-async def _kept(
-    app: App,
-    plan: Plan,
-    store: StoreName | None,
-    grant: TokenSet,
-    http: HttpClient,
-    overwritten: list[Replaced],
-    question: storing.Question,
-) -> SignedIn:
-    from portico.oauth.token_response import check_fit
-    from portico.store.token_store import Tokens
-    from portico.util.threads import off_loop
-
-    tokens = Tokens(grant.access, grant.refresh, grant.expires_at, generation=0)
-
-    async def give_back() -> bool:
-        return await revoke_at(plan.server, plan.dialect, tokens, http) is None
-
-    async with _given_back(give_back):
-        check_fit(grant)
-        accepted = plan.method.accept(plan.region.id, grant)
-        await off_loop(lambda: choices.enable(app, plan.request.choice))
-        over = await off_loop(lambda: plan.takes_over.now(app))
-        before = await off_loop(lambda: id_in_use(app, plan.method.provider))
-    profile = await off_loop(
-        lambda: new_profile(
-            app,
-            plan.method,
-            plan.server,
-            grant,
-            id=plan.profile_id,
-            region=plan.region.id,
-            api_base=accepted.api_base,
-            make_default=plan.request.make_default,
-            takes_over=over,
-            default_model=plan.request.default_model,
-        )
-    )
-    stored, replaced = await _stored(app, plan, store, profile, tokens, give_back, question)
-    overwritten += [replaced] if replaced is not None else []
-    changed = await off_loop(lambda: config_patch.write_config(app, stored, plan.method))
-    notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
-    in_use = await off_loop(lambda: in_use_after(app, stored, before))
-    return SignedIn(stored, plan.method, plan.region, in_use, notes, changed)
-
-
-async def _stored(
-    app: App,
-    plan: Plan,
-    store: StoreName | None,
-    profile: Profile,
-    tokens: Tokens,
-    give_back: Callable[[], Awaitable[bool]],
-    question: storing.Question,
-) -> tuple[Profile, Replaced | None]:
-    """Commit the tokens, in the place of what was agreed on and of nothing else; what they have replaced.
-
-    Another command may have signed in, out or refreshed while this one waited for the user: what was checked then is checked
-    again, under the lock of the commit.
-    """
-    from portico.store.token_store import ABSENT, GenerationChanged
-    from portico.util.threads import off_loop
-
-    agreed = plan.replaced
-    for left in reversed(range(_COMMIT_ROUNDS)):
-        async with _given_back(give_back):
-            replaced = await off_loop(
-                partial(to_replace, app, plan.request, plan.profile_id, plan.method, first=False, agreed=agreed)
-            )
-        expected = replaced.profile.generation if replaced is not None else ABSENT
-        # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
-        async with _given_back(give_back, errors=() if left else GenerationChanged):
-            try:
-                kept = await storing.store(
-                    app, profile, tokens, question=question, chosen=store, give_back=give_back, expect_generation=expected
-                )
-            except GenerationChanged:
-                if not left:
-                    raise
-                agreed = replaced or agreed
-            else:
-                return kept, replaced
-    raise AssertionError("unreachable: the last round returned or raised")
-
-
-@asynccontextmanager
-async def _given_back(
-    give_back: Callable[[], Awaitable[bool]], *, errors: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
-) -> AsyncIterator[None]:
-    """Revoke the new tokens if the block raises one of `errors`, whose message then says so, or what is no error of Portico's.
-
-    That is a plugin's bug, or Ctrl-C at a question.
-    """
-    try:
-        yield
-    except errors as error:
-        revoked = await give_back()
-        error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
-        raise
-    except PorticoError:
-        raise
-    except (Exception, KeyboardInterrupt):
-        await give_back()
-        raise
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line says of either kind of choice."""
-
-    sign_in: SignInRequest
-    key: KeyRequest
-
-    @property
-    def settles_default(self) -> bool:
-        """Whether there is no question left about the default model."""
-        return self.key.default_model is not None or self.key.keep_default
-
-
-def set_up(app: App, choice: str, asked: Asked, *, pick_default: bool = False) -> None:
+def set_up(app: App, choice: str, request: SetUpRequest, *, pick_default: bool = False) -> None:
     """Ask what is left open, with `pick_default` also for the default model; then do it, and say what was done.
 
     Raises:
         PorticoError: nothing was written, or the sign-in was kept and its config is written by the next run.
     """
-    picks = pick_default and not asked.settles_default
-    choice, region = choices.by_name(app, choice, asked.sign_in.region)
+    picks = pick_default and not request.settles_default
+    choice, region = choices.by_name(app, choice, request.sign_in.region)
     if choice in key_choices(app):
-        _with_key(app, replace(asked.key, choice=choice), picks=picks)
+        _with_key(app, replace(request.key, choice=choice), picks=picks)
     else:
-        sign_in_as(app, replace(asked.sign_in, choice=choice, region=region), picks=picks)
+        sign_in_as(app, replace(request.sign_in, choice=choice, region=region), picks=picks)
 
 
 def sign_in_as(app: App, request: SignInRequest, *, picks: bool = False) -> None:
@@ -405,47 +203,214 @@ def _picked_default(app: App, spec: ProviderSpec | None, offers: list[Offer], ow
     )
 
 
-FlowName = Literal["auto", "browser", "device"]
+def sign_in(app: App, request: SignInRequest) -> SignedIn:
+    """Sign in as `request` says, asking only for what it leaves open.
 
-
-@dataclass(frozen=True, slots=True)
-class SignInRequest:
-    """One `onboard --auth-choice ...` or `models auth login ...`.
-
-    `timeout_s` bounds the wait for approval. `make_default` None: only where no default model is set yet. `default_model` is the
-    reference of the model that becomes it, None for the choice's own.
-    `background` None: ask.
+    Raises:
+        PorticoError: any of its kinds; nothing is stored then, or everything is and the config's write is finished next time.
     """
-
-    choice: str
-    region: str | None = None
-    flow: FlowName | None = None
-    force: bool = False
-    profile: str | None = None
-    store: StoreName | None = None
-    open_browser: bool = True
-    timeout_s: float | None = None
-    replace: bool = False
-    callback_port: int | None = None
-    make_default: bool | None = True
-    default_model: str | None = None
-    background: bool | None = None
+    return carry_out(app, prepare(app, request))
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRequest:
-    """One key set-up: each field None where the user did not say. `key` is what standard input gave.
+def prepare(app: App, request: SignInRequest) -> Plan:
+    """Ask what `request` leaves open, and refuse what cannot be done; nothing is written.
 
-    `default_model` names the model to set up, where it is one of the choice's provider, and the default, unless `keep_default`.
+    Raises:
+        PorticoError: as `sign_in`.
     """
+    from portico.oauth.sign_in import check_flow
 
-    choice: str
-    key: Secret | None = None
-    place: KeyPlace | None = None
-    default_model: str | None = None
-    keep_default: bool = False
-    region: str | None = None
-    profile: str | None = None
-    store: StoreName | None = None
-    check: bool = True
-    replace: bool = False
+    host = choices.host_for(app, request.choice)
+    method = host.auth_method(request.choice)
+    region = choices.region_of(app, method, request.region, host=host)
+    server = method.server(region.id)
+    if request.callback_port is not None and server.redirect is not None:
+        server = replace(server, redirect=replace(server.redirect, port=request.callback_port))
+    flow = request.flow or method.flow(region.id)
+    check_flow(server, flow, force=request.force)
+    dialect = host.dialect(server.dialect)
+    profile_id = region.profile if request.profile is None else profile_named(app, request.profile, method.provider)
+    replaced = to_replace(app, request, profile_id, method, first=True)
+    if request.default_model is not None:
+        request = replace(request, default_model=_default_model(app, request.default_model, method, host))
+    over = decide(app, method.provider, region.id, profile_id, make_default=request.make_default)
+    return Plan(request, method, region, profile_id, server, dialect, flow, replaced, over, host)
+
+
+def _default_model(app: App, text: str, method: AuthMethod, host: PluginHost) -> str:
+    spec = next((spec for spec in host.providers() if spec.id == method.provider), None)
+    loader = app.models()
+    return str(default_named(text, spec, loader) if spec is not None else known_model(text, loader))
+
+
+def carry_out(app: App, plan: Plan) -> SignedIn:
+    """Show that the store works, run the flow, keep what it brings.
+
+    Raises:
+        PorticoError: as `sign_in`.
+    """
+    finish_pending(app)
+    store = storing.ready_store(app, plan.request.store, choice=plan.request.choice)
+    return signals.run(_carried_out(app, plan, store))
+
+
+async def _carried_out(app: App, plan: Plan, store: StoreName | None) -> SignedIn:
+    from portico.oauth.discovery import discover
+
+    async with app.http() as http:
+        plan = replace(plan, server=await discover(plan.server, http))
+        overwritten: list[Replaced] = []
+        try:
+            done = await _run(app, plan, store, http, overwritten)
+        except BaseException:
+            # The new tokens are stored, and something after that failed or was interrupted.
+            for replaced in overwritten:
+                await revoke_replaced(app, replaced, http)
+            raise
+        # The browser has its page by now: neither of these keeps it waiting.
+        old = next(iter(overwritten), None)
+        revoked, report = await asyncio.gather(revoke_replaced(app, old, http), plan_of(app, done.profile, http))
+    return replace(done, old_revoked=revoked, plan=report)
+
+
+async def _run(app: App, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
+    """Run the flow and keep what it brings. Whose place the new tokens have taken is added to `overwritten` at that moment."""
+    from portico.oauth.browser import BrowserOpener
+    from portico.oauth.sign_in import sign_in as run_flow
+
+    done: list[SignedIn] = []
+
+    async def finish(grant: TokenSet) -> None:
+        done.append(await _keep(app, plan, store, grant, http, overwritten))
+
+    request = plan.request
+    hint = plan.method.hint(plan.region.id).replace("{prog}", app.program)
+    await run_flow(
+        plan.server,
+        plan.dialect,
+        http,
+        flow=plan.flow,
+        force=request.force,
+        finish=finish,
+        on_event=SignInView(app.out, app.env, app.program, show_qr=app.prompter.interactive, hint=hint),
+        opener=BrowserOpener(app.env, enabled=request.open_browser),
+        paste=app.read_line if app.prompter.interactive else None,
+        timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S,
+        clock=app.clock,
+    )
+    return done[0]
+
+
+async def _keep(
+    app: App, plan: Plan, store: StoreName | None, grant: TokenSet, http: HttpClient, overwritten: list[Replaced]
+) -> SignedIn:
+    """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
+    question = storing.Question()
+    keeping = asyncio.ensure_future(_kept(app, plan, store, grant, http, overwritten, question))
+    try:
+        return await asyncio.shield(keeping)
+    except asyncio.CancelledError:
+        question.give_up()
+        await asyncio.wait({keeping})
+        raise
+
+
+async def _kept(
+    app: App,
+    plan: Plan,
+    store: StoreName | None,
+    grant: TokenSet,
+    http: HttpClient,
+    overwritten: list[Replaced],
+    question: storing.Question,
+) -> SignedIn:
+    from portico.oauth.token_response import check_fit
+
+    tokens = Tokens(grant.access, grant.refresh, grant.expires_at, generation=0)
+
+    async def give_back() -> bool:
+        return await revoke_at(plan.server, plan.dialect, tokens, http) is None
+
+    async with _given_back(give_back):
+        check_fit(grant)
+        accepted = plan.method.accept(plan.region.id, grant)
+        await off_loop(lambda: choices.enable(app, plan.request.choice))
+        over = await off_loop(lambda: plan.takes_over.now(app))
+        before = await off_loop(lambda: id_in_use(app, plan.method.provider))
+    profile = await off_loop(
+        lambda: new_profile(
+            app,
+            plan.method,
+            plan.server,
+            grant,
+            id=plan.profile_id,
+            region=plan.region.id,
+            api_base=accepted.api_base,
+            make_default=plan.request.make_default,
+            takes_over=over,
+            default_model=plan.request.default_model,
+        )
+    )
+    stored, replaced = await _stored(app, plan, store, profile, tokens, give_back, question)
+    overwritten += [replaced] if replaced is not None else []
+    changed = await off_loop(lambda: config_patch.write_config(app, stored, plan.method))
+    notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
+    in_use = await off_loop(lambda: in_use_after(app, stored, before))
+    return SignedIn(stored, plan.method, plan.region, in_use, notes, changed)
+
+
+async def _stored(
+    app: App,
+    plan: Plan,
+    store: StoreName | None,
+    profile: Profile,
+    tokens: Tokens,
+    give_back: Callable[[], Awaitable[bool]],
+    question: storing.Question,
+) -> tuple[Profile, Replaced | None]:
+    """Commit the tokens, in the place of what was agreed on and of nothing else; what they have replaced.
+
+    Another command may have signed in, out or refreshed while this one waited for the user: what was checked then is checked
+    again, under the lock of the commit.
+    """
+    agreed = plan.replaced
+    for left in reversed(range(_COMMIT_ROUNDS)):
+        async with _given_back(give_back):
+            replaced = await off_loop(
+                partial(to_replace, app, plan.request, plan.profile_id, plan.method, first=False, agreed=agreed)
+            )
+        expected = replaced.profile.generation if replaced is not None else ABSENT
+        # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
+        async with _given_back(give_back, errors=() if left else GenerationChanged):
+            try:
+                kept = await storing.store(
+                    app, profile, tokens, question=question, chosen=store, give_back=give_back, expect_generation=expected
+                )
+            except GenerationChanged:
+                if not left:
+                    raise
+                agreed = replaced or agreed
+            else:
+                return kept, replaced
+    raise AssertionError("unreachable: the last round returned or raised")
+
+
+@asynccontextmanager
+async def _given_back(
+    give_back: Callable[[], Awaitable[bool]], *, errors: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
+) -> AsyncIterator[None]:
+    """Revoke the new tokens if the block raises one of `errors`, whose message then says so, or what is no error of Portico's.
+
+    That is a plugin's bug, or Ctrl-C at a question.
+    """
+    try:
+        yield
+    except errors as error:
+        revoked = await give_back()
+        error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
+        raise
+    except PorticoError:
+        raise
+    except (Exception, KeyboardInterrupt):
+        await give_back()
+        raise

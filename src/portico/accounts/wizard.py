@@ -30,7 +30,7 @@ from portico.terminal.prompts import InputNeeded
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from portico.accounts.sign_in import Asked
+    from portico.accounts.sign_in import SetUpRequest
     from portico.app import App
     from portico.config.document import Document
     from portico.config.schema import AgentDefaults
@@ -187,7 +187,7 @@ def choose_method(app: App, *, leave: str) -> str | None:
             return method
 
 
-def model_auth(app: App, asked: Asked, *, leave: str = "Back") -> bool:
+def model_auth(app: App, request: SetUpRequest, *, leave: str = "Back") -> bool:
     """Set up what the person picks; False for the last row of the menu, which is called `leave`.
 
     Raises:
@@ -196,18 +196,18 @@ def model_auth(app: App, asked: Asked, *, leave: str = "Back") -> bool:
     choice = choose_method(app, leave=leave)
     if choice is None:
         return False
-    set_up(app, choice, asked, pick_default=True)
+    set_up(app, choice, request, pick_default=True)
     return True
 
 
-def first_set_up(app: App, asked: Asked) -> None:
+def first_set_up(app: App, request: SetUpRequest) -> None:
     """`onboard` without a choice: the menus from the first one on.
 
     Raises:
         PorticoError: as `set_up`.
     """
     offer_base(app)
-    if not model_auth(app, asked, leave="Skip for now"):
+    if not model_auth(app, request, leave="Skip for now"):
         app.out.note(f"Nothing was set up. To come back to it: {app.program} onboard")
 
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Final
 
+from portico.accounts.config_patch import finish_pending
+from portico.cli.auth_token import pick_profile, show_profile_used
 from portico.errors import ExitCode, PorticoError, UsageError
-from portico.models.protocols.question import Usage
+from portico.models.catalog import retirement_notice
+from portico.models.client import ask as ask_model
+from portico.models.client import fitted
+from portico.models.failover import Cooldowns, Failover
+from portico.models.loader import Resolution
+from portico.models.protocols.question import Image, Question, Usage, list_price
+from portico.models.thinking import thinking_warning
 from portico.usage.entry import ANSWERED, CUT, LEFT, entry_of
+from portico.util import signals
+from portico.util.files import read_file, read_text
 
 if TYPE_CHECKING:
     import argparse
@@ -15,9 +26,9 @@ if TYPE_CHECKING:
 
     from portico.app import App
     from portico.interfaces.basics import Clock
-    from portico.models.failover import Attempt, Failover
-    from portico.models.loader import CallableModel, Resolution
-    from portico.models.protocols.question import Image, Piece, Question
+    from portico.models.failover import Attempt
+    from portico.models.loader import CallableModel
+    from portico.models.protocols.question import Piece
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger one
@@ -48,10 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ask(args: argparse.Namespace, app: App) -> int:
     """Stream one answer."""
-    from portico.accounts.sign_in import finish_pending
-    from portico.models.failover import Cooldowns, Failover
-    from portico.util import signals
-
     question = _question(args, app.stdin)
     finish_pending(app)
     resolution = _resolved(args, app)
@@ -68,9 +75,6 @@ def ask(args: argparse.Namespace, app: App) -> int:
 
 
 def _resolved(args: argparse.Namespace, app: App) -> Resolution:
-    from portico.cli.auth_token import pick_profile, show_profile_used
-    from portico.models.loader import Resolution
-
     loader = app.models()
     if args.profile is not None:
         return Resolution((loader.load(args.model, profile=pick_profile(args.profile, app)),))
@@ -84,8 +88,6 @@ def _resolved(args: argparse.Namespace, app: App) -> Resolution:
 
 
 def _say_passed(resolution: Resolution, app: App) -> None:
-    from portico.models.catalog import retirement_notice
-
     for passed in resolution.passed:
         app.out.note(f"{passed.reference} is passed over: {passed.error.why or passed.error.message}")
     model = resolution.model
@@ -95,9 +97,6 @@ def _say_passed(resolution: Resolution, app: App) -> None:
 
 
 def _question(args: argparse.Namespace, stdin: TextIO) -> Question:
-    from portico.models.protocols.question import Question
-    from portico.util.files import read_text
-
     if args.max_tokens is not None and args.max_tokens < 1:
         raise UsageError("--max-tokens is a whole number of 1 or more.")
     if args.thinking == "off" and args.effort is not None:
@@ -110,11 +109,7 @@ def _question(args: argparse.Namespace, stdin: TextIO) -> Question:
 
 
 def _image(path: str) -> Image:
-    import base64
-    import mimetypes
-
-    from portico.models.protocols.question import Image
-    from portico.util.files import read_file
+    import mimetypes  # it reads the system's lists
 
     kind = mimetypes.guess_type(path)[0] or ""
     if not kind.startswith("image/"):
@@ -127,9 +122,6 @@ def _image(path: str) -> Image:
 
 
 async def _stream(course: Course, question: Question, max_tokens: int | None, app: App) -> None:
-    from portico.models.client import ask, fitted
-    from portico.models.thinking import thinking_warning
-
     pieces = []
 
     def say_failed(attempt: Attempt) -> None:
@@ -143,7 +135,7 @@ async def _stream(course: Course, question: Question, max_tokens: int | None, ap
 
     async with app.http() as http:
         course.begin()
-        answer = await ask(course.failover, question_for, http=http, broker=app.broker(http), on_failed=say_failed)
+        answer = await ask_model(course.failover, question_for, http=http, broker=app.broker(http), on_failed=say_failed)
         async for piece in answer.pieces():
             course.piece(piece)
             pieces.append(piece.text)
@@ -154,8 +146,6 @@ async def _stream(course: Course, question: Question, max_tokens: int | None, ap
 
 
 def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, app: App) -> None:
-    from portico.models.protocols.question import list_price
-
     cost = list_price(usage, model.spec.cost)
     if not app.out.is_json:
         app.out.line()

@@ -121,9 +121,7 @@ def set_order(args: argparse.Namespace, app: App) -> int:
     """Write the order."""
     provider = _provider_id(args.provider, app)
     if not args.profiles:
-        raise UsageError(
-            "Missing profile ids.", hint=f"Give one or more of: {', '.join(_profile_ids(provider, app)) or 'none'}"
-        )
+        raise UsageError("Missing profile ids.", hint=f"Give one or more of: {', '.join(_profile_ids(provider, app)) or 'none'}")
     order = list(dict.fromkeys(args.profiles))
     for id in order:
         _check_profile(id, provider, app)

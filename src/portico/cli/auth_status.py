@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.sign_in import finish_pending
+from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words, iso
 from portico.auth.freshness import effective_now_ms
 from portico.auth.health import health_now, worst_exit_code
+from portico.config.document import ConfigNotFound
 from portico.errors import ExitCode, PorticoError
 from portico.models.loader import ModelLoader
 from portico.store.encrypted_file import PassphraseSource

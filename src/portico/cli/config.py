@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from portico.config.check import check_stack
+from portico.config.check import check_stack, nearest
 from portico.config.document import (
     MAX_SHOWN,
     ConfigFile,
@@ -26,7 +26,7 @@ from portico.config.document import (
 from portico.config.json5 import ConfigElsewhere
 from portico.config.json5_edit import same
 from portico.config.load import MODELS_FILE, read_corrections
-from portico.config.schema import is_known
+from portico.config.schema import is_known, json_schema
 from portico.config.sources import DOTENV, NOT_FROM_BASE, exposed_files, is_reference, named_variable, read_dotenv, read_stack
 from portico.errors import ConfigError, ExitCode, PorticoError, UsageError
 from portico.secret import REDACTED, redact
@@ -54,30 +54,40 @@ _EXAMPLES = """examples:
   {prog} config validate
 """
 _JSON5 = "JSON5, else plain text (with --json only JSON5); - reads plain text from standard input"
+_SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")
+_USER: Final = re.compile(r"(?<=://)[^/@\s]+@")
+# What stands where a key would, for a provider that is signed in to or asks for none: public words, worth seeing.
+_PLACEHOLDERS: Final = frozenset({"minimax-oauth", "qwen-oauth", "lmstudio"})
+
+
+class PathNotFound(PorticoError):
+    """The configuration has nothing at a path. OpenClaw's exit code for it is 1."""
+
+    id = "config-path-not-found"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(title="commands", metavar="<command>")
-    _add(commands, "path", "print where the configuration file is", "config path", path)
-    getting = _add(commands, "get", "print the value that counts", "config get plugins.entries --json", get)
+    _add(commands, "path", "print where the configuration file is", "config path", show_path)
+    getting = _add(commands, "get", "print the value that counts", "config get plugins.entries --json", show_value)
     getting.add_argument(
         "path", nargs="?", help=r"such as models.providers.minimax.baseUrl, a\.b for a key with a dot; default: all"
     )
     getting.add_argument("--reveal", action="store_true", help="print API keys and other secrets as they are")
-    setting = _add(commands, "set", "set a value; comments and everything else stay", "config set gateway.port 18500", set_)
+    setting = _add(commands, "set", "set a value; comments and everything else stay", "config set gateway.port 18500", set_value)
     setting.add_argument("path", help="where to set it; what is missing on the way is made")
     setting.add_argument("value", help=_JSON5)
-    inserting = _add(commands, "insert", "put a value into an array", "config insert plugins.deny[0] telegram", insert)
+    inserting = _add(commands, "insert", "put a value into an array", "config insert plugins.deny[0] telegram", insert_value)
     inserting.add_argument("path", help="the array and the index; what stands there moves on")
     inserting.add_argument("value", help=_JSON5)
-    unsetting = _add(commands, "unset", "remove a value", "config unset plugins.allow", unset)
+    unsetting = _add(commands, "unset", "remove a value", "config unset plugins.allow", unset_value)
     unsetting.add_argument("path", help="what to remove")
     for changing in (setting, inserting, unsetting):
         changing.add_argument("--write-base", action="store_true", help="write into the OpenClaw file that `base` names")
     _add(commands, "validate", "name everything that is wrong, in every file that is read", "config validate --json", validate)
-    _add(commands, "schema", "print the JSON Schema of the file, for editors", "config schema > portico.schema.json", schema)
+    _add(commands, "schema", "print the JSON Schema of the file, for editors", "config schema > portico.schema.json", show_schema)
     _add(
         commands,
         "edit",
@@ -100,7 +110,7 @@ def _add(
     return parser
 
 
-def path(_args: argparse.Namespace, app: App) -> int:
+def show_path(_args: argparse.Namespace, app: App) -> int:
     """Print where the configuration file is, whether it exists or not."""
     if app.out.is_json:
         app.out.json({"path": str(app.paths.config), "exists": app.paths.config.exists()})
@@ -109,49 +119,14 @@ def path(_args: argparse.Namespace, app: App) -> int:
     return ExitCode.OK
 
 
-def get(args: argparse.Namespace, app: App) -> int:
-    """Print one value; with `--verbose` also the file and line that it comes from."""
-    code = show(app, args.path, reveal=args.reveal)
-    app.warn_if_exposed()
-    return code
-
-
-def set_(args: argparse.Namespace, app: App) -> int:
-    """Set one value."""
-    code = set_value(app, args.path, args.value, in_base=args.write_base)
-    app.warn_if_exposed()
-    return code
-
-
-def insert(args: argparse.Namespace, app: App) -> int:
-    """Put one element between two others."""
-    code = insert_value(app, args.path, args.value, in_base=args.write_base)
-    app.warn_if_exposed()
-    return code
-
-
-def unset(args: argparse.Namespace, app: App) -> int:
-    """Remove one value."""
-    code = unset_value(app, args.path, in_base=args.write_base)
-    app.warn_if_exposed()
-    return code
-
-
-def validate(_args: argparse.Namespace, app: App) -> int:
-    """Name every problem; exit 9 where one is an error."""
-    return show_problems(app)
-
-
-def schema(_args: argparse.Namespace, app: App) -> int:
+def show_schema(_args: argparse.Namespace, app: App) -> int:
     """Print what the file may hold, as JSON Schema."""
-    from portico.config.schema import json_schema
-
     app.out.json(json_schema())
     return ExitCode.OK
 
 
-def show_problems(app: App) -> int:
-    """Print every problem of the files; the exit code says whether one is an error."""
+def validate(_args: argparse.Namespace, app: App) -> int:
+    """Print every problem of the files; exit with 9 if one is an error."""
     app.refuse_missing_config()
     config = app.paths.config
     document = ConfigFile(config, app.paths.locks).load()
@@ -183,70 +158,108 @@ def _lines(problems: list[Problem], program: str) -> Iterator[str]:
         yield f"and {len(problems) - len(shown)} more: `{program} config validate --json` lists all"
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What a document says together with the files that it leads to, and what is wrong in any of them."""
-
-    stack: Stack
-    config: Config
-    problems: list[Problem]
-
-
-def checked(document: Document) -> Checked:
-    """Read and check the own file's text, what it includes, and its base."""
-    stack = read_stack(document)
-    return Checked(stack, *check_stack(stack))
-
-
-def problems_of(app: App, files: Checked) -> list[Problem]:
-    """What is wrong in the files; plugins' own settings are looked at too."""
-    from portico.plugins.manager import entry_problems
-
-    entries = entry_problems(files.stack.effective, files.config.plugins, paths=app.paths, env=app.env)
-    return [*files.problems, *entries]
-
-
-def misfit_problems(app: App, files: Checked) -> Iterator[Problem]:
-    """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it.
-
-    Two keys make up such a problem, of which an edit may change one after the other.
-    """
-    effective, config = files.stack.effective, files.config
-    if all(provider.base_url is None for provider in config.models.providers.values()):
-        return
-    from portico.models.endpoints import misfits
-    from portico.plugins.manager import PluginHost
-
-    specs = PluginHost(config.plugins, paths=app.paths, env=app.env).providers()
-    for block, found in misfits(config, specs):
-        path: ConfigPath = (*block, "baseUrl")
-        origin, message = effective.origin(path), f"{shown_path(path)} {found.message}"
-        if found.is_certain:
-            yield Problem("error", str(origin), path, message, f"write {found.instead}", origin.layer, only=format_path(block))
-        else:
-            hint = f"write {found.key}: {found.instead}, if nothing answers there"
-            yield Problem("warning", str(origin), path, message, hint, origin.layer, standing=True)
-
-
 def _beside(folder: Path) -> tuple[Problem, ...]:
     return (*read_corrections(folder)[1], *read_dotenv(folder)[1])
 
 
-_SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")
+def show_value(args: argparse.Namespace, app: App) -> int:
+    """Print one value or all: text as it is, anything else as JSON, secrets masked without `--reveal`.
 
-_USER: Final = re.compile(r"(?<=://)[^/@\s]+@")
+    With `--verbose` also the file and the line that each value comes from.
+    """
+    app.refuse_missing_config()
+    path = parse_path(args.path) if args.path is not None else ()
+    config = app.paths.config
+    stack = read_stack(read_document(config) or Document.parse("{}", name=str(config)))
+    _refuse_what_is_not_known(stack, path)
+    try:
+        value = stack.effective.get(path)
+    except KeyError:
+        raise _not_found(args.path or "", stack.effective.value()) from None
+    shown = value if args.reveal else masked(value, path)
+    if app.out.is_json and app.out.verbose:
+        origins = {format_path(place): str(stack.effective.origin(place)) for place in _leaves(path, value)}
+        app.out.json({"path": format_path(path), "value": shown, "origin": _origin(stack.effective, path), "origins": origins})
+    elif isinstance(shown, str) and not app.out.is_json:
+        app.out.exact(shown)
+    else:
+        app.out.json(shown)
+    for place in _leaves(path, value) if not app.out.is_json else ():
+        app.out.detail(f"{format_path(place)}: {stack.effective.origin(place)}")
+    app.warn_if_exposed()
+    return ExitCode.OK
 
-# What stands where a key would, for a provider that is signed in to or asks for none: public words, worth seeing.
-_PLACEHOLDERS: Final = frozenset({"minimax-oauth", "qwen-oauth", "lmstudio"})
+
+def _refuse_what_is_not_known(stack: Stack, path: ConfigPath) -> None:
+    """A file that cannot be read may have a word to say, except on a plain value that the own file gives itself."""
+    error = next((problem for problem in stack.problems if problem.level == "error"), None)
+    if error is None:
+        return
+    own = stack.own.document
+    if own.has(path) and not isinstance(own.get(path), dict | list):
+        return
+    raise InvalidConfig(error.message, where=error.where, hint=error.hint)
 
 
-class PathNotFound(PorticoError):
-    """The configuration has nothing at a path. OpenClaw's exit code for it is 1."""
+def _leaves(path: ConfigPath, value: JsonValue) -> Iterator[ConfigPath]:
+    """The paths of what holds nothing else, in their order."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves((*path, key), item)
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from _leaves((*path, index), item)
+    else:
+        yield path
 
-    id = "config-path-not-found"
+
+def _origin(effective: Effective, path: ConfigPath) -> dict[str, str | int]:
+    origin = effective.origin(path)
+    return {"file": origin.file, "line": origin.line, "column": origin.column, "layer": origin.layer}
 
 
-def given_value(text: str, stdin: TextIO, *, strict: bool) -> JsonValue:
+def set_value(args: argparse.Namespace, app: App) -> int:
+    """Set the value at a path."""
+    path = parse_path(args.path)
+    value = _typed_value(args.value, app.stdin, strict=app.out.is_json)
+
+    def edit(document: Document) -> Document:
+        return document.set(path, value)
+
+    changed = _change(app, path, edit, in_base=args.write_base, private=_is_secret(path, value), wanted=value)
+    if not is_known(str(path[0])):
+        app.out.warn(f"{app.program}: `{path[0]}` is not a key that Portico knows; it has no effect.")
+    return _report(app, changed, f"Updated {args.path}", f"{args.path} is set to that already", in_base=args.write_base)
+
+
+def insert_value(args: argparse.Namespace, app: App) -> int:
+    """Put a value into the array that the path leads to, at its last index."""
+    path = parse_path(args.path)
+    value = _typed_value(args.value, app.stdin, strict=app.out.is_json)
+
+    def edit(document: Document) -> Document:
+        return document.insert(path, value)
+
+    changed = _change(app, path, edit, in_base=args.write_base, private=_is_secret(path, value), wanted=value)
+    return _report(app, changed, f"Inserted {args.path}", "", in_base=args.write_base)
+
+
+def unset_value(args: argparse.Namespace, app: App) -> int:
+    """Remove the value at a path, and print where its value comes from now, if another file has one."""
+    path, in_base = parse_path(args.path), args.write_base
+    try:
+        changed = _change(app, path, lambda document: document.unset(path), in_base=in_base)
+    except KeyError:
+        raise _nothing_to_unset(app, args.path, path) from None
+    if _is_secret_place(path):
+        app.out.note(f"It is still in the older versions beside the file, {_target(app, in_base=in_base).name}.bak and so on.")
+    effective = _effective(app)
+    if effective.has(path):
+        app.out.note(f"What counts now is the value at {effective.origin(path)}.")
+    return _report(app, changed, f"Removed {args.path}", "", in_base=in_base)
+
+
+def _typed_value(text: str, stdin: TextIO, *, strict: bool) -> JsonValue:
     """The value a user typed: JSON5, else the text itself. `-` reads the text from `stdin`, for secrets.
 
     Raises:
@@ -262,83 +275,6 @@ def given_value(text: str, stdin: TextIO, *, strict: bool) -> JsonValue:
         return text
 
 
-def not_found(at: str, value: JsonValue) -> PathNotFound:
-    """The error of a path that leads nowhere in `value`, with the nearest that does."""
-    from portico.config.check import nearest
-
-    steps = parse_path(at)
-    for depth, step in enumerate(steps):
-        if isinstance(value, dict) and step in value:
-            value = value[str(step)]
-            continue
-        near = nearest(str(step), value) if isinstance(value, dict) else None
-        hint = f"did you mean `{format_path((*steps[:depth], near))}`?" if near else "`{prog} config get` prints all there is"
-        return PathNotFound(f"Config path not found: {at}", hint=hint)
-    return PathNotFound(f"Config path not found: {at}")
-
-
-def masked(value: JsonValue, path: ConfigPath) -> JsonValue:
-    """`value`, which stands at `path`, without what is secret by its place or its shape; a variable's name is shown."""
-    if isinstance(value, dict):
-        return {key: masked(item, (*path, key)) for key, item in value.items()}
-    if isinstance(value, list):
-        return [masked(item, path) for item in value]
-    if not isinstance(value, str) or not value or is_reference(value) or value in _PLACEHOLDERS:
-        return value
-    if path[:2] == ("models", "providers") and path[-1] == "apiKey" and named_variable(value) is not None:
-        return value
-    return REDACTED if is_secret_place(path) else _USER.sub(f"{REDACTED}@", redact(value))
-
-
-def is_secret_place(path: ConfigPath) -> bool:
-    """Whether what stands there is taken for a secret: a variable, a header, or what is named like a key or a token."""
-    if path[:1] == ("env",) or "headers" in path:
-        return True
-    name = str(path[-1]) if path else ""
-    return name.lower().replace("_", "").replace("-", "").removesuffix("s").endswith(_SECRET_ENDINGS)
-
-
-def set_value(app: App, at: str, text: str, *, in_base: bool) -> int:
-    """Set the value at `at`."""
-    path = parse_path(at)
-    value = given_value(text, app.stdin, strict=app.out.is_json)
-
-    def edit(document: Document) -> Document:
-        return document.set(path, value)
-
-    changed = _change(app, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
-    if not is_known(str(path[0])):
-        app.out.warn(f"{app.program}: `{path[0]}` is not a key that Portico knows; it has no effect.")
-    return _done(app, changed, f"Updated {at}", f"{at} is set to that already", in_base=in_base)
-
-
-def insert_value(app: App, at: str, text: str, *, in_base: bool) -> int:
-    """Put a value into the array that `at` leads to, at its last index."""
-    path = parse_path(at)
-    value = given_value(text, app.stdin, strict=app.out.is_json)
-
-    def edit(document: Document) -> Document:
-        return document.insert(path, value)
-
-    changed = _change(app, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
-    return _done(app, changed, f"Inserted {at}", "", in_base=in_base)
-
-
-def unset_value(app: App, at: str, *, in_base: bool) -> int:
-    """Remove the value at `at`, and say what counts in its place."""
-    path = parse_path(at)
-    try:
-        changed = _change(app, path, lambda document: document.unset(path), in_base=in_base)
-    except KeyError:
-        raise _nothing_to_unset(app, at, path) from None
-    if is_secret_place(path):
-        app.out.note(f"It is still in the older versions beside the file, {_target(app, in_base=in_base).name}.bak and so on.")
-    effective = _effective(app)
-    if effective.has(path):
-        app.out.note(f"What counts now is the value at {effective.origin(path)}.")
-    return _done(app, changed, f"Removed {at}", "", in_base=in_base)
-
-
 def _change(app: App, path: ConfigPath, edit: Edit, *, in_base: bool, private: bool = False, wanted: JsonValue = None) -> bool:
     """Edit the file; what would make an error in it is refused, errors it had before are no hindrance to mending them.
 
@@ -347,7 +283,7 @@ def _change(app: App, path: ConfigPath, edit: Edit, *, in_base: bool, private: b
     if in_base:
         changed = app.settings.edit_base(edit, private=private)
         app.reload_config()
-        _say_what_counts(app, path)
+        _warn_if_without_effect(app, path)
         return changed
 
     def checked_edit(document: Document) -> Document:
@@ -362,7 +298,7 @@ def _change(app: App, path: ConfigPath, edit: Edit, *, in_base: bool, private: b
     return ConfigFile(app.paths.config, app.paths.locks).edit(checked_edit, private=private)
 
 
-def _say_what_counts(app: App, path: ConfigPath) -> None:
+def _warn_if_without_effect(app: App, path: ConfigPath) -> None:
     """Of a value in the base: what keeps it from having an effect here."""
     effective = _effective(app)
     if any(path[: len(other)] == other for other in NOT_FROM_BASE):
@@ -419,9 +355,40 @@ def _included_part(effective: Effective, path: ConfigPath) -> Origin:
     return next((place for place in places if place.file != effective.document.name), effective.origin(path))
 
 
+def _report(app: App, changed: bool, text: str, unchanged: str, *, in_base: bool) -> int:
+    target = _target(app, in_base=in_base)
+    if app.out.is_json:
+        app.out.json({"changed": changed, "path": str(target)})
+    elif not changed:
+        app.out.line(f"{unchanged}.")
+    else:
+        place = f" in {target}" if in_base else ""
+        app.out.line(f"{text}{place}. Restart the gateway to apply." if app.gateway_runs() else f"{text}{place}.")
+    app.warn_if_exposed()
+    return ExitCode.OK
+
+
+def _target(app: App, *, in_base: bool) -> Path:
+    base = app.settings.base if in_base else None
+    return base.path if base is not None else app.paths.config
+
+
 def _nothing_to_unset(app: App, at: str, path: ConfigPath) -> Exception:
     effective = _effective(app)
-    return stands_elsewhere(app, path, f"`{at}`") if effective.has(path) else not_found(at, effective.value())
+    return stands_elsewhere(app, path, f"`{at}`") if effective.has(path) else _not_found(at, effective.value())
+
+
+def _not_found(at: str, value: JsonValue) -> PathNotFound:
+    """The error of a path that leads nowhere in `value`, with the nearest that does."""
+    steps = parse_path(at)
+    for depth, step in enumerate(steps):
+        if isinstance(value, dict) and step in value:
+            value = value[str(step)]
+            continue
+        near = nearest(str(step), value) if isinstance(value, dict) else None
+        hint = f"did you mean `{format_path((*steps[:depth], near))}`?" if near else "`{prog} config get` prints all there is"
+        return PathNotFound(f"Config path not found: {at}", hint=hint)
+    return PathNotFound(f"Config path not found: {at}")
 
 
 def stands_elsewhere(app: App, path: ConfigPath, what: str) -> ConfigError:
@@ -434,10 +401,6 @@ def stands_elsewhere(app: App, path: ConfigPath, what: str) -> ConfigError:
     return ConfigElsewhere(f"{what} stands in another file", where=where, hint=hint)
 
 
-def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
-    return masked(value, path) != value
-
-
 def _effective(app: App) -> Effective:
     return _stack(app).effective
 
@@ -446,70 +409,71 @@ def _stack(app: App) -> Stack:
     return read_stack(ConfigFile(app.paths.config, app.paths.locks).load())
 
 
-def _target(app: App, *, in_base: bool) -> Path:
-    base = app.settings.base if in_base else None
-    return base.path if base is not None else app.paths.config
+def masked(value: JsonValue, path: ConfigPath) -> JsonValue:
+    """`value`, which stands at `path`, without what is secret by its place or its shape; a variable's name is shown."""
+    if isinstance(value, dict):
+        return {key: masked(item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [masked(item, path) for item in value]
+    if not isinstance(value, str) or not value or is_reference(value) or value in _PLACEHOLDERS:
+        return value
+    if path[:2] == ("models", "providers") and path[-1] == "apiKey" and named_variable(value) is not None:
+        return value
+    return REDACTED if _is_secret_place(path) else _USER.sub(f"{REDACTED}@", redact(value))
 
 
-def _done(app: App, changed: bool, done: str, nothing: str, *, in_base: bool) -> int:
-    target = _target(app, in_base=in_base)
-    if app.out.is_json:
-        app.out.json({"changed": changed, "path": str(target)})
-    elif not changed:
-        app.out.line(f"{nothing}.")
-    else:
-        place = f" in {target}" if in_base else ""
-        app.out.line(f"{done}{place}. Restart the gateway to apply." if app.gateway_runs() else f"{done}{place}.")
-    return ExitCode.OK
+def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
+    return masked(value, path) != value
 
 
-def show(app: App, at: str | None, *, reveal: bool) -> int:
-    """Print the value at `at`, or all of it: text as it is, anything else as JSON, secrets masked unless `reveal`."""
-    app.refuse_missing_config()
-    path = parse_path(at) if at is not None else ()
-    config = app.paths.config
-    stack = read_stack(read_document(config) or Document.parse("{}", name=str(config)))
-    _refuse_what_is_not_known(stack, path)
-    try:
-        value = stack.effective.get(path)
-    except KeyError:
-        raise not_found(at or "", stack.effective.value()) from None
-    shown = value if reveal else masked(value, path)
-    if app.out.is_json and app.out.verbose:
-        origins = {format_path(place): str(stack.effective.origin(place)) for place in _leaves(path, value)}
-        app.out.json({"path": format_path(path), "value": shown, "origin": _origin(stack.effective, path), "origins": origins})
-    elif isinstance(shown, str) and not app.out.is_json:
-        app.out.exact(shown)
-    else:
-        app.out.json(shown)
-    for place in _leaves(path, value) if not app.out.is_json else ():
-        app.out.detail(f"{format_path(place)}: {stack.effective.origin(place)}")
-    return ExitCode.OK
+def _is_secret_place(path: ConfigPath) -> bool:
+    """Whether what stands there is taken for a secret: a variable, a header, or what is named like a key or a token."""
+    if path[:1] == ("env",) or "headers" in path:
+        return True
+    name = str(path[-1]) if path else ""
+    return name.lower().replace("_", "").replace("-", "").removesuffix("s").endswith(_SECRET_ENDINGS)
 
 
-def _refuse_what_is_not_known(stack: Stack, path: ConfigPath) -> None:
-    """A file that cannot be read may have a word to say, except on a plain value that the own file gives itself."""
-    error = next((problem for problem in stack.problems if problem.level == "error"), None)
-    if error is None:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a document says together with the files that it leads to, and what is wrong in any of them."""
+
+    stack: Stack
+    config: Config
+    problems: list[Problem]
+
+
+def checked(document: Document) -> Checked:
+    """Read and check the own file's text, what it includes, and its base."""
+    stack = read_stack(document)
+    return Checked(stack, *check_stack(stack))
+
+
+def problems_of(app: App, files: Checked) -> list[Problem]:
+    """What is wrong in the files; plugins' own settings are looked at too."""
+    from portico.plugins.manager import entry_problems
+
+    entries = entry_problems(files.stack.effective, files.config.plugins, paths=app.paths, env=app.env)
+    return [*files.problems, *entries]
+
+
+def misfit_problems(app: App, files: Checked) -> Iterator[Problem]:
+    """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it.
+
+    Two keys make up such a problem, of which an edit may change one after the other.
+    """
+    effective, config = files.stack.effective, files.config
+    if all(provider.base_url is None for provider in config.models.providers.values()):
         return
-    own = stack.own.document
-    if own.has(path) and not isinstance(own.get(path), dict | list):
-        return
-    raise InvalidConfig(error.message, where=error.where, hint=error.hint)
+    from portico.models.endpoints import misfits
+    from portico.plugins.manager import PluginHost
 
-
-def _leaves(path: ConfigPath, value: JsonValue) -> Iterator[ConfigPath]:
-    """The paths of what holds nothing else, in their order."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _leaves((*path, key), item)
-    elif isinstance(value, list) and value:
-        for index, item in enumerate(value):
-            yield from _leaves((*path, index), item)
-    else:
-        yield path
-
-
-def _origin(effective: Effective, path: ConfigPath) -> dict[str, str | int]:
-    origin = effective.origin(path)
-    return {"file": origin.file, "line": origin.line, "column": origin.column, "layer": origin.layer}
+    specs = PluginHost(config.plugins, paths=app.paths, env=app.env).providers()
+    for block, found in misfits(config, specs):
+        path: ConfigPath = (*block, "baseUrl")
+        origin, message = effective.origin(path), f"{shown_path(path)} {found.message}"
+        if found.is_certain:
+            yield Problem("error", str(origin), path, message, f"write {found.instead}", origin.layer, only=format_path(block))
+        else:
+            hint = f"write {found.key}: {found.instead}, if nothing answers there"
+            yield Problem("warning", str(origin), path, message, hint, origin.layer, standing=True)

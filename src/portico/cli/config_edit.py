@@ -11,11 +11,12 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
 
-from portico.cli.config import masked
-from portico.config.document import ConfigFile, InvalidConfig, decode_document, read_bytes
+from portico.cli.config import checked, masked, misfit_problems, problems_of
+from portico.config.document import ConfigFile, InvalidConfig, decode_document, read_bytes, refuse_errors
 from portico.errors import ConfigError, ExitCode, UsageError
 from portico.paths import FILE_MODE, make_private_folder
 from portico.terminal.prompts import InputNeeded
+from portico.util.children import child_environment, find_program
 
 if TYPE_CHECKING:
     import argparse
@@ -34,14 +35,7 @@ class EditorFailed(UsageError):
 
 
 def edit(_args: argparse.Namespace, app: App) -> int:
-    """Let a person edit a copy, and put it in place if it holds."""
-    code = edit_by_hand(app)
-    app.warn_if_exposed()
-    return code
-
-
-def edit_by_hand(app: App) -> int:
-    """Open a copy in the editor until it holds or the person gives up, then put it in the file's place.
+    """Open a copy in the editor until it is valid or the user gives up, then put it in the file's place.
 
     Raises:
         UsageError: there is no terminal (`input-needed`), or no editor is known (`editor-failed`).
@@ -65,6 +59,7 @@ def edit_by_hand(app: App) -> int:
     shutil.rmtree(copy.parent)
     restart = ". Restart the gateway to apply" if changed and app.gateway_runs() else ""
     app.out.line(f"Updated {app.paths.config}{restart}." if changed else "Nothing was changed.")
+    app.warn_if_exposed()
     return ExitCode.OK
 
 
@@ -88,9 +83,6 @@ def _edit_and_replace(app: App, editor: list[str], copy: Path, before: bytes | N
 
 def _checked(app: App, copy: Path) -> Document:
     """The copy as it would be in the file's place, if there is no error in it."""
-    from portico.cli.config import checked, misfit_problems, problems_of
-    from portico.config.document import refuse_errors
-
     data = read_bytes(copy)
     if data is None:
         raise InvalidConfig("the editor has deleted the file")
@@ -111,7 +103,7 @@ def _copy(app: App, data: bytes) -> Path:
 
 def _run(app: App, editor: list[str], copy: Path) -> None:
     """Let the editor have the terminal, and Ctrl-C with it; it gets no secret of this process's environment."""
-    from portico.util.children import child_environment, resolve_command
+    from portico.util.children import resolve_command
 
     try:
         child = subprocess.Popen(resolve_command([*editor, str(copy)], app.env), env=child_environment(app.env))
@@ -128,8 +120,6 @@ def _run(app: App, editor: list[str], copy: Path) -> None:
 
 def _editor(app: App) -> list[str]:
     """The words of the editor's command."""
-    from portico.util.children import find_program
-
     chosen = app.env.get(_variable(app), "").strip()
     if chosen:
         try:

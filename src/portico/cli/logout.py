@@ -8,7 +8,7 @@ from portico.accounts.sign_out import sign_out
 from portico.accounts.summary import follow_remaining, forget_profile
 from portico.accounts.view import id_in_use
 from portico.errors import ExitCode, NotRevoked, PorticoError, StoreError, UsageError
-from portico.store.errors import NotDeleted
+from portico.store.errors import NotDeleted, WhichProfile
 from portico.store.profiles import SIGNED_OUT, not_signed_in
 from portico.util import signals
 

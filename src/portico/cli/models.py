@@ -10,9 +10,21 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.config_patch import ALLOWED, MODEL, kept_open, known_model, with_allowed, with_default, with_fallbacks
+from portico.accounts.config_patch import (
+    ALLOWED,
+    MODEL,
+    finish_pending,
+    kept_open,
+    known_model,
+    with_allowed,
+    with_default,
+    with_fallbacks,
+)
+from portico.cli.auth import add_list, add_logout, add_order
+from portico.cli.config import stands_elsewhere
 from portico.config.load import without_alias
 from portico.errors import ExitCode, PorticoError, UsageError
+from portico.models.catalog import retirement_notice
 from portico.util.text import NameTaken, UnknownName
 
 if TYPE_CHECKING:
@@ -32,20 +44,30 @@ _EXAMPLES = """examples:
   {prog} models aliases add opus anthropic/claude-opus-4-6
   {prog} models auth login --provider minimax-portal --set-default
 """
+_STATUS: Final = "portico.cli.models_status:show_status"
+_ALIAS: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+# OpenClaw's names of the MiniMax methods.
+_REGION_OF_METHOD: Final = {"oauth": "global", "oauth-cn": "cn"}
+
+
+class NotListed(PorticoError):
+    """There is no such alias or fallback. OpenClaw's exit code for it is 1."""
+
+    id = "config-path-not-found"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `models`."""
     parser.epilog = _EXAMPLES
-    parser.set_defaults(handler=status, probe=False, check=False, plain=False)
+    parser.set_defaults(handler=_STATUS, probe=False, check=False, plain=False)
     commands = parser.add_subparsers(metavar="COMMAND")
     _add_list(commands)
     _add_status(commands)
     _add_set(commands)
     _add_aliases(commands)
     _add_fallbacks(commands)
-    auth = commands.add_parser("auth", help="sign in and out", epilog="example:\n  {prog} models auth list")
-    _configure_auth(auth)
+    epilog = "example:\n  {prog} models auth list"
+    commands.add_parser("auth", help="sign in and out", epilog=epilog, arguments_from="portico.cli.models:add_auth_arguments")
 
 
 def _add_list(commands: Commands) -> None:
@@ -56,7 +78,7 @@ def _add_list(commands: Commands) -> None:
     parser.add_argument("--live", action="store_true", help="ask the providers that are set up which models they have now")
     parser.add_argument("--plain", action="store_true", help="references only, one per line")
     parser.add_argument("--provider", metavar="ID", help="models of this provider only")
-    parser.set_defaults(handler=list_)
+    parser.set_defaults(handler="portico.cli.models_list:show_models")
 
 
 def _add_status(commands: Commands) -> None:
@@ -72,7 +94,7 @@ def _add_status(commands: Commands) -> None:
     parser.add_argument("--probe-timeout", type=float, default=8000.0, metavar="MS", help="for each request (8000)")
     parser.add_argument("--probe-concurrency", type=int, default=2, metavar="N", help="requests at once (2)")
     parser.add_argument("--probe-max-tokens", type=int, default=8, metavar="N", help="the longest answer (8)")
-    parser.set_defaults(handler=status)
+    parser.set_defaults(handler=_STATUS)
 
 
 def _add_set(commands: Commands) -> None:
@@ -80,18 +102,18 @@ def _add_set(commands: Commands) -> None:
     parser = commands.add_parser("set", help="choose the default model", epilog=epilog)
     parser.add_argument("reference", metavar="REF", help="provider/model or an alias")
     parser.add_argument("--write-base", action="store_true", help="write it into the OpenClaw file that `base` names")
-    parser.set_defaults(handler=set_)
+    parser.set_defaults(handler=set_default)
 
 
 def _add_aliases(commands: Commands) -> None:
     epilog = "example:\n  {prog} models aliases add mm minimax-portal/MiniMax-M2.1"
     group = commands.add_parser("aliases", help="short names for models", epilog=epilog)
     actions = group.add_subparsers(metavar="COMMAND")
-    _leaf(actions, "list", "list them", aliases_list, "aliases list")
-    adding = _leaf(actions, "add", "name a model", aliases_add, "aliases add mm minimax-portal/MiniMax-M2.1")
+    _leaf(actions, "list", "list them", show_aliases, "aliases list")
+    adding = _leaf(actions, "add", "name a model", add_alias, "aliases add mm minimax-portal/MiniMax-M2.1")
     adding.add_argument("alias", metavar="ALIAS", help="letters, digits and . _ : -")
     adding.add_argument("reference", metavar="REF", help="provider/model")
-    removing = _leaf(actions, "remove", "forget a name", aliases_remove, "aliases remove mm")
+    removing = _leaf(actions, "remove", "forget a name", remove_alias, "aliases remove mm")
     removing.add_argument("alias", metavar="ALIAS")
 
 
@@ -99,12 +121,29 @@ def _add_fallbacks(commands: Commands) -> None:
     epilog = "example:\n  {prog} models fallbacks add minimax/MiniMax-M2.1"
     group = commands.add_parser("fallbacks", help="who answers when the default cannot", epilog=epilog)
     actions = group.add_subparsers(metavar="COMMAND")
-    _leaf(actions, "list", "list them", fallbacks_list, "fallbacks list")
-    adding = _leaf(actions, "add", "add one at the end", fallbacks_add, "fallbacks add minimax/MiniMax-M2.1")
-    removing = _leaf(actions, "remove", "take one out", fallbacks_remove, "fallbacks remove minimax/MiniMax-M2.1")
+    _leaf(actions, "list", "list them", show_fallbacks, "fallbacks list")
+    adding = _leaf(actions, "add", "add one at the end", add_fallback, "fallbacks add minimax/MiniMax-M2.1")
+    removing = _leaf(actions, "remove", "take one out", remove_fallback, "fallbacks remove minimax/MiniMax-M2.1")
     for parser in (adding, removing):
         parser.add_argument("reference", metavar="REF", help="provider/model or an alias")
-    _leaf(actions, "clear", "take all of them out", fallbacks_clear, "fallbacks clear")
+    _leaf(actions, "clear", "take all of them out", clear_fallbacks, "fallbacks clear")
+
+
+def add_auth_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of `models auth`."""
+    from portico.cli.onboard import add_sign_in_options  # no other command of `models` signs in
+
+    actions = parser.add_subparsers(metavar="COMMAND")
+    epilog = "example:\n  {prog} models auth login --provider minimax-portal"
+    signing_in = actions.add_parser("login", help="sign in to a provider", epilog=epilog)
+    signing_in.add_argument("--provider", metavar="ID", help="the provider to sign in to")
+    signing_in.add_argument("--method", metavar="ID", help="oauth (Global) or oauth-cn: the region, in OpenClaw's words")
+    signing_in.add_argument("--set-default", action="store_true", help="make its model the default")
+    add_sign_in_options(signing_in)
+    signing_in.set_defaults(handler=login)
+    add_list(actions)
+    add_logout(actions)
+    add_order(actions)
 
 
 def _leaf(
@@ -115,246 +154,24 @@ def _leaf(
     return parser
 
 
-def _configure_auth(parser: argparse.ArgumentParser) -> None:
-    from portico.cli.auth import add_list, add_logout, add_order
-    from portico.cli.sign_in_options import add_sign_in_options
-
-    commands = parser.add_subparsers(metavar="COMMAND")
-    login = commands.add_parser(
-        "login", help="sign in to a provider", epilog="example:\n  {prog} models auth login --provider minimax-portal"
-    )
-    login.add_argument("--provider", metavar="ID", help="the provider to sign in to")
-    login.add_argument("--method", metavar="ID", help="oauth (Global) or oauth-cn: the region, in OpenClaw's words")
-    login.add_argument("--set-default", action="store_true", help="make its model the default")
-    add_sign_in_options(login)
-    login.set_defaults(handler=login_)
-    add_list(commands)
-    add_logout(commands)
-    add_order(commands)
-
-
-def list_(args: argparse.Namespace, app: App) -> int:
-    """List models."""
-    from portico.cli.models_list import show_models
-
-    return show_models(args, app)
-
-
-def status(args: argparse.Namespace, app: App) -> int:
-    """Say what is set up, and whether it works."""
-    from portico.cli.models_status import show_status
-
-    return show_status(args, app)
-
-
-def set_(args: argparse.Namespace, app: App) -> int:
-    """Choose the default model."""
-    return set_default(args.reference, app, write_base=args.write_base)
-
-
-def aliases_list(_args: argparse.Namespace, app: App) -> int:
-    """List the aliases."""
-    return show_aliases(app)
-
-
-def aliases_add(args: argparse.Namespace, app: App) -> int:
-    """Name a model."""
-    return add_alias(args.alias, args.reference, app)
-
-
-def aliases_remove(args: argparse.Namespace, app: App) -> int:
-    """Forget a name."""
-    return remove_alias(args.alias, app)
-
-
-def fallbacks_list(_args: argparse.Namespace, app: App) -> int:
-    """List the fallbacks."""
-    return show_fallbacks(app)
-
-
-def fallbacks_add(args: argparse.Namespace, app: App) -> int:
-    """Add a fallback."""
-    return add_fallback(args.reference, app)
-
-
-def fallbacks_remove(args: argparse.Namespace, app: App) -> int:
-    """Take a fallback out."""
-    return remove_fallback(args.reference, app)
-
-
-def fallbacks_clear(_args: argparse.Namespace, app: App) -> int:
-    """Take all fallbacks out."""
-    return clear_fallbacks(app)
-
-
-def login_(args: argparse.Namespace, app: App) -> int:
-    """Sign in; the default model changes only when asked, or where there is none."""
-    return login(args, app)
-
-
-_ALIAS: Final = re.compile(r"[A-Za-z0-9_.:-]+")
-
-
-class NotListed(PorticoError):
-    """There is no such alias or fallback. OpenClaw's exit code for it is 1."""
-
-    id = "config-path-not-found"
-
-
-def show_aliases(app: App) -> int:
-    """Every alias and its model: the config's, and those that plugins propose."""
-    aliases = {alias: str(reference) for alias, reference in sorted(app.models().catalog.aliases.items())}
-    if app.out.is_json:
-        app.out.json({"aliases": aliases})
-        return ExitCode.OK
-    app.out.line(f"Aliases ({len(aliases)}):")
-    for alias, reference in aliases.items():
-        app.out.line(f"- {alias} -> {reference}")
-    if not aliases:
-        app.out.line("- none")
-    return ExitCode.OK
-
-
-def add_alias(alias: str, text: str, app: App) -> int:
-    """Give a model a name.
-
-    Raises:
-        UsageError: `usage`, `name-taken`, `unknown-model`.
-    """
-    if _ALIAS.fullmatch(alias) is None:
-        message = "Alias cannot be empty." if not alias.strip() else None
-        raise UsageError(message or "Alias must use letters, numbers, dots, underscores, colons, or dashes.")
-    catalog = (loader := app.models()).catalog
-    reference = known_model(text, loader)
-    taken, listed = catalog.aliases.get(alias.lower()), catalog.allowed is not None
-    # A name that only a plugin proposes is free: the config's comes before it.
-    if taken is not None and taken != reference and _holder(alias, app) is not None:
-        raise NameTaken(f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}")
-
-    def change(document: Document) -> Document:
-        agents = app.config.config.agents
-        document = kept_open(with_allowed(document, str(reference), agents, listed=listed), agents, listed=listed)
-        return document.set((*ALLOWED, str(reference), "alias"), alias)
-
-    return _edited(app, change, f"Alias {alias} -> {reference}", {"alias": alias, "model": str(reference)})
-
-
-def remove_alias(alias: str, app: App) -> int:
-    """Forget a name; the model stays allowed, and what the name stood for takes its place wherever the file names it.
-
-    Raises:
-        NotListed: the config has no such alias.
-        ConfigError: `config-elsewhere`: the base or an included file has it.
-    """
-    holder = _holder(alias, app)
-    if holder is None:
-        proposed = alias.lower() in app.models().catalog.aliases
-        taken = f"a plugin proposes it; give the name to another model: {{prog}} models aliases add {alias} REF"
-        hint = taken if proposed else "{prog} models aliases list"
-        raise NotListed(f"Alias not found: {alias}", hint=hint)
-    path = (*ALLOWED, holder, "alias")
-    if not app.config.document.has(path):
-        from portico.cli.config import stands_elsewhere
-
-        raise stands_elsewhere(app, path, f"Alias {alias}")
-
-    def change(document: Document) -> Document:
-        return without_alias(document.unset(path), alias, holder)
-
-    code = _edited(app, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
-    still = app.models().catalog.aliases.get(alias.lower())
-    if still is not None:
-        app.out.note(f"{alias} still names {still}: its plugin proposes that.")
-    return code
-
-
-def show_fallbacks(app: App) -> int:
-    """The fallbacks, in their order."""
-    fallbacks = [*app.config.config.agents.fallbacks]
-    if app.out.is_json:
-        app.out.json({"fallbacks": fallbacks})
-        return ExitCode.OK
-    app.out.line(f"Fallbacks ({len(fallbacks)}):")
-    for text in fallbacks or ["none"]:
-        app.out.line(f"- {text}")
-    return ExitCode.OK
-
-
-def add_fallback(text: str, app: App) -> int:
-    """Add a model at the end of the fallbacks.
-
-    Raises:
-        UsageError: `unknown-model`.
-    """
-    loader = app.models()
-    reference, listed = str(known_model(text, loader)), loader.catalog.allowed is not None
-    agents = app.config.config.agents
-    fallbacks = [*agents.fallbacks, *([] if reference in agents.fallbacks else [reference])]
-
-    def change(document: Document) -> Document:
-        return with_fallbacks(with_allowed(document, reference, agents, listed=listed), fallbacks, agents)
-
-    return _edited(app, change, f"Fallbacks: {', '.join(fallbacks)}", {"fallbacks": fallbacks})
-
-
-def remove_fallback(text: str, app: App) -> int:
-    """Take a model out of the fallbacks.
-
-    Raises:
-        NotListed: it is none of them.
-    """
-    agents, catalog = app.config.config.agents, app.models().catalog
-    wanted = {text, *([str(catalog.aliases[text.lower()])] if text.lower() in catalog.aliases else [])}
-    left = [one for one in agents.fallbacks if one not in wanted]
-    if len(left) == len(agents.fallbacks):
-        raise NotListed(f"Fallback not found: {text}", hint="{prog} models fallbacks list")
-    told = f"Fallbacks: {', '.join(left) or 'none'}"
-    return _edited(app, lambda document: with_fallbacks(document, left, agents), told, {"fallbacks": left})
-
-
-def clear_fallbacks(app: App) -> int:
-    """Take all fallbacks out."""
-    agents = app.config.config.agents
-    return _edited(app, lambda document: with_fallbacks(document, [], agents), "Fallback list cleared.", {"fallbacks": []})
-
-
-def _holder(alias: str, app: App) -> str | None:
-    """The entry of the config that has this alias."""
-    entries = app.config.config.agents.models
-    return next((key for key, settings in entries.items() if (settings.alias or "").lower() == alias.lower()), None)
-
-
-def _edited(app: App, change: Callable[[Document], Document], told: str, as_json: dict[str, object]) -> int:
-    changed = app.edit_config(change)
-    if app.out.is_json:
-        app.out.json({**as_json, "changed": changed, "config": str(app.paths.config)})
-    else:
-        app.out.line(told)
-    return ExitCode.OK
-
-
-def set_default(text: str, app: App, *, write_base: bool = False) -> int:
-    """Make `text` the default model; fallbacks stay. `write_base` writes it into the OpenClaw file that `base` names.
+def set_default(args: argparse.Namespace, app: App) -> int:
+    """Make a model the default; fallbacks stay. `--write-base` writes it into the OpenClaw file that `base` names.
 
     Raises:
         UsageError: `unknown-model`, with what was probably meant.
         ConfigError: `config-not-found`; the file cannot be written.
     """
-    from portico.accounts.config_patch import known_model
-    from portico.accounts.sign_in import finish_pending
-    from portico.models.catalog import retirement_notice
-
     finish_pending(app)
-    reference = str(known_model(text, app.models()))
+    reference = str(known_model(args.reference, app.models()))
     loaded = app.config
-    path = loaded.base if write_base else loaded.file
+    path = loaded.base if args.write_base else loaded.file
     # OpenClaw takes any entry for a list of what is allowed.
-    listed = write_base or app.models().catalog.allowed is not None
+    listed = args.write_base or app.models().catalog.allowed is not None
 
     def change(document: Document) -> Document:
         return with_default(document, reference, listed=listed)
 
-    if write_base:
+    if args.write_base:
         changed = loaded.edit_base(change)
         app.reload_config()
     else:
@@ -368,8 +185,8 @@ def set_default(text: str, app: App, *, write_base: bool = False) -> int:
         app.out.note(f"Updated {written}")
     app.out.line(f"Default model: {reference}")
     spec = app.models().catalog.find(app.models().catalog.expand(reference))
-    if spec is not None and (told := retirement_notice(spec)) is not None:
-        app.out.warn(told)
+    if spec is not None and (remark := retirement_notice(spec)) is not None:
+        app.out.warn(remark)
     if counts != reference:
         app.out.warn(f"{app.paths.config} names {counts}, which comes before it. To go by it: {_out_of_the_way(app)}")
     return ExitCode.OK
@@ -386,8 +203,137 @@ def _out_of_the_way(app: App) -> str:
     return f"take it out of {app.config.effective.origin(primary)}"
 
 
-# OpenClaw's names of the MiniMax methods.
-_REGION_OF_METHOD: Final = {"oauth": "global", "oauth-cn": "cn"}
+def show_aliases(_args: argparse.Namespace, app: App) -> int:
+    """Every alias and its model: the config's, and those that plugins propose."""
+    aliases = {alias: str(reference) for alias, reference in sorted(app.models().catalog.aliases.items())}
+    if app.out.is_json:
+        app.out.json({"aliases": aliases})
+        return ExitCode.OK
+    app.out.line(f"Aliases ({len(aliases)}):")
+    for alias, reference in aliases.items():
+        app.out.line(f"- {alias} -> {reference}")
+    if not aliases:
+        app.out.line("- none")
+    return ExitCode.OK
+
+
+def add_alias(args: argparse.Namespace, app: App) -> int:
+    """Give a model a name.
+
+    Raises:
+        UsageError: `usage`, `name-taken`, `unknown-model`.
+    """
+    alias: str = args.alias
+    if _ALIAS.fullmatch(alias) is None:
+        message = "Alias cannot be empty." if not alias.strip() else None
+        raise UsageError(message or "Alias must use letters, numbers, dots, underscores, colons, or dashes.")
+    catalog = (loader := app.models()).catalog
+    reference = known_model(args.reference, loader)
+    taken, listed = catalog.aliases.get(alias.lower()), catalog.allowed is not None
+    # A name that only a plugin proposes is free: the config's comes before it.
+    if taken is not None and taken != reference and _holder(alias, app) is not None:
+        raise NameTaken(f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}")
+
+    def change(document: Document) -> Document:
+        agents = app.config.config.agents
+        document = kept_open(with_allowed(document, str(reference), agents, listed=listed), agents, listed=listed)
+        return document.set((*ALLOWED, str(reference), "alias"), alias)
+
+    return _edited(app, change, f"Alias {alias} -> {reference}", {"alias": alias, "model": str(reference)})
+
+
+def remove_alias(args: argparse.Namespace, app: App) -> int:
+    """Forget a name; the model stays allowed, and what the name stood for takes its place wherever the file names it.
+
+    Raises:
+        NotListed: the config has no such alias.
+        ConfigError: `config-elsewhere`: the base or an included file has it.
+    """
+    alias: str = args.alias
+    holder = _holder(alias, app)
+    if holder is None:
+        proposed = alias.lower() in app.models().catalog.aliases
+        taken = f"a plugin proposes it; give the name to another model: {{prog}} models aliases add {alias} REF"
+        hint = taken if proposed else "{prog} models aliases list"
+        raise NotListed(f"Alias not found: {alias}", hint=hint)
+    path = (*ALLOWED, holder, "alias")
+    if not app.config.document.has(path):
+        raise stands_elsewhere(app, path, f"Alias {alias}")
+
+    def change(document: Document) -> Document:
+        return without_alias(document.unset(path), alias, holder)
+
+    code = _edited(app, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
+    still = app.models().catalog.aliases.get(alias.lower())
+    if still is not None:
+        app.out.note(f"{alias} still names {still}: its plugin proposes that.")
+    return code
+
+
+def _holder(alias: str, app: App) -> str | None:
+    """The entry of the config that has this alias."""
+    entries = app.config.config.agents.models
+    return next((key for key, settings in entries.items() if (settings.alias or "").lower() == alias.lower()), None)
+
+
+def show_fallbacks(_args: argparse.Namespace, app: App) -> int:
+    """The fallbacks, in their order."""
+    fallbacks = [*app.config.config.agents.fallbacks]
+    if app.out.is_json:
+        app.out.json({"fallbacks": fallbacks})
+        return ExitCode.OK
+    app.out.line(f"Fallbacks ({len(fallbacks)}):")
+    for text in fallbacks or ["none"]:
+        app.out.line(f"- {text}")
+    return ExitCode.OK
+
+
+def add_fallback(args: argparse.Namespace, app: App) -> int:
+    """Add a model at the end of the fallbacks.
+
+    Raises:
+        UsageError: `unknown-model`.
+    """
+    loader = app.models()
+    reference, listed = str(known_model(args.reference, loader)), loader.catalog.allowed is not None
+    agents = app.config.config.agents
+    fallbacks = [*agents.fallbacks, *([] if reference in agents.fallbacks else [reference])]
+
+    def change(document: Document) -> Document:
+        return with_fallbacks(with_allowed(document, reference, agents, listed=listed), fallbacks, agents)
+
+    return _edited(app, change, f"Fallbacks: {', '.join(fallbacks)}", {"fallbacks": fallbacks})
+
+
+def remove_fallback(args: argparse.Namespace, app: App) -> int:
+    """Take a model out of the fallbacks.
+
+    Raises:
+        NotListed: it is none of them.
+    """
+    text: str = args.reference
+    agents, catalog = app.config.config.agents, app.models().catalog
+    wanted = {text, *([str(catalog.aliases[text.lower()])] if text.lower() in catalog.aliases else [])}
+    left = [one for one in agents.fallbacks if one not in wanted]
+    if len(left) == len(agents.fallbacks):
+        raise NotListed(f"Fallback not found: {text}", hint="{prog} models fallbacks list")
+    text = f"Fallbacks: {', '.join(left) or 'none'}"
+    return _edited(app, lambda document: with_fallbacks(document, left, agents), text, {"fallbacks": left})
+
+
+def clear_fallbacks(_args: argparse.Namespace, app: App) -> int:
+    """Take all fallbacks out."""
+    agents = app.config.config.agents
+    return _edited(app, lambda document: with_fallbacks(document, [], agents), "Fallback list cleared.", {"fallbacks": []})
+
+
+def _edited(app: App, change: Callable[[Document], Document], text: str, as_json: dict[str, object]) -> int:
+    changed = app.edit_config(change)
+    if app.out.is_json:
+        app.out.json({**as_json, "changed": changed, "config": str(app.paths.config)})
+    else:
+        app.out.line(text)
+    return ExitCode.OK
 
 
 def login(args: argparse.Namespace, app: App) -> int:
@@ -398,12 +344,12 @@ def login(args: argparse.Namespace, app: App) -> int:
     """
     from portico.accounts import choices
     from portico.accounts.sign_in import sign_in_as
-    from portico.cli.sign_in_options import request_from
+    from portico.cli.onboard import sign_in_request
 
     if args.non_interactive:
         app = app.unattended()
     choice = choices.choice_of_provider(app, args.provider) if args.provider else choices.choose_provider(app)
-    request = request_from(args, choice=choice, make_default=True if args.set_default else None)
+    request = sign_in_request(args, choice=choice, make_default=True if args.set_default else None)
     sign_in_as(app, replace(request, region=request.region or _region(args.method)))
     return ExitCode.OK
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
-from portico.accounts.sign_in import finish_pending
-from portico.auth.health import health_now
+from portico.accounts.config_patch import finish_pending
 from portico.errors import ExitCode, PorticoError, UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.catalog import CONFIG, CORRECTIONS, host_of
-from portico.models.credentials import API_KEY
 from portico.models.reference import ModelReference, UnknownModel, did_you_mean, unknown_model_error
 from portico.util.text import UnknownName
 
@@ -19,19 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portico.app import App
-    from portico.interfaces.basics import Clock
     from portico.interfaces.provider_spec import ModelCost, PriceTier
     from portico.models.catalog import Provider
     from portico.models.discovery import Discovered
     from portico.models.loader import ModelLoader
-    from portico.models.probe import Probe
-    from portico.store.records import Profile
 
 Auth = Literal["yes", "expired", "no"]
+_THOUSAND = 1000
+_MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class _Row:
     """One model. `missing` says why it is none that can be called; `listed_by` who names it, where that was asked."""
 
     reference: ModelReference
@@ -44,7 +41,48 @@ class Row:
     listed_by: str | None = None
 
 
-def model_rows(app: App, *, everything: bool, live: bool, provider: str | None) -> list[Row]:
+def show_models(args: argparse.Namespace, app: App) -> int:
+    """Print the models.
+
+    Raises:
+        UsageError: `--json` with `--plain`; `unknown-name`.
+    """
+    if args.plain and app.out.is_json:
+        raise UsageError("Choose either --json or --plain, not both.")
+    finish_pending(app)
+    if args.provider is not None:
+        _check_provider(args.provider, app)
+    rows = model_rows(app, everything=args.all, live=args.live or args.local, provider=args.provider)
+    rows = [row for row in rows if row.local or not args.local]
+    if app.out.is_json:
+        app.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})
+    elif args.plain:
+        for row in rows:
+            app.out.line(str(row.reference))
+    elif rows:
+        _show_table(rows, app)
+    else:
+        wider = not (args.all or args.local)
+        app.out.note(f"No models found. See {app.program} models list --all" if wider else "No models found.")
+    return ExitCode.OK
+
+
+def _check_provider(provider: str, app: App) -> None:
+    from difflib import get_close_matches
+
+    off = app.plugins.providers_off()
+    known = app.models().catalog.providers
+    if provider in known:
+        return
+    if provider in off:
+        hint: str | None = f"{{prog}} plugins enable {off[provider]}"
+    else:
+        near = next(iter(get_close_matches(provider, [*known, *off], n=1)), None)
+        hint = f"Did you mean {near}?" if near else f"--provider {'|'.join(known)}"
+    raise UnknownName(f"Unknown provider: {provider}", hint=hint)
+
+
+def model_rows(app: App, *, everything: bool, live: bool, provider: str | None) -> list[_Row]:
     """The models in use and those that the config names; with `everything` also those that are known, by provider and id.
 
     Where the config names none, the models of the providers that are set up all the same, by a key in the environment say. With
@@ -56,7 +94,7 @@ def model_rows(app: App, *, everything: bool, live: bool, provider: str | None) 
         if everything or reference in tags:
             tags.setdefault(reference, []).append(f"alias:{alias}")
     references = dict.fromkeys([*tags, *(loader.catalog.references() if everything else ())])
-    accounts = _Accounts(loader, app)
+    accounts = _ProviderFacts(loader, app)
     references = references or dict.fromkeys(accounts.references())
     wanted = [reference for reference in references if provider in {None, reference.provider}]
     rows = [_row(reference, tags.get(reference, []), accounts) for reference in wanted]
@@ -80,7 +118,29 @@ def _tags(loader: ModelLoader, app: App) -> dict[ModelReference, list[str]]:
     return tags
 
 
-class _Accounts:
+def _row(reference: ModelReference, tags: list[str], accounts: _ProviderFacts) -> _Row:
+    provider = accounts.loader.catalog.providers.get(reference.provider)
+    spec = accounts.loader.catalog.find(reference)
+    auth: Auth = accounts.auth(provider) if provider is not None else "no"
+    return _Row(
+        reference,
+        spec,
+        auth,
+        provider is not None and accounts.is_local(provider),
+        tuple(tags),
+        missing=None if spec is not None else _why_missing(reference, accounts.loader),
+        price_source=accounts.price_source(provider, reference.model) if provider is not None else None,
+    )
+
+
+def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
+    off = loader.switched_off_by(reference)
+    error = unknown_model_error(loader.catalog, reference, switched_off_by=off, kind=UnknownModel)
+    suggestion = did_you_mean(loader.catalog.near(str(reference)))
+    return f"{error.why}{f'. {suggestion}' if suggestion else ''}"
+
+
+class _ProviderFacts:
     """What is known of each provider, found out once however many models it has."""
 
     def __init__(self, loader: ModelLoader, app: App) -> None:
@@ -124,38 +184,16 @@ class _Accounts:
         return "yes" if self.loader.has_credential(provider) else "no"
 
 
-def _row(reference: ModelReference, tags: list[str], accounts: _Accounts) -> Row:
-    provider = accounts.loader.catalog.providers.get(reference.provider)
-    spec = accounts.loader.catalog.find(reference)
-    auth: Auth = accounts.auth(provider) if provider is not None else "no"
-    return Row(
-        reference,
-        spec,
-        auth,
-        provider is not None and accounts.is_local(provider),
-        tuple(tags),
-        missing=None if spec is not None else _why_missing(reference, accounts.loader),
-        price_source=accounts.price_source(provider, reference.model) if provider is not None else None,
-    )
-
-
-def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
-    off = loader.switched_off_by(reference)
-    error = unknown_model_error(loader.catalog, reference, switched_off_by=off, kind=UnknownModel)
-    meant = did_you_mean(loader.catalog.near(str(reference)))
-    return f"{error.why}{f'. {meant}' if meant else ''}"
-
-
 def _is_local(url: str | None) -> bool:
     host = host_of(url) if url else ""
     return host in {"localhost", "127.0.0.1", "0.0.0.0", "::1"} or host.endswith(".local")  # noqa: S104 - compared, not bound
 
 
-def _with_live(rows: list[Row], accounts: _Accounts, app: App, provider: str | None) -> list[Row]:
+def _with_live(rows: list[_Row], accounts: _ProviderFacts, app: App, provider: str | None) -> list[_Row]:
     """`rows`, each with whether its provider lists it, and behind them what only a provider knows."""
-    found = _asked(accounts, app, provider)
-    lists = {id: {model.id: model for model in listed} for id, listed in found.items()}
-    seen = [_told(row, lists) for row in rows]
+    listings = _listed_models(accounts, app, provider)
+    lists = {id: {model.id: model for model in listed} for id, listed in listings.items()}
+    checked = [_with_listing(row, lists) for row in rows]
     known = {row.reference for row in rows}
     more = [
         _live_row(ModelReference(id, model.id), model, accounts)
@@ -163,29 +201,10 @@ def _with_live(rows: list[Row], accounts: _Accounts, app: App, provider: str | N
         for model in listed.values()
         if ModelReference(id, model.id) not in known
     ]
-    return [*seen, *more]
+    return [*checked, *more]
 
 
-def _told(row: Row, lists: dict[str, dict[str, Discovered]]) -> Row:
-    listed = lists.get(row.reference.provider)
-    if listed is None:
-        return row
-    if row.reference.model not in listed:
-        return replace(row, listed_by="nobody")
-    id = row.reference.provider
-    missing = None if row.missing is None else f"{row.missing}; {id} has it now: add it to models.providers.{id}.models"
-    return replace(row, listed_by=id, missing=missing)
-
-
-def _live_row(reference: ModelReference, model: Discovered, accounts: _Accounts) -> Row:
-    provider = accounts.loader.catalog.providers[reference.provider]
-    known = provider.model(reference.model)
-    spec = known or ModelSpec(model.id, model.name, model.context_window)
-    row = _row(reference, ["live"], accounts)
-    return replace(row, spec=spec, missing=None, listed_by=reference.provider)
-
-
-def _asked(accounts: _Accounts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
+def _listed_models(accounts: _ProviderFacts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
     """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
     from portico.models.discovery import list_models
     from portico.net.errors import Unreachable
@@ -200,52 +219,26 @@ def _asked(accounts: _Accounts, app: App, provider: str | None) -> dict[str, tup
     return listed
 
 
-_K = 1000
-_M = 1_000_000
+def _with_listing(row: _Row, lists: dict[str, dict[str, Discovered]]) -> _Row:
+    listed = lists.get(row.reference.provider)
+    if listed is None:
+        return row
+    if row.reference.model not in listed:
+        return replace(row, listed_by="nobody")
+    id = row.reference.provider
+    missing = None if row.missing is None else f"{row.missing}; {id} has it now: add it to models.providers.{id}.models"
+    return replace(row, listed_by=id, missing=missing)
 
 
-def show_models(args: argparse.Namespace, app: App) -> int:
-    """Print the models.
-
-    Raises:
-        UsageError: `--json` with `--plain`; `unknown-name`.
-    """
-    if args.plain and app.out.is_json:
-        raise UsageError("Choose either --json or --plain, not both.")
-    finish_pending(app)
-    if args.provider is not None:
-        _check_provider(args.provider, app)
-    rows = model_rows(app, everything=args.all, live=args.live or args.local, provider=args.provider)
-    rows = [row for row in rows if row.local or not args.local]
-    if app.out.is_json:
-        app.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})
-    elif args.plain:
-        for row in rows:
-            app.out.line(str(row.reference))
-    elif rows:
-        _say(rows, app)
-    else:
-        wider = not (args.all or args.local)
-        app.out.note(f"No models found. See {app.program} models list --all" if wider else "No models found.")
-    return ExitCode.OK
+def _live_row(reference: ModelReference, model: Discovered, accounts: _ProviderFacts) -> _Row:
+    provider = accounts.loader.catalog.providers[reference.provider]
+    known = provider.model(reference.model)
+    spec = known or ModelSpec(model.id, model.name, model.context_window)
+    row = _row(reference, ["live"], accounts)
+    return replace(row, spec=spec, missing=None, listed_by=reference.provider)
 
 
-def _check_provider(provider: str, app: App) -> None:
-    from difflib import get_close_matches
-
-    off = app.plugins.providers_off()
-    known = app.models().catalog.providers
-    if provider in known:
-        return
-    if provider in off:
-        hint: str | None = f"{{prog}} plugins enable {off[provider]}"
-    else:
-        near = next(iter(get_close_matches(provider, [*known, *off], n=1)), None)
-        hint = f"Did you mean {near}?" if near else f"--provider {'|'.join(known)}"
-    raise UnknownName(f"Unknown provider: {provider}", hint=hint)
-
-
-def _say(rows: list[Row], app: App) -> None:
+def _show_table(rows: list[_Row], app: App) -> None:
     app.out.table(["Model", "Input", "Ctx", "Local", "Auth", "Price in/out", "Tags"], [_cells(row) for row in rows])
     for row in rows:
         if row.missing is not None:
@@ -253,11 +246,11 @@ def _say(rows: list[Row], app: App) -> None:
     specs = {row.spec.id: row.spec for row in rows if row.spec is not None and row.spec.note}
     for spec in specs.values():
         # What may not answer any more is said in any case.
-        say = app.out.note if spec.successor is not None else app.out.detail
-        say(f"{spec.id}: {spec.note}")
+        show = app.out.note if spec.successor is not None else app.out.detail
+        show(f"{spec.id}: {spec.note}")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: _Row) -> list[str]:
     spec = row.spec
     size = _tokens(spec.context_window) if spec is not None and spec.context_window else "-"
     price = f"${spec.cost.input:g}/${spec.cost.output:g}" if spec is not None and spec.cost is not None else "-"
@@ -272,14 +265,19 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _shown_tags(row: Row) -> list[str]:
+def _shown_tags(row: _Row) -> list[str]:
     retired = row.spec is not None and row.spec.retired_on is not None
     return [*row.tags, *(["retired"] if retired else []), *(["missing"] if row.missing is not None else [])]
 
 
-def _as_json(row: Row) -> dict[str, object]:
+def _tokens(count: int) -> str:
+    """A number of tokens in a table's cell, in the decimal units of the providers' own pages."""
+    return f"{round(count / _MILLION, 1):g}M" if count >= _MILLION else f"{round(count / _THOUSAND)}k"
+
+
+def _as_json(row: _Row) -> dict[str, object]:
     spec, missing = row.spec, row.missing is not None
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "key": str(row.reference),
         "name": spec.name if spec is not None else str(row.reference),
         "input": "+".join(spec.input) if spec is not None else "-",
@@ -293,96 +291,16 @@ def _as_json(row: Row) -> dict[str, object]:
         "missing": missing,
     }
     if missing:
-        told["missingReason"] = row.missing
+        fields["missingReason"] = row.missing
     if spec is not None:
         known = {"note": spec.note, "retiredOn": spec.retired_on, "successor": spec.successor}
-        told |= {name: value for name, value in known.items() if value is not None}
+        fields |= {name: value for name, value in known.items() if value is not None}
     if spec is not None and spec.cost is not None:
         tiers = [{"inputAbove": tier.input_above, **_prices(tier)} for tier in spec.cost.tiers]
-        told["cost"] = {**_prices(spec.cost), **({"tiers": tiers} if tiers else {})}
-        told["priceSource"] = row.price_source
-    return told if row.listed_by is None else {**told, "listedBy": row.listed_by}
+        fields["cost"] = {**_prices(spec.cost), **({"tiers": tiers} if tiers else {})}
+        fields["priceSource"] = row.price_source
+    return fields if row.listed_by is None else {**fields, "listedBy": row.listed_by}
 
 
 def _prices(cost: ModelCost | PriceTier) -> dict[str, object]:
     return {"input": cost.input, "output": cost.output, "cacheRead": cost.cache_read, "cacheWrite": cost.cache_write}
-
-
-def _tokens(count: int) -> str:
-    """A number of tokens in a table's cell, in the decimal units of the providers' own pages."""
-    return f"{round(count / _M, 1):g}M" if count >= _M else f"{round(count / _K)}k"
-
-
-_STATUS: Final = {
-    "ok": "ok",
-    "refresh due": "ok",
-    "refresh failing": "failing",
-    "expiring": "expiring",
-    "sign in again": "expired",
-    "sign-out unfinished": "expired",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One provider as it is set up here. `effective` is the kind of the credential that counts, `detail` which one."""
-
-    provider: Provider
-    profiles: tuple[Profile, ...]
-    effective: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """All there is to show. `missing` are the models in use that nothing answers for."""
-
-    loader: ModelLoader
-    accounts: tuple[Account, ...]
-    missing: tuple[ModelReference, ...]
-    probes: tuple[Probe, ...] = ()
-
-
-def overview_of(loader: ModelLoader, app: App, probes: tuple[Probe, ...] = ()) -> Overview:
-    """Everything, as config, environment and profiles are now."""
-    return Overview(loader, _accounts(loader, app), _missing(loader, app), probes)
-
-
-def status_of(profile: Profile, clock: Clock) -> str:
-    """The profile's state in OpenClaw's words, and `failing`, which it does not have."""
-    return "static" if profile.type == API_KEY else _STATUS[health_now(profile, clock).status]
-
-
-def resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
-    """The model that a name in the config stands for, None where there is no name, or it is none."""
-    try:
-        return loader.catalog.expand(text) if text is not None else None
-    except UsageError:
-        return None
-
-
-def _accounts(loader: ModelLoader, app: App) -> tuple[Account, ...]:
-    found = []
-    for provider in loader.catalog.providers.values():
-        profiles = tuple(one for one in app.token_store.profiles() if one.provider == provider.id)
-        credential = next(iter(loader.credentials.for_provider(provider)), None)
-        if profiles or (credential is not None and (provider.config is not None or credential.key is not None)):
-            source = credential.source if credential is not None else "missing"
-            found.append(Account(provider, profiles, *_effective(source)))
-    return tuple(found)
-
-
-def _effective(source: str) -> tuple[str, str]:
-    kind, _, detail = source.partition(" ")
-    return {"environment": "env", "profile": "profiles", "no": "none"}.get(kind, kind), detail.removeprefix("variable ")
-
-
-def _missing(loader: ModelLoader, app: App) -> tuple[ModelReference, ...]:
-    agents = app.config.config.agents
-    used = (resolved(loader, text) for text in filter(None, [agents.primary, *agents.fallbacks]))
-    return tuple(reference for reference in used if reference is not None and not _is_answered(reference, loader))
-
-
-def _is_answered(reference: ModelReference, loader: ModelLoader) -> bool:
-    provider = loader.catalog.providers.get(reference.provider)
-    return provider is not None and loader.has_credential(provider)

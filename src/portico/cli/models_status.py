@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.sign_in import finish_pending
+from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words
 from portico.auth.freshness import effective_now_ms
-from portico.auth.health import EXPIRING_MS
-from portico.cli.models_list import overview_of, resolved, status_of
+from portico.auth.health import EXPIRING_MS, health_now
 from portico.errors import PorticoError, UsageError
 from portico.models.credentials import API_KEY
+from portico.models.probe import probe
 from portico.models.reference import LIST, is_signed_in_to, set_up_command
 from portico.store.errors import NotSignedIn
 from portico.store.profiles import SIGNED_OUT, sign_in
@@ -29,15 +30,45 @@ if TYPE_CHECKING:
 
     from portico.app import App
     from portico.auth.broker import TokenBroker
-    from portico.cli.models_list import Account, Overview
+    from portico.interfaces.basics import Clock
+    from portico.models.catalog import Provider
     from portico.models.loader import CallableModel, ModelLoader
     from portico.models.probe import Probe
     from portico.models.reference import ModelReference
     from portico.net.client import HttpClient
     from portico.store.records import Profile
 
-_MISSING: Final = 1
+_WIDTH: Final = 14  # of the names of rows
+_MISSING: Final = 1  # exit codes of `--check`
 _EXPIRING: Final = 2
+_STATUS_WORDS: Final = {
+    "ok": "ok",
+    "refresh due": "ok",
+    "refresh failing": "failing",
+    "expiring": "expiring",
+    "sign in again": "expired",
+    "sign-out unfinished": "expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """One provider as it is set up here. `effective` is the kind of the credential that counts, `detail` which one."""
+
+    provider: Provider
+    profiles: tuple[Profile, ...]
+    effective: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Overview:
+    """All there is to show. `missing` are the models in use that nothing answers for."""
+
+    loader: ModelLoader
+    accounts: tuple[_Account, ...]
+    missing: tuple[ModelReference, ...]
+    probes: tuple[Probe, ...] = ()
 
 
 def show_status(args: argparse.Namespace, app: App) -> int:
@@ -58,60 +89,93 @@ def show_status(args: argparse.Namespace, app: App) -> int:
         app.out.line(str(loader.reference(None)))
         return 0
 
-    probes = probed(args, loader, app) if args.probe else ()
-    overview = overview_of(loader, app, probes)
+    probes = _probed(args, loader, app) if args.probe else ()
+    overview = _overview(loader, app, probes)
     if app.out.is_json:
-        app.out.json(as_json(overview, app))
+        app.out.json(_as_json(overview, app))
     else:
-        say(overview, app)
-    return _code(overview, app) if args.check else 0
+        _show(overview, app)
+    return _check_code(overview, app) if args.check else 0
 
 
-def _code(overview: Overview, app: App) -> int:
+def _check_code(overview: _Overview, app: App) -> int:
     profiles: Sequence[Profile] = [profile for account in overview.accounts for profile in account.profiles]
-    states = {status_of(profile, app.clock) for profile in profiles}
+    states = {_status_of(profile, app.clock) for profile in profiles}
     if overview.missing or "expired" in states:
         return _MISSING
     return _EXPIRING if states & {"expiring", "failing"} else 0
 
 
-_WIDTH: Final = 14
+def _overview(loader: ModelLoader, app: App, probes: tuple[Probe, ...] = ()) -> _Overview:
+    """Everything, as config, environment and profiles are now."""
+    return _Overview(loader, _accounts_of(loader, app), _unanswered(loader, app), probes)
 
 
-def say(overview: Overview, app: App) -> None:
+def _accounts_of(loader: ModelLoader, app: App) -> tuple[_Account, ...]:
+    accounts = []
+    for provider in loader.catalog.providers.values():
+        profiles = tuple(one for one in app.token_store.profiles() if one.provider == provider.id)
+        credential = next(iter(loader.credentials.for_provider(provider)), None)
+        if profiles or (credential is not None and (provider.config is not None or credential.key is not None)):
+            source = credential.source if credential is not None else "missing"
+            accounts.append(_Account(provider, profiles, *_effective(source)))
+    return tuple(accounts)
+
+
+def _effective(source: str) -> tuple[str, str]:
+    kind, _, detail = source.partition(" ")
+    return {"environment": "env", "profile": "profiles", "no": "none"}.get(kind, kind), detail.removeprefix("variable ")
+
+
+def _unanswered(loader: ModelLoader, app: App) -> tuple[ModelReference, ...]:
+    agents = app.config.config.agents
+    used = (_resolved(loader, text) for text in filter(None, [agents.primary, *agents.fallbacks]))
+    return tuple(reference for reference in used if reference is not None and not _is_answered(reference, loader))
+
+
+def _is_answered(reference: ModelReference, loader: ModelLoader) -> bool:
+    provider = loader.catalog.providers.get(reference.provider)
+    return provider is not None and loader.has_credential(provider)
+
+
+def _resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
+    """The model that a name in the config stands for, None where there is no name, or it is none."""
+    try:
+        return loader.catalog.expand(text) if text is not None else None
+    except UsageError:
+        return None
+
+
+def _status_of(profile: Profile, clock: Clock) -> str:
+    """The profile's state in OpenClaw's words, and `failing`, which it does not have."""
+    return "static" if profile.type == API_KEY else _STATUS_WORDS[health_now(profile, clock).status]
+
+
+def _show(overview: _Overview, app: App) -> None:
     """Print it for a person."""
-    _say_models(overview, app)
+    _show_models(overview, app)
     app.out.line("\nAuth overview")
     for account in overview.accounts:
         app.out.line(f"- {account.provider.id} effective={account.effective}:{account.detail} | {_counted(account.profiles)}")
         for profile in account.profiles:
-            app.out.line(f"  - {profile.id} {status_of(profile, app.clock)}{_ends(profile, app)}")
+            app.out.line(f"  - {profile.id} {_status_of(profile, app.clock)}{_ends(profile, app)}")
     if not overview.accounts:
         app.out.line(f"- none. {SIGNED_OUT} {sign_in()}".replace("{prog}", app.program))
     if overview.missing:
         app.out.line("\nMissing auth")
         for reference in overview.missing:
             app.out.line(f"- {reference.provider}: {_first_step(reference, overview.loader)}".replace("{prog}", app.program))
-    _say_probes(overview.probes, app)
+    _show_probes(overview.probes, app)
 
 
-def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
-    provider = loader.catalog.providers.get(reference.provider)
-    if provider is None:
-        off = loader.off_plugin(reference.provider)
-        return f"{{prog}} plugins enable {off}" if off is not None else f"no plugin brings this provider: {LIST}"
-    said = f"{SIGNED_OUT[:-1]} of it. " if is_signed_in_to(provider) else ""
-    return f"{said}Run `{set_up_command(provider)}`."
-
-
-def _say_models(overview: Overview, app: App) -> None:
+def _show_models(overview: _Overview, app: App) -> None:
     agents, catalog = app.config.config.agents, overview.loader.catalog
-    primary, meant = agents.primary, resolved(overview.loader, agents.primary)
+    primary, default = agents.primary, _resolved(overview.loader, agents.primary)
     allowed = sorted(map(str, catalog.allowed or ()))
     aliases = ", ".join(f"{alias} -> {reference}" for alias, reference in catalog.aliases.items())
     rows = {
         "Config": str(app.paths.config),
-        "Default": (primary if meant is None or str(meant) == primary else f"{meant} (from {primary})") or "-",
+        "Default": (primary if default is None or str(default) == primary else f"{default} (from {primary})") or "-",
         f"Fallbacks ({len(agents.fallbacks)})": ", ".join(agents.fallbacks) or "-",
         f"Aliases ({len(catalog.aliases)})": aliases or "-",
         f"Allowed ({len(allowed)})": ", ".join(allowed) or "all",
@@ -133,14 +197,23 @@ def _counted(profiles: Sequence[Profile]) -> str:
     return f"profiles={len(profiles)} (oauth={kinds['oauth']}, token={kinds['token']}, api_key={kinds[API_KEY]})"
 
 
-def _say_probes(probes: Sequence[Probe], app: App) -> None:
+def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
+    provider = loader.catalog.providers.get(reference.provider)
+    if provider is None:
+        off = loader.off_plugin(reference.provider)
+        return f"{{prog}} plugins enable {off}" if off is not None else f"no plugin brings this provider: {LIST}"
+    prefix = f"{SIGNED_OUT[:-1]} of it. " if is_signed_in_to(provider) else ""
+    return f"{prefix}Run `{set_up_command(provider)}`."
+
+
+def _show_probes(probes: Sequence[Probe], app: App) -> None:
     if probes:
         app.out.line()
-        app.out.table(["Model", "Credential", "Status"], [_probe_cells(probe) for probe in probes])
-    for probe in probes:
-        if probe.error is not None:
-            hint = probe.error.hint_for(app.program)
-            app.out.note(f"{probe.model.reference} ({probe.model.source}): {probe.error}{f' - {hint}' if hint else ''}")
+        app.out.table(["Model", "Credential", "Status"], [_probe_cells(each) for each in probes])
+    for each in probes:
+        if each.error is not None:
+            hint = each.error.hint_for(app.program)
+            app.out.note(f"{each.model.reference} ({each.model.source}): {each.error}{f' - {hint}' if hint else ''}")
 
 
 def _probe_cells(probe: Probe) -> list[str]:
@@ -148,10 +221,10 @@ def _probe_cells(probe: Probe) -> list[str]:
     return [str(probe.model.reference), probe.model.profile_id or probe.model.source, f"{probe.status}{latency}"]
 
 
-def as_json(overview: Overview, app: App) -> dict[str, object]:
+def _as_json(overview: _Overview, app: App) -> dict[str, object]:
     """OpenClaw's fields, as far as there is something to say in them."""
     agents, catalog = app.config.config.agents, overview.loader.catalog
-    meant = resolved(overview.loader, agents.primary)
+    default = _resolved(overview.loader, agents.primary)
     oauth = [_profile_json(profile, app) for account in overview.accounts for profile in account.profiles]
     with_oauth = {account.provider.id: sum(one.type != API_KEY for one in account.profiles) for account in overview.accounts}
     auth: dict[str, object] = {
@@ -162,11 +235,11 @@ def as_json(overview: Overview, app: App) -> dict[str, object]:
         "oauth": {"warnAfterMs": EXPIRING_MS, "profiles": oauth},
     }
     if overview.probes:
-        auth["probes"] = [_probe_json(probe) for probe in overview.probes]
+        auth["probes"] = [_probe_json(each) for each in overview.probes]
     return {
         "configPath": str(app.paths.config),
         "defaultModel": agents.primary,
-        "resolvedDefault": str(meant) if meant is not None else None,
+        "resolvedDefault": str(default) if default is not None else None,
         "fallbacks": [*agents.fallbacks],
         "aliases": {alias: str(reference) for alias, reference in catalog.aliases.items()},
         "allowed": sorted(map(str, catalog.allowed or ())),
@@ -174,7 +247,7 @@ def as_json(overview: Overview, app: App) -> dict[str, object]:
     }
 
 
-def _account_json(account: Account) -> dict[str, object]:
+def _account_json(account: _Account) -> dict[str, object]:
     kinds = Counter[str](profile.type for profile in account.profiles)
     counts = {"count": len(account.profiles), "oauth": kinds["oauth"], "token": kinds["token"], "apiKey": kinds[API_KEY]}
     labels = [profile.id for profile in account.profiles]
@@ -187,7 +260,7 @@ def _profile_json(profile: Profile, app: App) -> dict[str, object]:
         "profileId": profile.id,
         "provider": profile.provider,
         "type": profile.type,
-        "status": status_of(profile, app.clock),
+        "status": _status_of(profile, app.clock),
         "expiresAt": profile.expires_at,
         "remainingMs": None if profile.expires_at is None else profile.expires_at - effective_now_ms(profile, app.clock),
         "source": "store",
@@ -197,12 +270,12 @@ def _profile_json(profile: Profile, app: App) -> dict[str, object]:
 
 def _probe_json(probe: Probe) -> dict[str, object]:
     model = probe.model
-    told = {"provider": model.reference.provider, "model": str(model.reference), "profileId": model.profile_id}
+    fields = {"provider": model.reference.provider, "model": str(model.reference), "profileId": model.profile_id}
     error = None if probe.error is None else str(probe.error)
-    return {**told, "source": model.source, "status": probe.status, "latencyMs": probe.latency_ms, "error": error}
+    return {**fields, "source": model.source, "status": probe.status, "latencyMs": probe.latency_ms, "error": error}
 
 
-def probed(args: argparse.Namespace, loader: ModelLoader, app: App) -> tuple[Probe, ...]:
+def _probed(args: argparse.Namespace, loader: ModelLoader, app: App) -> tuple[Probe, ...]:
     """What came of each.
 
     Raises:
@@ -211,20 +284,49 @@ def probed(args: argparse.Namespace, loader: ModelLoader, app: App) -> tuple[Pro
     """
     if args.probe_timeout <= 0 or args.probe_concurrency < 1 or args.probe_max_tokens < 1:
         raise UsageError("--probe-timeout, --probe-concurrency and --probe-max-tokens are numbers above 0.")
-    models = _models(args, loader)
+    models = _models_to_probe(args, loader)
     app.out.note(f"Probing {len(models)} credential{'s' if len(models) != 1 else ''}...")
-    return tuple(signals.run(_ask(models, args, app)))
+    return tuple(signals.run(_run_probes(models, args, app)))
 
 
-async def _ask(models: list[CallableModel], args: argparse.Namespace, app: App) -> list[Probe]:
+def _models_to_probe(args: argparse.Namespace, loader: ModelLoader) -> list[CallableModel]:
+    """Each credential of the providers that are set up, with the default model where it is that provider's, else its first."""
+    providers = loader.catalog.providers
+    if args.probe_provider is not None and args.probe_provider not in providers:
+        raise UnknownName(f"Unknown provider: {args.probe_provider}", hint=f"--probe-provider {'|'.join(providers)}")
+    wanted = {name for text in args.probe_profile for name in text.split(",") if name}
+    models: list[CallableModel] = []
+    for provider in providers.values():
+        if args.probe_provider not in {None, provider.id} or not loader.has_credential(provider):
+            continue
+        models += _models_of_provider(provider.id, loader)
+    if wanted:
+        models = [model for model in models if model.profile_id in wanted]
+        missing = wanted - {model.profile_id for model in models}
+        if missing:
+            raise NotSignedIn(f"There is no sign-in called {', '.join(sorted(missing))}.", hint="{prog} auth list")
+    return models
 
+
+def _models_of_provider(provider_id: str, loader: ModelLoader) -> list[CallableModel]:
+    provider = loader.catalog.providers[provider_id]
+    try:
+        default = loader.reference(None)
+    except PorticoError:
+        default = None
+    model = default.model if default is not None and default.provider == provider_id else None
+    model = model or next((one.id for one in provider.models), None)
+    return [*loader.each_credential(f"{provider_id}/{model}")] if model is not None else []
+
+
+async def _run_probes(models: list[CallableModel], args: argparse.Namespace, app: App) -> list[Probe]:
     turns = asyncio.Semaphore(args.probe_concurrency)
     async with app.http() as http:
         broker = app.broker(http)
-        return await asyncio.gather(*(_one(model, args, app, turns, http, broker) for model in models))
+        return await asyncio.gather(*(_run_probe(model, args, app, turns, http, broker) for model in models))
 
 
-async def _one(
+async def _run_probe(
     model: CallableModel,
     args: argparse.Namespace,
     app: App,
@@ -232,8 +334,6 @@ async def _one(
     http: HttpClient,
     broker: TokenBroker,
 ) -> Probe:
-    from portico.models.probe import probe
-
     async with turns:
         return await probe(
             model,
@@ -243,33 +343,3 @@ async def _one(
             timeout_s=args.probe_timeout / 1000,
             max_tokens=args.probe_max_tokens,
         )
-
-
-def _models(args: argparse.Namespace, loader: ModelLoader) -> list[CallableModel]:
-    """Each credential of the providers that are set up, with the default model where it is that provider's, else its first."""
-    providers = loader.catalog.providers
-    if args.probe_provider is not None and args.probe_provider not in providers:
-        raise UnknownName(f"Unknown provider: {args.probe_provider}", hint=f"--probe-provider {'|'.join(providers)}")
-    wanted = {name for given in args.probe_profile for name in given.split(",") if name}
-    found: list[CallableModel] = []
-    for provider in providers.values():
-        if args.probe_provider not in {None, provider.id} or not loader.has_credential(provider):
-            continue
-        found += _of(provider.id, loader)
-    if wanted:
-        found = [model for model in found if model.profile_id in wanted]
-        missing = wanted - {model.profile_id for model in found}
-        if missing:
-            raise NotSignedIn(f"There is no sign-in called {', '.join(sorted(missing))}.", hint="{prog} auth list")
-    return found
-
-
-def _of(provider_id: str, loader: ModelLoader) -> list[CallableModel]:
-    provider = loader.catalog.providers[provider_id]
-    try:
-        default = loader.reference(None)
-    except PorticoError:
-        default = None
-    model = default.model if default is not None and default.provider == provider_id else None
-    model = model or next((one.id for one in provider.models), None)
-    return [*loader.each_credential(f"{provider_id}/{model}")] if model is not None else []

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from portico.accounts import choices
+from portico.accounts.sign_in import KeyRequest, SetUpRequest, SignInRequest, set_up
+from portico.cli.parser import make_parser
 from portico.errors import ExitCode
+from portico.secret import Secret
 from portico.terminal.prompts import InputNeeded
+from portico.util.files import read_text
 
 if TYPE_CHECKING:
     import argparse
 
-    from portico.accounts.sign_in import Asked
     from portico.accounts.wizard import Section
     from portico.app import App
 
@@ -23,66 +29,6 @@ _ONBOARD_EXAMPLES = """examples:
   {prog} onboard --auth-choice minimax-cn-api --api-key-stdin --non-interactive < key.txt
   {prog} onboard --auth-choice lmstudio                           a model on this machine
 """
-
-
-def add_onboard_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `onboard`."""
-    from portico.cli.sign_in_options import add_sign_in_options
-
-    parser.epilog = _ONBOARD_EXAMPLES
-    parser.add_argument("--auth-choice", metavar="ID", help="how to sign in, for example minimax-portal or minimax-api")
-    add_sign_in_options(parser)
-    parser.add_argument("--default-model", metavar="MODEL", help="the default model, where it is not to be the choice's own")
-    parser.add_argument("--keep-default", action="store_true", help="keep the default model and the account in use as they are")
-    keys = parser.add_argument_group("with an API key")
-    keys.add_argument("--api-key-stdin", action="store_true", help="read the key from standard input")
-    keys.add_argument("--keep-key", choices=("keyring", "env", "config"), help="where the key is kept (keyring)")
-    keys.add_argument("--no-check", action="store_true", help="do not try the key by a request")
-    parser.set_defaults(handler=onboard)
-
-
-def onboard(args: argparse.Namespace, app: App) -> int:
-    """Sign in as asked; what was not said is asked."""
-    from portico.accounts import choices
-    from portico.accounts.sign_in import set_up
-    from portico.errors import ExitCode
-
-    if args.non_interactive:
-        app = app.unattended()
-    if args.auth_choice is None and app.prompter.interactive:
-        from portico.accounts.wizard import first_set_up
-
-        first_set_up(app, asked_by(args, app))
-    else:
-        set_up(app, args.auth_choice or choices.choose(app), asked_by(args, app))
-    return ExitCode.OK
-
-
-def asked_by(args: argparse.Namespace, app: App) -> Asked:
-    """What the options ask for, of either kind of choice."""
-    from dataclasses import replace
-
-    from portico.accounts.sign_in import Asked, KeyRequest
-    from portico.cli.sign_in_options import request_from
-    from portico.secret import Secret
-    from portico.util.files import read_text
-
-    request = request_from(args, choice="", make_default=not args.keep_default)
-    key = KeyRequest(
-        "",
-        key=Secret(read_text(app.stdin, line=True)) if args.api_key_stdin else None,
-        place=args.keep_key,
-        default_model=args.default_model,
-        keep_default=args.keep_default,
-        region=args.region,
-        profile=args.profile,
-        store=args.store,
-        check=not args.no_check,
-        replace=args.replace,
-    )
-    return Asked(replace(request, default_model=args.default_model), key)
-
-
 _CONFIGURE_EXAMPLES: Final = """examples:
   {prog} configure                      choose from the menu: Model/auth, MiniMax, MiniMax M2.1, the default model
   {prog} configure --section model      straight to Model/auth
@@ -97,6 +43,88 @@ _SAME: Final = {
     "allowed-models": '{prog} config set \'agents.defaults.models["REF"]\' "{}"',
     "health": "{prog} models status --probe",
 }
+
+
+def add_onboard_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `onboard`."""
+    parser.epilog = _ONBOARD_EXAMPLES
+    parser.add_argument("--auth-choice", metavar="ID", help="how to sign in, for example minimax-portal or minimax-api")
+    add_sign_in_options(parser)
+    parser.add_argument("--default-model", metavar="MODEL", help="the default model, where it is not to be the choice's own")
+    parser.add_argument("--keep-default", action="store_true", help="keep the default model and the account in use as they are")
+    keys = parser.add_argument_group("with an API key")
+    keys.add_argument("--api-key-stdin", action="store_true", help="read the key from standard input")
+    keys.add_argument("--keep-key", choices=("keyring", "env", "config"), help="where the key is kept (keyring)")
+    keys.add_argument("--no-check", action="store_true", help="do not try the key by a request")
+    parser.set_defaults(handler=onboard)
+
+
+def add_sign_in_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a sign-in; none of them has to be given."""
+    parser.add_argument("--region", metavar="ID", help="which portal, for example global or cn")
+    parser.add_argument(
+        "--flow", choices=("auto", "browser", "device"), help="browser: a redirect to this machine; device: a code to enter"
+    )
+    parser.add_argument("--force", action="store_true", help="try the flow also where it is not known to be served")
+    parser.add_argument("--profile", metavar="NAME", help="keep the sign-in under this name")
+    parser.add_argument("--store", choices=("keyring", "file"), help="where the tokens are kept")
+    parser.add_argument("--no-browser", action="store_true", help="open no browser; print the address")
+    parser.add_argument("--non-interactive", action="store_true", help="ask nothing; works without a terminal")
+    parser.add_argument("--timeout", type=float, metavar="S", help="how long to wait for the approval (900)")
+    parser.add_argument("--replace", action="store_true", help="replace a profile of the same name; the old one is revoked")
+    parser.add_argument("--callback-port", type=int, metavar="PORT", help="the port that the redirect comes back to")
+    parser.add_argument(
+        "--background", action=BooleanOptionalAction, default=None, help="keep the sign-in fresh by a background process"
+    )
+
+
+def onboard(args: argparse.Namespace, app: App) -> int:
+    """Sign in as asked; what was not said is asked."""
+    if args.non_interactive:
+        app = app.unattended()
+    if args.auth_choice is None and app.prompter.interactive:
+        from portico.accounts.wizard import first_set_up
+
+        first_set_up(app, _set_up_request(args, app))
+    else:
+        set_up(app, args.auth_choice or choices.choose(app), _set_up_request(args, app))
+    return ExitCode.OK
+
+
+def _set_up_request(args: argparse.Namespace, app: App) -> SetUpRequest:
+    """What the options ask for, of either kind of choice."""
+    request = sign_in_request(args, choice="", make_default=not args.keep_default)
+    key = KeyRequest(
+        "",
+        key=Secret(read_text(app.stdin, line=True)) if args.api_key_stdin else None,
+        place=args.keep_key,
+        default_model=args.default_model,
+        keep_default=args.keep_default,
+        region=args.region,
+        profile=args.profile,
+        store=args.store,
+        check=not args.no_check,
+        replace=args.replace,
+    )
+    return SetUpRequest(replace(request, default_model=args.default_model), key)
+
+
+def sign_in_request(args: argparse.Namespace, *, choice: str, make_default: bool | None) -> SignInRequest:
+    """The sign-in that the options ask for."""
+    return SignInRequest(
+        choice=choice,
+        region=args.region,
+        flow=args.flow,
+        force=args.force,
+        profile=args.profile,
+        store=args.store,
+        open_browser=not args.no_browser,
+        timeout_s=args.timeout,
+        replace=args.replace,
+        callback_port=args.callback_port,
+        make_default=make_default,
+        background=args.background,
+    )
 
 
 def add_configure_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,9 +168,9 @@ def menu_sections(app: App) -> list[Section]:
     from portico.accounts import wizard
     from portico.accounts.wizard import Section
 
-    asked = _nothing_asked(app)
+    request = _empty_request(app)
     return [
-        Section("model", "Model/auth", partial(wizard.model_auth_hint, app), partial(wizard.model_auth, app, asked)),
+        Section("model", "Model/auth", partial(wizard.model_auth_hint, app), partial(wizard.model_auth, app, request)),
         Section("default-model", "Default model", partial(wizard.default_model_hint, app), partial(wizard.default_model, app)),
         Section("fallbacks", "Fallbacks", partial(wizard.fallbacks_hint, app), partial(wizard.fallbacks, app)),
         Section(
@@ -152,20 +180,18 @@ def menu_sections(app: App) -> list[Section]:
     ]
 
 
-def _nothing_asked(app: App) -> Asked:
+def _empty_request(app: App) -> SetUpRequest:
     """As `onboard` without a single option."""
-    from portico.cli.parser import make_parser
-
     parser = make_parser("", "onboard", "")
     add_onboard_arguments(parser)
-    return asked_by(parser.parse_args([]), app)
+    return _set_up_request(parser.parse_args([]), app)
 
 
 def _probe_accounts(app: App) -> None:
     """As `models status --probe`."""
     from portico.cli import models
-    from portico.cli.parser import make_parser
+    from portico.cli.models_status import show_status
 
     parser = make_parser(app.program, "models", "")
     models.add_arguments(parser)
-    models.status(parser.parse_args(["status", "--probe"]), app)
+    show_status(parser.parse_args(["status", "--probe"]), app)

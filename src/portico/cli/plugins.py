@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
+from portico.interfaces.plugin_parts import Finding
 from portico.plugins.discovery import with_plugin_disabled, with_plugin_enabled
 from portico.plugins.manager import not_yours_error
+from portico.secret import redact
+from portico.util import signals
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
     from portico.app import App
-    from portico.interfaces.plugin_parts import DoctorCheck, Finding
+    from portico.interfaces.plugin_parts import DoctorCheck
     from portico.plugins.discovery import Diagnostic, PluginRecord
 
 _EXAMPLES = """examples:
@@ -22,6 +26,9 @@ _EXAMPLES = """examples:
   {prog} plugins enable minimax-portal-auth
   {prog} plugins doctor
 """
+_CHECK_TIMEOUT_S = 10.0
+_COLUMNS = ("Name", "ID", "Status", "Source", "Version")
+_ROOM_FOR_SOURCE = 120  # columns of the terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.description = "List the plugins and whether they are on."
     listing.add_argument("--enabled", action="store_true", help="only those that are loaded")
     listing.set_defaults(handler=list_plugins)
-    _add_one(commands, "info", "show one plugin", info)
-    _add_one(commands, "enable", "switch a plugin on", enable)
-    _add_one(commands, "disable", "switch a plugin off", disable)
+    _add_one(commands, "info", "show one plugin", show_plugin)
+    _add_one(commands, "enable", "switch a plugin on", switch_on)
+    _add_one(commands, "disable", "switch a plugin off", switch_off)
     doctor_epilog = "example:\n  {prog} plugins doctor --json\n"
     checkup = commands.add_parser("doctor", help="look for plugins that do not work", epilog=doctor_epilog)
     checkup.description = "Load the plugins that are on, run their own checks, and say what is wrong."
-    checkup.set_defaults(handler=doctor)
+    checkup.set_defaults(handler=examine)
 
 
 def _add_one(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, handler: object) -> None:
@@ -52,39 +59,75 @@ def list_plugins(args: argparse.Namespace, app: App) -> int:
     """Print every plugin found; those that are on are loaded, so that `loaded` is the truth."""
     app.plugins.load()
     app.plugins.cli_commands()
-    show_list(app, only_loaded=args.enabled)
+    _show_list(app, only_loaded=args.enabled)
     return ExitCode.OK
 
 
-def info(args: argparse.Namespace, app: App) -> int:
+def show_plugin(args: argparse.Namespace, app: App) -> int:
     """Print what is known of one plugin."""
     record = app.plugins.find(args.id)
     if record.enabled:
         app.plugins.load({record.id})
         app.plugins.cli_commands({record.id})
-    show_one(app, app.plugins.find(args.id))
+    _show_one(app, app.plugins.find(args.id))
     return ExitCode.OK
 
 
-def enable(args: argparse.Namespace, app: App) -> int:
-    """Switch a plugin on, and say so only if it will load."""
-    return switch_on(app, args.id)
+def switch_on(args: argparse.Namespace, app: App) -> int:
+    """Enable a plugin, then load it once: what keeps it from working is said now, not at the next start.
+
+    Raises:
+        ConfigError: `plugin-not-yours`: another user can change its code.
+    """
+    before = app.plugins.find(args.id)
+    if before.candidate.exposure is not None:
+        raise not_yours_error(before)
+    changed = not before.enabled and app.edit_config(lambda document: with_plugin_enabled(document, before.id), strict=False)
+    record = _loaded(app, before.id)
+    if record.why is None and not changed:
+        return _print_change(app, record, f'Plugin "{record.id}" is already enabled.', changed=False)
+    if record.why is None:
+        return _print_change(app, record, f'Enabled plugin "{record.id}".', changed=True)
+    verb = "Enabled" if changed else "Already enabled"
+    _print_change(app, record, f'{verb}: plugin "{record.id}". But it will not load: {record.why}.', changed=changed)
+    if record.decision.remedy:
+        app.out.note(record.decision.remedy.replace("{prog}", app.program))
+    return ExitCode.CONFIG
 
 
-def disable(args: argparse.Namespace, app: App) -> int:
-    """Switch a plugin off."""
-    return switch_off(app, args.id)
+def switch_off(args: argparse.Namespace, app: App) -> int:
+    """Disable a plugin, and name the sign-ins that were made with it."""
+    record = app.plugins.find(args.id)
+    entry = app.settings.config.plugins.entries.get(record.id)
+    if not record.enabled and not (entry is not None and entry.enabled):
+        return _print_change(app, record, f'Plugin "{record.id}" is already disabled.', changed=False)
+    changed = app.edit_config(lambda document: with_plugin_disabled(document, record.id), strict=False)
+    code = _print_change(app, app.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
+    profiles = [profile.id for profile in app.token_store.profiles() if profile.plugin == record.id]
+    if profiles:
+        app.out.note(f"Its sign-ins stay stored, but are not refreshed while it is off: {', '.join(profiles)}.")
+    return code
 
 
-def doctor(args: argparse.Namespace, app: App) -> int:  # noqa: ARG001 - a handler's signature
-    """Say what is wrong with the plugins."""
-    return examine(app)
+def _loaded(app: App, id: str) -> PluginRecord:
+    if app.plugins.find(id).enabled:
+        app.plugins.load({id})
+    return app.plugins.find(id)
 
 
-_CHECK_TIMEOUT_S = 10.0
+def _print_change(app: App, record: PluginRecord, text: str, *, changed: bool) -> int:
+    restart = changed and app.gateway_runs()
+    if app.options.json:
+        answer = {"id": record.id, "enabled": record.enabled, "status": record.status, "error": record.why}
+        app.out.json({**answer, "changed": changed, "restartGateway": restart})
+    else:
+        app.out.line(f"{text} Restart the gateway to apply." if restart else text)
+        if restart:
+            app.out.note(f"To restart it: {app.program} gateway restart")
+    return ExitCode.OK
 
 
-def examine(app: App) -> int:
+def examine(_args: argparse.Namespace, app: App) -> int:
     """Load what is on, ask every hook once, run the plugins' checks; exit code 9 where something is broken."""
     host = app.plugins
     host.load()
@@ -93,18 +136,38 @@ def examine(app: App) -> int:
     findings = _run_checks(host.doctor_checks())
     broken = [record for record in host.records() if record.error is not None]
     diagnostics = host.diagnostics()
-    _show(app, broken, diagnostics, findings)
+    _show_problems(app, broken, diagnostics, findings)
     levels = {diagnostic.level for diagnostic in diagnostics} | {finding.level for finding in findings}
     return ExitCode.CONFIG if broken or "error" in levels else ExitCode.OK
 
 
-def _show(app: App, broken: list[PluginRecord], diagnostics: list[Diagnostic], findings: list[Finding]) -> None:
+def _run_checks(checks: Sequence[DoctorCheck]) -> list[Finding]:
+    if not checks:
+        return []
+
+    async def run_all() -> list[Finding]:
+        return [finding for check in checks for finding in await _run_one(check)]
+
+    return signals.run(run_all())
+
+
+async def _run_one(check: DoctorCheck) -> Sequence[Finding]:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            return tuple(await check.run())
+    except TimeoutError:
+        return [Finding(check.id, "error", f"{check.label}: no answer in {_CHECK_TIMEOUT_S:.0f} s")]
+    except Exception as exc:  # noqa: BLE001 - a plugin's check may fail in any way; the others still run
+        return [Finding(check.id, "error", f"{check.label}: {type(exc).__name__}: {redact(str(exc))}")]
+
+
+def _show_problems(app: App, broken: list[PluginRecord], diagnostics: list[Diagnostic], findings: list[Finding]) -> None:
     if app.options.json:
         app.out.json(
             {
                 "errors": [record.as_json() for record in broken],
                 "diagnostics": [diagnostic.as_json() for diagnostic in diagnostics],
-                "findings": [_as_json(finding, app.program) for finding in findings],
+                "findings": [_finding_as_json(finding, app.program) for finding in findings],
             }
         )
         return
@@ -124,97 +187,13 @@ def _show(app: App, broken: list[PluginRecord], diagnostics: list[Diagnostic], f
         app.out.line(f"- {finding.level}: {finding.message}{hint}")
 
 
-def _run_checks(checks: Sequence[DoctorCheck]) -> list[Finding]:
-    if not checks:
-        return []
-    from portico.util import signals
-
-    async def run_all() -> list[Finding]:
-        return [finding for check in checks for finding in await _run_one(check)]
-
-    return signals.run(run_all())
-
-
-async def _run_one(check: DoctorCheck) -> Sequence[Finding]:
-    import asyncio
-
-    from portico.interfaces.plugin_parts import Finding
-    from portico.secret import redact
-
-    try:
-        async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            return tuple(await check.run())
-    except TimeoutError:
-        return [Finding(check.id, "error", f"{check.label}: no answer in {_CHECK_TIMEOUT_S:.0f} s")]
-    except Exception as exc:  # noqa: BLE001 - a plugin's check may fail in any way; the others still run
-        return [Finding(check.id, "error", f"{check.label}: {type(exc).__name__}: {redact(str(exc))}")]
-
-
-def _as_json(finding: Finding, program: str) -> dict[str, str]:
+def _finding_as_json(finding: Finding, program: str) -> dict[str, str]:
     hint = finding.hint.replace("{prog}", program) if finding.hint else None
     fields = {"id": finding.id, "level": finding.level, "message": finding.message, "why": finding.why, "hint": hint}
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def switch_on(app: App, name: str) -> int:
-    """Enable a plugin, then load it once: what keeps it from working is said now, not at the next start.
-
-    Raises:
-        ConfigError: `plugin-not-yours`: another user can change its code.
-    """
-    before = app.plugins.find(name)
-    if before.candidate.exposure is not None:
-        raise not_yours_error(before)
-    changed = not before.enabled and app.edit_config(lambda document: with_plugin_enabled(document, before.id), strict=False)
-    record = _loaded(app, before.id)
-    if record.why is None and not changed:
-        return _say(app, record, f'Plugin "{record.id}" is already enabled.', changed=False)
-    if record.why is None:
-        return _say(app, record, f'Enabled plugin "{record.id}".', changed=True)
-    verb = "Enabled" if changed else "Already enabled"
-    _say(app, record, f'{verb}: plugin "{record.id}". But it will not load: {record.why}.', changed=changed)
-    if record.decision.remedy:
-        app.out.note(record.decision.remedy.replace("{prog}", app.program))
-    return ExitCode.CONFIG
-
-
-def switch_off(app: App, name: str) -> int:
-    """Disable a plugin, and name the sign-ins that were made with it."""
-    record = app.plugins.find(name)
-    entry = app.settings.config.plugins.entries.get(record.id)
-    if not record.enabled and not (entry is not None and entry.enabled):
-        return _say(app, record, f'Plugin "{record.id}" is already disabled.', changed=False)
-    changed = app.edit_config(lambda document: with_plugin_disabled(document, record.id), strict=False)
-    code = _say(app, app.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
-    profiles = [profile.id for profile in app.token_store.profiles() if profile.plugin == record.id]
-    if profiles:
-        app.out.note(f"Its sign-ins stay stored, but are not refreshed while it is off: {', '.join(profiles)}.")
-    return code
-
-
-def _loaded(app: App, id: str) -> PluginRecord:
-    if app.plugins.find(id).enabled:
-        app.plugins.load({id})
-    return app.plugins.find(id)
-
-
-def _say(app: App, record: PluginRecord, text: str, *, changed: bool) -> int:
-    restart = changed and app.gateway_runs()
-    if app.options.json:
-        answer = {"id": record.id, "enabled": record.enabled, "status": record.status, "error": record.why}
-        app.out.json({**answer, "changed": changed, "restartGateway": restart})
-    else:
-        app.out.line(f"{text} Restart the gateway to apply." if restart else text)
-        if restart:
-            app.out.note(f"To restart it: {app.program} gateway restart")
-    return ExitCode.OK
-
-
-_COLUMNS = ("Name", "ID", "Status", "Source", "Version")
-_ROOM_FOR_SOURCE = 120
-
-
-def show_list(app: App, *, only_loaded: bool) -> None:
+def _show_list(app: App, *, only_loaded: bool) -> None:
     """Print all plugins, or those that are loaded."""
     every = app.plugins.records()
     shown = [record for record in every if record.status == "loaded"] if only_loaded else every
@@ -249,24 +228,18 @@ def _show_table(app: App, rows: list[tuple[str, ...]]) -> None:
 
 def _row(record: PluginRecord) -> tuple[str, ...]:
     name = record.name if record.name != record.id else ""
-    return (name or record.id, record.id if name else "", status_cell(record), _short(record.source), record.version or "")
-
-
-def status_cell(record: PluginRecord) -> str:
-    """The status with the reason in a word: `disabled (bundled)`."""
-    word = record.decision.word
-    return f"{record.status} ({word})" if record.status == "disabled" and word else record.status
+    return (name or record.id, record.id if name else "", _status_cell(record), _short(record.source), record.version or "")
 
 
 def _show_blocks(app: App, records: list[PluginRecord]) -> None:
     for record in records:
-        app.out.line(f"{record.name} ({record.id}) {status_cell(record)}")
+        app.out.line(f"{record.name} ({record.id}) {_status_cell(record)}")
         for label, value in _details(record):
             app.out.line(f"  {label.lower()}: {value}")
         app.out.line()
 
 
-def show_one(app: App, record: PluginRecord) -> None:
+def _show_one(app: App, record: PluginRecord) -> None:
     """Print one plugin."""
     if app.options.json:
         app.out.json(record.as_json())
@@ -277,11 +250,17 @@ def show_one(app: App, record: PluginRecord) -> None:
     if record.manifest.description:
         app.out.line(record.manifest.description)
     app.out.line()
-    app.out.line(f"Status: {status_cell(record)}")
+    app.out.line(f"Status: {_status_cell(record)}")
     for label, value in _details(record):
         app.out.line(f"{label}: {value}")
     if record.decision.remedy and not record.enabled:
         app.out.note("\n" + record.decision.remedy.replace("{prog}", app.program))
+
+
+def _status_cell(record: PluginRecord) -> str:
+    """The status with the reason in a word: `disabled (bundled)`."""
+    word = record.decision.word
+    return f"{record.status} ({word})" if record.status == "disabled" and word else record.status
 
 
 def _details(record: PluginRecord) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.sign_in import finish_pending
+from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words, iso
 from portico.errors import ExitCode, SignInNeeded, UsageError
 from portico.models.credentials import CredentialRefused
@@ -43,37 +43,8 @@ _COST_EXAMPLES: Final = """examples:
 
 Every request has the price that held when it was made: those of the catalogue, corrected by the configuration and models.json.
 """
-DEFAULT_WATCH_S: Final = 60.0
-DEFAULT_DAYS: Final = 30
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `usage`."""
-    parser.epilog = _EXAMPLES
-    parser.add_argument(
-        "--watch", type=float, nargs="?", const=DEFAULT_WATCH_S, metavar="SECONDS", help="again and again (every 60 s)"
-    )
-    parser.add_argument("--profile", metavar="ID", help="this sign-in only; `auth list` names them")
-    parser.add_argument("--provider", metavar="ID", help="accounts of this provider only")
-    parser.set_defaults(handler=plan)
-    commands = parser.add_subparsers(metavar="COMMAND")
-    costs = commands.add_parser("cost", help="what requests have cost", epilog=_COST_EXAMPLES)
-    costs.add_argument("--days", type=int, default=DEFAULT_DAYS, metavar="N", help="the last N days, today among them (30)")
-    costs.add_argument("--by", choices=("model", "profile", "client", "day"), default="model", help="one row for each (model)")
-    costs.add_argument("--csv", action="store_true", help="print CSV for a spreadsheet")
-    costs.set_defaults(handler=cost)
-
-
-def plan(args: argparse.Namespace, app: App) -> int:
-    """Say what is left."""
-    return show_plans(args, app) if args.watch is None else watch_plans(args, app)
-
-
-def cost(args: argparse.Namespace, app: App) -> int:
-    """Say what requests have cost."""
-    return show_cost(args, app)
-
-
+_DEFAULT_WATCH_S: Final = 60.0
+_DEFAULT_DAYS: Final = 30
 _MOST_DAYS: Final = 4000
 _NAMES: Final = {
     "requests": "requests",
@@ -89,6 +60,163 @@ _K: Final = 1000
 _WHOLE_K: Final = 10_000
 _M: Final = 1_000_000
 _CENT: Final = 0.01
+_OFF: Final = ' The configuration says `history: "off"`.'
+_PLAN_HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")
+_STATE_WORDS: Final[Mapping[PlanState, str]] = {
+    "told": "nothing told",  # if there is no window
+    "no-plan": "no plan",
+    "needs-plan-key": "needs a Subscription Key",
+    "not-asked": "not asked",
+    "failed": "not told",
+}
+_SHORTEST_WATCH_S: Final = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `usage`."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument(
+        "--watch", type=float, nargs="?", const=_DEFAULT_WATCH_S, metavar="SECONDS", help="again and again (every 60 s)"
+    )
+    parser.add_argument("--profile", metavar="ID", help="this sign-in only; `auth list` names them")
+    parser.add_argument("--provider", metavar="ID", help="accounts of this provider only")
+    parser.set_defaults(handler=plan)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    costs = commands.add_parser("cost", help="what requests have cost", epilog=_COST_EXAMPLES)
+    costs.add_argument("--days", type=int, default=_DEFAULT_DAYS, metavar="N", help="the last N days, today among them (30)")
+    costs.add_argument("--by", choices=("model", "profile", "client", "day"), default="model", help="one row for each (model)")
+    costs.add_argument("--csv", action="store_true", help="print CSV for a spreadsheet")
+    costs.set_defaults(handler=show_cost)
+
+
+def plan(args: argparse.Namespace, app: App) -> int:
+    """Say what is left."""
+    return show_plans(args, app) if args.watch is None else watch_plans(args, app)
+
+
+def show_plans(args: argparse.Namespace, app: App) -> int:
+    """Ask every account once, and say what is left.
+
+    Returns:
+        0, or the code of what failed: the other accounts are shown all the same.
+
+    Raises:
+        SignInNeeded: `not-signed-in`: there is no account to ask about.
+        UsageError: `usage`.
+    """
+    finish_pending(app)
+    accounts = _accounts(args, app)
+
+    async def ask() -> tuple[PlanReport, ...]:
+        async with _asker(app) as asker:
+            return await asker.ask_all(accounts)
+
+    reports = signals.run(ask())
+    _show(reports, app)
+    return exit_code(reports)
+
+
+def watch_plans(args: argparse.Namespace, app: App) -> int:
+    """The same every so often, until it is interrupted; a failure is shown and ends nothing.
+
+    Raises:
+        UsageError: the time between is too short; `usage`.
+        SignInNeeded: `not-signed-in`, as soon as there is no account any more.
+    """
+    if not args.watch >= _SHORTEST_WATCH_S:
+        raise UsageError(f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
+    finish_pending(app)
+
+    async def watch() -> int:
+        async with _asker(app) as asker:
+            while True:
+                reports = await asker.ask_all(await off_loop(lambda: _accounts(args, app)))
+                _show_again(reports, app, every_s=args.watch)
+                await app.clock.sleep(args.watch)
+
+    return signals.run(watch())
+
+
+@asynccontextmanager
+async def _asker(app: App) -> AsyncIterator[PlanClient]:
+    async with app.http() as http:
+        yield PlanClient(http, app.broker(http), app.clock)
+
+
+def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:
+    if args.profile is not None:
+        require_profile(app.token_store.snapshot(), args.profile)
+    readers = app.plugins.plan_readers()
+    accounts = plan_accounts(app.models(), readers, app.token_store.profiles(), provider=args.provider, profile=args.profile)
+    if not accounts:
+        variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
+        hint = sign_in()
+        if variables is not None:
+            hint = f"{hint}\n  Or set {variables} to the key of a plan."
+        raise NotSignedIn(f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=hint)
+    return accounts
+
+
+def _show(reports: Sequence[PlanReport], app: App) -> None:
+    """Print every account's windows, then what is to be done about those that have none."""
+    if app.out.is_json:
+        app.out.json(_plan_as_json(reports, app))
+        return
+    app.out.table(_PLAN_HEADERS, [row for report in reports for row in _plan_rows(report, app)])
+    for report in reports:
+        _show_reason(report, app)
+
+
+def _show_again(reports: Sequence[PlanReport], app: App, *, every_s: float) -> None:
+    """The same for a watch: drawn over the last time on a terminal, one line for each window elsewhere."""
+    if app.out.is_json:
+        app.out.event(_plan_as_json(reports, app))
+    elif app.out.room() is not None and app.env.get("TERM") != "dumb":
+        app.out.clear()
+        _show(reports, app)
+        app.out.note(f"{iso(app.clock.wall_ms())}, again every {every_s:g} s; Ctrl-C ends it.")
+    else:
+        now = iso(app.clock.wall_ms())
+        for row in (row for report in reports for row in _plan_rows(report, app)):
+            app.out.line("  ".join((now, *filter(None, row))))
+
+
+def _plan_rows(report: PlanReport, app: App) -> list[tuple[str, ...]]:
+    now, label = app.clock.wall_ms(), report.account.label
+    if not report.windows:
+        return [(label, "-", "-", _state_word(report), "")]
+    return [(label, window.kind, window.name, window_text(window), _reset(window, now)) for window in report.windows]
+
+
+def _state_word(report: PlanReport) -> str:
+    if not isinstance(report.error, SignInNeeded):
+        return _STATE_WORDS[report.state]
+    return "refused" if isinstance(report.error, CredentialRefused) else "sign-in needed"
+
+
+def _reset(window: PlanWindow, now_ms: int) -> str:
+    if not window.started:
+        return "not started"
+    at_ms = window.resets_at
+    if at_ms is None:
+        return ""
+    return in_words(at_ms, now_ms) if at_ms > now_ms else "now"
+
+
+def _show_reason(report: PlanReport, app: App) -> None:
+    label, error = report.account.label, report.error
+    if report.state == "no-plan":
+        link = report.account.subscribe_url
+        app.out.line(f"{label} has no plan." + (f" Subscribe: {link}" if link is not None else ""))
+    elif error is not None:
+        hint = error.hint_for(app.program)
+        app.out.warn(f"{label}: {error}" + (f"\n  {hint}" if hint is not None else ""))
+    elif report.why is not None:
+        app.out.note(f"{label}: {report.why}")
+
+
+def _plan_as_json(reports: Sequence[PlanReport], app: App) -> dict[str, object]:
+    return {"checkedAt": app.clock.wall_ms(), "accounts": [report_as_json(report, app.program) for report in reports]}
 
 
 def show_cost(args: argparse.Namespace, app: App) -> int:
@@ -109,18 +237,15 @@ def show_cost(args: argparse.Namespace, app: App) -> int:
     elif args.csv:
         _print_csv(spent, args.by, app)
     elif spent.groups:
-        rows = [_cells(name, each) for name, each in spent.groups.items()]
-        app.out.table([args.by.capitalize(), *_COST_HEADERS], [*rows, _cells("Total", spent.total)])
+        rows = [_cost_cells(name, each) for name, each in spent.groups.items()]
+        app.out.table([args.by.capitalize(), *_COST_HEADERS], [*rows, _cost_cells("Total", spent.total)])
     else:
         app.out.note(f"No request is noted since {iso(since_ms)}.{'' if app.settings.config.history else _OFF}")
-    _say_what_is_missing(spent, app)
+    _warn_of_missing_prices(spent, app)
     return ExitCode.OK
 
 
-_OFF: Final = ' The configuration says `history: "off"`.'
-
-
-def _say_what_is_missing(spent: Spending, app: App) -> None:
+def _warn_of_missing_prices(spent: Spending, app: App) -> None:
     if spent.groups:
         app.out.note("Costs are at list prices; what a plan covers is not paid by the token.")
     if spent.unpriced:
@@ -131,12 +256,12 @@ def _say_what_is_missing(spent: Spending, app: App) -> None:
         )
 
 
-def _cells(name: str, spent: Spent) -> tuple[str, ...]:
+def _cost_cells(name: str, spent: Spent) -> tuple[str, ...]:
     tokens = (spent.input_tokens, spent.output_tokens, spent.cache_read_tokens, spent.cache_write_tokens)
-    return (name, str(spent.requests), *map(_tokens, tokens), _cost(spent))
+    return (name, str(spent.requests), *map(_tokens, tokens), _cost_words(spent))
 
 
-def _cost(spent: Spent) -> str:
+def _cost_words(spent: Spent) -> str:
     if spent.unpriced == spent.requests:
         return "not known"
     dollars = f"${spent.cost_usd:,.2f}" if spent.cost_usd >= _CENT or not spent.cost_usd else f"${spent.cost_usd:.4f}"
@@ -172,141 +297,3 @@ def _print_csv(spent: Spending, by: str, app: App) -> None:
 def _fields(spent: Spent) -> dict[str, object]:
     exact = asdict(spent) | {"cost_usd": round(spent.cost_usd, 6)}
     return {_NAMES[name]: value for name, value in exact.items()}
-
-
-_PLAN_HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")
-_WORDS: Final[Mapping[PlanState, str]] = {
-    "told": "nothing told",  # where there is no window, that is
-    "no-plan": "no plan",
-    "needs-plan-key": "needs a Subscription Key",
-    "not-asked": "not asked",
-    "failed": "not told",
-}
-
-
-def show(reports: Sequence[PlanReport], app: App) -> None:
-    """Print every account's windows, then what is to be done about those that have none."""
-    if app.out.is_json:
-        app.out.json(_plan_as_json(reports, app))
-        return
-    app.out.table(_PLAN_HEADERS, [row for report in reports for row in _rows(report, app)])
-    for report in reports:
-        _explain(report, app)
-
-
-def show_again(reports: Sequence[PlanReport], app: App, *, every_s: float) -> None:
-    """The same for a watch: drawn over the last time on a terminal, one line for each window elsewhere."""
-    if app.out.is_json:
-        app.out.event(_plan_as_json(reports, app))
-    elif app.out.room() is not None and app.env.get("TERM") != "dumb":
-        app.out.clear()
-        show(reports, app)
-        app.out.note(f"{iso(app.clock.wall_ms())}, again every {every_s:g} s; Ctrl-C ends it.")
-    else:
-        now = iso(app.clock.wall_ms())
-        for row in (row for report in reports for row in _rows(report, app)):
-            app.out.line("  ".join((now, *filter(None, row))))
-
-
-def _rows(report: PlanReport, app: App) -> list[tuple[str, ...]]:
-    now, label = app.clock.wall_ms(), report.account.label
-    if not report.windows:
-        return [(label, "-", "-", _in_a_word(report), "")]
-    return [(label, window.kind, window.name, window_text(window), _reset(window, now)) for window in report.windows]
-
-
-def _in_a_word(report: PlanReport) -> str:
-    if not isinstance(report.error, SignInNeeded):
-        return _WORDS[report.state]
-    return "refused" if isinstance(report.error, CredentialRefused) else "sign-in needed"
-
-
-def _reset(window: PlanWindow, now_ms: int) -> str:
-    if not window.started:
-        return "not started"
-    at_ms = window.resets_at
-    if at_ms is None:
-        return ""
-    return in_words(at_ms, now_ms) if at_ms > now_ms else "now"
-
-
-def _explain(report: PlanReport, app: App) -> None:
-    label, error = report.account.label, report.error
-    if report.state == "no-plan":
-        link = report.account.subscribe_url
-        app.out.line(f"{label} has no plan." + (f" Subscribe: {link}" if link is not None else ""))
-    elif error is not None:
-        hint = error.hint_for(app.program)
-        app.out.warn(f"{label}: {error}" + (f"\n  {hint}" if hint is not None else ""))
-    elif report.why is not None:
-        app.out.note(f"{label}: {report.why}")
-
-
-def _plan_as_json(reports: Sequence[PlanReport], app: App) -> dict[str, object]:
-    return {"checkedAt": app.clock.wall_ms(), "accounts": [report_as_json(report, app.program) for report in reports]}
-
-
-_SHORTEST_WATCH_S: Final = 5.0
-
-
-def show_plans(args: argparse.Namespace, app: App) -> int:
-    """Ask every account once, and say what is left.
-
-    Returns:
-        0, or the code of what failed: the other accounts are shown all the same.
-
-    Raises:
-        SignInNeeded: `not-signed-in`: there is no account to ask about.
-        UsageError: `usage`.
-    """
-    finish_pending(app)
-    accounts = _accounts(args, app)
-
-    async def ask() -> tuple[PlanReport, ...]:
-        async with _asker(app) as asker:
-            return await asker.ask_all(accounts)
-
-    reports = signals.run(ask())
-    show(reports, app)
-    return exit_code(reports)
-
-
-def watch_plans(args: argparse.Namespace, app: App) -> int:
-    """The same every so often, until it is interrupted; a failure is shown and ends nothing.
-
-    Raises:
-        UsageError: the time between is too short; `usage`.
-        SignInNeeded: `not-signed-in`, as soon as there is no account any more.
-    """
-    if not args.watch >= _SHORTEST_WATCH_S:
-        raise UsageError(f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
-    finish_pending(app)
-
-    async def watch() -> int:
-        async with _asker(app) as asker:
-            while True:
-                reports = await asker.ask_all(await off_loop(lambda: _accounts(args, app)))
-                show_again(reports, app, every_s=args.watch)
-                await app.clock.sleep(args.watch)
-
-    return signals.run(watch())
-
-
-@asynccontextmanager
-async def _asker(app: App) -> AsyncIterator[PlanClient]:
-    async with app.http() as http:
-        yield PlanClient(http, app.broker(http), app.clock)
-
-
-def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:
-    if args.profile is not None:
-        require_profile(app.token_store.snapshot(), args.profile)
-    readers = app.plugins.plan_readers()
-    accounts = plan_accounts(app.models(), readers, app.token_store.profiles(), provider=args.provider, profile=args.profile)
-    if not accounts:
-        variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
-        hint = sign_in()
-        if variables is not None:
-            hint = f"{hint}\n  Or set {variables} to the key of a plan."
-        raise NotSignedIn(f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=hint)
-    return accounts
