@@ -19,7 +19,7 @@ EXIT_CODES: Final = {
     if isinstance(kind, type) and issubclass(kind, errors.PorticoError)
 }
 # Functions that make such a thing, and which of their arguments is the id.
-_MAKERS: Final = {"BadRequest": 1, "Found": 0}
+_MAKERS: Final = {"BadRequest": 1, "Finding": 0}
 _REFUSERS: Final = {"_refused": 2, "refused": 1}
 # Where an id is passed on: of a failure that the index notes, of an error that `doctor` reports.
 PASSED_ON: Final = frozenset(

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from portico.app import App
-from portico.cli.ask import Course
+from portico.cli.ask import RequestRecord
 from portico.errors import NetworkError, UsageError
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.failover import Cooldowns, Failover
@@ -145,7 +145,7 @@ def test_a_damaged_history_is_said_and_keeps_nobody_from_an_answer(minimax):
     assert len(noted(session.paths)) == 1
 
 
-# --- the course of one request -------------------------------------------------------------------------------------------------
+# --- what is noted of one request -----------------------------------------------------------------------------------------------
 
 
 def a_model(name="one"):
@@ -155,28 +155,28 @@ def a_model(name="one"):
     )
 
 
-def a_course(clock, *models):
-    course = Course(Failover(models or (a_model(),), Cooldowns(clock)), clock)
-    course.begin()
-    return course
+def a_record(clock, *models):
+    record = RequestRecord(Failover(models or (a_model(),), Cooldowns(clock)), clock)
+    record.start()
+    return record
 
 
-def row_of(course, paths, clock):
-    course.note(App("portico", clock=clock))
+def row_of(record, paths, clock):
+    record.save(App("portico", clock=clock))
     rows = noted(paths)
     return rows[0] if rows else None
 
 
 def test_the_times_are_those_of_the_first_piece_and_of_the_end(paths, fake_clock):
-    course = a_course(fake_clock)
-    course.failover.answered(course.failover.next())
+    record = a_record(fake_clock)
+    record.failover.answered(record.failover.next())
     fake_clock.advance(0.2)
-    course.piece(Piece("Bec"))
+    record.add(Piece("Bec"))
     fake_clock.advance(0.3)
-    course.piece(Piece("ause", Usage(10, 5)))
-    course.answered()
+    record.add(Piece("ause", Usage(10, 5)))
+    record.finish()
 
-    entry = row_of(course, paths, fake_clock)
+    entry = row_of(record, paths, fake_clock)
 
     assert (entry.first_byte_ms, entry.latency_ms, entry.input_tokens, entry.output_tokens) == (200, 500, 10, 5)
 
@@ -191,29 +191,29 @@ def test_the_times_are_those_of_the_first_piece_and_of_the_end(paths, fake_clock
     ],
 )
 def test_an_answer_that_ends_early_is_noted_with_what_had_come_and_without_a_price(paths, fake_clock, error, outcome):
-    course = a_course(fake_clock)
-    course.failover.answered(course.failover.next())
-    course.piece(Piece("Bec", Usage(10, 0)))
-    course.failed(error)
+    record = a_record(fake_clock)
+    record.failover.answered(record.failover.next())
+    record.add(Piece("Bec", Usage(10, 0)))
+    record.fail(error)
 
-    entry = row_of(course, paths, fake_clock)
+    entry = row_of(record, paths, fake_clock)
 
     assert (entry.outcome, entry.input_tokens, entry.cost_usd) == (outcome, 10, None)
 
 
 def test_of_several_that_fail_the_last_one_is_named(paths, fake_clock):
-    course = a_course(fake_clock, a_model("one"), a_model("two"))
+    record = a_record(fake_clock, a_model("one"), a_model("two"))
     for kind in ("server", "rate-limit"):
-        course.failover.failed(course.failover.next(), ProviderError(kind, "no"))
-    course.failed(NetworkError("rate-limited", "No."))
+        record.failover.failed(record.failover.next(), ProviderError(kind, "no"))
+    record.fail(NetworkError("rate-limited", "No."))
 
-    entry = row_of(course, paths, fake_clock)
+    entry = row_of(record, paths, fake_clock)
 
     assert (entry.model, entry.outcome, entry.attempts) == ("acme/two", "rate-limit", 2)
 
 
 def test_a_question_that_no_model_can_take_is_none(paths, fake_clock):
-    course = a_course(fake_clock)
-    course.failed(UsageError("model-lacks-feature", "No."))
+    record = a_record(fake_clock)
+    record.fail(UsageError("model-lacks-feature", "No."))
 
-    assert row_of(course, paths, fake_clock) is None
+    assert row_of(record, paths, fake_clock) is None

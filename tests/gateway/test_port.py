@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from portico.app import App
-from portico.doctor.finding import CheckContext, Found
+from portico.doctor.finding import CheckContext, Finding
 from portico.doctor.gateway import running
 from portico.errors import ConfigError
 from portico.gateway import control
@@ -87,12 +87,12 @@ def test_no_key_is_handed_to_her_and_doctor_finds_her_while_a_gateway_is_there_t
     try:
         with squatter(another_user, port):
             done = in_this_process(("env", "--json"), env)
-            found = [each.id for each in running(CheckContext(App(env=env))) if isinstance(each, Found)]
+            found = [each.id for each in running(CheckContext(App(env=env))) if isinstance(each, Finding)]
         assert (done.returncode, json.loads(done.stdout)["error"]["id"]) == (9, "port-taken")
         assert found == ["gateway-unresponsive", "port-taken"]
         with bound(port):
             assert in_this_process(("env",), env).returncode == 0, "it may be the gateway that has the port"
-            assert [each.id for each in running(CheckContext(App(env=env))) if isinstance(each, Found)] == [
+            assert [each.id for each in running(CheckContext(App(env=env))) if isinstance(each, Finding)] == [
                 "gateway-unresponsive"
             ]
     finally:
@@ -105,7 +105,7 @@ def test_doctor_finds_her_on_the_port_as_an_error_also_while_the_gateway_has_ano
     env = with_port(gateway_paths, port)
     control.start(gateway_paths, port=0, env=env)
     with squatter(another_user, port):
-        found = [each for each in running(CheckContext(App(env=env))) if isinstance(each, Found)]
+        found = [each for each in running(CheckContext(App(env=env))) if isinstance(each, Finding)]
     assert [(each.id, each.level, another_user.name in each.why) for each in found] == [("port-taken", "error", True)]
 
 

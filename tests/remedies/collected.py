@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HOLDERS: Final = frozenset({"hint", "advice", "remedy"})  # keyword arguments, variables and attributes that hold one
 # Functions whose argument at this place is a hint.
 _POSITIONAL: Final = {
-    "Found": 4,
+    "Finding": 4,
     "Problem": 4,
     "error": 2,
     "warn": 2,
@@ -35,7 +35,7 @@ _POSITIONAL: Final = {
 }
 _NOT_PRINTED_BY_PORTICO: Final = ("portico.testing", "minimax_portal_auth.emulator.pages")
 _HELP: Final = frozenset({"_EXAMPLES", "epilog", "usage", "help", "description"})
-_WORDS: Final = (*_HOLDERS, "prog}", ".program", "did_you_mean", "Found(", "_disabled(", ".report_error(", ".report_warning(")
+_WORDS: Final = (*_HOLDERS, "prog}", ".program", "did_you_mean", "Finding(", "_disabled(", ".report_error(", ".report_warning(")
 _ENOUGH: Final = 12  # characters of its own by which a part of a longer remedy is recognised
 _MOST: Final = 40  # strings that one expression may stand for
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger one
+_CLIENT: Final = "ask"  # its name in the history
+_LEAVING: Final = (KeyboardInterrupt, CancelledError, BrokenPipeError)
 _EXAMPLES = """examples:
   {prog} ask "Why is the sky blue?"
   {prog} ask --model minimax-portal/MiniMax-M2.1-lightning "Say it in one sentence."
@@ -59,22 +61,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ask(args: argparse.Namespace, app: App) -> int:
     """Stream one answer."""
-    question = _question(args, app.stdin)
+    question = _read_question(args, app.stdin)
     finish_pending(app)
-    resolution = _resolved(args, app)
-    _say_passed(resolution, app)
-    course = Course(Failover(resolution.candidates, Cooldowns(app.clock), resolution.wanted), app.clock)
+    resolution = _resolve_models(args, app)
+    _show_passed_over(resolution, app)
+    record = RequestRecord(Failover(resolution.candidates, Cooldowns(app.clock), resolution.wanted), app.clock)
     try:
-        signals.run(_stream(course, question, args.max_tokens, app))
+        signals.run(_stream(record, question, args.max_tokens, app))
     except BaseException as error:
-        course.failed(error)
+        record.fail(error)
         raise
     finally:
-        course.note(app)
+        record.save(app)
     return ExitCode.OK
 
 
-def _resolved(args: argparse.Namespace, app: App) -> Resolution:
+def _resolve_models(args: argparse.Namespace, app: App) -> Resolution:
     loader = app.models()
     if args.profile is not None:
         return Resolution((loader.load(args.model, profile=pick_profile(args.profile, app)),))
@@ -87,16 +89,16 @@ def _resolved(args: argparse.Namespace, app: App) -> Resolution:
     return resolution
 
 
-def _say_passed(resolution: Resolution, app: App) -> None:
+def _show_passed_over(resolution: Resolution, app: App) -> None:
     for passed in resolution.passed:
         app.out.note(f"{passed.reference} is passed over: {passed.error.why or passed.error.message}")
     model = resolution.model
-    if (told := retirement_notice(model.spec)) is not None:
-        app.out.note(told)
+    if (text := retirement_notice(model.spec)) is not None:
+        app.out.note(text)
     app.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
 
 
-def _question(args: argparse.Namespace, stdin: TextIO) -> Question:
+def _read_question(args: argparse.Namespace, stdin: TextIO) -> Question:
     if args.max_tokens is not None and args.max_tokens < 1:
         raise UsageError("--max-tokens is a whole number of 1 or more.")
     if args.thinking == "off" and args.effort is not None:
@@ -105,10 +107,10 @@ def _question(args: argparse.Namespace, stdin: TextIO) -> Question:
     text = read_text(stdin) if args.text == "-" or piped else args.text or ""
     if not text.strip():
         raise UsageError("There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
-    return Question(text, 0, tuple(map(_image, args.image)), args.effort, args.thinking)
+    return Question(text, 0, tuple(map(_read_image, args.image)), args.effort, args.thinking)
 
 
-def _image(path: str) -> Image:
+def _read_image(path: str) -> Image:
     import mimetypes  # it reads the system's lists
 
     kind = mimetypes.guess_type(path)[0] or ""
@@ -121,31 +123,31 @@ def _image(path: str) -> Image:
     return Image(kind, base64.b64encode(data).decode())
 
 
-async def _stream(course: Course, question: Question, max_tokens: int | None, app: App) -> None:
+async def _stream(record: RequestRecord, question: Question, max_tokens: int | None, app: App) -> None:
     pieces = []
 
-    def say_failed(attempt: Attempt) -> None:
+    def show_failed_attempt(attempt: Attempt) -> None:
         app.out.note(f"{attempt.model.reference} ({attempt.model.source}) does not answer: {attempt.why}")
 
     def question_for(model: CallableModel) -> Question:
         fitting = fitted(question, model, max_tokens)
-        if (told := thinking_warning(question, model)) is not None:
-            app.out.note(told)
+        if (text := thinking_warning(question, model)) is not None:
+            app.out.note(text)
         return fitting
 
     async with app.http() as http:
-        course.begin()
-        answer = await ask_model(course.failover, question_for, http=http, broker=app.broker(http), on_failed=say_failed)
+        record.start()
+        answer = await ask_model(record.failover, question_for, http=http, broker=app.broker(http), on_failed=show_failed_attempt)
         async for piece in answer.pieces():
-            course.piece(piece)
+            record.add(piece)
             pieces.append(piece.text)
             if piece.text and not app.out.is_json:
                 app.out.write(piece.text)
-    course.answered()
-    _tell(answer.model, course.failover, "".join(pieces), course.usage, app)
+    record.finish()
+    _show_result(answer.model, record.failover, "".join(pieces), record.usage, app)
 
 
-def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, app: App) -> None:
+def _show_result(model: CallableModel, failover: Failover, text: str, usage: Usage, app: App) -> None:
     cost = list_price(usage, model.spec.cost)
     if not app.out.is_json:
         app.out.line()
@@ -155,24 +157,20 @@ def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, app
         app.out.detail(f"{usage.input} tokens in, {usage.output} out{price}")
         return
     attempts = [
-        {"model": str(one.model.reference), "source": one.model.source, "outcome": one.outcome} for one in failover.attempts
+        {"model": str(each.model.reference), "source": each.model.source, "outcome": each.outcome} for each in failover.attempts
     ]
-    for shown, one in zip(attempts, failover.attempts, strict=True):
-        if one.why:
-            shown["why"] = one.why
-    told = {"input": usage.input, "output": usage.output, "cacheRead": usage.cache_read, "cacheWrite": usage.cache_write}
+    for attempt, tried in zip(attempts, failover.attempts, strict=True):
+        if tried.why:
+            attempt["why"] = tried.why
+    usage_fields = {"input": usage.input, "output": usage.output, "cacheRead": usage.cache_read, "cacheWrite": usage.cache_write}
     if usage.cache_write_1h:
-        told["cacheWrite1h"] = usage.cache_write_1h
-    whole = {"model": str(model.reference), "source": model.source, "answer": text, "usage": told, "cost": cost}
-    app.out.json({**whole, "attempts": attempts})
+        usage_fields["cacheWrite1h"] = usage.cache_write_1h
+    fields = {"model": str(model.reference), "source": model.source, "answer": text, "usage": usage_fields, "cost": cost}
+    app.out.json({**fields, "attempts": attempts})
 
 
-CLIENT: Final = "ask"
-_LEAVING: Final = (KeyboardInterrupt, CancelledError, BrokenPipeError)
-
-
-class Course:
-    """The course of one request: `failover` has what came of its candidates, `usage` what its answer has used so far."""
+class RequestRecord:
+    """What the usage history notes of one request: `failover` has the attempts, `usage` the tokens used so far."""
 
     def __init__(self, failover: Failover, clock: Clock) -> None:
         self.usage = Usage()
@@ -184,40 +182,40 @@ class Course:
         self._latency_ms: int | None = None
         self._outcome = ANSWERED
 
-    def begin(self) -> None:
-        """The question is about to be sent."""
+    def start(self) -> None:
+        """Start the clock: the question is sent next."""
         self._at_ms, self._began = self._clock.wall_ms(), self._clock.monotonic()
 
-    def piece(self, piece: Piece) -> None:
-        """A piece of the answer has come."""
+    def add(self, piece: Piece) -> None:
+        """Add a piece of the answer."""
         if self._first_byte_ms is None:
             self._first_byte_ms = self._passed_ms()
         if piece.usage is not None:
             self.usage = self.usage.updated(piece.usage)
 
-    def answered(self) -> None:
-        """The answer is whole."""
+    def finish(self) -> None:
+        """Note that the answer is complete."""
         self._latency_ms = self._passed_ms()
 
-    def failed(self, error: BaseException) -> None:
-        """It ended without a whole answer."""
+    def fail(self, error: BaseException) -> None:
+        """Note that the request ended without a complete answer."""
         self._latency_ms = self._passed_ms()
         self._outcome = self._outcome_of(error)
         if isinstance(error, UsageError) and not self.failover.attempts:
             self._began = None  # what the question itself lacks is found out before it is sent
 
-    def note(self, app: App) -> None:
-        """Write it down, unless the configuration says not to; two seconds at most."""
+    def save(self, app: App) -> None:
+        """Write it into the history, unless the config says not to; two seconds at most."""
         history = app.history() if self._began is not None else None
         if history is None:
             return
-        tried = [attempt for attempt in self._asked() if attempt.outcome != "passed over"]
+        tried = [attempt for attempt in self._attempts_that_count() if attempt.outcome != "passed over"]
         history.record(
             entry_of(
                 self._model(),
                 self.usage,
                 at_ms=self._at_ms,
-                client=CLIENT,
+                client=_CLIENT,
                 outcome=self._outcome,
                 attempts=max(1, len(tried)),
                 first_byte_ms=self._first_byte_ms,
@@ -228,12 +226,12 @@ class Course:
             app.out.detail("The usage history was busy: this request is not in it.")
 
     def _model(self) -> CallableModel:
-        """The one that answered, else the one that was asked last."""
-        asked = self._asked()
-        return asked[-1].model if asked else self.failover.candidates[0]
+        """The model that answered, else the one that was tried last."""
+        attempts = self._attempts_that_count()
+        return attempts[-1].model if attempts else self.failover.candidates[0]
 
-    def _asked(self) -> list[Attempt]:
-        """What was tried, or what was passed over where nothing was."""
+    def _attempts_that_count(self) -> list[Attempt]:
+        """The attempts that sent a request; if none did, the candidates that were passed over."""
         return [attempt for attempt in self.failover.attempts if attempt.outcome != "passed over"] or self.failover.attempts
 
     def _outcome_of(self, error: BaseException) -> str:
@@ -241,7 +239,7 @@ class Course:
             return LEFT
         if any(attempt.outcome == "answered" for attempt in self.failover.attempts):
             return CUT
-        refusals = [attempt.provider_error for attempt in self._asked() if attempt.provider_error is not None]
+        refusals = [attempt.provider_error for attempt in self._attempts_that_count() if attempt.provider_error is not None]
         if refusals:
             return refusals[-1].label
         return error.id if isinstance(error, PorticoError) else type(error).__name__

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ExitCode
+from portico.doctor.examination import examine, worst_first
+from portico.errors import ExitCode, PorticoError
 
 if TYPE_CHECKING:
     import argparse
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from portico.app import App
     from portico.doctor.examination import Result
-    from portico.doctor.finding import Found
+    from portico.doctor.finding import Finding
 
 _MARK: Final = len("[warning] ")
 _EXAMPLES = """examples:
@@ -40,88 +41,84 @@ def doctor(args: argparse.Namespace, app: App) -> int:
     Raises:
         StoreError: the bundle cannot be written.
     """
-    from portico.doctor.examination import examine, worst_first
-
-    looking = app.unattended()
-    results = examine(looking)
-    mended = _mend(worst_first(results)) if args.fix else []
-    if mended:
+    first_app = app.unattended()
+    results = examine(first_app)
+    fixed = _fix(worst_first(results)) if args.fix else []
+    if fixed:
         again = app.unattended()
-        again.passphrase = looking.passphrase  # the first one who read it has removed it from the environment
+        again.passphrase = first_app.passphrase  # the first one who read it has removed it from the environment
         results = examine(again)
-    found = worst_first(results)
+    findings = worst_first(results)
     if args.bundle is not None:
         from portico.doctor.bundle import write_bundle
 
         write_bundle(args.bundle, app, results)
-    code = ExitCode.CONFIG if any(each.level == "error" for each in found) else ExitCode.OK
+    code = ExitCode.CONFIG if any(each.level == "error" for each in findings) else ExitCode.OK
     if app.out.is_json:
         app.out.json(
             {
                 "exitCode": code,
-                "findings": [as_json(each, app.program) for each in found],
-                "mended": mended,
-                "checks": timings(results),
-                "results": [result_json(result) for result in results],
+                "findings": [_finding_json(each, app.program) for each in findings],
+                "mended": fixed,
+                "checks": _timings(results),
+                "results": [_result_json(result) for result in results],
             }
         )
         return code
-    for line in mended:
+    for line in fixed:
         app.out.line(f"mended: {_printable(line)}")
     for result in results:
-        app.out.line(_printable(f"{f'[{result.status}]':<{_MARK}}{result.check.label}: {result.saw}"))
+        app.out.line(_printable(f"{f'[{result.status}]':<{_MARK}}{result.check.label}: {result.examined}"))
     app.out.line()
-    for each in found:
-        _show(each, app)
-    if not found:
+    for each in findings:
+        _show_finding(each, app)
+    if not findings:
         app.out.line("Nothing is wrong.")
     if args.bundle is not None:
         app.out.note(f"Written, without secrets, readable by you alone: {args.bundle}")
     return code
 
 
-def as_json(found: Found, program: str) -> dict[str, object]:
+def _finding_json(finding: Finding, program: str) -> dict[str, object]:
     """One finding for programs."""
-    hint = found.hint.replace("{prog}", program) if found.hint is not None else None
+    hint = finding.hint.replace("{prog}", program) if finding.hint is not None else None
     return {
-        "id": found.id,
-        "level": found.level,
-        "message": found.message,
-        "why": found.why,
+        "id": finding.id,
+        "level": finding.level,
+        "message": finding.message,
+        "why": finding.why,
         "hint": hint,
-        "fixable": found.mend is not None,
+        "fixable": finding.fix is not None,
     }
 
 
-def result_json(result: Result) -> dict[str, object]:
+def _result_json(result: Result) -> dict[str, object]:
     """One check for programs: its status, what it looked at, the ids of its findings, and its time in milliseconds."""
     return {
         "id": result.check.id,
         "label": result.check.label,
         "status": result.status,
-        "saw": result.saw,
-        "findings": [each.id for each in result.found],
+        "saw": result.examined,
+        "findings": [each.id for each in result.findings],
         "tookMs": result.took_ms,
     }
 
 
-def timings(results: Sequence[Result]) -> dict[str, int]:
+def _timings(results: Sequence[Result]) -> dict[str, int]:
     """How long each check took, in milliseconds."""
     return {result.check.id: result.took_ms for result in results}
 
 
-def _mend(found: Sequence[Found]) -> list[str]:
-    from portico.errors import PorticoError
-
-    done = []
-    for each in found:
-        if each.mend is None:
+def _fix(findings: Sequence[Finding]) -> list[str]:
+    fixed = []
+    for each in findings:
+        if each.fix is None:
             continue
         try:
-            done.append(each.mend())
+            fixed.append(each.fix())
         except (OSError, PorticoError) as error:
-            done.append(f"{each.id} could not be mended: {error}")
-    return done
+            fixed.append(f"{each.id} could not be mended: {error}")
+    return fixed
 
 
 def _printable(line: str) -> str:
@@ -129,10 +126,10 @@ def _printable(line: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in line)
 
 
-def _show(found: Found, app: App) -> None:
-    app.out.line(_printable(f"{found.level}: {found.message} [{found.id}]"))
-    for text in (found.why, found.hint.replace("{prog}", app.program) if found.hint else None):
+def _show_finding(finding: Finding, app: App) -> None:
+    app.out.line(_printable(f"{finding.level}: {finding.message} [{finding.id}]"))
+    for text in (finding.why, finding.hint.replace("{prog}", app.program) if finding.hint else None):
         for line in text.split("\n") if text else ():
             app.out.line(_printable(f"  {line}"))
-    if found.mend is not None:
+    if finding.fix is not None:
         app.out.line(f"  {app.program} doctor --fix does it.")

@@ -33,7 +33,7 @@ def write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
         StoreError: it cannot be written.
     """
     parts = {
-        "findings.json": json.dumps([_told(result) for result in results], indent=2),
+        "findings.json": json.dumps([_result_json(result) for result in results], indent=2),
         "versions.json": json.dumps(_versions(), indent=2),
         "sign-ins.json": json.dumps(_sign_ins(app), indent=2),
         "gateway.log": _log(app.paths.gateway_log),
@@ -54,9 +54,15 @@ def write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
         raise file_error(f"cannot write {path}", error, advice=advice) from error
 
 
-def _told(result: Result) -> dict[str, object]:
-    found = [{"id": each.id, "level": each.level, "message": each.message, "why": each.why} for each in result.found]
-    return {"check": result.check.id, "status": result.status, "saw": result.saw, "tookMs": result.took_ms, "found": found}
+def _result_json(result: Result) -> dict[str, object]:
+    findings = [{"id": each.id, "level": each.level, "message": each.message, "why": each.why} for each in result.findings]
+    return {
+        "check": result.check.id,
+        "status": result.status,
+        "saw": result.examined,
+        "tookMs": result.took_ms,
+        "found": findings,
+    }
 
 
 def _versions() -> dict[str, str]:

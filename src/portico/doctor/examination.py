@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.doctor import files, gateway, models, sign_ins
-from portico.doctor.finding import Check, CheckContext, Found, Saw, Skipped
+from portico.doctor.finding import Check, CheckContext, Examined, Finding, Skipped
 from portico.errors import PorticoError
 from portico.secret import redact
 from portico.util import signals
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from portico.app import App
-    from portico.doctor.finding import Level, Seen, Status
-    from portico.interfaces.plugin_parts import DoctorCheck, Finding
+    from portico.doctor.finding import Level, Outcome, Status
+    from portico.interfaces import plugin_parts
 
 LONGEST_S: Final = 5.0
 # In the order in which one thing rests on another: of two findings as bad, the one further up is told first.
@@ -46,18 +46,21 @@ _WORST_FIRST: Final[tuple[Level, ...]] = ("error", "warning")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found, what it looked at in words, and how long it took in milliseconds. `skipped`: there was nothing."""
+    """What one check found, what it examined in words, and how long it took in milliseconds.
+
+    `skipped`: there was nothing to examine.
+    """
 
     check: Check
-    found: tuple[Found, ...]
+    findings: tuple[Finding, ...]
     took_ms: int
-    saw: str = ""
+    examined: str = ""
     skipped: bool = False
 
     @property
     def status(self) -> Status:
         """The worst of what it found; `skipped` if it had nothing to look at."""
-        levels = {each.level for each in self.found}
+        levels = {each.level for each in self.findings}
         worst = next((level for level in _WORST_FIRST if level in levels), None)
         return worst or ("skipped" if self.skipped else "ok")
 
@@ -74,42 +77,42 @@ def examine(app: App, *, checks: Sequence[Check] = CHECKS, longest_s: float = LO
             getattr(owner, part)
 
     async def run_all() -> tuple[Result, ...]:
-        return tuple(await asyncio.gather(*(_run(check, context, longest_s) for check in (*checks, *_of_plugins(context)))))
+        return tuple(await asyncio.gather(*(_run(check, context, longest_s) for check in (*checks, *_plugin_checks(context)))))
 
     return signals.run(run_all())
 
 
-def worst_first(results: Sequence[Result]) -> list[Found]:
-    """Everything that was found, errors before warnings, otherwise in the order of the checks.
+def worst_first(results: Sequence[Result]) -> list[Finding]:
+    """All findings, errors before warnings, otherwise in the order of the checks.
 
-    What several checks or accounts meet with, such as a store that does not open, is there once.
+    A finding that several checks or accounts have, such as a store that does not open, is listed once.
     """
-    every: dict[tuple[str, str, str | None], Found] = {}
-    for found in (found for result in results for found in result.found):
-        every.setdefault((found.id, found.message, found.why), found)
-    return sorted(every.values(), key=lambda found: _WORST_FIRST.index(found.level))
+    unique: dict[tuple[str, str, str | None], Finding] = {}
+    for finding in (finding for result in results for finding in result.findings):
+        unique.setdefault((finding.id, finding.message, finding.why), finding)
+    return sorted(unique.values(), key=lambda finding: _WORST_FIRST.index(finding.level))
 
 
 async def _run(check: Check, context: CheckContext, longest_s: float) -> Result:
-    began = time.monotonic()
-    seen: tuple[Seen, ...]
+    started = time.monotonic()
+    outcomes: tuple[Outcome, ...]
     try:
-        seen = await _outcome(check, context, longest_s)
+        outcomes = await _outcomes(check, context, longest_s)
     except PorticoError as error:
-        seen = (Found(error.id, "error", f"{check.label}: {error.message}", error.why, error.hint),)
+        outcomes = (Finding(error.id, "error", f"{check.label}: {error.message}", error.why, error.hint),)
     except Exception as error:  # noqa: BLE001 - whatever a broken part raises, the other checks go on
-        seen = (Found("check-failed", "error", f"{check.label}: {redact(f'{type(error).__name__}: {error}')}"),)
-    return _result(check, seen, round((time.monotonic() - began) * 1000))
+        outcomes = (Finding("check-failed", "error", f"{check.label}: {redact(f'{type(error).__name__}: {error}')}"),)
+    return _result(check, outcomes, round((time.monotonic() - started) * 1000))
 
 
-def _result(check: Check, seen: tuple[Seen, ...], took_ms: int) -> Result:
-    found = tuple(each for each in seen if isinstance(each, Found))
-    skipped = [each.why for each in seen if isinstance(each, Skipped)]
-    saw = [each.text for each in seen if isinstance(each, Saw)] or skipped or [each.message for each in found]
-    return Result(check, found, took_ms, "; ".join(saw) or "nothing wrong", bool(skipped))
+def _result(check: Check, outcomes: tuple[Outcome, ...], took_ms: int) -> Result:
+    findings = tuple(each for each in outcomes if isinstance(each, Finding))
+    skipped = [each.why for each in outcomes if isinstance(each, Skipped)]
+    examined = [each.text for each in outcomes if isinstance(each, Examined)] or skipped or [each.message for each in findings]
+    return Result(check, findings, took_ms, "; ".join(examined) or "nothing wrong", bool(skipped))
 
 
-async def _outcome(check: Check, context: CheckContext, longest_s: float) -> tuple[Seen, ...]:
+async def _outcomes(check: Check, context: CheckContext, longest_s: float) -> tuple[Outcome, ...]:
     work = start_off_loop(lambda: tuple(check.run(context)))
     limit_s = longest_s
     await asyncio.wait({work}, timeout=longest_s)
@@ -119,24 +122,24 @@ async def _outcome(check: Check, context: CheckContext, longest_s: float) -> tup
     if work.done():
         return work.result()
     hint = "see whether another program or a window of the keyring holds it up, and run {prog} doctor again"
-    return (Found("check-late", "error", f"{check.label}: no answer within {limit_s:g} s.", hint=hint),)
+    return (Finding("check-late", "error", f"{check.label}: no answer within {limit_s:g} s.", hint=hint),)
 
 
-def _of_plugins(context: CheckContext) -> list[Check]:
+def _plugin_checks(context: CheckContext) -> list[Check]:
     """The checks that plugins bring."""
     if context.config is None:
         return []
     try:
-        return [Check(each.id, each.label, _blocking(each)) for each in context.app.plugins.doctor_checks()]
+        return [Check(each.id, each.label, _blocking_check(each)) for each in context.app.plugins.doctor_checks()]
     except PorticoError:
         return []
 
 
-def _blocking(check: DoctorCheck) -> Callable[[CheckContext], list[Seen]]:
-    def seen(each: Finding) -> Seen:
-        return Saw(each.message) if each.level == "ok" else Found(each.id, each.level, each.message, each.why, each.hint)
+def _blocking_check(check: plugin_parts.DoctorCheck) -> Callable[[CheckContext], list[Outcome]]:
+    def outcome(each: plugin_parts.Finding) -> Outcome:
+        return Examined(each.message) if each.level == "ok" else Finding(each.id, each.level, each.message, each.why, each.hint)
 
-    async def run() -> list[Seen]:
-        return [seen(each) for each in await check.run()]
+    async def run() -> list[Outcome]:
+        return [outcome(each) for each in await check.run()]
 
     return lambda _patient: signals.run(run())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from portico.config.document import format_path
 from portico.config.load import ORDER, PROFILES, model_names, profile_ids, protected_paths
 from portico.config.sources import exposed_files, named_variable
-from portico.doctor.finding import Found, Saw, Skipped, of_error
+from portico.doctor.finding import Examined, Finding, Skipped, of_error
 from portico.errors import PorticoError, StoreError
 from portico.paths import FILE_MODE
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from portico.config.document import ConfigPath, Document
     from portico.config.load import LoadedConfig
-    from portico.doctor.finding import CheckContext, Level, Seen
+    from portico.doctor.finding import CheckContext, Level, Outcome
 
 _OTHERS: Final = 0o077
 _FOLDER_MODE: Final = 0o700
 _MOST_PROBLEMS: Final = 10
 
 
-def configuration(context: CheckContext) -> Iterator[Seen]:
+def configuration(context: CheckContext) -> Iterator[Outcome]:
     """Errors and doubts, each with its file, line and column."""
     try:
         loaded = context.app.config
@@ -36,21 +36,21 @@ def configuration(context: CheckContext) -> Iterator[Seen]:
         yield of_error(error, why=error.why or "No command that chooses a model can go on.")
         return
     path = context.app.paths.config
-    yield Saw(str(path) if path.exists() else f"there is no {path}: the defaults are used")
+    yield Examined(str(path) if path.exists() else f"there is no {path}: the defaults are used")
     elsewhere = {*exposed_files(protected_paths(loaded.sources, context.app.paths, context.app.env))}
     elsewhere |= {each for each in loaded.problems if each.path[-1:] == ("baseUrl",) and not each.standing}
     for problem in [each for each in loaded.problems if each not in elsewhere][:_MOST_PROBLEMS]:
         is_own = problem.where.startswith(f"{path}:")
-        yield Found("config-doubt", "warning", str(problem), hint="{prog} config edit" if is_own else "correct it in that file")
+        yield Finding("config-doubt", "warning", str(problem), hint="{prog} config edit" if is_own else "correct it in that file")
 
 
-def who_may_read(context: CheckContext) -> Iterator[Seen]:
+def who_may_read(context: CheckContext) -> Iterator[Outcome]:
     """A folder or a file that others can read."""
     if os.name != "posix":
         yield Skipped("this system has no POSIX modes")
         return
     paths, loaded = context.app.paths, context.config
-    yield Saw(f"{paths.state}, {paths.config}")
+    yield Examined(f"{paths.state}, {paths.config}")
     if paths.state.exists() and paths.state.stat().st_mode & _OTHERS:
         yield _open_to_others(
             "state-open", paths.state, _FOLDER_MODE, "It tells which accounts you have, and holds a sealed store."
@@ -59,15 +59,15 @@ def who_may_read(context: CheckContext) -> Iterator[Seen]:
         yield _open_to_others("config-open", paths.config, FILE_MODE, "It holds keys.")
 
 
-def who_may_change(context: CheckContext) -> Iterator[Seen]:
+def who_may_change(context: CheckContext) -> Iterator[Outcome]:
     """A file, or a folder above one, that another user owns or can write to."""
     app = context.app
     sources = context.config.sources if context.config is not None else (app.paths.config,)
     checked = protected_paths(sources, app.paths, app.env)
-    yield Saw(", ".join(map(str, checked)))
+    yield Examined(", ".join(map(str, checked)))
     for problem in exposed_files(checked):
         why = "She could choose the servers that your keys and tokens go to, or read them."
-        yield Found("others-may-change", "warning", f"{problem.where}: {problem.message}", why, problem.hint)
+        yield Finding("others-may-change", "warning", f"{problem.where}: {problem.message}", why, problem.hint)
 
 
 def _holds_keys(context: CheckContext, loaded: LoadedConfig) -> bool:
@@ -83,10 +83,10 @@ def _holds_keys(context: CheckContext, loaded: LoadedConfig) -> bool:
     )
 
 
-def index(context: CheckContext) -> Iterator[Seen]:
+def index(context: CheckContext) -> Iterator[Outcome]:
     """The list of sign-ins cannot be read."""
     try:
-        yield Saw(_accounts(len(context.app.token_store.profiles())))
+        yield Examined(_accounts(len(context.app.token_store.profiles())))
     except PorticoError as error:
         yield of_error(error)
 
@@ -95,29 +95,29 @@ def _accounts(count: int) -> str:
     return "1 account" if count == 1 else f"{count} accounts"
 
 
-def _open_to_others(id: str, path: Path, mode: int, why: str) -> Found:
+def _open_to_others(id: str, path: Path, mode: int, why: str) -> Finding:
     def close() -> str:
         path.chmod(mode)
         return f"{path} is yours alone now"
 
-    return Found(id, "error", f"{path} can be read by other users.", why, f"chmod {mode:o} {quote(str(path))}", close)
+    return Finding(id, "error", f"{path} can be read by other users.", why, f"chmod {mode:o} {quote(str(path))}", close)
 
 
 _MOST_NAMED: Final = 5
 
 
-def references(context: CheckContext) -> Iterator[Seen]:
+def references(context: CheckContext) -> Iterator[Outcome]:
     """A profile in an order, or a model name, that refers to nothing."""
     if context.config is None:
         yield Skipped("the configuration cannot be read")
         return
     models, orders = len([*model_names(context.config.config)]), len(context.config.config.auth.order)
-    yield Saw(f"names of models: {models}, orders of accounts: {orders}")
+    yield Examined(f"names of models: {models}, orders of accounts: {orders}")
     yield from _profiles(context, context.config)
     yield from _models(context, context.config)
 
 
-def _profiles(context: CheckContext, loaded: LoadedConfig) -> Iterator[Found]:
+def _profiles(context: CheckContext, loaded: LoadedConfig) -> Iterator[Finding]:
     try:
         sign_ins = context.app.token_store.snapshot()
     except StoreError:
@@ -130,11 +130,11 @@ def _profiles(context: CheckContext, loaded: LoadedConfig) -> Iterator[Found]:
             place = format_path((*ORDER, provider))
             instead = shlex.join(["set", "--provider", provider, *left] if left else ["clear", "--provider", provider])
             message = f"{place} names {_listed(gone)}: no account of {provider} that is signed in."
-            mend = _reordered(context, loaded, (*ORDER, provider), gone)
-            yield Found("dangling-reference", "warning", message, "It is ignored.", f"{{prog}} auth order {instead}", mend)
+            fix = _reordered(context, loaded, (*ORDER, provider), gone)
+            yield Finding("dangling-reference", "warning", message, "It is ignored.", f"{{prog}} auth order {instead}", fix)
     if gone := tuple(id for id in profile_ids(loaded.document) if id not in {*known, *damaged}):
         message = f"auth.profiles names {_listed(gone)}: not signed in."
-        yield Found("dangling-reference", "warning", message, "It is ignored.", None, partial(_removed, context, gone))
+        yield Finding("dangling-reference", "warning", message, "It is ignored.", None, partial(_removed, context, gone))
 
 
 def _listed(ids: Sequence[str]) -> str:
@@ -166,7 +166,7 @@ def _removed(context: CheckContext, gone: Sequence[str]) -> str:
     return f"{_listed(gone)} is no longer in auth.profiles"
 
 
-def _models(context: CheckContext, loaded: LoadedConfig) -> Iterator[Found]:
+def _models(context: CheckContext, loaded: LoadedConfig) -> Iterator[Finding]:
     if context.models is None:
         return
     for path, text in model_names(loaded.config):
@@ -175,4 +175,4 @@ def _models(context: CheckContext, loaded: LoadedConfig) -> Iterator[Found]:
         except PorticoError as error:
             place = format_path(path)
             level: Level = "error" if path[-1] == "primary" else "warning"
-            yield Found("dangling-reference", level, f"{place} names {text}, which is no model here.", error.why, error.hint)
+            yield Finding("dangling-reference", level, f"{place} names {text}, which is no model here.", error.why, error.hint)

@@ -24,10 +24,10 @@ Status = Literal["ok", "warning", "error", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Finding:
     """One thing that is wrong. `why` is why it matters, `hint` what to do, with `{prog}` for the program's name.
 
-    `mend` does it, where that is safe without asking, and returns what it did.
+    `fix` does it, if that is safe without asking, and returns what it did.
     """
 
     id: str
@@ -35,11 +35,11 @@ class Found:
     message: str
     why: str | None = None
     hint: str | None = None
-    mend: Callable[[], str] | None = None
+    fix: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Saw:
+class Examined:
     """What a check looked at, in a few words: a path, the accounts, the model that would answer."""
 
     text: str
@@ -52,7 +52,7 @@ class Skipped:
     why: str
 
 
-Seen = Found | Saw | Skipped
+Outcome = Finding | Examined | Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,13 @@ class Check:
 
     id: str
     label: str
-    run: Callable[[CheckContext], Iterable[Seen]]
+    run: Callable[[CheckContext], Iterable[Outcome]]
 
 
-def of_error(error: PorticoError, *, level: Level = "error", why: str | None = None) -> Found:
+def of_error(error: PorticoError, *, level: Level = "error", why: str | None = None) -> Finding:
     """What an operation that failed says."""
     where = f" ({error.where})" if error.where else ""
-    return Found(error.id, level, f"{error.message}{where}", why or error.why, error.hint)
+    return Finding(error.id, level, f"{error.message}{where}", why or error.why, error.hint)
 
 
 class CheckContext:

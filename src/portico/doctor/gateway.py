@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from portico.doctor.finding import Found, Saw, Skipped, of_error
+from portico.doctor.finding import Examined, Finding, Skipped, of_error
 from portico.errors import PorticoError
 from portico.services.service import MAX_FILE_BYTES
 from portico.util.children import this_python
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from portico.doctor.finding import CheckContext, Seen
+    from portico.doctor.finding import CheckContext, Outcome
     from portico.services.service import Service
 
 _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
 
-def running(context: CheckContext) -> Iterator[Seen]:
+def running(context: CheckContext) -> Iterator[Outcome]:
     """A gateway that does not answer, or whose port another program has."""
     from portico.gateway import control
     from portico.gateway.port import PortTaken, bound, configured_port
@@ -30,10 +30,10 @@ def running(context: CheckContext) -> Iterator[Seen]:
 
     app = context.app
     condition, state = gateway_state.status(app.paths)
-    yield Saw(f"{condition}, port {state.port}" if state is not None else condition)
+    yield Examined(f"{condition}, port {state.port}" if state is not None else condition)
     if condition == "unresponsive":
         why = "It neither refreshes tokens nor answers your tools."
-        yield Found(
+        yield Finding(
             "gateway-unresponsive",
             "error",
             "A gateway process is there and does not answer.",
@@ -41,7 +41,7 @@ def running(context: CheckContext) -> Iterator[Seen]:
             "{prog} gateway restart",
         )
     elif state is not None and control.lacks_passphrase(app.paths, state):
-        yield Found("gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart")
+        yield Finding("gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart")
     if context.config is None:
         return
     try:
@@ -57,7 +57,7 @@ def running(context: CheckContext) -> Iterator[Seen]:
         yield of_error(error, level="warning")
 
 
-def service_file(context: CheckContext) -> Iterator[Seen]:
+def service_file(context: CheckContext) -> Iterator[Outcome]:
     """A service that is installed and would run something else than what is here now."""
     from portico.gateway.service import gateway_service, gateway_to_install
     from portico.net.proxy import names_a_way
@@ -71,7 +71,7 @@ def service_file(context: CheckContext) -> Iterator[Seen]:
     installed = manager.environment(gateway_service(app))
     now = gateway_to_install(app, installed)
     path = manager.path(now)
-    yield Saw(str(path))
+    yield Examined(str(path))
     if all(_content(each) == content for each, content in manager.files(now).items()) and _has_its_secrets(now):
         return
     differs = names_a_way(app.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
@@ -83,7 +83,7 @@ def service_file(context: CheckContext) -> Iterator[Seen]:
     why = "It was made by another version, from another place, or for another environment."
     if differs:
         why = "The service does not go by the proxy that this shell's variables name."
-    yield Found(
+    yield Finding(
         "service-outdated", "warning", f"{path} is not what would be installed now.", why, "{prog} gateway install", renew
     )
 
@@ -110,7 +110,7 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def packages(_patient: CheckContext) -> Iterator[Seen]:
+def packages(_patient: CheckContext) -> Iterator[Outcome]:
     """A package older than the oldest one without a known fault: the floors in Portico's own metadata."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -120,22 +120,22 @@ def packages(_patient: CheckContext) -> Iterator[Seen]:
         yield Skipped("Portico runs from a checkout")
         return
     for line in needed:
-        found = _FLOOR.match(line)
-        if found is None or "extra ==" in line:
+        requirement = _FLOOR.match(line)
+        if requirement is None or "extra ==" in line:
             continue
         try:
-            present = version(found[1])
+            present = version(requirement[1])
         except PackageNotFoundError:
             continue
-        yield Saw(f"{found[1]} {present}")
-        if _numbers(present) < _numbers(found[2]):
+        yield Examined(f"{requirement[1]} {present}")
+        if _numbers(present) < _numbers(requirement[2]):
             why = "An older one has faults that are known to matter here; the reasons stand in Portico's own tests."
-            yield Found(
+            yield Finding(
                 "package-old",
                 "error",
-                f"{found[1]} {present} is older than {found[2]}.",
+                f"{requirement[1]} {present} is older than {requirement[2]}.",
                 why,
-                f"{this_python()} -m pip install --upgrade '{found[1]}>={found[2]}'",
+                f"{this_python()} -m pip install --upgrade '{requirement[1]}>={requirement[2]}'",
             )
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from portico.config.document import format_path
 from portico.config.load import model_names
-from portico.doctor.finding import Found, Saw, Skipped, of_error
+from portico.doctor.finding import Examined, Finding, Skipped, of_error
 from portico.errors import ConfigError, PorticoError, SignInNeeded
 from portico.models.credentials import CredentialRefused
 from portico.models.endpoints import BaseUrlRefused, checked_base_url, misfits
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from portico.config.document import ConfigPath
-    from portico.doctor.finding import CheckContext, Level, Seen
+    from portico.doctor.finding import CheckContext, Level, Outcome
     from portico.models.loader import ModelLoader
     from portico.net.client import HttpClient
 
@@ -36,7 +36,7 @@ _MAYBE_404: Final = "Many providers have Anthropic's protocol under /anthropic, 
 _NOTHING: Final = "No model can answer: there is no account, no environment key and no key in the config."
 
 
-def credentials(context: CheckContext) -> Iterator[Seen]:
+def credentials(context: CheckContext) -> Iterator[Outcome]:
     """Nobody is signed in and there is no key, or a model in use has no credential."""
     if context.config is None or context.models is None:
         yield Skipped("the configuration cannot be read")
@@ -44,10 +44,10 @@ def credentials(context: CheckContext) -> Iterator[Seen]:
     config, loader = context.config.config, context.models
     primary = config.agents.primary
     if not _anything_set_up(context) and _is_of_a_sign_in(primary, loader):
-        yield Found("not-signed-in", "error", SIGNED_OUT, _NOTHING, sign_in())
+        yield Finding("not-signed-in", "error", SIGNED_OUT, _NOTHING, sign_in())
         return
     if primary is None:
-        yield Saw("no default model is set")
+        yield Examined("no default model is set")
     for path, text in model_names(config):
         try:
             loader.check(text)
@@ -59,11 +59,11 @@ def credentials(context: CheckContext) -> Iterator[Seen]:
             if isinstance(
                 error, BaseUrlRefused
             ):  # a finding of `base_urls`, once for each provider and not for each of its models
-                yield Saw(f"{text}: see the addresses of the providers")
+                yield Examined(f"{text}: see the addresses of the providers")
             else:
                 yield _unanswered(path, text, error, loader)
         else:
-            yield Saw(f"{text}: {model.source}")
+            yield Examined(f"{text}: {model.source}")
 
 
 def _anything_set_up(context: CheckContext) -> bool:
@@ -81,7 +81,7 @@ def _is_of_a_sign_in(primary: str | None, loader: ModelLoader) -> bool:
     return provider is not None and is_signed_in_to(provider)
 
 
-def _unanswered(path: ConfigPath, text: str, error: PorticoError, loader: ModelLoader) -> Found:
+def _unanswered(path: ConfigPath, text: str, error: PorticoError, loader: ModelLoader) -> Finding:
     level: Level = "error" if path[-1] == "primary" else "warning"
     message = f"{format_path(path)} names {text}, which cannot be called: {error.message}"
     hint = error.hint
@@ -91,7 +91,7 @@ def _unanswered(path: ConfigPath, text: str, error: PorticoError, loader: ModelL
         hint = f"Run `{set_up_command(provider)}`."
     if level == "error" and (instead := _answers_instead(loader)) is not None:
         level, message = "warning", f"{message} {instead} answers instead."
-    return Found(error.id, level, message, error.why, hint)
+    return Finding(error.id, level, message, error.why, hint)
 
 
 def _answers_instead(loader: ModelLoader) -> str | None:
@@ -101,7 +101,7 @@ def _answers_instead(loader: ModelLoader) -> str | None:
         return None
 
 
-def base_urls(context: CheckContext) -> Iterator[Seen]:
+def base_urls(context: CheckContext) -> Iterator[Outcome]:
     """A `baseUrl` to which nothing is sent, or at which the provider's `api` is hardly served."""
     if context.config is None or context.models is None:
         yield Skipped("the configuration cannot be read")
@@ -120,9 +120,9 @@ def base_urls(context: CheckContext) -> Iterator[Seen]:
             place = format_path(block)
             message = f"{place}.baseUrl {wrong.message}: {config.models.providers[str(block[-1])].base_url}"
             hint = f"{{prog}} config set {quote(f'{place}.{wrong.key}')} {quote(wrong.instead)}"
-            yield Found("base-url-of-another-api", "warning", message, _MAYBE_404, hint)
+            yield Finding("base-url-of-another-api", "warning", message, _MAYBE_404, hint)
     written = sum(provider.config is not None and provider.config.base_url is not None for provider in catalog.providers.values())
-    yield Saw(f"{written} in the configuration" if written else "none in the configuration: the plugins' own are used")
+    yield Examined(f"{written} in the configuration" if written else "none in the configuration: the plugins' own are used")
 
 
 # A token's end is told in seconds from now, and is refreshed five minutes before: more than this is felt.
@@ -134,28 +134,28 @@ _SET_CLOCK: Final = (
 )
 
 
-def hosts(context: CheckContext) -> Iterable[Seen]:
+def hosts(context: CheckContext) -> Iterable[Outcome]:
     """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
     from portico.net import proxy
 
-    found = [*map(of_error, proxy.problems(context.app.env)), *signals.run(_hosts(context))]
+    findings = [*map(of_error, proxy.problems(context.app.env)), *signals.run(_hosts(context))]
     servers = sorted(_origins(context))
-    looked = Saw(", ".join(servers)) if servers else Skipped("no account uses a server")
-    return [looked, *{(each.id, each.message): each for each in found}.values()]
+    examined = Examined(", ".join(servers)) if servers else Skipped("no account uses a server")
+    return [examined, *{(each.id, each.message): each for each in findings}.values()]
 
 
-def plans(context: CheckContext) -> Iterable[Seen]:
+def plans(context: CheckContext) -> Iterable[Outcome]:
     """A credential that its provider refuses: of the other region, of another kind, or revoked."""
     if not context.accounts:
         return (Skipped("no account has a plan to ask about"),)
-    return (Saw(", ".join(account.label for account in context.accounts)), *signals.run(_plans(context)))
+    return (Examined(", ".join(account.label for account in context.accounts)), *signals.run(_plans(context)))
 
 
-async def _hosts(context: CheckContext) -> list[Found]:
+async def _hosts(context: CheckContext) -> list[Finding]:
     async with context.app.http() as http:
         origins = sorted(_origins(context))
-        answers = await asyncio.gather(*(_asked(http, origin) for origin in origins))
-    found = [each for each in answers if isinstance(each, Found)]
+        answers = await asyncio.gather(*(_ask_origin(http, origin) for origin in origins))
+    findings = [each for each in answers if isinstance(each, Finding)]
     # A server of the user's own, asked over http, may have a wrong clock itself.
     by_https = zip(origins, answers, strict=True)
     skews = [each for origin, each in by_https if isinstance(each, float) and origin.startswith("https:")]
@@ -164,8 +164,8 @@ async def _hosts(context: CheckContext) -> list[Found]:
     if abs(skew) > _SKEW_S:
         words = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'}"
         why = "Times are shown wrong, and certificates may look ended. Tokens are measured by the servers' own clock."
-        found.append(
-            Found(
+        findings.append(
+            Finding(
                 "clock-skew",
                 "error",
                 f"This machine's clock is {words} the providers' servers.",
@@ -173,10 +173,10 @@ async def _hosts(context: CheckContext) -> list[Found]:
                 _SET_CLOCK,
             )
         )
-    return found
+    return findings
 
 
-async def _asked(http: HttpClient, origin: str) -> Found | float | None:
+async def _ask_origin(http: HttpClient, origin: str) -> Finding | float | None:
     """What is wrong with the way there; else its Date, in seconds of its own clock."""
     try:
         async with asyncio.timeout(_ANSWER_S):
@@ -184,7 +184,7 @@ async def _asked(http: HttpClient, origin: str) -> Found | float | None:
     except PorticoError as error:
         return of_error(error)
     except TimeoutError:
-        return Found("network", "error", f"{origin} does not answer.", f"nothing came within {_ANSWER_S:g} s")
+        return Finding("network", "error", f"{origin} does not answer.", f"nothing came within {_ANSWER_S:g} s")
     response.close()
     try:
         return parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
@@ -214,7 +214,7 @@ def _configured(context: CheckContext) -> Iterator[str]:
                 yield url
 
 
-async def _plans(context: CheckContext) -> list[Found]:
+async def _plans(context: CheckContext) -> list[Finding]:
     from portico.usage.plan import PlanClient
 
     app = context.app
@@ -222,13 +222,13 @@ async def _plans(context: CheckContext) -> list[Found]:
         broker = app.broker(http, store=context.store("plans"))
         reports = await PlanClient(http, broker, app.clock).ask_all(context.accounts, timeout_s=_ANSWER_S)
     refused = [report for report in reports if isinstance(report.error, CredentialRefused)]
-    found = [
-        Found("credential-refused", "error", each.error.message, each.error.why, each.error.hint)
+    findings = [
+        Finding("credential-refused", "error", each.error.message, each.error.why, each.error.hint)
         for each in refused
         if each.error is not None
     ]
     for report in reports:
         if report.state == "no-plan":
             hint = f"Subscribe: {report.account.subscribe_url}" if report.account.subscribe_url else None
-            found.append(Found("no-plan", "warning", f"{report.account.label} has no plan.", report.why, hint))
-    return found
+            findings.append(Finding("no-plan", "warning", f"{report.account.label} has no plan.", report.why, hint))
+    return findings
