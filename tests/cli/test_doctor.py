@@ -267,8 +267,8 @@ def test_a_check_that_hangs_is_cut_off_and_named_and_a_broken_one_stops_no_other
 
     results = examine(App("portico", env=env), checks=(hangs, breaks, CHECKS[0]), longest_s=0.3)
 
-    assert [[found.id for found in result.found] for result in results[:3]] == [["check-late"], ["check-failed"], []]
-    assert "0.3 s" in results[0].found[0].message
+    assert [[finding.id for finding in result.findings] for result in results[:3]] == [["check-late"], ["check-failed"], []]
+    assert "0.3 s" in results[0].findings[0].message
 
 
 @pytest.mark.requirement("E48")

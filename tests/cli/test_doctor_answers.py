@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from portico.app import App
-from portico.cli.doctor import as_json
+from portico.cli.doctor import finding_json
 from portico.doctor.examination import CHECKS, examine
 from portico.store.profiles import ProfileIndex
 from tests.commands import Commands
@@ -44,7 +44,7 @@ def misfits(session):
     """What `doctor` finds of addresses; no server is asked for it."""
     env = session.run_portico.environment(KEY)
     results = examine(App("portico", env=env), checks=[check for check in CHECKS if check.id == "base-urls"])
-    return [as_json(found, "portico") for result in results for found in result.found]
+    return [finding_json(finding, "portico") for result in results for finding in result.findings]
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ def a_check_that_does_not_come_to_an_end(desk):
     assert lock.try_acquire()
     check = Check("held", "what another program holds", lambda _: wait_for(place))
     app = App("portico", env=desk.commands.run_portico.environment())
-    (late,) = examine(app, checks=(check,), longest_s=0.2)[0].found
+    (late,) = examine(app, checks=(check,), longest_s=0.2)[0].findings
     assert late.hint is not None
     desk.printed.append(late.hint.replace("{prog}", "portico"))
     lock.release()

@@ -12,18 +12,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.accounts import storing
+from portico.accounts.choices import LISTED_WITHIN_S, Question, offers_of, pick
 from portico.accounts.config_patch import default_named, kept_base_url, model_block, model_of, own_object, with_default
 from portico.accounts.storing import ProfileExists, profile_named
 from portico.accounts.view import InUse, decide, id_in_use, in_use_after
+from portico.config.check import check_stack
 from portico.config.document import format_path
-from portico.config.sources import named_variable
+from portico.config.sources import named_variable, read_stack
 from portico.errors import NetworkError, PorticoError, UsageError
 from portico.interfaces.basics import Choice
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.catalog import host_of
 from portico.models.credentials import API_KEY, CredentialRefused
+from portico.models.discovery import list_models
 from portico.models.endpoints import declared_hosts
+from portico.models.loader import ModelLoader
+from portico.models.probe import probe
+from portico.models.reference import ModelReference
 from portico.secret import Secret
+from portico.store.records import ApiKeyProfile
+from portico.store.token_store import ABSENT
 from portico.util import signals
 from portico.util.text import UnknownName
 
@@ -42,7 +50,6 @@ if TYPE_CHECKING:
     from portico.store.records import Profile, StoreName
 
 KeyPlace = Literal["keyring", "env", "config"]
-
 _EXPORT: Final = re.compile(r"^(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=")
 _SHAPE: Final = re.compile(r"[!-~]{1,4096}")
 # What a failed check means for a key that was typed: these say that it is wrong, anything else says nothing about it.
@@ -117,11 +124,6 @@ def callable_model(app: App, setup: KeySetup) -> CallableModel:
     Raises:
         ConfigError: as the config is, it cannot be called.
     """
-    from portico.config.check import check_stack
-    from portico.config.sources import read_stack
-    from portico.models.loader import ModelLoader
-    from portico.models.reference import ModelReference
-
     spec, document = setup.spec, app.config.document
     block = _block(replace(setup, place="keyring", takes_over=True), _configured(document, spec))
     config, _ = check_stack(read_stack(document.merge({"models": {"providers": {spec.id: block}}})))
@@ -132,8 +134,6 @@ def callable_model(app: App, setup: KeySetup) -> CallableModel:
 
 async def check_key(app: App, model: CallableModel) -> Probe:
     """Ask the model that is called with the key one tiny question."""
-    from portico.models.probe import probe
-
     async with app.http() as http:
         return await probe(model, http=http, broker=app.broker(http), clock=app.clock)
 
@@ -226,8 +226,6 @@ def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
 
 def _configured(document: Document, spec: ProviderSpec) -> dict[str, Any]:
     """The provider's block as `document` and the base under it have it together."""
-    from portico.config.sources import read_stack
-
     return own_object(read_stack(document).effective, ("models", "providers", spec.id))
 
 
@@ -256,8 +254,6 @@ def _base_url(setup: KeySetup) -> str:
 
 
 def _profile(app: App, setup: KeySetup) -> Profile:
-    from portico.store.records import ApiKeyProfile
-
     return ApiKeyProfile(
         id=setup.profile_id,
         provider=setup.spec.id,
@@ -442,8 +438,6 @@ def _with_model(app: App, setup: KeySetup) -> KeyPlan:
         UsageError: nobody can be asked.
         SignInNeeded: the provider refused the key.
     """
-    from portico.accounts.choices import Question, offers_of, pick
-
     if setup.choice.model:
         return KeyPlan(setup, _NOT_CHECKED)
     text = f"Which model of {setup.spec.label}?"
@@ -473,9 +467,6 @@ def _listed_with(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
     Raises:
         SignInNeeded: it refused the key.
     """
-    from portico.accounts.choices import LISTED_WITHIN_S
-    from portico.models.discovery import list_models
-
     listed = list_models(app, {setup.spec.id: callable_model(app, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
     if isinstance(listed, PorticoError):
         if isinstance(listed, _WRONG_KEY):
@@ -486,8 +477,6 @@ def _listed_with(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
 
 def _agreed_generation(app: App, setup: KeySetup, *, replace: bool) -> int | None:
     """What the profile must be when the key is stored: as it is now; None if the user lets the key replace any other."""
-    from portico.store.token_store import ABSENT
-
     if replace:
         return None
     profile = app.token_store.get(setup.profile_id)

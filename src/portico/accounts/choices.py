@@ -10,6 +10,7 @@ from portico.errors import UsageError
 from portico.interfaces.basics import Choice
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.reference import ModelReference, did_you_mean
+from portico.plugins.discovery import with_plugin_enabled
 from portico.terminal.prompts import InputNeeded
 from portico.util.text import UnknownName
 
@@ -99,8 +100,6 @@ def enable(app: App, choice: str) -> None:
     Raises:
         UsageError, ConfigError: as `host_for`; `plugin-failed`.
     """
-    from portico.plugins.discovery import with_plugin_enabled
-
     host = host_for(app, choice)
     plugin_id = app.plugins.plugin_for_choice(choice)
     if host is app.plugins or plugin_id is None:

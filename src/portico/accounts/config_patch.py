@@ -11,7 +11,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.accounts.view import id_in_use
-from portico.models.reference import InvalidModelReference, ModelReference, UnknownModel, did_you_mean, parse_reference
+from portico.models.catalog import host_of
+from portico.models.reference import (
+    InvalidModelReference,
+    ModelReference,
+    UnknownModel,
+    did_you_mean,
+    parse_reference,
+    unknown_model_error,
+    wrong_case,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,8 +159,6 @@ def _with_new_models(document: Document, spec: ProviderSpec) -> Document:
 
 def kept_base_url(own: Mapping[str, object], spec: ProviderSpec) -> str | None:
     """The base URL in a provider's block, where it is the user's: to another host, or to this machine."""
-    from portico.models.catalog import host_of
-
     url = own.get("baseUrl")
     if not isinstance(url, str):
         return None
@@ -197,8 +204,6 @@ def known_model(text: str, loader: ModelLoader) -> ModelReference:
     Raises:
         UsageError: `unknown-model`, with the spelling that was meant; `invalid-model-reference`.
     """
-    from portico.models.reference import unknown_model_error, wrong_case
-
     catalog = loader.catalog
     reference = catalog.expand(text)
     provider = catalog.providers.get(reference.provider)

@@ -25,6 +25,7 @@ from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, 
 from portico.interfaces.auth_method import KnowsClients
 from portico.interfaces.authorization import TokenSet
 from portico.interfaces.basics import Choice
+from portico.store.token_store import ABSENT, GenerationChanged, Tokens
 from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
@@ -300,8 +301,6 @@ def keep(app: App, takeover: Takeover, *, chosen: StoreName | None) -> Profile:
         UsageError: `profile-exists`: another command has signed in under this name since `check`.
         StoreError, ConfigError, LockBusy: as a sign-in does; what was stored is finished by the next run.
     """
-    from portico.store.token_store import ABSENT, GenerationChanged, Tokens
-
     choices.enable(app, CHOICE)
     credential = takeover.candidate.credential
     store = storing.ready_store(app, chosen)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from portico.accounts.sign_out import revoke_tokens
+from portico.auth.freshness import moment
 from portico.errors import LockBusy, PorticoError, StoreError, UsageError
 from portico.interfaces.basics import Choice
+from portico.store.records import OAuthProfile
 from portico.store.token_store import MAX_ID_LENGTH, GenerationChanged
 from portico.util.threads import off_loop, start_off_loop
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from portico.app import App
     from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import FormPoster, OAuthServer, TokenSet
-    from portico.store.records import OAuthProfile, Profile, StoreName
+    from portico.store.records import Profile, StoreName
     from portico.store.token_store import Tokens
 
 _TRIES: Final = 3
@@ -216,8 +219,6 @@ def to_replace(
 
 async def revoke_replaced(app: App, replaced: Replaced | None, http: FormPoster) -> bool | None:
     """Tell the provider to revoke the old tokens, now that the new ones are stored; whether it could be told."""
-    from portico.accounts.sign_out import revoke_tokens
-
     if replaced is None:
         return None
     if replaced.tokens is None:
@@ -255,9 +256,6 @@ def new_profile(
     `make_default` None: it sets the default model only where there is none. `default_model` is the one, where it is not the
     method's own. `takes_over`: it becomes the provider's account in use.
     """
-    from portico.auth.freshness import moment
-    from portico.store.records import OAuthProfile
-
     return OAuthProfile(
         id=id,
         provider=method.provider,

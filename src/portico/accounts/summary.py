@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 from portico.accounts.view import in_words, iso, summary_lines
 from portico.config.load import without_profile
 from portico.errors import PorticoError
+from portico.models.catalog import Provider, host_of
+from portico.models.loader import ModelLoader
 from portico.store.records import OAuthProfile
-from portico.usage.plan import plan_summary, report_as_json
+from portico.usage.plan import PlanClient, plan_summary, profile_account, report_as_json
 from portico.util.text import plain_text
 
 if TYPE_CHECKING:
@@ -115,8 +117,6 @@ def _lines(app: App, done: SignedIn, background: str | None) -> list[str]:
 
 def _ask(app: App, done: SignedIn) -> str:
     """The command that asks a model of this sign-in: the default one and the sign-in in use need not be this one's."""
-    from portico.models.loader import ModelLoader
-
     config = app.config.config
     loader = ModelLoader(config, app.plugins.providers(), app.token_store.profiles(), app.config.env)
     words = [app.program, "ask"]
@@ -153,8 +153,6 @@ def follow_remaining(app: App, gone: Profile) -> None:
     profiles = app.token_store.profiles()
     if all(profile.provider != gone.provider for profile in profiles):
         return
-    from portico.models.catalog import Provider, host_of
-    from portico.models.loader import ModelLoader
 
     config = app.config.config
     block = config.models.providers.get(gone.provider)
@@ -173,8 +171,6 @@ TIMEOUT_S: Final = 4.0
 
 async def plan_of(app: App, profile: Profile, http: HttpClient) -> PlanReport | None:
     """What the profile's plan has left; None where its provider has no plans that can be asked about."""
-    from portico.usage.plan import PlanClient, profile_account
-
     try:
         reader = app.plugins.plan_readers().get(profile.provider)
         spec = next((spec for spec in app.plugins.providers() if spec.id == profile.provider), None)

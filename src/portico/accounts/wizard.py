@@ -20,6 +20,8 @@ from portico.accounts.choices import DEFAULT_BY_HAND, LISTED_WITHIN_S, Offer, Qu
 from portico.accounts.config_patch import ALLOW, ALLOWED, known_model, with_allowed, with_default, with_fallbacks
 from portico.accounts.sign_in import set_up
 from portico.auth.importers.found import setting_path
+from portico.config.check import check_stack
+from portico.config.sources import read_stack
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.interfaces.basics import Choice
 from portico.models.credentials import API_KEY
@@ -124,9 +126,6 @@ def _with_tilde(path: Path, env: Mapping[str, str]) -> str:
 
 def _error_as_base(app: App, written: str) -> str | None:
     """The first error that naming it as the base would bring, None where it can be read."""
-    from portico.config.check import check_stack
-    from portico.config.sources import read_stack
-
     try:
         _, problems = check_stack(read_stack(app.config.document.set(_BASE, written)))
     except ConfigError as error:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # `auth token` imports this module's neighbours, and `typing` is a visible part of what it costs
+from typing import TYPE_CHECKING
+
+from portico.accounts import imports
+from portico.accounts.imports import why_retired
+from portico.accounts.view import id_in_use, in_use_after, in_words, iso, summary_lines
+from portico.errors import ExitCode
+from portico.store.profiles import login_command
+
 if TYPE_CHECKING:
     import argparse
 
@@ -51,9 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def import_(args: argparse.Namespace, app: App) -> int:
     """Take over what is found."""
-    from portico.accounts import imports
-    from portico.errors import ExitCode
-
     request = imports.ImportRequest(
         tool=args.tool,
         path=args.path,
@@ -90,8 +94,6 @@ def import_(args: argparse.Namespace, app: App) -> int:
 
 def _passed_over(found: Findings, app: App) -> dict[str, object]:
     """Say what nothing is taken from; the same as members of a `--json` answer."""
-    from portico.accounts.imports import why_retired
-
     for each in found.retired:
         app.out.note(f"Retired: {each.path} ({why_retired(each, app.clock.wall_ms())}). Nothing is taken from it.")
     for older in found.older:
@@ -110,10 +112,6 @@ def _passed_over(found: Findings, app: App) -> dict[str, object]:
 
 def _carry_out(takeover: Takeover, request: ImportRequest, app: App) -> str:
     """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
-    from portico.accounts import imports
-    from portico.accounts.view import id_in_use, in_use_after, summary_lines
-    from portico.store.profiles import login_command
-
     profile = takeover.profile
     if takeover.present:
         app.out.note(f"{profile.id}: stored already")
@@ -154,8 +152,6 @@ def _wants_removal(candidate: Candidate, request: ImportRequest, app: App) -> bo
 
 
 def _words(takeover: Takeover, app: App) -> str:
-    from portico.accounts.view import in_words
-
     candidate, profile = takeover.candidate, takeover.profile
     until = in_words(profile.expires_at, app.clock.wall_ms())
     lasting = until if until.startswith("expired") else f"good for {until}"
@@ -172,8 +168,6 @@ def _and(candidate: Candidate) -> str:
 
 
 def _why_older(candidate: Candidate, found: Findings, app: App) -> str:
-    from portico.accounts.view import in_words
-
     at_ms, words = candidate.credential.expires_at, in_words(candidate.credential.expires_at, app.clock.wall_ms())
     ends = "ends at an unknown time" if at_ms is None else words if words.startswith("expired") else f"ends in {words}"
     why = (
@@ -186,8 +180,6 @@ def _why_older(candidate: Candidate, found: Findings, app: App) -> str:
 
 
 def _why_ended(candidate: Candidate, app: App) -> str:
-    from portico.accounts.view import in_words
-
     words = in_words(candidate.credential.expires_at, app.clock.wall_ms())
     return (
         f"Ended: {_and(candidate)} (its access token {words}, and a newer sign-in may be in a file that cannot be read). Nothing "
@@ -214,8 +206,6 @@ def _unreadable_as_json(unread: Unreadable) -> dict[str, object]:
 
 
 def _retired_as_json(retired: Retired) -> dict[str, object]:
-    from portico.accounts.view import iso
-
     return {
         "from": retired.importer.name,
         "file": str(retired.path),

@@ -58,7 +58,7 @@ def doctor(args: argparse.Namespace, app: App) -> int:
         app.out.json(
             {
                 "exitCode": code,
-                "findings": [_finding_json(each, app.program) for each in findings],
+                "findings": [finding_json(each, app.program) for each in findings],
                 "mended": fixed,
                 "checks": _timings(results),
                 "results": [_result_json(result) for result in results],
@@ -79,7 +79,7 @@ def doctor(args: argparse.Namespace, app: App) -> int:
     return code
 
 
-def _finding_json(finding: Finding, program: str) -> dict[str, object]:
+def finding_json(finding: Finding, program: str) -> dict[str, object]:
     """One finding for programs."""
     hint = finding.hint.replace("{prog}", program) if finding.hint is not None else None
     return {

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.accounts.view import iso
 from portico.errors import ExitCode, PorticoError
+from portico.gateway.keys import GatewayKeys, KeyPaths
+from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
     from portico.app import App
-    from portico.gateway.keys import GatewayKeys
     from portico.secret import Secret
     from portico.store.records import StoreName
 
@@ -55,8 +57,6 @@ def _name(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 def list_keys(_args: argparse.Namespace, app: App) -> int:
     """List them."""
-    from portico.accounts.view import iso
-
     keys = gateway_keys(app).all()
     if app.out.is_json:
         app.out.json({"keys": [{"name": key.name, "createdAt": key.created_at} for key in keys]})
@@ -98,9 +98,6 @@ def revoke(args: argparse.Namespace, app: App) -> int:
 
 def gateway_keys(app: App, *, store: StoreName | None = None, passphrase: Secret | None = None) -> GatewayKeys:
     """The keys; a new one goes to the named store, else to the one that the config chooses, else to that of the sign-ins."""
-    from portico.gateway.keys import GatewayKeys, KeyPaths
-    from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
-
     source = None if passphrase is None else PassphraseSource({TEXT_ENV: passphrase.reveal()})
 
     def usual() -> StoreName | None:

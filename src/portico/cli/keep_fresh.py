@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from portico.services.service import ServiceFailed
+import asyncio
+import os
+from shlex import quote
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False  # `auth token` imports this module's neighbours, and `typing` is a visible part of what it costs
+from portico.auth.background import refresh_what_is_due
+from portico.auth.health import worst_exit_code
+from portico.cli.gateway import keep_fresh as work
+from portico.cli.gateway import refreshing, tidy_up, unattended_store
+from portico.errors import ExitCode, PorticoError
+from portico.gateway.control import passphrase_for
+from portico.gateway.ending import asked_to_end, watched_end
+from portico.gateway.metrics import log_to_stderr
+from portico.gateway.service import (
+    a_service,
+    after_install,
+    in_this_environment,
+    proxy_file,
+    proxy_that_goes,
+    take_away,
+    usable_manager,
+)
+from portico.services.service import ServiceCommands, ServiceFailed, write_secrets
+from portico.services.systemd import notify_service_manager
+from portico.util import signals
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
@@ -12,7 +35,6 @@ if TYPE_CHECKING:
 
     from portico.app import App
     from portico.auth.background import Outcome
-    from portico.errors import PorticoError
     from portico.services.service import Service
 
 _EPILOG = """examples:
@@ -45,7 +67,6 @@ def keep_fresh(args: argparse.Namespace, app: App) -> int:
         return install(app)
     if args.uninstall:
         return uninstall(app)
-    from portico.gateway.ending import watched_end
 
     with watched_end():
         return once(app) if args.once else run(app)
@@ -53,16 +74,6 @@ def keep_fresh(args: argparse.Namespace, app: App) -> int:
 
 def run(app: App) -> int:
     """Keep fresh in the foreground."""
-    import asyncio
-
-    from portico.cli.gateway import keep_fresh as work
-    from portico.errors import ExitCode
-    from portico.gateway.control import passphrase_for
-    from portico.gateway.ending import asked_to_end
-    from portico.gateway.metrics import log_to_stderr
-    from portico.services.systemd import notify_service_manager
-    from portico.util import signals
-
     passphrase = passphrase_for(app.paths, app.passphrase, app.env)
     log_to_stderr(_log(app), verbose=app.options.verbose)
 
@@ -84,11 +95,6 @@ def run(app: App) -> int:
 
 def once(app: App) -> int:
     """Refresh what is due; the exit code is that of `auth status --check`, without a look into the store."""
-    from portico.auth.background import refresh_what_is_due
-    from portico.auth.health import worst_exit_code
-    from portico.cli.gateway import refreshing, tidy_up, unattended_store
-    from portico.gateway.control import passphrase_for
-    from portico.util import signals
 
     async def refresh() -> list[Outcome]:
         store = unattended_store(app, passphrase_for(app.paths, app.passphrase, app.env))
@@ -118,9 +124,6 @@ def install(app: App) -> int:
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
-    from portico.errors import ExitCode
-    from portico.gateway.service import after_install, proxy_file, proxy_that_goes, usable_manager
-
     service = _service(app)
     manager, why = usable_manager(app)
     without = proxy_that_goes(service, manager.environment(service) if manager is not None else {})
@@ -140,9 +143,6 @@ def install(app: App) -> int:
 
 def uninstall(app: App) -> int:
     """Take it back from the service manager."""
-    from portico.errors import ExitCode
-    from portico.gateway.service import take_away
-
     service = keep_fresh_service(app)
     gone, had_file = take_away(service, app)
     if app.out.is_json:
@@ -156,23 +156,16 @@ def uninstall(app: App) -> int:
 
 def keep_fresh_service(app: App) -> Service:
     """The service by its names alone."""
-    from portico.gateway.service import a_service
-    from portico.services.service import ServiceCommands
-
     commands = ServiceCommands("auth keep-fresh --install", "auth keep-fresh --uninstall")
     words = ("auth", "keep-fresh")
     return a_service(app, "keep-fresh", "Portico keeps sign-ins fresh", commands=commands, words=words, log=_log(app))
 
 
 def _service(app: App) -> Service:
-    from portico.gateway.service import in_this_environment
-
     return in_this_environment(keep_fresh_service(app), app)
 
 
 def _no_manager(service: Service, why: str, app: App) -> PorticoError:
-    from portico.services.service import write_secrets
-
     write_secrets(service)  # the line for cron names that file
     return ServiceFailed(
         "Nothing was installed: no service manager can be used here.",
@@ -183,8 +176,6 @@ def _no_manager(service: Service, why: str, app: App) -> PorticoError:
 
 def cron_line(service: Service, env: Mapping[str, str]) -> str:
     """What crontab(5) takes, with the way to the keyring. A per cent sign would end the command there."""
-    from shlex import quote
-
     way = next((name for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR") if name in env), None)
     bus = {way: env[way]} if way is not None else {}
     variables = " ".join(f"{name}={quote(value)}" for name, value in sorted({**service.environment, **bus}.items()))
@@ -197,8 +188,6 @@ def _log(app: App) -> Path:
 
 
 def _say_running(app: App) -> None:
-    import os
-
     if app.out.is_json:
         app.out.event(
             {"event": "running", "pid": os.getpid(), "profiles": [profile.id for profile in app.token_store.profiles()]}

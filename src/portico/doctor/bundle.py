@@ -10,6 +10,8 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.health import health_now
+from portico.errors import PorticoError
 from portico.paths import FILE_MODE
 from portico.secret import redact
 from portico.util.files import file_error, read_end, write_in_place
@@ -73,9 +75,6 @@ def _versions() -> dict[str, str]:
 
 
 def _sign_ins(app: App) -> list[dict[str, object]]:
-    from portico.auth.health import health_now
-    from portico.errors import PorticoError
-
     try:
         profiles = app.token_store.profiles()
     except PorticoError:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from portico.errors import PorticoError
+from portico.usage.plan import plan_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -127,8 +128,6 @@ class CheckContext:
     @cached_property
     def accounts(self) -> tuple[PlanAccount, ...]:
         """Whose plan can be asked about."""
-        from portico.usage.plan import plan_accounts
-
         if self.models is None:
             return ()
         try:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Examined, Finding, Skipped, of_error
 from portico.errors import PorticoError
-from portico.services.service import MAX_FILE_BYTES
+from portico.gateway import control
+from portico.gateway.port import PortTaken, bound, configured_port
+from portico.gateway.service import gateway_service, gateway_to_install, kept_service
+from portico.net.proxy import FILE_ENV, VARIABLES, names_a_way
+from portico.services import gateway_state
+from portico.services.manager import service_manager
+from portico.services.service import MAX_FILE_BYTES, secrets_text
 from portico.util.children import this_python
 from portico.util.files import read_file
 
@@ -23,11 +29,6 @@ _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
 def running(context: CheckContext) -> Iterator[Outcome]:
     """A gateway that does not answer, or whose port another program has."""
-    from portico.gateway import control
-    from portico.gateway.port import PortTaken, bound, configured_port
-    from portico.gateway.service import kept_service
-    from portico.services import gateway_state
-
     app = context.app
     condition, state = gateway_state.status(app.paths)
     yield Examined(f"{condition}, port {state.port}" if state is not None else condition)
@@ -59,10 +60,6 @@ def running(context: CheckContext) -> Iterator[Outcome]:
 
 def service_file(context: CheckContext) -> Iterator[Outcome]:
     """A service that is installed and would run something else than what is here now."""
-    from portico.gateway.service import gateway_service, gateway_to_install
-    from portico.net.proxy import names_a_way
-    from portico.services.manager import service_manager
-
     app = context.app
     manager = service_manager(app.env)
     if manager is None or not manager.path(gateway_service(app)).exists():
@@ -89,14 +86,10 @@ def service_file(context: CheckContext) -> Iterator[Outcome]:
 
 
 def _ways(environment: Mapping[str, str]) -> dict[str, str]:
-    from portico.net.proxy import FILE_ENV, VARIABLES
-
     return {name: value for name, value in environment.items() if name in {*VARIABLES, FILE_ENV}}
 
 
 def _has_its_secrets(service: Service) -> bool:
-    from portico.services.service import secrets_text
-
     if service.secrets is None or not service.secret_environment:
         return True
     return _content(service.secrets) == secrets_text(service)

@@ -19,9 +19,11 @@ from portico.errors import ConfigError, PorticoError, SignInNeeded
 from portico.models.credentials import CredentialRefused
 from portico.models.endpoints import BaseUrlRefused, checked_base_url, misfits
 from portico.models.reference import KeyNotSet, is_signed_in_to, set_up_command
+from portico.net import proxy
 from portico.store.profiles import SIGNED_OUT, sign_in
 from portico.store.records import OAuthProfile
 from portico.urls import is_nearby
+from portico.usage.plan import PlanClient
 from portico.util import signals
 
 if TYPE_CHECKING:
@@ -136,8 +138,6 @@ _SET_CLOCK: Final = (
 
 def hosts(context: CheckContext) -> Iterable[Outcome]:
     """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
-    from portico.net import proxy
-
     findings = [*map(of_error, proxy.problems(context.app.env)), *signals.run(_hosts(context))]
     servers = sorted(_origins(context))
     examined = Examined(", ".join(servers)) if servers else Skipped("no account uses a server")
@@ -215,8 +215,6 @@ def _configured(context: CheckContext) -> Iterator[str]:
 
 
 async def _plans(context: CheckContext) -> list[Finding]:
-    from portico.usage.plan import PlanClient
-
     app = context.app
     async with app.http() as http:
         broker = app.broker(http, store=context.store("plans"))

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.health import health_now
 from portico.doctor.finding import Examined, Finding, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
+from portico.gateway.keys import KeyPaths
+from portico.plugins.discovery import with_plugin_enabled
+from portico.plugins.manager import not_yours_error
 from portico.store.errors import RecordMissing
 from portico.store.profiles import sign_in_again, without_sign_in_hint
 from portico.store.records import OAuthProfile
@@ -38,8 +42,6 @@ def store(context: CheckContext) -> Iterator[Outcome]:
 
 
 def _gateway_keys(context: CheckContext) -> bool:
-    from portico.gateway.keys import KeyPaths
-
     try:
         return bool(context.app.local_store(paths=KeyPaths.of(context.app.paths)).profiles())
     except PorticoError:
@@ -62,8 +64,6 @@ def records(context: CheckContext) -> Iterator[Outcome]:
 
 def health(context: CheckContext) -> Iterator[Outcome]:
     """A sign-in that has ended, or is about to."""
-    from portico.auth.health import health_now
-
     if not context.profiles:
         yield _SIGNED_OUT
     for profile in context.profiles:
@@ -99,7 +99,6 @@ def plugins(context: CheckContext) -> Iterator[Outcome]:
     if context.config is None:
         yield Skipped("the configuration cannot be read")
         return
-    from portico.plugins.manager import not_yours_error
 
     host = context.app.plugins
     host.load()
@@ -136,8 +135,6 @@ def plugins(context: CheckContext) -> Iterator[Outcome]:
 
 
 def _switching_on(context: CheckContext, plugin: str) -> Callable[[], str]:
-    from portico.plugins.discovery import with_plugin_enabled
-
     def switch_on() -> str:
         context.app.config.file.edit(lambda document: with_plugin_enabled(document, plugin))
         return f"the plugin {plugin} is on"
