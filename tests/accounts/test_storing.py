@@ -73,7 +73,7 @@ class Bench:
             self,
             profile,
             self.tokens,
-            question=question or storing.Question(),
+            question=question or storing.StoreQuestion(),
             chosen=chosen,
             give_back=self.give_back,
             expect_generation=expected,
@@ -133,7 +133,7 @@ def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(app, known_
 @pytest.mark.requirement("E95")
 @pytest.mark.parametrize("when", ["before it is asked", "while it is asked"])
 def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(app, when):
-    question = storing.Question()
+    question = storing.StoreQuestion()
     app.prompter = Person("again", meanwhile=lambda: time.sleep(5))
     if when == "before it is asked":
         question.give_up()

@@ -166,15 +166,15 @@ def test_a_second_key_replaces_the_first_only_when_told(session, typed):
 
 @pytest.mark.requirement("E86")
 def test_a_key_that_was_stored_while_another_was_checked_is_not_overwritten(session, typed, monkeypatch):
-    keep = api_key.keep
+    keep = api_key.store_key
 
     def after_another(*parts):
-        monkeypatch.setattr(api_key, "keep", keep)
+        monkeypatch.setattr(api_key, "store_key", keep)
         done = session.run_portico(*SET_UP, "--api-key-stdin", *session.store, env=session.env, input=KEY)
         assert done.returncode == 0, done.stderr
         return keep(*parts)
 
-    monkeypatch.setattr(api_key, "keep", after_another)
+    monkeypatch.setattr(api_key, "store_key", after_another)
     typed(KEY)
     done = session.run(*SET_UP, "--api-key-stdin", *session.store)
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from portico.accounts.choices import announced, by_name, choice_of_provider
+from portico.accounts.choices import announced_choices, choice_of_provider, resolve_choice
 from portico.cli.main import main
 from portico.config.load import load_config
 from portico.config.sources import exposed_files
@@ -392,9 +392,9 @@ def test_a_manifest_of_another_users_takes_neither_its_id_nor_a_sign_in_from_a_p
     assert host.find("MiniMax OAuth").candidate.origin == "bundled"
     assert host.providers_off() == {"minimax-portal": "minimax-portal-auth"}
     app = SimpleNamespace(plugins=host)
-    assert [each.label for each in announced(app)] == ["MiniMax OAuth", "Acme"]
+    assert [each.label for each in announced_choices(app)] == ["MiniMax OAuth", "Acme"]
     assert choice_of_provider(app, "minimax-portal") == "minimax-portal"
-    assert by_name(app, "minimax-global-oauth", None) == ("minimax-portal", "global")
+    assert resolve_choice(app, "minimax-global-oauth", None) == ("minimax-portal", "global")
     assert portico("plugins", "enable", "minimax-portal-auth")[0] == 0
 
 

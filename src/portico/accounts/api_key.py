@@ -100,7 +100,7 @@ class KeySetup:
         return self.choice.spec or known or ModelSpec(self.choice.model, self.choice.model)
 
 
-def read_key(text: str) -> Secret:
+def _read_key(text: str) -> Secret:
     """A key as people paste it: `export NAME=` before it, quotes and a semicolon around it are taken off.
 
     Raises:
@@ -118,7 +118,7 @@ def key_choices(app: App) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
     return {choice.id: (spec, choice) for spec in app.plugins.providers() for choice in spec.key_choices}
 
 
-def callable_model(app: App, setup: KeySetup) -> CallableModel:
+def _callable_model(app: App, setup: KeySetup) -> CallableModel:
     """The model of the choice, called as the config will have it, with the key that is not kept yet.
 
     Raises:
@@ -132,34 +132,34 @@ def callable_model(app: App, setup: KeySetup) -> CallableModel:
     return loader.with_key(reference, setup.model, setup.key, setup.choice.region, "the key that was given")
 
 
-async def check_key(app: App, model: CallableModel) -> Probe:
+async def _check_key(app: App, model: CallableModel) -> Probe:
     """Ask the model that is called with the key one tiny question."""
     async with app.http() as http:
         return await probe(model, http=http, broker=app.broker(http), clock=app.clock)
 
 
-def refuse_wrong(checked: Probe) -> None:
+def _refuse_wrong(probe_result: Probe) -> None:
     """Refuse a key that the provider has refused; what could not be checked is kept all the same.
 
     Raises:
         PorticoError: the provider's refusal.
     """
-    if checked.status in _WRONG and checked.error is not None:
-        raise checked.error
+    if probe_result.status in _WRONG and probe_result.error is not None:
+        raise probe_result.error
 
 
-def verdict(checked: Probe) -> str:
+def _check_words(probe_result: Probe) -> str:
     """What the check has shown, for a person."""
-    if checked.status == "ok":
-        return f"checked: {checked.model.reference} answers"
-    error = checked.error
-    if isinstance(error, NetworkError) and checked.status in {"unreachable", "timeout"}:
+    if probe_result.status == "ok":
+        return f"checked: {probe_result.model.reference} answers"
+    error = probe_result.error
+    if isinstance(error, NetworkError) and probe_result.status in {"unreachable", "timeout"}:
         return f"not checked ({error.why or error.message}); it is kept all the same"
-    said = [error.message, error.why or "", error.hint or ""] if error is not None else [checked.status]
-    return f"the key is taken, but: {' '.join(filter(None, said))}"
+    sentences = [error.message, error.why or "", error.hint or ""] if error is not None else [probe_result.status]
+    return f"the key is taken, but: {' '.join(filter(None, sentences))}"
 
 
-def keep(app: App, setup: KeySetup) -> bool:
+def store_key(app: App, setup: KeySetup) -> bool:
     """Store the key where it was decided, then write the config; whether that changed.
 
     Raises:
@@ -173,19 +173,19 @@ def keep(app: App, setup: KeySetup) -> bool:
         try:
             app.local_store(setup.store).commit(_profile(app, setup), tokens, expect_generation=setup.expect_generation)
         except GenerationChanged:
-            raise key_exists(setup.profile_id) from None
+            raise _key_exists(setup.profile_id) from None
     private = setup.place == "config" and setup.key is not None
     listed = app.models().catalog.allowed is not None
-    return app.edit_config(partial(patched, setup=setup, listed=listed), private=private)
+    return app.edit_config(partial(_patched, setup=setup, listed=listed), private=private)
 
 
-def key_exists(profile_id: str) -> UsageError:
+def _key_exists(profile_id: str) -> UsageError:
     """The error for a name that holds a key which the user has not agreed to replace."""
     hint = "Give --replace to put the new key in its place, or --profile NAME to keep both in the keyring."
     return ProfileExists(f"{profile_id} holds a key already.", hint=hint)
 
 
-def key_in(document: Document, setup: KeySetup) -> tuple[ConfigPath, Secret] | None:
+def _key_in_config(document: Document, setup: KeySetup) -> tuple[ConfigPath, Secret] | None:
     """The key in the config file itself that a set-up would write over, and where it is; a reference to a variable is none."""
     if setup.place == "keyring" or setup.key is None:
         return None
@@ -201,15 +201,15 @@ def key_in(document: Document, setup: KeySetup) -> tuple[ConfigPath, Secret] | N
     return None
 
 
-def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
+def _patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
     """`document` with the provider's block, the key's place, and the default model; what the user wrote stays.
 
     `listed`: the models in it are a list of what is allowed.
     """
     spec, place = setup.spec, ("models", "providers", setup.spec.id)
-    written = key_in(document, setup)
+    written = _key_in_config(document, setup)
     if written is not None and written[1] not in (setup.key, setup.replaces):
-        raise key_exists(format_path(written[0]))
+        raise _key_exists(format_path(written[0]))
     if setup.place == "config" and setup.key is not None:
         document = document.set(("env", spec.env_keys[0]), setup.key.reveal())
     document = document.merge({"models": {"providers": {spec.id: _block(setup, _configured(document, spec))}}})
@@ -270,7 +270,7 @@ _PLACES: Final = (
 )
 
 
-def ask_place(app: App, request: KeyRequest, choice: KeyChoice) -> KeyPlace:
+def _ask_place(app: App, request: KeyRequest, choice: KeyChoice) -> KeyPlace:
     """Where the key is to be kept; in the keyring, where nobody can be asked."""
     if not choice.needs_key or request.place is not None:
         return request.place or "config"
@@ -280,7 +280,7 @@ def ask_place(app: App, request: KeyRequest, choice: KeyChoice) -> KeyPlace:
     return places[app.prompter.choose("Where should the key be kept?", _PLACES, flag="--keep-key", default="keyring")]
 
 
-def ask_key(app: App, request: KeyRequest, setup: KeySetup, refused: PorticoError | None) -> Secret | None:
+def _ask_key(app: App, request: KeyRequest, setup: KeySetup, refused: PorticoError | None) -> Secret | None:
     """The key: given, found in the environment, or typed. After one that was `refused` an empty line gives up.
 
     Raises:
@@ -291,21 +291,21 @@ def ask_key(app: App, request: KeyRequest, setup: KeySetup, refused: PorticoErro
     if not setup.choice.needs_key:
         return None
     if request.key is not None:
-        return read_key(request.key.reveal())
+        return _read_key(request.key.reveal())
     name = spec.env_keys[0]
-    found = app.config.env.get(name)
-    if found and refused is None and (place == "env" or _wants_existing(app, name)):
-        return read_key(found)
+    from_env = app.config.env.get(name)
+    if from_env and refused is None and (place == "env" or _wants_existing(app, name)):
+        return _read_key(from_env)
     if place == "env" and not app.prompter.interactive:
         raise KeyVariableNotSet(f"{name} is not set.", hint=f"Set it, and run the command again: export {name}=...")
     again = " (empty: give up)" if refused is not None else ""
     typed = app.prompter.secret(f"Enter {spec.vendor or spec.label} API key{again}", flag="--api-key-stdin")
     if refused is not None and not typed.reveal().strip():
         raise refused
-    return read_key(typed.reveal())
+    return _read_key(typed.reveal())
 
 
-def may_ask_again(app: App, request: KeyRequest, setup: KeySetup) -> bool:
+def _may_ask_again(app: App, request: KeyRequest, setup: KeySetup) -> bool:
     """Whether another key can be typed in the place of a wrong one: not where it was given, or where only the user can set it."""
     set_elsewhere = setup.place == "env" and bool(app.config.env.get(setup.spec.env_keys[0]))
     return app.prompter.interactive and setup.choice.needs_key and request.key is None and not set_elsewhere
@@ -326,48 +326,39 @@ _WRONG_KEY: Final = (BadKey, CredentialRefused)
 class KeyPlan:
     """A key set-up of which everything has been asked.
 
-    `told` is what the check has shown, `reached` whether the provider answered it, `listed` the models that it was asked for.
+    `check` is the outcome of the check in words, `reached` whether the provider answered it, `listed` the models that it lists.
     """
 
     setup: KeySetup
-    told: str
+    check: str
     reached: bool = True
     listed: tuple[Discovered, ...] | None = None
     over: TakeOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class KeyKept:
+class KeySetUpResult:
     """A key set-up that is done. `profile` holds the key, None if it is kept elsewhere; `in_use` is what answers."""
 
     setup: KeySetup
-    told: str
+    check: str
     config_changed: bool
     in_use: InUse
     profile: Profile | None
-
-
-def set_up(app: App, request: KeyRequest) -> KeyKept:
-    """Ask what is left open, check the key, store it, write the config.
-
-    Raises:
-        PorticoError: nothing was written: the provider refused the key, the store or the config failed, nobody could be asked.
-    """
-    return carry_out(app, prepare(app, request))
 
 
 def prepare(app: App, request: KeyRequest) -> KeyPlan:
     """Ask what `request` leaves open, and check the key; nothing is written.
 
     Raises:
-        PorticoError: as `set_up`.
+        PorticoError: the provider refused the key, the store or the config cannot be read, there is no terminal to ask on.
     """
     spec, choice = key_choices(app)[request.choice]
     choice = _with_region(spec, choice, request)
     named = default_named(request.default_model, spec, app.models()) if request.default_model is not None else None
     if named is not None and named.provider == spec.id and named.model != choice.model:
         choice = replace(choice, model=named.model, spec=None)
-    place = ask_place(app, request, choice)
+    place = _ask_place(app, request, choice)
     name = profile_named(app, request.profile or "default", spec.id)
     setup, over = KeySetup(spec, choice, place, None, name, request.store), None
     if place == "keyring" and choice.needs_key:
@@ -382,7 +373,7 @@ def prepare(app: App, request: KeyRequest) -> KeyPlan:
     return replace(plan, setup=replace(plan.setup, default=default), over=over)
 
 
-def carry_out(app: App, plan: KeyPlan) -> KeyKept:
+def carry_out(app: App, plan: KeyPlan) -> KeySetUpResult:
     """Show that the store works, put the key into it, write the config.
 
     Raises:
@@ -395,10 +386,10 @@ def carry_out(app: App, plan: KeyPlan) -> KeyKept:
     if plan.over is not None:
         setup = replace(setup, takes_over=plan.over.now(app))
     before = id_in_use(app, setup.spec.id)
-    changed = keep(app, setup)
+    changed = store_key(app, setup)
     profile = app.token_store.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
     after = in_use_after(app, profile, before) if profile is not None else InUse(before, id_in_use(app, setup.spec.id))
-    return KeyKept(setup, plan.told, changed, after, profile)
+    return KeySetUpResult(setup, plan.check, changed, after, profile)
 
 
 def _with_region(spec: ProviderSpec, choice: KeyChoice, request: KeyRequest) -> KeyChoice:
@@ -421,11 +412,11 @@ def _with_a_key_that_works(app: App, request: KeyRequest, setup: KeySetup) -> Ke
     refused: PorticoError | None = None
     while True:
         try:
-            with_key = replace(setup, key=ask_key(app, request, setup, refused))
+            with_key = replace(setup, key=_ask_key(app, request, setup, refused))
             plan = _with_model(app, with_key)
-            return _checked(app, plan) if request.check else plan
+            return _with_check(app, plan) if request.check else plan
         except PorticoError as error:
-            if error is refused or not isinstance(error, _WRONG_KEY) or not may_ask_again(app, request, setup):
+            if error is refused or not isinstance(error, _WRONG_KEY) or not _may_ask_again(app, request, setup):
                 raise
             refused = error
             app.out.warn("\n  ".join(filter(None, (error.message, error.why))))
@@ -442,7 +433,7 @@ def _with_model(app: App, setup: KeySetup) -> KeyPlan:
         return KeyPlan(setup, _NOT_CHECKED)
     text = f"Which model of {setup.spec.label}?"
     question = Question(text, f"{text} Its id", "--default-model MODEL")
-    listed = _listed_with(app, setup) if app.prompter.interactive else None
+    listed = _listed_models(app, setup) if app.prompter.interactive else None
     if app.prompter.interactive and not listed:
         app.out.note(f"{setup.spec.label} has not listed its models.")
     offers = offers_of(setup.spec.id, setup.spec.models, listed)
@@ -456,18 +447,18 @@ def listed_for(app: App, plan: KeyPlan) -> tuple[Discovered, ...] | None:
     if plan.listed is not None or not plan.reached:
         return plan.listed
     try:
-        return _listed_with(app, plan.setup)
+        return _listed_models(app, plan.setup)
     except PorticoError:
         return None
 
 
-def _listed_with(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
+def _listed_models(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
     """The models that the provider lists for the key, None where it does not answer quickly.
 
     Raises:
         SignInNeeded: it refused the key.
     """
-    listed = list_models(app, {setup.spec.id: callable_model(app, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
+    listed = list_models(app, {setup.spec.id: _callable_model(app, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
     if isinstance(listed, PorticoError):
         if isinstance(listed, _WRONG_KEY):
             raise listed
@@ -485,27 +476,27 @@ def _agreed_generation(app: App, setup: KeySetup, *, replace: bool) -> int | Non
     question = f"{setup.profile_id} holds a key already. Replace it?"
     if app.prompter.interactive and app.prompter.confirm(question, flag="--replace"):
         return profile.generation
-    raise key_exists(setup.profile_id)
+    raise _key_exists(setup.profile_id)
 
 
 def _agreed_key(app: App, setup: KeySetup, *, replace: bool) -> Secret | None:
     """The key in the config that the new one may replace, None if there is none."""
-    written = key_in(app.config.document, setup)
+    written = _key_in_config(app.config.document, setup)
     if written is None or written[1] == setup.key:
         return None
     place, present = format_path(written[0]), written[1]
     question = f"{place} in the config holds another key. Replace it?"
     if replace or (app.prompter.interactive and app.prompter.confirm(question, flag="--replace")):
         return present
-    raise key_exists(place)
+    raise _key_exists(place)
 
 
-def _checked(app: App, plan: KeyPlan) -> KeyPlan:
+def _with_check(app: App, plan: KeyPlan) -> KeyPlan:
     setup = plan.setup
-    model = callable_model(app, setup)
+    model = _callable_model(app, setup)
     elsewhere = "" if host_of(model.base_url) in declared_hosts(setup.spec) else f" at {model.base_url}"
     app.out.note(f"Checking {setup.reference}{elsewhere}...")
-    checked = signals.run(check_key(app, model))
+    probe_result = signals.run(_check_key(app, model))
     if setup.choice.needs_key:
-        refuse_wrong(checked)
-    return replace(plan, told=verdict(checked), reached=checked.status not in {"unreachable", "timeout"})
+        _refuse_wrong(probe_result)
+    return replace(plan, check=_check_words(probe_result), reached=probe_result.status not in {"unreachable", "timeout"})

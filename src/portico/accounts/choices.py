@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from portico.plugins.manifest import AuthChoice
 
 
-def choose(app: App, question: str = "Which provider?") -> str:
+def choose_auth_choice(app: App, question: str = "Which provider?") -> str:
     """Ask for one of the auth choices: those that the manifests name, then those with an API key.
 
     Raises:
         UsageError: nobody can be asked; the hint names the choices.
     """
-    choices = [Choice(choice.id, choice.label, choice.hint) for choice in announced(app)]
+    choices = [Choice(choice.id, choice.label, choice.hint) for choice in announced_choices(app)]
     choices += [Choice(choice.id, choice.label, choice.hint) for choice in _with_key(app)]
     return app.prompter.choose(question, choices, flag="--auth-choice")
 
@@ -42,7 +42,7 @@ def choose_provider(app: App) -> str:
     Raises:
         UsageError: nobody can be asked; the hint names the providers.
     """
-    choices = [Choice(choice.provider, choice.label, choice.hint) for choice in announced(app)]
+    choices = [Choice(choice.provider, choice.label, choice.hint) for choice in announced_choices(app)]
     return choice_of_provider(app, app.prompter.choose("Which provider?", choices, flag="--provider"))
 
 
@@ -53,30 +53,30 @@ def choice_of_provider(app: App, provider: str) -> str:
         UsageError: `unknown-name`.
     """
     aliases = {alias: spec.id for spec in app.plugins.providers() for alias in spec.aliases}
-    choices = {choice.provider: choice.id for choice in announced(app)}
-    found = choices.get(provider) or choices.get(aliases.get(provider, ""))
-    if found is None:
+    choices = {choice.provider: choice.id for choice in announced_choices(app)}
+    choice_id = choices.get(provider) or choices.get(aliases.get(provider, ""))
+    if choice_id is None:
         raise UnknownName(f"Nothing signs in to provider {provider}.", hint=f"--provider {'|'.join(choices)}")
-    return found
+    return choice_id
 
 
-def by_name(app: App, name: str, region: str | None) -> tuple[str, str | None]:
+def resolve_choice(app: App, name: str, region: str | None) -> tuple[str, str | None]:
     """The auth choice that is called `name`, and its region: the one that was asked for, or that the name itself means.
 
     Raises:
         UsageError: `unknown-name`: the name means another region than `region`.
     """
     key = next((choice for choice in _with_key(app) if name in choice.aliases), None)
-    sign_in = next((choice for choice in announced(app) if name in choice.aliases), None)
+    sign_in = next((choice for choice in announced_choices(app) if name in choice.aliases), None)
     if key is not None:
-        choice, meant = key.id, key.region or None
+        choice, meant_region = key.id, key.region or None
     elif sign_in is not None:
-        choice, meant = sign_in.id, sign_in.aliases[name]
+        choice, meant_region = sign_in.id, sign_in.aliases[name]
     else:
         return name, region
-    if region not in {None, meant}:
-        raise UnknownName(f"{name} is region {meant}, not {region}.", hint="Leave --region out.")
-    return choice, meant
+    if region not in {None, meant_region}:
+        raise UnknownName(f"{name} is region {meant_region}, not {region}.", hint="Leave --region out.")
+    return choice, meant_region
 
 
 def host_for(app: App, choice: str) -> PluginHost:
@@ -110,27 +110,27 @@ def enable(app: App, choice: str) -> None:
     app.out.note(f'Enabled plugin "{plugin_id}".')
 
 
-def region_of(app: App, method: AuthMethod, asked: str | None, *, host: PluginHost | None = None) -> Region:
-    """The region that was asked for, else the answer to the prompt; a method with one region asks nothing.
+def region_of(app: App, method: AuthMethod, name: str | None, *, host: PluginHost | None = None) -> Region:
+    """The region `name`, else the answer to the prompt; a method with one region asks nothing.
 
     Raises:
         UsageError: `unknown-name`, or nobody can be asked.
     """
     regions = {region.id: region for region in method.regions}
-    if asked is None and len(regions) == 1:
+    if name is None and len(regions) == 1:
         return method.regions[0]
-    if asked is None:
+    if name is None:
         rows = [Choice(region.id, region.label, region.hint) for region in method.regions]
         label = next((spec.label for spec in (host or app.plugins).providers() if spec.id == method.provider), method.label)
-        asked = app.prompter.choose(f"Select {label} endpoint", rows, flag="--region", default=rows[0].value)
-    if asked not in regions:
-        near = next(iter(get_close_matches(asked.lower(), regions, n=1)), None)
+        name = app.prompter.choose(f"Select {label} endpoint", rows, flag="--region", default=rows[0].value)
+    if name not in regions:
+        near = next(iter(get_close_matches(name.lower(), regions, n=1)), None)
         hint = f"Did you mean --region {near}?" if near else f"--region {'|'.join(regions)}"
-        raise UnknownName(f"Unknown region: {asked}", hint=hint)
-    return regions[asked]
+        raise UnknownName(f"Unknown region: {name}", hint=hint)
+    return regions[name]
 
 
-def announced(app: App) -> list[AuthChoice]:
+def announced_choices(app: App) -> list[AuthChoice]:
     """The auth choices that plugins announce, those that are off included.
 
     A plugin whose code another user can change comes last, and takes no name from one that can be used.
@@ -152,8 +152,8 @@ def _with_key(app: App) -> list[KeyChoice]:
 
 
 def _unknown_choice(app: App, choice: str) -> UsageError:
-    known = [*(each.id for each in announced(app)), *(each.id for each in _with_key(app))]
-    others = [name for each in announced(app) for name in each.aliases]
+    known = [*(each.id for each in announced_choices(app)), *(each.id for each in _with_key(app))]
+    others = [name for each in announced_choices(app) for name in each.aliases]
     others += [name for each in _with_key(app) for name in each.aliases]
     close = [id for id in known if id.startswith(f"{choice}-")] or get_close_matches(choice, [*known, *others], n=1)
     hint = f"Did you mean --auth-choice {close[0]}?" if close else f"--auth-choice {'|'.join(known)}"
@@ -197,17 +197,17 @@ class Question:
 def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discovered] | None) -> list[Offer]:
     """The models of a provider that are `known` and not retired, then what only it lists now. `listed` None: it was not heard."""
     live = {model.id: model for model in listed or ()}
-    ours = {model.id: model for model in known}
-    found = []
-    offered = [model for model in ours.values() if model.retired_on is None]
-    models: list[ModelSpec | Discovered] = [*offered, *(model for id, model in live.items() if id not in ours)]
+    known_models = {model.id: model for model in known}
+    offers = []
+    offered = [model for model in known_models.values() if model.retired_on is None]
+    models: list[ModelSpec | Discovered] = [*offered, *(model for id, model in live.items() if id not in known_models)]
     for model in models:
         words = [model.name] if model.name != model.id else []
         words += [f"{model.context_window:,} tokens"] if model.context_window else []
         words += ["not listed by it now"] if listed is not None and model.id not in live else []
         note = model.note if isinstance(model, ModelSpec) else None
-        found.append(Offer(ModelReference(provider, model.id), ", ".join(words), note))
-    return found
+        offers.append(Offer(ModelReference(provider, model.id), ", ".join(words), note))
+    return offers
 
 
 def pick(app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]) -> ModelReference | None:
@@ -217,7 +217,7 @@ def pick(app: App, question: Question, offers: Sequence[Offer], read: Callable[[
         UsageError: nobody can be asked.
     """
     if not offers and question.keep is None:
-        return _typed(app, question, offers, read)
+        return _typed_reference(app, question, offers, read)
     rows = [Choice(_KEEP, f"Keep current ({question.keep})")] if question.keep is not None else []
     rows += [offer.row for offer in offers]
     rows.append(Choice(_TYPED, "Enter model manually"))
@@ -227,13 +227,15 @@ def pick(app: App, question: Question, offers: Sequence[Offer], read: Callable[[
     if answer == _KEEP:
         return None
     if answer == _TYPED:
-        return _typed(app, question, offers, read)
+        return _typed_reference(app, question, offers, read)
     if (note := offered[answer].note) is not None:
         app.out.note(f"{offered[answer].reference}: {note}")
     return offered[answer].reference
 
 
-def _typed(app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]) -> ModelReference:
+def _typed_reference(
+    app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]
+) -> ModelReference:
     while True:
         text = app.prompter.text(question.by_hand, flag=question.flag)
         try:
@@ -243,11 +245,11 @@ def _typed(app: App, question: Question, offers: Sequence[Offer], read: Callable
         except UsageError as error:
             app.out.warn("\n  ".join(filter(None, (error.message, error.why, error.hint_for(app.program)))))
             continue
-        if _is_meant(app, question, offers, reference):
+        if _is_confirmed(app, question, offers, reference):
             return reference
 
 
-def _is_meant(app: App, question: Question, offers: Sequence[Offer], reference: ModelReference) -> bool:
+def _is_confirmed(app: App, question: Question, offers: Sequence[Offer], reference: ModelReference) -> bool:
     """Whether a model that its provider is not known to have is to be taken all the same: it may be newer than this version."""
     from difflib import get_close_matches
 
@@ -259,6 +261,6 @@ def _is_meant(app: App, question: Question, offers: Sequence[Offer], reference: 
         if known.note is not None:
             app.out.note(f"{reference}: {known.note}")
         return True
-    meant = did_you_mean(get_close_matches(str(reference), beside, n=1))
-    doubt = f"{reference.provider} is not known to have {reference.model}.{f' {meant}' if meant else ''}"
+    suggestion = did_you_mean(get_close_matches(str(reference), beside, n=1))
+    doubt = f"{reference.provider} is not known to have {reference.model}.{f' {suggestion}' if suggestion else ''}"
     return app.prompter.confirm(f"{doubt} Use {reference} all the same?", flag=question.flag)

@@ -146,26 +146,26 @@ def set_up(app: App, choice: str, request: SetUpRequest, *, pick_default: bool =
     Raises:
         PorticoError: nothing was written, or the sign-in was kept and its config is written by the next run.
     """
-    picks = pick_default and not request.settles_default
-    choice, region = choices.by_name(app, choice, request.sign_in.region)
+    pick_default = pick_default and not request.settles_default
+    choice, region = choices.resolve_choice(app, choice, request.sign_in.region)
     if choice in key_choices(app):
-        _with_key(app, replace(request.key, choice=choice), picks=picks)
+        _set_up_key(app, replace(request.key, choice=choice), pick_default=pick_default)
     else:
-        sign_in_as(app, replace(request.sign_in, choice=choice, region=region), picks=picks)
+        sign_in_as(app, replace(request.sign_in, choice=choice, region=region), pick_default=pick_default)
 
 
-def sign_in_as(app: App, request: SignInRequest, *, picks: bool = False) -> None:
-    """Sign in; every question comes before the browser, the one about the default model only where `picks`.
+def sign_in_as(app: App, request: SignInRequest, *, pick_default: bool = False) -> None:
+    """Sign in; every question comes before the browser, the one about the default model only with `pick_default`.
 
     Raises:
         PorticoError: as `set_up`.
     """
     plan = prepare(app, request)
-    if picks:
+    if pick_default:
         plan = _with_default_picked(app, plan)
-    stay = summary.is_wanted(app, request.background)
-    done = carry_out(app, plan)
-    summary.tell(app, done, background=summary.settle(app, wanted=stay))
+    background = summary.wants_background(app, request.background)
+    signed_in = carry_out(app, plan)
+    summary.show_sign_in(app, signed_in, background=summary.set_up_background(app, wanted=background))
 
 
 def _with_default_picked(app: App, plan: Plan) -> Plan:
@@ -177,12 +177,12 @@ def _with_default_picked(app: App, plan: Plan) -> Plan:
     return replace(plan, request=replace(plan.request, make_default=picked is not None, default_model=chosen))
 
 
-def _with_key(app: App, request: KeyRequest, *, picks: bool) -> None:
+def _set_up_key(app: App, request: KeyRequest, *, pick_default: bool) -> None:
     plan = api_key.prepare(app, request)
     # A provider without a catalogue has been asked about just now: only a default that could stay leaves a question.
-    if picks and (plan.setup.spec.models or plan.setup.choice.spec or app.config.config.agents.primary):
+    if pick_default and (plan.setup.spec.models or plan.setup.choice.spec or app.config.config.agents.primary):
         plan = _with_model_picked(app, plan)
-    summary.tell_key(app, api_key.carry_out(app, plan))
+    summary.show_key_set_up(app, api_key.carry_out(app, plan))
 
 
 def _with_model_picked(app: App, plan: KeyPlan) -> KeyPlan:
@@ -203,20 +203,11 @@ def _picked_default(app: App, spec: ProviderSpec | None, offers: list[Offer], ow
     )
 
 
-def sign_in(app: App, request: SignInRequest) -> SignedIn:
-    """Sign in as `request` says, asking only for what it leaves open.
-
-    Raises:
-        PorticoError: any of its kinds; nothing is stored then, or everything is and the config's write is finished next time.
-    """
-    return carry_out(app, prepare(app, request))
-
-
 def prepare(app: App, request: SignInRequest) -> Plan:
     """Ask what `request` leaves open, and refuse what cannot be done; nothing is written.
 
     Raises:
-        PorticoError: as `sign_in`.
+        PorticoError: of any kind; nothing is stored then.
     """
     from portico.oauth.sign_in import check_flow
 
@@ -247,41 +238,43 @@ def carry_out(app: App, plan: Plan) -> SignedIn:
     """Show that the store works, run the flow, keep what it brings.
 
     Raises:
-        PorticoError: as `sign_in`.
+        PorticoError: of any kind; nothing is stored then, or everything is and the config's write is finished by the next run.
     """
     finish_pending(app)
     store = storing.ready_store(app, plan.request.store, choice=plan.request.choice)
-    return signals.run(_carried_out(app, plan, store))
+    return signals.run(_sign_in(app, plan, store))
 
 
-async def _carried_out(app: App, plan: Plan, store: StoreName | None) -> SignedIn:
+async def _sign_in(app: App, plan: Plan, store: StoreName | None) -> SignedIn:
     from portico.oauth.discovery import discover
 
     async with app.http() as http:
         plan = replace(plan, server=await discover(plan.server, http))
         overwritten: list[Replaced] = []
         try:
-            done = await _run(app, plan, store, http, overwritten)
+            signed_in = await _run_flow(app, plan, store, http, overwritten)
         except BaseException:
             # The new tokens are stored, and something after that failed or was interrupted.
             for replaced in overwritten:
                 await revoke_replaced(app, replaced, http)
             raise
         # The browser has its page by now: neither of these keeps it waiting.
-        old = next(iter(overwritten), None)
-        revoked, report = await asyncio.gather(revoke_replaced(app, old, http), plan_of(app, done.profile, http))
-    return replace(done, old_revoked=revoked, plan=report)
+        replaced_profile = next(iter(overwritten), None)
+        revoked, report = await asyncio.gather(
+            revoke_replaced(app, replaced_profile, http), plan_of(app, signed_in.profile, http)
+        )
+    return replace(signed_in, old_revoked=revoked, plan=report)
 
 
-async def _run(app: App, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
+async def _run_flow(app: App, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
     """Run the flow and keep what it brings. Whose place the new tokens have taken is added to `overwritten` at that moment."""
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.sign_in import sign_in as run_flow
 
-    done: list[SignedIn] = []
+    results: list[SignedIn] = []
 
     async def finish(grant: TokenSet) -> None:
-        done.append(await _keep(app, plan, store, grant, http, overwritten))
+        results.append(await _store_grant(app, plan, store, grant, http, overwritten))
 
     request = plan.request
     hint = plan.method.hint(plan.region.id).replace("{prog}", app.program)
@@ -298,31 +291,31 @@ async def _run(app: App, plan: Plan, store: StoreName | None, http: HttpClient, 
         timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S,
         clock=app.clock,
     )
-    return done[0]
+    return results[0]
 
 
-async def _keep(
+async def _store_grant(
     app: App, plan: Plan, store: StoreName | None, grant: TokenSet, http: HttpClient, overwritten: list[Replaced]
 ) -> SignedIn:
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
-    question = storing.Question()
-    keeping = asyncio.ensure_future(_kept(app, plan, store, grant, http, overwritten, question))
+    question = storing.StoreQuestion()
+    storing_task = asyncio.ensure_future(_store_and_configure(app, plan, store, grant, http, overwritten, question))
     try:
-        return await asyncio.shield(keeping)
+        return await asyncio.shield(storing_task)
     except asyncio.CancelledError:
         question.give_up()
-        await asyncio.wait({keeping})
+        await asyncio.wait({storing_task})
         raise
 
 
-async def _kept(
+async def _store_and_configure(
     app: App,
     plan: Plan,
     store: StoreName | None,
     grant: TokenSet,
     http: HttpClient,
     overwritten: list[Replaced],
-    question: storing.Question,
+    question: storing.StoreQuestion,
 ) -> SignedIn:
     from portico.oauth.token_response import check_fit
 
@@ -331,7 +324,7 @@ async def _kept(
     async def give_back() -> bool:
         return await revoke_at(plan.server, plan.dialect, tokens, http) is None
 
-    async with _given_back(give_back):
+    async with _revoking_on_failure(give_back):
         check_fit(grant)
         accepted = plan.method.accept(plan.region.id, grant)
         await off_loop(lambda: choices.enable(app, plan.request.choice))
@@ -351,7 +344,7 @@ async def _kept(
             default_model=plan.request.default_model,
         )
     )
-    stored, replaced = await _stored(app, plan, store, profile, tokens, give_back, question)
+    stored, replaced = await _commit(app, plan, store, profile, tokens, give_back, question)
     overwritten += [replaced] if replaced is not None else []
     changed = await off_loop(lambda: config_patch.write_config(app, stored, plan.method))
     notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
@@ -359,14 +352,14 @@ async def _kept(
     return SignedIn(stored, plan.method, plan.region, in_use, notes, changed)
 
 
-async def _stored(
+async def _commit(
     app: App,
     plan: Plan,
     store: StoreName | None,
     profile: Profile,
     tokens: Tokens,
     give_back: Callable[[], Awaitable[bool]],
-    question: storing.Question,
+    question: storing.StoreQuestion,
 ) -> tuple[Profile, Replaced | None]:
     """Commit the tokens, in the place of what was agreed on and of nothing else; what they have replaced.
 
@@ -375,15 +368,15 @@ async def _stored(
     """
     agreed = plan.replaced
     for left in reversed(range(_COMMIT_ROUNDS)):
-        async with _given_back(give_back):
+        async with _revoking_on_failure(give_back):
             replaced = await off_loop(
                 partial(to_replace, app, plan.request, plan.profile_id, plan.method, first=False, agreed=agreed)
             )
         expected = replaced.profile.generation if replaced is not None else ABSENT
         # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
-        async with _given_back(give_back, errors=() if left else GenerationChanged):
+        async with _revoking_on_failure(give_back, errors=() if left else GenerationChanged):
             try:
-                kept = await storing.store(
+                stored = await storing.store(
                     app, profile, tokens, question=question, chosen=store, give_back=give_back, expect_generation=expected
                 )
             except GenerationChanged:
@@ -391,12 +384,12 @@ async def _stored(
                     raise
                 agreed = replaced or agreed
             else:
-                return kept, replaced
+                return stored, replaced
     raise AssertionError("unreachable: the last round returned or raised")
 
 
 @asynccontextmanager
-async def _given_back(
+async def _revoking_on_failure(
     give_back: Callable[[], Awaitable[bool]], *, errors: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
 ) -> AsyncIterator[None]:
     """Revoke the new tokens if the block raises one of `errors`, whose message then says so, or what is no error of Portico's.
@@ -407,7 +400,7 @@ async def _given_back(
         yield
     except errors as error:
         revoked = await give_back()
-        error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
+        error.message = f"{error.message.rstrip('.')}; {storing.revocation_words(revoked=revoked)}."
         raise
     except PorticoError:
         raise

@@ -144,16 +144,16 @@ def _unfinished(app: App) -> Failure:
 
 async def _turn_of_this_call(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
     """`_turn`, which a caller that is cancelled does not keep: its thread may get the turn after that."""
-    begun = start_off_loop(partial(_turn, app, profile_id))
+    pending_turn = start_off_loop(partial(_turn, app, profile_id))
     try:
-        return await asyncio.shield(begun)
+        return await asyncio.shield(pending_turn)
     except asyncio.CancelledError:
-        begun.add_done_callback(_end_turn)
+        pending_turn.add_done_callback(_end_turn)
         raise
 
 
-def _end_turn(begun: asyncio.Future[tuple[RefreshTurn | None, str | None]]) -> None:
-    turn, _ = begun.result()
+def _end_turn(pending_turn: asyncio.Future[tuple[RefreshTurn | None, str | None]]) -> None:
+    turn, _ = pending_turn.result()
     if turn is not None:
         turn.end()
 

@@ -42,61 +42,61 @@ class ProfileExists(UsageError):
     id = "profile-exists"
 
 
-def ready_store(app: App, asked: StoreName | None, *, choice: str | None = None) -> StoreName | None:
+def ready_store(app: App, store: StoreName | None, *, choice: str | None = None) -> StoreName | None:
     """Show that the store works (write, read back, delete) before any browser opens; the store to use.
 
-    That is the one `asked` for by an option, else the one that the config chooses. `choice` is the auth choice of the sign-in
+    That is `store`, which an option names, else the one that the config chooses. `choice` is the auth choice of the sign-in
     that waits for it, which the error's hint repeats.
 
     Raises:
         StoreError: it does not, and nobody chose the other one.
     """
-    asked = asked or app.store_choice()
+    store = store or app.store_choice()
     last = app.local_store().last_store
-    if asked is None and last == "file":
+    if store is None and last == "file":
         app.out.note("The tokens go into the sealed file, as last time; --store keyring puts them into the OS keyring.")
     try:
-        app.local_store(asked).probe()
+        app.local_store(store).probe()
     except StoreError as error:
         for reason in getattr(error, "reasons", ()):
             app.out.detail(reason)
         if choice is not None and error.hint is not None:
             error.hint = error.hint.replace("{prog} onboard --store", f"{{prog}} onboard --auth-choice {choice} --store")
         other = _OTHER[last or "keyring"]
-        if asked is not None or not app.prompter.interactive:
+        if store is not None or not app.prompter.interactive:
             raise
-        if not _wants(app, error, other):
-            error.why = None  # it was told with the question
+        if not _wants_other_store(app, error, other):
+            error.why = None  # it was printed with the question
             raise
         app.local_store(other).probe()
         return other
-    return asked
+    return store
 
 
-def _wants(app: App, error: StoreError, other: StoreName) -> bool:
+def _wants_other_store(app: App, error: StoreError, other: StoreName) -> bool:
     app.out.warn(str(error))
     return app.prompter.confirm(f"Keep the tokens in {_LABEL[other]} instead?", flag=f"--store {other}")
 
 
-class Question:
+class StoreQuestion:
     """Where tokens should go that no store took: asked while a person is there, and answered with "give up" once they leave."""
 
     def __init__(self) -> None:
-        self._asked: asyncio.Future[str] | None = None
+        self._answer: asyncio.Future[str] | None = None
         self._given_up = False
 
     def give_up(self) -> None:
         """Ctrl-C, or a signal that ends the command."""
         self._given_up = True
-        if self._asked is not None and not self._asked.done():
-            self._asked.set_result("drop")
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result("drop")
 
     async def answer(self, ask: Callable[[], str]) -> str:
         """What `ask` returns, on another thread."""
         if self._given_up:
             return "drop"
-        self._asked = start_off_loop(ask)
-        return await self._asked
+        self._answer = start_off_loop(ask)
+        return await self._answer
 
 
 async def store(
@@ -104,7 +104,7 @@ async def store(
     profile: Profile,
     tokens: Tokens,
     *,
-    question: Question,
+    question: StoreQuestion,
     chosen: StoreName | None,
     give_back: Callable[[], Awaitable[bool]],
     expect_generation: int,
@@ -122,13 +122,13 @@ async def store(
         except GenerationChanged:
             raise
         except (StoreError, LockBusy) as error:
-            used = await off_loop(partial(_used, app, profile.id, current))
-            answer = await question.answer(partial(_asked, app, error, used))
+            store_in_use = await off_loop(partial(_store_in_use, app, profile.id, current))
+            answer = await question.answer(partial(_ask_where_to_store, app, error, store_in_use))
             if answer == "drop":
                 revoked = await give_back()
-                raise _not_kept(error, profile, used, revoked=revoked) from error
+                raise _not_stored(error, profile, store_in_use, revoked=revoked) from error
             if answer == "other":
-                current = _OTHER[used]
+                current = _OTHER[store_in_use]
 
 
 async def _commit(app: App, profile: Profile, tokens: Tokens, chosen: StoreName | None, expect_generation: int) -> Profile:
@@ -143,7 +143,7 @@ async def _commit(app: App, profile: Profile, tokens: Tokens, chosen: StoreName 
     raise AssertionError("unreachable: the last try returned or raised")
 
 
-def _used(app: App, profile_id: str, chosen: StoreName | None) -> StoreName:
+def _store_in_use(app: App, profile_id: str, chosen: StoreName | None) -> StoreName:
     """The store that a commit goes to: chosen, the profile's, the one that worked last, the keyring."""
     if chosen is not None:
         return chosen
@@ -153,29 +153,29 @@ def _used(app: App, profile_id: str, chosen: StoreName | None) -> StoreName:
         return "keyring"
 
 
-def _asked(app: App, error: StoreError | LockBusy, used: StoreName) -> str:
+def _ask_where_to_store(app: App, error: StoreError | LockBusy, store: StoreName) -> str:
     if not app.prompter.interactive:
         return "drop"
     app.out.warn(f"{error}\nYou are signed in; the tokens are still in memory and wait for a place.")
     rows = [
-        Choice("again", "Try again", _LABEL[used]),
-        Choice("other", "Use the other store", _LABEL[_OTHER[used]]),
+        Choice("again", "Try again", _LABEL[store]),
+        Choice("other", "Use the other store", _LABEL[_OTHER[store]]),
         Choice("drop", "Give up", "the sign-in is revoked"),
     ]
     return app.prompter.choose("Where should they go?", rows, flag="--store", default="other")
 
 
-def fate(*, revoked: bool) -> str:
+def revocation_words(*, revoked: bool) -> str:
     """What became of a sign-in that is not kept, as the end of a sentence."""
     return "the sign-in was revoked again" if revoked else "the provider has not revoked the sign-in"
 
 
-def _not_kept(error: StoreError | LockBusy, profile: Profile, used: StoreName, *, revoked: bool) -> StoreError | LockBusy:
+def _not_stored(error: StoreError | LockBusy, profile: Profile, used: StoreName, *, revoked: bool) -> StoreError | LockBusy:
     region = f" --region {profile.region}" if profile.region else ""
     elsewhere = f"{{prog}} models auth login --provider {profile.provider}{region} --store {_OTHER[used]}"
     return type(error)(
         error.id,
-        f"{error.message.rstrip('.')}. The new tokens were not kept; {fate(revoked=revoked)}.",
+        f"{error.message.rstrip('.')}. The new tokens were not kept; {revocation_words(revoked=revoked)}.",
         why=error.why,
         where=error.where,
         hint=error.hint or elsewhere,
@@ -210,7 +210,7 @@ def to_replace(
         why = f"it is a profile of {profile.provider}"
         raise ProfileExists(f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
     if not request.replace and (agreed is None or agreed.profile.created_at != profile.created_at):
-        _ask(app, profile_id, method.provider, may_ask=first)
+        _ask_to_replace(app, profile_id, method.provider, may_ask=first)
     try:
         return Replaced(profile, app.token_store.read(profile_id).tokens)
     except PorticoError:
@@ -226,7 +226,7 @@ async def revoke_replaced(app: App, replaced: Replaced | None, http: FormPoster)
     return await revoke_tokens(app, replaced.profile, replaced.tokens, http) is None
 
 
-def _ask(app: App, profile_id: str, provider: str, *, may_ask: bool) -> None:
+def _ask_to_replace(app: App, profile_id: str, provider: str, *, may_ask: bool) -> None:
     if not may_ask or not app.prompter.interactive:
         raise ProfileExists(
             f"{profile_id} is signed in already.",
@@ -287,15 +287,15 @@ def new_profile(
 _NAME: Final = re.compile(r"[A-Za-z0-9._@:+-]+")
 
 
-def profile_named(app: App, asked: str, provider: str) -> str:
-    """The id of the profile that `asked` names: with the provider before it, unless it has one or is an id that exists.
+def profile_named(app: App, name: str, provider: str) -> str:
+    """The id of the profile that `name` stands for: with the provider before it, unless it has one or is an id that exists.
 
     Raises:
         UsageError: `usage`: a character that is no part of names, which would have to be quoted everywhere.
     """
-    exists = any(profile.id == asked for profile in app.token_store.profiles())
-    id = asked if ":" in asked or exists else f"{provider}:{asked}"
-    if _NAME.fullmatch(asked) is None or len(id) > MAX_ID_LENGTH:
+    exists = any(profile.id == name for profile in app.token_store.profiles())
+    id = name if ":" in name or exists else f"{provider}:{name}"
+    if _NAME.fullmatch(name) is None or len(id) > MAX_ID_LENGTH:
         why = f"a name has letters, digits and . _ @ : + - only, at most {MAX_ID_LENGTH} of them with the provider's"
         raise UsageError("This is no name for a sign-in.", why=why, hint="Choose another: --profile NAME")
     return id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.view import in_words, iso, summary_lines
+from portico.accounts.view import in_words, summary_lines
 from portico.config.load import without_profile
 from portico.errors import PorticoError
 from portico.models.catalog import Provider, host_of
@@ -18,7 +18,7 @@ from portico.usage.plan import PlanClient, plan_summary, profile_account, report
 from portico.util.text import plain_text
 
 if TYPE_CHECKING:
-    from portico.accounts.api_key import KeyKept
+    from portico.accounts.api_key import KeySetUpResult
     from portico.accounts.sign_in import SignedIn
     from portico.app import App
     from portico.interfaces.authorization import OAuthServer, TokenSet
@@ -27,64 +27,64 @@ if TYPE_CHECKING:
     from portico.usage.plan import PlanReport
 
 
-def tell(app: App, done: SignedIn, *, background: str | None) -> None:
+def show_sign_in(app: App, signed_in: SignedIn, *, background: str | None) -> None:
     """Print what was done: lines on stderr for a person, one JSON object on stdout for a program."""
     if app.out.is_json:
-        app.out.event(as_json(app, done, background=background))
+        app.out.event(_sign_in_json(app, signed_in, background=background))
         return
-    for line in _lines(app, done, background):
+    for line in _sign_in_lines(app, signed_in, background):
         app.out.note(line)
 
 
-def as_json(app: App, done: SignedIn, *, background: str | None) -> dict[str, object]:
+def _sign_in_json(app: App, signed_in: SignedIn, *, background: str | None) -> dict[str, object]:
     """The outcome as the last event of `--json` output."""
-    profile = done.profile
+    profile = signed_in.profile
     return {
         "event": "signed-in",
         "profile": profile.id,
         "provider": profile.provider,
         "region": profile.region,
         "apiBase": profile.api_base,
-        "inUse": done.in_use.now,
-        "wasInUse": done.in_use.before,
+        "inUse": signed_in.in_use.now,
+        "wasInUse": signed_in.in_use.before,
         "expiresAt": profile.expires_at,
         "store": profile.store,
         "defaultModel": app.config.config.agents.primary,
         "config": str(app.paths.config),
-        "oldRevoked": done.old_revoked,
+        "oldRevoked": signed_in.old_revoked,
         "background": background,
-        "plan": report_as_json(done.plan, app.program) if done.plan is not None else None,
-        "notes": list(done.notes),
+        "plan": report_as_json(signed_in.plan, app.program) if signed_in.plan is not None else None,
+        "notes": list(signed_in.notes),
     }
 
 
-def tell_key(app: App, kept: KeyKept) -> None:
+def show_key_set_up(app: App, result: KeySetUpResult) -> None:
     """Print what was set up with a key, or without one."""
-    setup, primary = kept.setup, app.config.config.agents.primary
+    setup, primary = result.setup, app.config.config.agents.primary
     if app.out.is_json:
-        told = {
+        fields = {
             "event": "set-up",
             "provider": setup.spec.id,
             "model": setup.reference,
             "keptIn": setup.place if setup.key else None,
         }
-        in_use = {"inUse": kept.in_use.now, "wasInUse": kept.in_use.before}
-        app.out.event({**told, **in_use, "check": kept.told, "defaultModel": primary, "config": str(app.paths.config)})
+        in_use = {"inUse": result.in_use.now, "wasInUse": result.in_use.before}
+        app.out.event({**fields, **in_use, "check": result.check, "defaultModel": primary, "config": str(app.paths.config)})
         return
     lines = ["", f"Set up: {setup.spec.label}, {setup.reference}"]
-    if kept.profile is not None:
-        lines += summary_lines(kept.in_use, kept.profile, app.program)
-    elif kept.in_use.now is not None:
-        lines.append(f"In use: {kept.in_use.now} (unchanged): a stored credential comes before this one.")
-    lines.append(f"  Check          {kept.told}")
-    lines += [f"  Key kept in    {_key_place(app, kept)}"] if setup.choice.needs_key else []
+    if result.profile is not None:
+        lines += summary_lines(result.in_use, result.profile, app.program)
+    elif result.in_use.now is not None:
+        lines.append(f"In use: {result.in_use.now} (unchanged): a stored credential comes before this one.")
+    lines.append(f"  Check          {result.check}")
+    lines += [f"  Key kept in    {_key_place(app, result)}"] if setup.choice.needs_key else []
     lines += [f"  Default model  {primary}", f"  Config         {app.paths.config}"]
     for line in [*lines, "", f'Next:  {app.program} ask "Hello"   |   {app.program} models list', ""]:
         app.out.note(line)
 
 
-def _key_place(app: App, kept: KeyKept) -> str:
-    setup = kept.setup
+def _key_place(app: App, result: KeySetUpResult) -> str:
+    setup = result.setup
     if setup.place == "env":
         name = setup.spec.env_keys[0]
         unset = name not in app.config.env
@@ -94,45 +94,38 @@ def _key_place(app: App, kept: KeyKept) -> str:
     return "the OS keyring" if (setup.store or app.local_store().last_store) != "file" else "a sealed file"
 
 
-def _lines(app: App, done: SignedIn, background: str | None) -> list[str]:
-    profile, prog = done.profile, app.program
+def _sign_in_lines(app: App, signed_in: SignedIn, background: str | None) -> list[str]:
+    profile, prog = signed_in.profile, app.program
     primary = app.config.config.agents.primary
     until = in_words(profile.expires_at, app.clock.wall_ms())
-    lines = ["", f"Signed in: {profile.id}", *summary_lines(done.in_use, profile, prog)]
-    lines.append(f"  Region         {done.region.label} ({profile.api_base})")
+    lines = ["", f"Signed in: {profile.id}", *summary_lines(signed_in.in_use, profile, prog)]
+    lines.append(f"  Region         {signed_in.region.label} ({profile.api_base})")
     lines.append(f"  Access token   good for {until}" + (", then refreshed by itself" if profile.has_refresh else ""))
     lines.append(f"  Kept in        {'the OS keyring' if profile.store == 'keyring' else 'a sealed file'}")
-    if profile.default_pending or primary == done.method.default_model:
+    if profile.default_pending or primary == signed_in.method.default_model:
         lines.append(f"  Default model  {primary}")
     else:
-        lines.append(f"  Default model  {primary or 'none'} (unchanged); this sign-in also has {done.method.default_model}")
-    lines.append(f"  Config         {app.paths.config}" + ("" if done.config_changed else " (already as it should be)"))
-    lines += [f"  Plan           {plan_summary(done.plan, prog)}"] if done.plan is not None else []
+        lines.append(f"  Default model  {primary or 'none'} (unchanged); this sign-in also has {signed_in.method.default_model}")
+    lines.append(f"  Config         {app.paths.config}" + ("" if signed_in.config_changed else " (already as it should be)"))
+    lines += [f"  Plan           {plan_summary(signed_in.plan, prog)}"] if signed_in.plan is not None else []
     lines += [f"  Background     {background}"] if background else []
-    lines += [f"  Note           {note}" for note in done.notes]
-    if done.old_revoked is not None:
-        lines.append("  Old sign-in    " + ("revoked" if done.old_revoked else "replaced here; not revoked at the provider"))
-    return [*lines, "", f'Next:  {_ask(app, done)} "Hello"   |   {prog} auth list   |   {prog} models list', ""]
+    lines += [f"  Note           {note}" for note in signed_in.notes]
+    if signed_in.old_revoked is not None:
+        lines.append("  Old sign-in    " + ("revoked" if signed_in.old_revoked else "replaced here; not revoked at the provider"))
+    return [*lines, "", f'Next:  {_ask_command(app, signed_in)} "Hello"   |   {prog} auth list   |   {prog} models list', ""]
 
 
-def _ask(app: App, done: SignedIn) -> str:
+def _ask_command(app: App, signed_in: SignedIn) -> str:
     """The command that asks a model of this sign-in: the default one and the sign-in in use need not be this one's."""
     config = app.config.config
     loader = ModelLoader(config, app.plugins.providers(), app.token_store.profiles(), app.config.env)
     words = [app.program, "ask"]
     primary = config.agents.primary
-    if primary is None or loader.catalog.expand(primary).provider != done.profile.provider:
-        words.append(f"--model {done.method.default_model}")
-    if done.profile.id not in loader.in_use():
-        words.append(f"--profile {done.profile.id}")
+    if primary is None or loader.catalog.expand(primary).provider != signed_in.profile.provider:
+        words.append(f"--model {signed_in.method.default_model}")
+    if signed_in.profile.id not in loader.in_use():
+        words.append(f"--profile {signed_in.profile.id}")
     return " ".join(words)
-
-
-def when(profile_expiry: int | None, now_ms: int) -> str:
-    """An expiry for a table: in words, and as a date."""
-    if profile_expiry is None:
-        return "no expiry told"
-    return f"{in_words(profile_expiry, now_ms)} ({iso(profile_expiry)})"
 
 
 def forget_profile(app: App, profile_id: str) -> None:
@@ -166,7 +159,7 @@ def follow_remaining(app: App, gone: Profile) -> None:
     app.edit_config(lambda document: document.set(path, left.api_base))
 
 
-TIMEOUT_S: Final = 4.0
+_PLAN_TIMEOUT_S: Final = 4.0
 
 
 async def plan_of(app: App, profile: Profile, http: HttpClient) -> PlanReport | None:
@@ -177,7 +170,7 @@ async def plan_of(app: App, profile: Profile, http: HttpClient) -> PlanReport | 
         if reader is None or spec is None:
             return None
         asker = PlanClient(http, app.broker(http), app.clock)
-        report = await asker.ask(profile_account(profile, spec, reader), timeout_s=TIMEOUT_S)
+        report = await asker.ask(profile_account(profile, spec, reader), timeout_s=_PLAN_TIMEOUT_S)
     except PorticoError as error:
         app.out.detail(f"The plan was not asked about: {error}")
         return None
@@ -186,21 +179,21 @@ async def plan_of(app: App, profile: Profile, http: HttpClient) -> PlanReport | 
     return report
 
 
-_NOT_TO_REFRESH: Final = "The provider gave no refresh token: you have to sign in again when the access token ends."
+_CANNOT_REFRESH: Final = "The provider gave no refresh token: you have to sign in again when the access token ends."
 
 
 def remarks(server: OAuthServer, grant: TokenSet, replaced: Profile | None) -> tuple[str, ...]:
     """No refresh token, more than was asked for (RFC 6749 section 3.3), or another account than the one that is replaced."""
-    said = []
+    notes = []
     if grant.refresh is None:
-        said.append(f"{_NOT_TO_REFRESH} {_how_to_get_one(server)}".rstrip())
+        notes.append(f"{_CANNOT_REFRESH} {_how_to_get_one(server)}".rstrip())
     more = set((grant.scope or "").split()) - set(server.scope.split())
     if more and server.scope:
-        said.append(plain_text(f"The provider granted more than was asked for: {' '.join(sorted(more))}") or "")
+        notes.append(plain_text(f"The provider granted more than was asked for: {' '.join(sorted(more))}") or "")
     before = replaced.subject if isinstance(replaced, OAuthProfile) else None
     if replaced is not None and before is not None and grant.subject not in {None, before}:
-        said.append(f"This is another account than {replaced.id} was signed in to before.")
-    return tuple(said)
+        notes.append(f"This is another account than {replaced.id} was signed in to before.")
+    return tuple(notes)
 
 
 def _how_to_get_one(server: OAuthServer) -> str:
@@ -209,23 +202,23 @@ def _how_to_get_one(server: OAuthServer) -> str:
     return "Add `offline_access` to the scope to get one." if "openid" in scope and "offline_access" not in scope else ""
 
 
-def is_wanted(app: App, asked: bool | None) -> bool:
-    """Whether the sign-in that is about to be made is to be kept fresh: `asked` None asks, where somebody is there."""
-    if asked is not None:
-        return asked
+def wants_background(app: App, wanted: bool | None) -> bool:
+    """Whether the sign-in that is about to be made is to be kept fresh: `wanted` None asks, if there is a terminal."""
+    if wanted is not None:
+        return wanted
     if app.gateway_runs() or not app.prompter.interactive:
         return False
     question = "Stay signed in? A background process refreshes the tokens before they end."
     return app.prompter.confirm(question, flag="--background", default=True)
 
 
-def settle(app: App, *, wanted: bool) -> str:
+def set_up_background(app: App, *, wanted: bool) -> str:
     """Start the background process if it is wanted, and say in words what is so.
 
     A process that cannot be started does not undo a sign-in.
     """
     if app.gateway_runs():
-        return _kept_by_the_one_that_runs(app)
+        return _kept_fresh_by_running_gateway(app)
     if not wanted:
         return f"none; tokens are refreshed when used (to change that: {app.program} gateway start)"
     from portico.gateway import control
@@ -241,7 +234,7 @@ def settle(app: App, *, wanted: bool) -> str:
     return f"the gateway keeps it fresh (pid {started.pid}) until this machine restarts"
 
 
-def _kept_by_the_one_that_runs(app: App) -> str:
+def _kept_fresh_by_running_gateway(app: App) -> str:
     """A gateway gets the sealed file store's passphrase when it starts: one that started without it is started anew."""
     from portico.gateway import control
     from portico.services.gateway_state import running
@@ -249,7 +242,7 @@ def _kept_by_the_one_that_runs(app: App) -> str:
     try:
         state = running(app.paths)
         if state is not None and control.lacks_passphrase(app.paths, state):
-            _restart(app, state.port)
+            _restart_gateway(app, state.port)
             return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
     except PorticoError as error:
         app.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")
@@ -257,7 +250,7 @@ def _kept_by_the_one_that_runs(app: App) -> str:
     return "the gateway that runs keeps it fresh"
 
 
-def _restart(app: App, port: int) -> None:
+def _restart_gateway(app: App, port: int) -> None:
     """Start the gateway anew with the passphrase, on its port.
 
     A service manager would neither let go of the port that it keeps, nor know the passphrase: until the next login it stops its

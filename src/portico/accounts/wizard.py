@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.accounts.choices import DEFAULT_BY_HAND, LISTED_WITHIN_S, Offer, Question, announced, offers_of, pick
+from portico.accounts.choices import DEFAULT_BY_HAND, LISTED_WITHIN_S, Offer, Question, announced_choices, offers_of, pick
 from portico.accounts.config_patch import ALLOW, ALLOWED, known_model, with_allowed, with_default, with_fallbacks
 from portico.accounts.sign_in import set_up
 from portico.auth.importers.found import setting_path
@@ -149,7 +149,7 @@ class ProviderGroup:
 
 def provider_groups(app: App) -> list[ProviderGroup]:
     """Every auth choice, under its vendor; a plugin that is off is known by its manifest alone."""
-    by_sign_in = {choice.id: choice for choice in announced(app)}
+    by_sign_in = {choice.id: choice for choice in announced_choices(app)}
     found = []
     for spec in app.plugins.providers():
         if not spec.key_choices:

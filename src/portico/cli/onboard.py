@@ -87,7 +87,7 @@ def onboard(args: argparse.Namespace, app: App) -> int:
 
         first_set_up(app, _set_up_request(args, app))
     else:
-        set_up(app, args.auth_choice or choices.choose(app), _set_up_request(args, app))
+        set_up(app, args.auth_choice or choices.choose_auth_choice(app), _set_up_request(args, app))
     return ExitCode.OK
 
 
