@@ -1,31 +1,23 @@
-"""`usage`: what is left of the plans, and what requests have cost, from the history on this machine."""
+"""`usage` and `usage cost`: what requests have cost, from the history on this machine.
+
+What is left of the plans is shown by `usage_plan`, which needs the network; this module loads nothing of that.
+"""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.config_patch import finish_pending
-from portico.accounts.view import in_words, iso
-from portico.errors import ExitCode, SignInNeeded, UsageError
-from portico.models.credentials import CredentialRefused
-from portico.store.errors import NotSignedIn
-from portico.store.profiles import SIGNED_OUT, require_profile, sign_in
+from portico.accounts.view import iso
+from portico.errors import ExitCode, UsageError
 from portico.usage.cost import Spending, since, spending
 from portico.usage.history_file import HistoryFile
-from portico.usage.plan import PlanClient, exit_code, plan_accounts, report_as_json, window_text
-from portico.util import signals
-from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from portico.app import App
-    from portico.interfaces.plan_reader import PlanWindow
     from portico.usage.cost import Spent
-    from portico.usage.plan import PlanAccount, PlanReport, PlanState
 
 _EXAMPLES: Final = """examples:
   {prog} usage                                     what is left of each plan, and when its windows begin anew
@@ -61,15 +53,6 @@ _WHOLE_K: Final = 10_000
 _M: Final = 1_000_000
 _CENT: Final = 0.01
 _OFF: Final = ' The configuration says `history: "off"`.'
-_PLAN_HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")
-_STATE_WORDS: Final[Mapping[PlanState, str]] = {
-    "told": "nothing told",  # if there is no window
-    "no-plan": "no plan",
-    "needs-plan-key": "needs a Subscription Key",
-    "not-asked": "not asked",
-    "failed": "not told",
-}
-_SHORTEST_WATCH_S: Final = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,143 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", metavar="ID", help="this sign-in only; `auth list` names them")
     parser.add_argument("--provider", metavar="ID", help="accounts of this provider only")
-    parser.set_defaults(handler=plan)
+    parser.set_defaults(handler="portico.cli.usage_plan:show_plans")
     commands = parser.add_subparsers(metavar="COMMAND")
     costs = commands.add_parser("cost", help="what requests have cost", epilog=_COST_EXAMPLES)
     costs.add_argument("--days", type=int, default=_DEFAULT_DAYS, metavar="N", help="the last N days, today among them (30)")
     costs.add_argument("--by", choices=("model", "profile", "client", "day"), default="model", help="one row for each (model)")
     costs.add_argument("--csv", action="store_true", help="print CSV for a spreadsheet")
     costs.set_defaults(handler=show_cost)
-
-
-def plan(args: argparse.Namespace, app: App) -> int:
-    """Say what is left."""
-    return show_plans(args, app) if args.watch is None else watch_plans(args, app)
-
-
-def show_plans(args: argparse.Namespace, app: App) -> int:
-    """Ask every account once, and say what is left.
-
-    Returns:
-        0, or the code of what failed: the other accounts are shown all the same.
-
-    Raises:
-        SignInNeeded: `not-signed-in`: there is no account to ask about.
-        UsageError: `usage`.
-    """
-    finish_pending(app)
-    accounts = _accounts(args, app)
-
-    async def ask() -> tuple[PlanReport, ...]:
-        async with _asker(app) as asker:
-            return await asker.ask_all(accounts)
-
-    reports = signals.run(ask())
-    _show(reports, app)
-    return exit_code(reports)
-
-
-def watch_plans(args: argparse.Namespace, app: App) -> int:
-    """The same every so often, until it is interrupted; a failure is shown and ends nothing.
-
-    Raises:
-        UsageError: the time between is too short; `usage`.
-        SignInNeeded: `not-signed-in`, as soon as there is no account any more.
-    """
-    if not args.watch >= _SHORTEST_WATCH_S:
-        raise UsageError(f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
-    finish_pending(app)
-
-    async def watch() -> int:
-        async with _asker(app) as asker:
-            while True:
-                reports = await asker.ask_all(await off_loop(lambda: _accounts(args, app)))
-                _show_again(reports, app, every_s=args.watch)
-                await app.clock.sleep(args.watch)
-
-    return signals.run(watch())
-
-
-@asynccontextmanager
-async def _asker(app: App) -> AsyncIterator[PlanClient]:
-    async with app.http() as http:
-        yield PlanClient(http, app.broker(http), app.clock)
-
-
-def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:
-    if args.profile is not None:
-        require_profile(app.token_store.snapshot(), args.profile)
-    readers = app.plugins.plan_readers()
-    accounts = plan_accounts(app.models(), readers, app.token_store.profiles(), provider=args.provider, profile=args.profile)
-    if not accounts:
-        variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
-        hint = sign_in()
-        if variables is not None:
-            hint = f"{hint}\n  Or set {variables} to the key of a plan."
-        raise NotSignedIn(f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=hint)
-    return accounts
-
-
-def _show(reports: Sequence[PlanReport], app: App) -> None:
-    """Print every account's windows, then what is to be done about those that have none."""
-    if app.out.is_json:
-        app.out.json(_plan_as_json(reports, app))
-        return
-    app.out.table(_PLAN_HEADERS, [row for report in reports for row in _plan_rows(report, app)])
-    for report in reports:
-        _show_reason(report, app)
-
-
-def _show_again(reports: Sequence[PlanReport], app: App, *, every_s: float) -> None:
-    """The same for a watch: drawn over the last time on a terminal, one line for each window elsewhere."""
-    if app.out.is_json:
-        app.out.event(_plan_as_json(reports, app))
-    elif app.out.room() is not None and app.env.get("TERM") != "dumb":
-        app.out.clear()
-        _show(reports, app)
-        app.out.note(f"{iso(app.clock.wall_ms())}, again every {every_s:g} s; Ctrl-C ends it.")
-    else:
-        now = iso(app.clock.wall_ms())
-        for row in (row for report in reports for row in _plan_rows(report, app)):
-            app.out.line("  ".join((now, *filter(None, row))))
-
-
-def _plan_rows(report: PlanReport, app: App) -> list[tuple[str, ...]]:
-    now, label = app.clock.wall_ms(), report.account.label
-    if not report.windows:
-        return [(label, "-", "-", _state_word(report), "")]
-    return [(label, window.kind, window.name, window_text(window), _reset(window, now)) for window in report.windows]
-
-
-def _state_word(report: PlanReport) -> str:
-    if not isinstance(report.error, SignInNeeded):
-        return _STATE_WORDS[report.state]
-    return "refused" if isinstance(report.error, CredentialRefused) else "sign-in needed"
-
-
-def _reset(window: PlanWindow, now_ms: int) -> str:
-    if not window.started:
-        return "not started"
-    at_ms = window.resets_at
-    if at_ms is None:
-        return ""
-    return in_words(at_ms, now_ms) if at_ms > now_ms else "now"
-
-
-def _show_reason(report: PlanReport, app: App) -> None:
-    label, error = report.account.label, report.error
-    if report.state == "no-plan":
-        link = report.account.subscribe_url
-        app.out.line(f"{label} has no plan." + (f" Subscribe: {link}" if link is not None else ""))
-    elif error is not None:
-        hint = error.hint_for(app.program)
-        app.out.warn(f"{label}: {error}" + (f"\n  {hint}" if hint is not None else ""))
-    elif report.why is not None:
-        app.out.note(f"{label}: {report.why}")
-
-
-def _plan_as_json(reports: Sequence[PlanReport], app: App) -> dict[str, object]:
-    return {"checkedAt": app.clock.wall_ms(), "accounts": [report_as_json(report, app.program) for report in reports]}
 
 
 def show_cost(args: argparse.Namespace, app: App) -> int:
