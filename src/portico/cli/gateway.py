@@ -15,13 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico import version
+from portico.accounts.view import iso
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
+from portico.auth.health import ended_profiles
+from portico.cli import gateway_keys
+from portico.cli.gateway_service import install, installed, uninstall
 from portico.errors import ExitCode, PorticoError, UsageError
+from portico.gateway import control
+from portico.gateway.ending import watched_end
+from portico.gateway.metrics import log_to_stderr
 from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
 from portico.gateway.router import signature
 from portico.plugins.discovery import PluginDisabled
 from portico.secret import Secret
+from portico.services import gateway_state
 from portico.services.service import ServiceFailed
 from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
 from portico.store.keyring import import_keyring_module
@@ -53,13 +61,33 @@ _EXAMPLES = """examples:
   {prog} gateway install        from now on, and at each login
   {prog} gateway logs --follow
 """
+_LONGEST_LINE = 64 * 1024
+_LOOK_EVERY_S = 2.0
+_SAME_LOOKS = 3
+_VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
+# All that a request, a refresh, or a change of the config, the sign-ins or the keys runs through.
+_PACKAGES = ("auth", "config", "gateway", "interfaces", "models", "net", "oauth", "plugins", "services", "store", "usage", "util")
+# What a store of credentials imports when it is opened, as far as this system has it; what prints the first line; and what a
+# plugin imports that is switched on later.
+_LATER = (
+    "cryptography.hazmat.backends.openssl.backend",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "cryptography.hazmat.primitives.kdf.scrypt",
+    "jeepney.bus_messages",
+    "jeepney.io.blocking",
+    "keyring.backend",
+    "portico.terminal.output",
+    "portico.plugin_api",
+    "secretstorage.util",
+)
+_log = logging.getLogger(__name__)
+_DEFAULT_LINES: Final = 50
+_READ_LOG_EVERY_S: Final = 0.2
+_READ: Final = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
-    from portico.cli.gateway_keys import add_key_commands
-    from portico.cli.gateway_service import install, uninstall
-
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(title="commands", metavar="<command>")
     foreground = _add(commands, "run", "run in the foreground, until interrupted", run)
@@ -70,11 +98,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_port(_add(commands, "start", "start in the background", start))
     _add(commands, "stop", "end it within 5 seconds; requests under way get 3 of them", stop)
     _add(commands, "status", "say whether it runs", status)
-    add_key_commands(commands)
-    _add(commands, "install", "let the operating system run it, now and at each login (systemd, launchd)", install)
+    gateway_keys.add_key_commands(commands)
+    summary = "let the operating system run it, now and at each login (systemd, launchd)"
+    _add(commands, "install", summary, install)
     _add(commands, "uninstall", "undo `install`", uninstall)
     reading = _add(commands, "logs", "show what it has remarked", logs)
-    reading.add_argument("-n", "--lines", type=int, default=LINES, metavar="N", help=f"how many of the last lines ({LINES})")
+    reading.add_argument(
+        "-n", "--lines", type=int, default=_DEFAULT_LINES, metavar="N", help=f"how many of the last lines ({_DEFAULT_LINES})"
+    )
     reading.add_argument("-f", "--follow", action="store_true", help="go on with each new line, until Ctrl-C")
     summary = "start another in its place; streams under way finish, and nothing happens where none runs"
     _add_port(_add(commands, "restart", summary, restart))
@@ -96,7 +127,6 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, app: App) -> int:
     """Serve until a signal asks to end."""
-    from portico.gateway.ending import watched_end
     from portico.gateway.server import take_place
 
     # Both before anything that could hang: a config on a network folder, a keyring, a plugin.
@@ -111,48 +141,54 @@ def run(args: argparse.Namespace, app: App) -> int:
 
 
 def _serve(args: argparse.Namespace, app: App, watch: EndWatch, lock: FileLock) -> int:
-    from portico.cli.gateway_keys import make_first_key
-    from portico.gateway.control import passphrase_for
-    from portico.gateway.metrics import log_to_stderr
     from portico.gateway.server import Terms, run_gateway
 
     port = _port(args, app)
-    given = passphrase_from(app.stdin) if args.passphrase_stdin else None
-    passphrase = given or passphrase_for(app.paths, app.passphrase, app.env, app.store_choice())
+    from_stdin = _passphrase_from(app.stdin) if args.passphrase_stdin else None
+    passphrase = from_stdin or control.passphrase_for(app.paths, app.passphrase, app.env, app.store_choice())
     log_to_stderr(app.paths.gateway_log, verbose=app.options.verbose)
-    make_first_key(app, passphrase)
+    gateway_keys.make_first_key(app, passphrase)
     opens_sealed = passphrase is not None
-    announce = partial(_say_running, app.out)
+    announce = partial(_show_running, app.out)
     terms = Terms(app.paths, port, app.clock, app.env, announce, opens_sealed)
     return run_gateway(terms, watch, lock, lambda started_at: serving(app, passphrase, started_at))
+
+
+def _show_running(out: Output, state: GatewayState) -> None:
+    if out.is_json:
+        out.event({"event": "running", **state.as_json()})
+    else:
+        out.note(f"The gateway is running (pid {state.pid}) on {state.url}; Ctrl-C ends it.")
+
+
+def _passphrase_from(stdin: TextIO) -> Secret:
+    """The first line of standard input."""
+    return Secret(stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
 
 
 def start(args: argparse.Namespace, app: App) -> int:
     """Start it, unless it runs already; one that `exec` has started stays from then on."""
     from portico.cli.exec import keep_running
-    from portico.cli.gateway_service import installed
-    from portico.gateway import control
-    from portico.services.gateway_state import running
 
     port = _port(args, app)
-    present = running(app.paths)
-    if present is not None:
-        if keep_running(app, present) and not app.options.json:
+    state = gateway_state.running(app.paths)
+    if state is not None:
+        if keep_running(app, state) and not app.options.json:
             app.out.note("It was started for a tool, and no longer ends with it.")
-        if port not in {0, present.port} and not app.options.json:
-            _say_other_port(app, port, is_service=installed(app) is not None)
-        return _answer(app, present, {"started": False}, f"The gateway is already running (pid {present.pid}) on {present.url}.")
-    kept = installed(app)
-    if kept is not None:
-        state = kept.start(app, args.port)
+        if port not in {0, state.port} and not app.options.json:
+            _show_other_port(app, port, is_service=installed(app) is not None)
+        return _report(app, state, {"started": False}, f"The gateway is already running (pid {state.pid}) on {state.url}.")
+    service = installed(app)
+    if service is not None:
+        state = service.start(app, args.port)
     else:
         state = control.start(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=app.store_choice())
     if not app.options.json:
         app.out.note(f"What your tools show it: {app.program} gateway key show")
-    return _answer(app, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
+    return _report(app, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
 
 
-def _say_other_port(app: App, port: int, *, is_service: bool) -> None:
+def _show_other_port(app: App, port: int, *, is_service: bool) -> None:
     if is_service:
         app.out.note(
             f"To have it on port {port}: {app.program} config set gateway.port {port}, then: {app.program} gateway restart"
@@ -163,76 +199,63 @@ def _say_other_port(app: App, port: int, *, is_service: bool) -> None:
 
 def stop(_args: argparse.Namespace, app: App) -> int:
     """End it."""
-    from portico.cli.gateway_service import installed
-    from portico.gateway import control
-
-    kept = installed(app)
-    ended = control.stop(app.paths) if kept is None else kept.stop(app)
-    if kept is not None and not app.options.json:
-        app.out.note(f"It starts again at the next login ({kept}); to end that: {app.program} gateway uninstall")
-    if ended is None:
-        return _answer(app, None, {"stopped": False}, "No gateway is running.")
-    return _answer(app, ended.state, {"stopped": True, "killed": ended.killed, "pid": ended.pid}, _how_it_ended(ended))
+    service = installed(app)
+    stopped = control.stop(app.paths) if service is None else service.stop(app)
+    if service is not None and not app.options.json:
+        app.out.note(f"It starts again at the next login ({service}); to end that: {app.program} gateway uninstall")
+    if stopped is None:
+        return _report(app, None, {"stopped": False}, "No gateway is running.")
+    return _report(app, stopped.state, {"stopped": True, "killed": stopped.killed, "pid": stopped.pid}, _how_it_ended(stopped))
 
 
-def _how_it_ended(ended: Ended) -> str:
-    from portico.gateway.control import TERM_S
-
-    if ended.killed:
-        return f"The gateway (pid {ended.pid}) did not end within {TERM_S:g} s of SIGTERM, and was killed (SIGKILL)."
-    return f"The gateway (pid {ended.pid}) has ended."
+def _how_it_ended(stopped: Ended) -> str:
+    if stopped.killed:
+        return f"The gateway (pid {stopped.pid}) did not end within {control.TERM_S:g} s of SIGTERM, and was killed (SIGKILL)."
+    return f"The gateway (pid {stopped.pid}) has ended."
 
 
 def restart(args: argparse.Namespace, app: App) -> int:
     """End it and start it anew."""
-    pair = _restarted(args, app)
+    pair = _restart(args, app)
     if pair is None:
         text = f"No gateway is running; nothing was restarted. To start one: {app.program} gateway start"
-        return _answer(app, None, {"restarted": False}, text)
+        return _report(app, None, {"restarted": False}, text)
     old, new = pair
     text = f"The gateway was restarted on {new.url} (pid {new.pid}; it was {old.pid})."
     if old.killed and not app.options.json:
         app.out.note(_how_it_ended(old))
-    return _answer(app, new, {"restarted": True, "previousPid": old.pid, "killed": old.killed}, text)
+    return _report(app, new, {"restarted": True, "previousPid": old.pid, "killed": old.killed}, text)
 
 
-def _restarted(args: argparse.Namespace, app: App) -> tuple[Ended, GatewayState] | None:
+def _restart(args: argparse.Namespace, app: App) -> tuple[Ended, GatewayState] | None:
     """The gateways before and after; None where none ran."""
-    from portico.cli.gateway_service import installed
-    from portico.gateway import control
-    from portico.services import gateway_state
-
-    kept, port = installed(app), _port(args, app)
-    if kept is None:
+    service, port = installed(app), _port(args, app)
+    if service is None:
         return control.restart(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=app.store_choice())
-    kept.check_port(args.port)  # before anything is stopped
-    return kept.restart(app) if gateway_state.status(app.paths)[0] != "stopped" else None
+    service.check_port(args.port)  # before anything is stopped
+    return service.restart(app) if gateway_state.status(app.paths)[0] != "stopped" else None
 
 
 def status(_args: argparse.Namespace, app: App) -> int:
     """Say what is so, also of sign-ins that it cannot keep fresh any more."""
-    from portico.accounts.view import iso
-    from portico.cli.gateway_service import installed
-    from portico.services import gateway_state
-
-    what, state = gateway_state.status(app.paths)
-    ended, kept = _ended(app), installed(app)
-    fields: dict[str, object] = {"status": what, "log": str(app.paths.gateway_log), "signInNeeded": ended}
-    fields["service"] = None if kept is None else {"kind": kept.manager.kind, "name": kept.service.name}
+    condition, state = gateway_state.status(app.paths)
+    refused_ids, service = _refused_ids(app), installed(app)
+    fields: dict[str, object] = {"status": condition, "log": str(app.paths.gateway_log), "signInNeeded": refused_ids}
+    fields["service"] = None if service is None else {"kind": service.manager.kind, "name": service.service.name}
     if state is not None:
         text = f"The gateway is running (pid {state.pid}) on {state.url} since {iso(state.started_at)}."
-        text += f"\nIt is started at each login: {kept}" if kept is not None else ""
-        text += _says_version(app, state)
-        text += f"\nIt cannot keep these fresh, sign in again: {', '.join(ended)}" if ended else ""
-        return _answer(app, state, fields, text)
-    if what == "unresponsive":
+        text += f"\nIt is started at each login: {service}" if service is not None else ""
+        text += _version_words(app, state)
+        text += f"\nIt cannot keep these fresh, sign in again: {', '.join(refused_ids)}" if refused_ids else ""
+        return _report(app, state, fields, text)
+    if condition == "unresponsive":
         text = f"A gateway process is there and does not answer; start it anew: {app.program} gateway restart"
-        return _answer(app, None, fields, f"{text}\nIts log: {app.paths.gateway_log}")
-    later = f" It starts at the next login ({kept}), or now: {app.program} gateway start" if kept is not None else ""
-    return _answer(app, None, fields, f"No gateway is running.{later}")
+        return _report(app, None, fields, f"{text}\nIts log: {app.paths.gateway_log}")
+    later = f" It starts at the next login ({service}), or now: {app.program} gateway start" if service is not None else ""
+    return _report(app, None, fields, f"No gateway is running.{later}")
 
 
-def _says_version(app: App, state: GatewayState) -> str:
+def _version_words(app: App, state: GatewayState) -> str:
     """What a gateway of another version than this command's lacks; nothing for one of the same."""
     if state.version == __version__:
         return ""
@@ -240,30 +263,20 @@ def _says_version(app: App, state: GatewayState) -> str:
     return f"\nIt runs {runs}, and {__version__} is installed; to have that one: {app.program} gateway restart"
 
 
-def _ended(app: App) -> list[str]:
+def _refused_ids(app: App) -> list[str]:
     """The sign-ins that were refused for good, as far as the index can be read."""
-    from portico.auth.health import ended_profiles
-    from portico.errors import PorticoError
-
     try:
         return [profile.id for profile in ended_profiles(app.token_store.profiles())]
     except PorticoError:
         return []
 
 
-def _answer(app: App, state: GatewayState | None, fields: dict[str, object], text: str) -> int:
+def _report(app: App, state: GatewayState | None, fields: dict[str, object], text: str) -> int:
     if app.options.json:
         app.out.json({**fields, "running": state is not None and not fields.get("stopped"), **(state.as_json() if state else {})})
     else:
         app.out.line(text)
     return ExitCode.OK
-
-
-def _say_running(out: Output, state: GatewayState) -> None:
-    if out.is_json:
-        out.event({"event": "running", **state.as_json()})
-    else:
-        out.note(f"The gateway is running (pid {state.pid}) on {state.url}; Ctrl-C ends it.")
 
 
 def _port(args: argparse.Namespace, app: App) -> int:
@@ -276,26 +289,72 @@ def _port(args: argparse.Namespace, app: App) -> int:
     return int(args.port)
 
 
-_LONGEST_LINE = 64 * 1024
-_LOOK_EVERY_S = 2.0
-_SAME_LOOKS = 3
-_VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
-# All that a request, a refresh, or a change of the config, the sign-ins or the keys runs through.
-_PACKAGES = ("auth", "config", "gateway", "interfaces", "models", "net", "oauth", "plugins", "services", "store", "usage", "util")
-# What a store of credentials imports when it is opened, as far as this system has it; what prints the first line; and what a
-# plugin imports that is switched on later.
-_LATER = (
-    "cryptography.hazmat.backends.openssl.backend",
-    "cryptography.hazmat.primitives.ciphers.aead",
-    "cryptography.hazmat.primitives.kdf.scrypt",
-    "jeepney.bus_messages",
-    "jeepney.io.blocking",
-    "keyring.backend",
-    "portico.terminal.output",
-    "portico.plugin_api",
-    "secretstorage.util",
-)
-_log = logging.getLogger(__name__)
+def logs(args: argparse.Namespace, app: App) -> int:
+    """Show the last lines, and with `--follow` each new one until Ctrl-C.
+
+    Raises:
+        ConfigError: `service-failed`: the journal cannot be read.
+    """
+    service = installed(app)
+    command = service.manager.log_command(service.service, args.lines, follow=args.follow) if service is not None else None
+    for line in (
+        _lines_of_file(app.paths.gateway_log, args.lines, follow=args.follow)
+        if command is None
+        else _lines_of_command(command, app)
+    ):
+        if app.out.is_json:
+            app.out.event({"line": line})
+        else:
+            app.out.exact(line)
+    return ExitCode.OK
+
+
+def _lines_of_command(command: list[str], app: App) -> Iterator[str]:
+    try:
+        process = subprocess.Popen(
+            resolve_command(command, app.env),
+            env=child_environment(app.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise ServiceFailed(f"`{command[0]}` cannot be run.", why=error.strerror) from None
+    with process:
+        try:
+            yield from (line.rstrip("\n") for line in process.stdout or ())
+        finally:
+            process.terminate()
+    if process.returncode > 0:
+        raise ServiceFailed(f"`{' '.join(command)}` failed.", why=f"exit code {process.returncode}")
+
+
+def _lines_of_file(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
+    """The last lines of a file that is put aside and begun anew when it is too long."""
+    data = _read_part(path, None)
+    yield from data.decode(errors="replace").splitlines()[-lines:] if lines else ()
+    at, rest = (path.stat().st_size if path.exists() else 0), b""
+    while follow:
+        time.sleep(_READ_LOG_EVERY_S)
+        size = path.stat().st_size if path.exists() else 0
+        at = at if at <= size else 0
+        if at == size:
+            continue
+        data = _read_part(path, at)
+        at += len(data)
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+
+
+def _read_part(path: Path, at: int | None) -> bytes:
+    """A piece of the log from `at` on, or its end; empty where there is no log."""
+    try:
+        return read_end(path, _READ) if at is None else read_start(path, _READ, offset=at)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise file_error(f"cannot read {path}", error) from error
 
 
 async def keep_fresh(app: App, passphrase: Secret | None) -> None:
@@ -303,6 +362,19 @@ async def keep_fresh(app: App, passphrase: Secret | None) -> None:
     store = unattended_store(app, passphrase)
     async with refreshing(app, store) as broker:
         await refresh_for_good(app, store, broker)
+
+
+@asynccontextmanager
+async def serving(app: App, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
+    """The inside of a gateway process that started at `started_at` (wall ms)."""
+    from portico.gateway.router import open_front
+    from portico.gateway.server import Inside
+
+    installed = InstalledVersion(app.clock)
+    await off_loop(import_all)
+    store = unattended_store(app, passphrase)
+    async with refreshing(app, store) as broker, open_front(app, broker, started_at) as front:
+        yield Inside(lambda: refresh_for_good(app, store, broker), front, installed.changed)
 
 
 async def refresh_for_good(app: App, store: TokenStore, broker: TokenBroker) -> None:
@@ -323,16 +395,35 @@ async def tidy_up(app: App, store: TokenStore) -> None:
 
 
 @asynccontextmanager
-async def serving(app: App, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
-    """The inside of a gateway process that started at `started_at` (wall ms)."""
-    from portico.gateway.router import open_front
-    from portico.gateway.server import Inside
+async def refreshing(app: App, store: TokenStore) -> AsyncIterator[TokenBroker]:
+    """A broker that needs nobody to be asked."""
+    async with app.http() as http:
+        yield TokenBroker(
+            store=store,
+            dialects=lambda name: find_dialect(app, name),
+            http=http,
+            clock=app.clock,
+            paths=app.paths,
+        )
 
-    installed = InstalledVersion(app.clock)
-    await off_loop(import_all)
-    store = unattended_store(app, passphrase)
-    async with refreshing(app, store) as broker, open_front(app, broker, started_at) as front:
-        yield Inside(lambda: refresh_for_good(app, store, broker), front, installed.changed)
+
+def unattended_store(app: App, passphrase: Secret | None) -> TokenStore:
+    """The token store, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
+    variables = app.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
+    return app.local_store(passphrase=PassphraseSource(variables), on_wait=lambda text: _log.warning("%s", text))
+
+
+def find_dialect(app: App, name: str) -> TokenDialect:
+    """The token dialect of this name, from a plugin that may have been added or switched on since this process began.
+
+    Raises:
+        ConfigError: as `PluginHost.dialect` has it.
+    """
+    try:
+        return app.plugins.dialect(name)
+    except PluginDisabled:  # that may have changed
+        app.reload_config(look_for_plugins=True)
+        return app.plugins.dialect(name)
 
 
 def import_all() -> None:
@@ -374,120 +465,12 @@ class InstalledVersion:
 
     def look(self) -> str | None:
         """The version now; None where that cannot be told, as while it is being installed. Blocking."""
-        seen = signature([self._file])
-        if seen != self._seen:
-            self._seen = seen
+        now = signature([self._file])
+        if now != self._seen:
+            self._seen = now
             try:
-                found = _VERSION.search(read_start(self._file, _LONGEST_LINE).decode(errors="replace"))
+                match = _VERSION.search(read_start(self._file, _LONGEST_LINE).decode(errors="replace"))
             except OSError:
-                found = None
-            self._version = found[1] if found is not None else None
+                match = None
+            self._version = match[1] if match is not None else None
         return self._version
-
-
-@asynccontextmanager
-async def refreshing(app: App, store: TokenStore) -> AsyncIterator[TokenBroker]:
-    """A broker that needs nobody to be asked."""
-    async with app.http() as http:
-        yield TokenBroker(
-            store=store,
-            dialects=lambda name: find_dialect(app, name),
-            http=http,
-            clock=app.clock,
-            paths=app.paths,
-        )
-
-
-def unattended_store(app: App, passphrase: Secret | None) -> TokenStore:
-    """The token store, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
-    given = app.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
-    return app.local_store(passphrase=PassphraseSource(given), on_wait=lambda text: _log.warning("%s", text))
-
-
-def find_dialect(app: App, name: str) -> TokenDialect:
-    """The token dialect of this name, from a plugin that may have been added or switched on since this process began.
-
-    Raises:
-        ConfigError: as `PluginHost.dialect` has it.
-    """
-    try:
-        return app.plugins.dialect(name)
-    except PluginDisabled:  # that may have changed
-        app.reload_config(look_for_plugins=True)
-        return app.plugins.dialect(name)
-
-
-def passphrase_from(stdin: TextIO) -> Secret:
-    """The first line of standard input."""
-    return Secret(stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
-
-
-LINES: Final = 50
-_READ_LOG_EVERY_S: Final = 0.2
-_READ: Final = 1 << 20
-
-
-def logs(args: argparse.Namespace, app: App) -> int:
-    """Show the last lines, and with `--follow` each new one until Ctrl-C.
-
-    Raises:
-        ConfigError: `service-failed`: the journal cannot be read.
-    """
-    from portico.cli.gateway_service import installed
-
-    here = installed(app)
-    command = here.manager.log_command(here.service, args.lines, follow=args.follow) if here is not None else None
-    for line in _of_file(app.paths.gateway_log, args.lines, follow=args.follow) if command is None else _printed(command, app):
-        if app.out.is_json:
-            app.out.event({"line": line})
-        else:
-            app.out.exact(line)
-    return ExitCode.OK
-
-
-def _printed(command: list[str], app: App) -> Iterator[str]:
-    try:
-        process = subprocess.Popen(
-            resolve_command(command, app.env),
-            env=child_environment(app.env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise ServiceFailed(f"`{command[0]}` cannot be run.", why=error.strerror) from None
-    with process:
-        try:
-            yield from (line.rstrip("\n") for line in process.stdout or ())
-        finally:
-            process.terminate()
-    if process.returncode > 0:
-        raise ServiceFailed(f"`{' '.join(command)}` failed.", why=f"exit code {process.returncode}")
-
-
-def _of_file(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
-    """The last lines of a file that is put aside and begun anew when it is too long."""
-    data = _part(path, None)
-    yield from data.decode(errors="replace").splitlines()[-lines:] if lines else ()
-    at, rest = (path.stat().st_size if path.exists() else 0), b""
-    while follow:
-        time.sleep(_READ_LOG_EVERY_S)
-        size = path.stat().st_size if path.exists() else 0
-        at = at if at <= size else 0
-        if at == size:
-            continue
-        data = _part(path, at)
-        at += len(data)
-        *whole, rest = (rest + data).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
-
-
-def _part(path: Path, at: int | None) -> bytes:
-    """A piece of the log from `at` on, or its end; empty where there is no log."""
-    try:
-        return read_end(path, _READ) if at is None else read_start(path, _READ, offset=at)
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise file_error(f"cannot read {path}", error) from error

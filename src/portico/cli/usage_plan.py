@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words, iso
-from portico.errors import UsageError
+from portico.errors import SignInNeeded, UsageError
 from portico.models.credentials import CredentialRefused
 from portico.store.errors import NotSignedIn
 from portico.store.profiles import SIGNED_OUT, require_profile, sign_in
