@@ -16,9 +16,9 @@ import pytest
 from portico.auth.freshness import LastUses
 from portico.auth.importers.openclaw import _configured_agent_folders
 from portico.auth.importers.sidecar import _owner_pid
+from portico.cli.doctor import _end_of_log
 from portico.cli.main import main
 from portico.config.sources import read_dotenv
-from portico.doctor.bundle import _log
 from portico.errors import PorticoError, StoreError
 from portico.gateway.metrics import open_log
 from portico.net.proxy import _file as proxy_file
@@ -191,7 +191,7 @@ def test_the_note_the_keys_the_index_and_the_log_of_the_state_folder(make_endles
     log = make_endless(paths.gateway_log)
     assert portico("gateway", "logs")[0] in {0, 7}
     with contextlib.suppress(StoreError):
-        _log(log)
+        _end_of_log(log)
 
 
 def test_a_fifo_where_a_mark_or_the_log_is_written_is_not_waited_for(paths):
@@ -299,7 +299,7 @@ EXCEPTIONS: Final = {
     "portico.usage.history_file: self.open": "a database, through SQLite",
     "portico.usage.history_file: self._file.open": "a database, through SQLite",
     "portico.oauth.flow: self.opener.open": "a browser",
-    "portico.doctor.bundle: tarfile.open": "an archive in memory that is written",
+    "portico.cli.doctor: tarfile.open": "an archive in memory that is written",
 }
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
+import platform
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.health import health_now
 from portico.doctor.examination import examine, worst_first
 from portico.errors import ExitCode, PorticoError
+from portico.paths import FILE_MODE
+from portico.secret import redact
+from portico.util.files import file_error, read_end, write_in_place
+from portico.version import __version__
 
 if TYPE_CHECKING:
     import argparse
@@ -16,6 +26,7 @@ if TYPE_CHECKING:
     from portico.doctor.finding import Finding
 
 _MARK: Final = len("[warning] ")
+_LOG_BYTES: Final = 64 << 10
 _EXAMPLES = """examples:
   {prog} doctor                     one line for each check, then what is wrong, the worst first
   {prog} doctor --fix               and fix what can be fixed without asking
@@ -50,9 +61,7 @@ def doctor(args: argparse.Namespace, app: App) -> int:
         results = examine(again)
     findings = worst_first(results)
     if args.bundle is not None:
-        from portico.doctor.bundle import write_bundle
-
-        write_bundle(args.bundle, app, results)
+        _write_bundle(args.bundle, app, results)
     code = ExitCode.CONFIG if any(each.level == "error" for each in findings) else ExitCode.OK
     if app.out.is_json:
         app.out.json(
@@ -133,3 +142,74 @@ def _show_finding(finding: Finding, app: App) -> None:
             app.out.line(_printable(f"  {line}"))
     if finding.fix is not None:
         app.out.line(f"  {app.program} doctor --fix does it.")
+
+
+def _write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
+    """Write the archive: the findings, versions, the sign-ins without their tokens, and the end of the gateway's log.
+
+    The configuration is not in it: what it holds is the user's to show.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    import tarfile  # it imports every way to compress
+
+    parts = {
+        "findings.json": json.dumps([_bundled_result(result) for result in results], indent=2),
+        "versions.json": json.dumps(_versions(), indent=2),
+        "sign-ins.json": json.dumps(_sign_ins(app), indent=2),
+        "gateway.log": _end_of_log(app.paths.gateway_log),
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in parts.items():
+            data = redact(text).encode()
+            entry = tarfile.TarInfo(f"portico-report/{name}")
+            entry.size, entry.mode = len(data), 0o600
+            archive.addfile(entry, io.BytesIO(data))
+    path = Path(place)
+    # Not `write_private`: the folder is the user's own, and its mode is not ours to change.
+    try:
+        write_in_place(path, packed.getvalue(), mode=FILE_MODE)
+    except OSError as error:
+        advice = "name another file: {prog} doctor --bundle FILE"
+        raise file_error("bundle-not-written", f"cannot write {path}", error, advice=advice) from error
+
+
+def _bundled_result(result: Result) -> dict[str, object]:
+    findings = [{"id": each.id, "level": each.level, "message": each.message, "why": each.why} for each in result.findings]
+    return {
+        "check": result.check.id,
+        "status": result.status,
+        "saw": result.examined,
+        "tookMs": result.took_ms,
+        "found": findings,
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import distributions
+
+    own = {"portico": __version__, "python": sys.version.split()[0], "system": platform.platform()}
+    return {**own, **{each.name: each.version for each in distributions()}}
+
+
+def _sign_ins(app: App) -> list[dict[str, object]]:
+    try:
+        profiles = app.token_store.profiles()
+    except PorticoError:
+        return []
+    words = [health_now(each, app.clock).word for each in profiles]
+    return [
+        {"provider": each.provider, "region": each.region, "store": each.store, "health": word}
+        for each, word in zip(profiles, words, strict=True)
+    ]
+
+
+def _end_of_log(path: Path) -> str:
+    try:
+        return read_end(path, _LOG_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
