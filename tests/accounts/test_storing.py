@@ -138,7 +138,7 @@ def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(app, when):
     if when == "before it is asked":
         question.give_up()
     else:
-        threading.Timer(0.3, lambda: question._asked.get_loop().call_soon_threadsafe(question.give_up)).start()
+        threading.Timer(0.3, lambda: question._answer.get_loop().call_soon_threadsafe(question.give_up)).start()
     began = time.monotonic()
 
     with pytest.raises(StoreError, match="revoked again"):

@@ -194,7 +194,7 @@ def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(p
     env = {"PATH": CURRENT_FOLDER_FIRST}
     assert try_run(env, [name]) == ("", f"there is no {name} here")
     with pytest.raises(ConfigError, match="cannot be run"):
-        list(gateway._printed([name], App("portico", env=run_portico.environment(env))))
+        list(gateway._lines_of_command([name], App("portico", env=run_portico.environment(env))))
 
 
 @pytest.mark.requirement("E117")
@@ -377,7 +377,7 @@ def test_an_editor_gets_neither(run_portico, tool, tmp_path):
 @pytest.mark.requirement("E132")
 def test_what_reads_the_journal_gets_neither(run_portico, tool, tmp_path):
     app = App("portico", env=run_portico.environment(SECRET))
-    list(gateway._printed([str(tool), str(tmp_path / "seen")], app))
+    list(gateway._lines_of_command([str(tool), str(tmp_path / "seen")], app))
     names = (tmp_path / "seen").read_text(encoding="utf-8").split()
     assert "PATH" in names
     assert not set(SECRET_VARIABLES) & set(names)
