@@ -41,7 +41,7 @@ def revoked(monkeypatch):
 
 def meanwhile(monkeypatch, session, *args):
     """Let another command, a real process, run between the approval of a sign-in and its storing; its standard output."""
-    keep, printed = sign_in._keep, []
+    keep, printed = sign_in._store_grant, []
 
     async def after_another(*parts):
         done = await off_loop(lambda: session.run_portico(*args, env=session.env))
@@ -49,7 +49,7 @@ def meanwhile(monkeypatch, session, *args):
         printed.append(done.stdout.strip())
         return await keep(*parts)
 
-    monkeypatch.setattr(sign_in, "_keep", after_another)
+    monkeypatch.setattr(sign_in, "_store_grant", after_another)
     return printed
 
 
@@ -96,13 +96,13 @@ def test_what_was_to_be_replaced_and_was_signed_out_meanwhile_leaves_its_place_f
 
 
 def test_an_index_that_cannot_be_read_at_the_end_gives_the_new_tokens_back(session, monkeypatch, revoked):
-    keep, index = sign_in._keep, session.paths.index
+    keep, index = sign_in._store_grant, session.paths.index
 
     async def of_a_later_version(*parts):
         index.write_text(json.dumps({"version": 999}), encoding="utf-8")
         return await keep(*parts)
 
-    monkeypatch.setattr(sign_in, "_keep", of_a_later_version)
+    monkeypatch.setattr(sign_in, "_store_grant", of_a_later_version)
     done = session.run(*ARGS, *session.store)
 
     assert done.returncode == 7
@@ -125,7 +125,7 @@ def test_on_a_terminal_no_question_is_asked_while_the_new_tokens_are_in_nobodys_
 def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
     """Another one is stored while the tokens of the agreed one are read, which may take as long as somebody unlocks the keyring."""
     session.sign_in("--region", "global")
-    read, keep, ran = Vault.read, sign_in._keep, []
+    read, keep, ran = Vault.read, sign_in._store_grant, []
 
     def after_another(vault, *args, **how):
         monkeypatch.setattr(Vault, "read", read)
@@ -136,7 +136,7 @@ def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
         monkeypatch.setattr(Vault, "read", after_another)
         return await keep(*parts)
 
-    monkeypatch.setattr(sign_in, "_keep", then)
+    monkeypatch.setattr(sign_in, "_store_grant", then)
     words = [word for word in ARGS if word != "--non-interactive"]
     done, person = sit_down(session, *words, *session.store, answers=["y"])
 
