@@ -31,7 +31,7 @@ SOURCE = str(Path(portico.__file__).parent.parent)
 
 
 @pytest.fixture
-def bench(account):
+def app(account):
     plugins = SimpleNamespace(dialect=dialects)
     return SimpleNamespace(
         paths=account.paths,
