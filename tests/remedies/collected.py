@@ -201,7 +201,7 @@ class _Texts:
         if isinstance(node, ast.Constant):
             return [str(node.value)]
         value = node.value if isinstance(node, ast.FormattedValue) else node
-        if isinstance(value, ast.Attribute) and value.attr == "program" and ast.unparse(value.value) in {"app"}:
+        if isinstance(value, ast.Attribute) and value.attr == "program" and ast.unparse(value.value) == "app":
             return ["{prog}"]
         if isinstance(value, ast.Name) and value.id in self._local:
             texts = self.of(value)
