@@ -173,7 +173,7 @@ def _write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
         write_in_place(path, packed.getvalue(), mode=FILE_MODE)
     except OSError as error:
         advice = "name another file: {prog} doctor --bundle FILE"
-        raise file_error("bundle-not-written", f"cannot write {path}", error, advice=advice) from error
+        raise file_error(f"cannot write {path}", error, advice=advice) from error
 
 
 def _bundled_result(result: Result) -> dict[str, object]:
@@ -199,7 +199,7 @@ def _sign_ins(app: App) -> list[dict[str, object]]:
         profiles = app.token_store.profiles()
     except PorticoError:
         return []
-    words = [health_now(each, app.clock).word for each in profiles]
+    words = [health_now(each, app.clock).status for each in profiles]
     return [
         {"provider": each.provider, "region": each.region, "store": each.store, "health": word}
         for each, word in zip(profiles, words, strict=True)
