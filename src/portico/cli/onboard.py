@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.accounts import choices
 from portico.accounts.sign_in import KeyRequest, SetUpRequest, SignInRequest, set_up
+from portico.cli.commands import COMMANDS
 from portico.cli.parser import make_parser
 from portico.errors import ExitCode
 from portico.secret import Secret
@@ -189,9 +190,8 @@ def _empty_request(app: App) -> SetUpRequest:
 
 def _probe_accounts(app: App) -> None:
     """As `models status --probe`."""
-    from portico.cli import models
     from portico.cli.models_status import show_status
 
     parser = make_parser(app.program, "models", "")
-    models.add_arguments(parser)
+    COMMANDS["models"].add_arguments(parser)
     show_status(parser.parse_args(["status", "--probe"]), app)
