@@ -6,7 +6,6 @@ out of it, so that a review of every exposure is a search for one word.
 
 from __future__ import annotations
 
-import hmac
 from typing import TYPE_CHECKING, Final, NoReturn, SupportsIndex
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        import hmac  # OpenSSL's library, which most commands do without
+
         return hmac.compare_digest(self._value.encode(), other._value.encode())
 
     __hash__ = None  # type: ignore[assignment]  # a Secret as a key would show up in every dump of the mapping

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from portico.cli.commands import load_function
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from _typeshed import SupportsWrite
 
-
 _LONGEST_USAGE: Final = 72
 _FORMATTER_MARGIN: Final = 2  # columns that argparse leaves free
 _PLAIN_WORDS: Final = {"float": "a number", "int": "a whole number"}
@@ -27,27 +25,42 @@ class CommandParser(argparse.ArgumentParser):
 
     `{prog}` in a description or epilog becomes the program's name. `arguments_from` names the `module:function` that adds the
     parser's arguments once they are needed, so that a command loads no module of its neighbours.
+
+    `global_actions` are the global options. A usage line lists none of them, since they would hide the command's own.
     """
 
     program: str = "portico"
     streams: Streams | None = None
+    # argparse makes a formatter for each argument that is added: only one that is shown needs the terminal's width.
+    _shown_width: int = 80
 
     def __init__(self, *args: object, arguments_from: str = "", **kwargs: object) -> None:
         self.arguments_from = arguments_from
+        self.is_complete = False
+        self.global_actions: list[argparse.Action] = []
         kwargs.setdefault("allow_abbrev", False)
-        kwargs.setdefault("formatter_class", partial(argparse.RawDescriptionHelpFormatter, width=self._width()))
+        kwargs.setdefault("formatter_class", self._formatter)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as argparse's own subparsers pass them
+
+    def _formatter(self, prog: str) -> argparse.HelpFormatter:
+        return argparse.RawDescriptionHelpFormatter(prog, width=self._shown_width)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.complete()
         return super().parse_known_args(args, namespace)
 
     def complete(self, *, lazily: bool = True) -> None:
-        """Add the arguments that were left for later; `lazily` is as for `add_global_options`."""
-        target, self.arguments_from = self.arguments_from, ""
-        if target:
-            load_function(target)(self)
-            add_global_options(self, lazily=lazily)
+        """Add what was left for later: the arguments, and the global options, `lazily` as for `add_global_options`."""
+        if self.is_complete:
+            return
+        if self.arguments_from:
+            load_function(self.arguments_from)(self)
+        add_global_options(self, lazily=lazily)
+
+    def add_subparsers(self, **kwargs: Any) -> Any:
+        if not self._get_positional_actions():
+            kwargs.setdefault("prog", self.prog)  # as argparse would find by formatting a usage line
+        return super().add_subparsers(**kwargs)
 
     def error(self, message: str) -> NoReturn:
         for kind, words in _PLAIN_WORDS.items():
@@ -61,12 +74,22 @@ class CommandParser(argparse.ArgumentParser):
         near = _nearest(unknown[0].partition("=")[0], self._option_string_actions) if unknown[0].startswith("-") else None
         self.error(f"unknown argument {unknown[0]}{f': did you mean {near}?' if near else ''}")
 
+    def format_usage(self) -> str:
+        self._set_usage()
+        return super().format_usage()
+
     def format_help(self) -> str:
+        self._set_usage()
         return super().format_help().replace("{prog}", self.program)
 
-    def _width(self) -> int:
+    def _set_usage(self) -> None:
         streams = self.streams or Streams()
-        return width_of(streams.stdout, streams.env) - _FORMATTER_MARGIN
+        self._shown_width = width_of(streams.stdout, streams.env) - _FORMATTER_MARGIN
+        if self.usage is None:
+            formatter = self._get_formatter()
+            own = [action for action in self._actions if action not in self.global_actions]
+            formatter.add_usage(None, own, self._mutually_exclusive_groups)
+            self.usage = formatter.format_help().removeprefix("usage: ").strip().replace("%", "%%")
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         # Not by argparse, which swallows what goes wrong here: a help text that could not be written is a failure like any other.
@@ -92,24 +115,21 @@ def make_parser(program: str, command: str, summary: str, streams: Streams | Non
     return named(prog=f"{program} {command}", description=f"{summary}.")
 
 
-def add_global_options(parser: argparse.ArgumentParser, *, lazily: bool = False) -> None:
+def add_global_options(parser: CommandParser, *, lazily: bool = False) -> None:
     """Let the global options stand after the command, at every level, and let each level know its own parser.
 
-    With `lazily`, a level that is still without its arguments (`CommandParser.arguments_from`) is left as it is.
+    With `lazily`, the commands below get theirs only when they are called (`CommandParser.complete`).
     """
-    # They are listed once, in the help; in every usage line they would hide what is the command's own.
-    parser.usage = parser.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
+    parser.is_complete = True
     group = parser.add_argument_group("global options")
     for flag, settings in _GLOBAL.items():
         if flag not in parser._option_string_actions:  # noqa: SLF001 - argparse offers no other way to ask
-            group.add_argument(flag, default=argparse.SUPPRESS, **settings)  # type: ignore[arg-type]  # keyword table
+            parser.global_actions.append(group.add_argument(flag, default=argparse.SUPPRESS, **settings))
     parser.set_defaults(parser=parser)
     for child, summary in _children(parser):
         if child.description is None and summary:
             child.description = f"{summary[:1].upper()}{summary[1:]}."
-        if not isinstance(child, CommandParser) or not child.arguments_from:
-            add_global_options(child, lazily=lazily)
-        elif not lazily:
+        if not lazily:
             child.complete(lazily=False)
 
 
@@ -118,7 +138,7 @@ def has_commands(parser: argparse.ArgumentParser) -> bool:
     return any(_children(parser))
 
 
-_GLOBAL: dict[str, dict[str, str]] = {
+_GLOBAL: dict[str, dict[str, Any]] = {
     "--config": {"metavar": "PATH", "help": "use this configuration file"},
     "--json": {"action": "store_true", "help": "print JSON for programs"},
     "--quiet": {"action": "store_true", "help": "print results and errors only"},
@@ -127,7 +147,7 @@ _GLOBAL: dict[str, dict[str, str]] = {
 }
 
 
-def _children(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str | None]]:
+def _children(parser: argparse.ArgumentParser) -> Iterator[tuple[CommandParser, str | None]]:
     """The parsers of the commands of `parser`, each with what the list of commands says of it."""
     for action in parser._actions:  # noqa: SLF001 - argparse offers no other way to ask
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the only name this class has

@@ -24,7 +24,7 @@ from portico.config.json5 import ConfigElsewhere
 from portico.config.schema import CORRECTIONS, missing_for_openclaw, portico_only_paths
 from portico.config.sources import DOTENV, exposed_files, read_alone, read_dotenv, read_stack, with_defaults
 from portico.errors import ConfigError
-from portico.store.encrypted_file import FILE_ENV
+from portico.secret import SECRET_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 MODELS_FILE: Final = "models.json"
 # A file that chooses the trusted authorities can make its author pose as any server that tokens are sent to.
-_NAMES_OF_FILES: Final = (FILE_ENV, "SSL_CERT_FILE")
+_PASSPHRASE_FILE: Final = SECRET_VARIABLES[0]
+_NAMES_OF_FILES: Final = (_PASSPHRASE_FILE, "SSL_CERT_FILE")
 # OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
 _NAMES_OF_FOLDERS: Final = "SSL_CERT_DIR"
 

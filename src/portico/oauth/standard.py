@@ -6,14 +6,8 @@ token, and send a refresh token that another task has spent. Replies are read by
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl
-
-from authlib.common.urls import add_params_to_qs
-from authlib.oauth2.rfc6749.parameters import prepare_token_request
-from authlib.oauth2.rfc7009 import prepare_revoke_token_request
-from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from portico.interfaces.authorization import DeviceAuthorization, FormRequest, Pending
 from portico.oauth.token_response import (
@@ -58,11 +52,15 @@ def one_time_value() -> Secret:
 
     RFC 7636 section 4.1, RFC 6749 section 10.12, OpenID Connect Core section 15.5.2.
     """
+    import secrets
+
     return Secret(secrets.token_urlsafe(_ENTROPY_BYTES))
 
 
 def challenge_of(verifier: Secret) -> str:
     """The S256 code challenge of `verifier` (RFC 7636 section 4.2)."""
+    from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
     return str(create_s256_code_challenge(verifier.reveal()))  # type: ignore[no-untyped-call]  # its stubs name no types
 
 
@@ -122,12 +120,17 @@ class StandardDialect:
         return read_token_fields(reply, fields if holds_tokens(reply, fields) else successful_fields(reply, fields))
 
     def revoke_request(self, server: OAuthServer, token: Secret, hint: Literal["refresh_token", "access_token"]) -> FormRequest:
+        from authlib.common.urls import add_params_to_qs
+        from authlib.oauth2.rfc7009 import prepare_revoke_token_request
+
         body, _ = prepare_revoke_token_request(token.reveal(), hint)
         return form_request(server.revocation_endpoint or "", add_params_to_qs(body, {"client_id": server.client_id}))
 
 
 def _token_request(server: OAuthServer, grant_type: str, **fields: str) -> FormRequest:
     """A token request of a public client, which names itself in the body (RFC 6749 section 3.2.1). Empty fields stay out."""
+    from authlib.oauth2.rfc6749.parameters import prepare_token_request
+
     return form_request(server.token_endpoint, prepare_token_request(grant_type, **fields, client_id=server.client_id))
 
 

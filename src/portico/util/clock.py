@@ -22,7 +22,7 @@ else:
 
 def _read_boot_id() -> str:
     try:
-        with open(_BOOT_ID, encoding="ascii") as file:  # noqa: PTH123 - pathlib is a visible part of what a fresh token costs
+        with open(_BOOT_ID, encoding="utf-8") as file:  # noqa: PTH123 - pathlib is a visible part of what a fresh token costs
             return file.read().strip()
     except (OSError, ValueError):
         return ""

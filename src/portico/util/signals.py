@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
+    import threading
     from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
-
 TERMINATION_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 # What a shell reports for a program that a signal has ended.
 SIGNAL_EXIT_BASE: Final = 128
@@ -56,19 +56,23 @@ class _SignalState:
         self.first: int | None = None
         self.received_at = 0.0
         self.unfinished: set[object] = set()
-        self.changed = threading.Condition()
         self.finishers = finishers
         self.finishing: Literal["idle", "running", "done"] = "idle"
+
+    @property
+    def changed(self) -> threading.Condition:
+        import threading
+
+        changed: threading.Condition = self.__dict__.setdefault("_changed", threading.Condition())  # the same for every thread
+        return changed
 
 
 _state = _SignalState([])
 
 
 def _on_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-# --- commands --------------------------------------------------------------------------------------------------------------
+    threading = sys.modules.get("threading")  # a short command imports it nowhere, and then has one thread
+    return threading is None or threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
@@ -150,14 +154,15 @@ def must_finish(work: object) -> None:
 
 def wait_for_unfinished(timeout_s: float = _MAX_WAIT_S) -> None:
     """Return once all that must be finished is, or after `timeout_s` seconds."""
+    if not _state.unfinished:
+        return
     with _state.changed:
         _state.changed.wait_for(lambda: not _state.unfinished, timeout_s)
 
 
 def unfinished() -> bool:
     """Whether something must be finished before the process ends."""
-    with _state.changed:
-        return bool(_state.unfinished)
+    return bool(_state.unfinished)
 
 
 def finished(work: object) -> None:
@@ -182,9 +187,6 @@ def block_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-# --- the library, in somebody else's program -------------------------------------------------------------------------------
-
-
 def finish_before_exit(finish: Callable[[], None]) -> None:
     """Before a signal ends the process that nobody handles, `finish` is called; it then ends by that signal, as it would have.
 
@@ -205,6 +207,8 @@ def install_handlers() -> None:
 
 def _finish_and_end(number: int, _frame: object) -> None:
     """The program stands still meanwhile, but not for long: what was interrupted here may hold a lock that the work needs."""
+    import threading
+
     if _state.finishing == "idle":
         _state.finishing = "running"
         thread = threading.Thread(target=_run_finishers, args=(number,), name="portico-last", daemon=True)

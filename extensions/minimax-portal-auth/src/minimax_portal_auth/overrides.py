@@ -5,7 +5,6 @@ Every problem is collected with its path, so that one run of a command shows the
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -48,7 +47,9 @@ class _ConfigReader:
     def known(self, keys: Iterable[str]) -> None:
         for key in self.source:
             if key not in keys:
-                near = difflib.get_close_matches(key, list(keys), n=1)
+                from difflib import get_close_matches
+
+                near = get_close_matches(key, list(keys), n=1)
                 suggestion = f" (did you mean `{near[0]}`?)" if near else ""
                 self.problems.append(f"{self.path}.{key}: unknown key{suggestion}")
 
