@@ -172,6 +172,10 @@ def _print_help(program: str, stream: TextIO, streams: Streams) -> int:
     return ExitCode.OK
 
 
+# A profile's `failure`, as the index spells it where there is one.
+_FAILURE = b'"failure"'
+
+
 def warn_of_ended(app: App) -> None:
     """Print one line on stderr for all profiles that the provider refuses to refresh for good; nothing when quiet.
 
@@ -182,6 +186,10 @@ def warn_of_ended(app: App) -> None:
     try:
         if not os.path.exists(app.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
             return  # nobody has ever signed in, which need not be asked of the index
+        from portico.util.files import read_private
+
+        if _FAILURE not in (read_private(app.paths.index) or b""):
+            return  # its text shows it, at a third of what reading the profiles takes
         from portico.auth.health import ended_profiles
         from portico.store.profiles import login_command
 

@@ -443,18 +443,18 @@ def _identity(name: str) -> str:
     return os.path.realpath(name)
 
 
-_REFERENCE: Final = re.compile(r"(\$?)\$\{([A-Z_][A-Z0-9_]*)\}")
+# Compiled when first used, which `re` remembers: most commands use none of them.
+_REFERENCE: Final = r"(\$?)\$\{([A-Z_][A-Z0-9_]*)\}"
 # With an underscore, so that a key which is one word in capitals stays a key.
-_BARE_NAME: Final = re.compile(r"(?=.*_)[A-Z][A-Z0-9_]*")
+_BARE_NAME: Final = r"(?=.*_)[A-Z][A-Z0-9_]*"
 DOTENV: Final = ".env"
-_LINE: Final = re.compile(
+_LINE: Final = (
     r"""\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*"""
     r"""(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^\s"'#]\S*(?:\s+[^\s#]\S*)*)?)"""
-    r"""\s*(?:\#.*)?""",
-    re.VERBOSE,
+    r"""\s*(?:\#.*)?"""
 )
-_NOTHING: Final = re.compile(r"\s*(?:#.*)?")
-_ESCAPES: Final = re.compile(r"\\(.)")
+_NOTHING: Final = r"\s*(?:#.*)?"
+_ESCAPES: Final = r"\\(.)"
 _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -478,12 +478,12 @@ def resolve_variables(text: str, env: Mapping[str, str], *, where: str) -> str:
             hint=f"set {name}, or put it into the configuration: `{{prog}} config set env.{name} -`",
         )
 
-    return _REFERENCE.sub(resolve, text)
+    return re.sub(_REFERENCE, resolve, text)
 
 
 def named_variable(text: str) -> str | None:
     """The variable that `text` is the bare name of (`ACME_API_KEY`); None where it is anything else."""
-    return text if _BARE_NAME.fullmatch(text) else None
+    return text if re.fullmatch(_BARE_NAME, text) else None
 
 
 def resolve_header(text: str, env: Mapping[str, str], *, where: str) -> str:
@@ -498,13 +498,13 @@ def resolve_header(text: str, env: Mapping[str, str], *, where: str) -> str:
 
 def is_reference(text: str) -> bool:
     """Whether `text` is one `${VAR}` and nothing else."""
-    match = _REFERENCE.fullmatch(text)
+    match = re.fullmatch(_REFERENCE, text)
     return match is not None and not match[1]
 
 
 def holds_reference(text: str) -> bool:
     """Whether there is a `${VAR}` in `text`."""
-    return _REFERENCE.search(text) is not None
+    return re.search(_REFERENCE, text) is not None
 
 
 def with_defaults(env: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
@@ -533,10 +533,10 @@ def read_dotenv(folder: Path, layer: Layer = "own") -> tuple[Mapping[str, str], 
     values: dict[str, str] = {}
     problems = [*_mode_problem(path, layer)]
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        match = _LINE.fullmatch(line)
+        match = re.fullmatch(_LINE, line, re.VERBOSE)
         if match is not None:
             values[match["name"]] = _value(match)
-        elif not _NOTHING.fullmatch(line):
+        elif not re.fullmatch(_NOTHING, line):
             message = "this line is not NAME=value; it has no effect"
             problems.append(Problem("warning", f"{path}:{number}:1", (), message, layer=layer))
     return {name: value for name, value in values.items() if value}, tuple(problems)
@@ -544,7 +544,7 @@ def read_dotenv(folder: Path, layer: Layer = "own") -> tuple[Mapping[str, str], 
 
 def _value(match: re.Match[str]) -> str:
     if match["double"] is not None:
-        return _ESCAPES.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), match["double"])
+        return re.sub(_ESCAPES, lambda escape: _ESCAPED.get(escape[1], escape[1]), match["double"])
     return match["single"] if match["single"] is not None else (match["bare"] or "")
 
 
