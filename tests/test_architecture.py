@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -61,6 +63,15 @@ def _breaches(module: Module) -> list[str]:
     ]
 
 
+def imports_between_packages() -> dict[str, set[str]]:
+    """For each package, or module that stands beside them, the others that it imports."""
+    found: dict[str, set[str]] = {room: set() for rooms in FLOORS for room in rooms}
+    for module in modules(HOST):
+        if module.name != "portico":
+            found[_room(module.name)] |= {_room(name) for _, name in module.imports() if _is_host(name) and _room(name)}
+    return {room: others - {room} for room, others in found.items()}
+
+
 @pytest.mark.requirement("S1")
 def test_every_package_of_the_host_stands_on_a_floor() -> None:
     rooms = {path.stem for path in (HOST / "portico").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
@@ -71,6 +82,19 @@ def test_every_package_of_the_host_stands_on_a_floor() -> None:
 @pytest.mark.requirement("S1")
 def test_a_module_imports_only_from_its_own_floor_or_below() -> None:
     assert [breach for module in modules(HOST) if module.name != "portico" for breach in _breaches(module)] == []
+
+
+@pytest.mark.requirement("S1")
+def test_packages_of_one_floor_import_each_other_in_no_circle() -> None:
+    TopologicalSorter(imports_between_packages()).prepare()  # CycleError names the circle
+
+
+@pytest.mark.requirement("S1")
+def test_the_document_lists_the_same_floors_from_the_top_down() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", text, re.MULTILINE)
+    listed = [(int(number), tuple(re.findall(r"`(\w+)`", packages))) for number, packages in rows]
+    assert listed == [*reversed([*enumerate(FLOORS)])]
 
 
 @pytest.mark.requirement("S1")
