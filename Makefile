@@ -10,7 +10,10 @@ SYSTEM := $(firstword $(foreach name,python3 python python3.13 python3.12 python
 HAS_GIVEN := $(if $(SYSTEM),$(shell $(SYSTEM) -c 'import $(GIVEN)' 2>/dev/null && echo yes))
 VENV_PYTHON := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bin/python)
 PYTHON := $(if $(wildcard $(VENV_PYTHON)),$(VENV_PYTHON),$(if $(HAS_GIVEN),$(SYSTEM),$(VENV_PYTHON)))
-RUN := PYTHONPATH=src$(if $(filter Windows_NT,$(OS)),;,:)extensions/minimax-portal-auth/src $(PYTHON)
+PLUGINS := $(wildcard extensions/*/src)
+SEPARATOR := $(if $(filter Windows_NT,$(OS)),;,:)
+EMPTY :=
+RUN := PYTHONPATH="$(subst $(EMPTY) ,$(SEPARATOR),src $(PLUGINS))" $(PYTHON)
 
 # Most tests wait for a process of their own, so one worker more than there are processors; one process without pytest-xdist.
 WORKERS = $(shell $(PYTHON) -c 'import os, xdist; print("-n", (os.cpu_count() or 1) + 1)' 2>/dev/null)
@@ -46,7 +49,7 @@ chaos: $(PYTHON)  ## the kill matrices: SIGKILL at every step of a write, SIGTER
 lint: $(PYTHON)  ## ruff, mypy --strict, the floors
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m mypy src extensions/minimax-portal-auth/src
+	@$(PYTHON) -m mypy
 	@$(RUN) -m pytest -q tests/test_architecture.py tests/test_floors.py
 
 bench: $(PYTHON)  ## start-up, token, sign-in and size, as ratios against named floors

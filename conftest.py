@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
+
+from tests.source_tree import PLUGINS
+
+# Before the imports that need it, since pytest's own `pythonpath` takes no pattern.
+# ruff: noqa: E402
+sys.path[:0] = map(str, PLUGINS)
 
 from portico.testing import pytest_plugin
 from tests import minimax_session, session_rules

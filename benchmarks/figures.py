@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = (ROOT / "src", ROOT / "extensions" / "minimax-portal-auth" / "src")
+SOURCES = (ROOT / "src", *ROOT.glob("extensions/*/src"))
 TOO_LONG_S = 60.0
 # What an installer writes for `[project.scripts]`; one shape for every program that is compared.
 LAUNCHER = "import sys\nfrom {module} import {function}\nsys.exit({function}())\n"
