@@ -172,10 +172,6 @@ def _print_help(program: str, stream: TextIO, streams: Streams) -> int:
     return ExitCode.OK
 
 
-# A profile's `failure`, as the index spells it where there is one.
-_FAILURE = b'"failure"'
-
-
 def warn_of_ended(app: App) -> None:
     """Print one line on stderr for all profiles that the provider refuses to refresh for good; nothing when quiet.
 
@@ -188,8 +184,8 @@ def warn_of_ended(app: App) -> None:
             return  # nobody has ever signed in, which need not be asked of the index
         from portico.util.files import read_private
 
-        if _FAILURE not in (read_private(app.paths.index) or b""):
-            return  # its text shows it, at a third of what reading the profiles takes
+        if b'"failure"' not in (read_private(app.paths.index) or b""):
+            return  # no profile has one; reading them takes three times as long
         from portico.auth.health import ended_profiles
         from portico.store.profiles import login_command
 

@@ -24,9 +24,8 @@ class CommandParser(argparse.ArgumentParser):
     """The parser that a command adds its arguments to; its subparsers are of the same kind.
 
     `{prog}` in a description or epilog becomes the program's name. `arguments_from` names the `module:function` that adds the
-    parser's arguments once they are needed, so that a command loads no module of its neighbours.
-
-    `global_actions` are the global options. A usage line lists none of them, since they would hide the command's own.
+    parser's arguments once they are needed, so that a command loads no module of its neighbours. `global_actions` are the global
+    options. A usage line lists none of them, since they would hide the command's own.
     """
 
     program: str = "portico"

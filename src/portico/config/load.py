@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 MODELS_FILE: Final = "models.json"
 # A file that chooses the trusted authorities can make its author pose as any server that tokens are sent to.
-_PASSPHRASE_FILE: Final = SECRET_VARIABLES[0]
-_NAMES_OF_FILES: Final = (_PASSPHRASE_FILE, "SSL_CERT_FILE")
+_NAMES_OF_FILES: Final = (SECRET_VARIABLES[0], "SSL_CERT_FILE")
 # OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
 _NAMES_OF_FOLDERS: Final = "SSL_CERT_DIR"
 
