@@ -79,3 +79,18 @@ def test_a_command_loads_no_module_of_the_commands_beside_it() -> None:
     loaded = _python("-c", code).stdout.split()
     assert "portico.cli.auth" in loaded
     assert not {"portico.cli.auth_import", "portico.cli.keep_fresh"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("command", "needless"),
+    [
+        ("auth token", {"portico.accounts", "portico.models", "portico.config", "hashlib"}),
+        ("config get", {"portico.config.check", "portico.config.schema", "portico.store", "portico.accounts", "json", "hashlib"}),
+        ("models list", {"portico.cli.auth", "portico.accounts.sign_in", "portico.usage", "asyncio", "hashlib"}),
+        ("plugins list", {"portico.accounts", "authlib", "asyncio", "hashlib"}),
+    ],
+)
+def test_a_short_command_is_found_without_what_its_neighbours_need(command: str, needless: set[str]) -> None:
+    words = [*command.split(), "--help"]
+    code = f"import sys; from portico.cli.main import main; main({words!r}, 'portico'); print(*sys.modules)"
+    assert needless & set(_python("-c", code).stdout.split()) == set()
