@@ -31,6 +31,7 @@ PASSED_ON: Final = frozenset(
 )
 
 
+@cache
 def ids_by_reporting() -> tuple[dict[str, set[int]], set[str]]:
     """Each id with the exit codes it comes with (none for what is no error), and the files that pass ids on."""
     codes_by_id: dict[str, set[int]] = {}

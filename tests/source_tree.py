@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,8 +23,11 @@ class Module:
     name: str
     path: Path
 
-    def imports(self) -> Iterator[tuple[int, str]]:
+    def imports(self) -> tuple[tuple[int, str], ...]:
         """(line, dotted name) of every import, also those in functions and under TYPE_CHECKING; relative ones resolved."""
+        return _imports(self)
+
+    def _imports(self) -> Iterator[tuple[int, str]]:
         package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
         for node in ast.walk(ast.parse(self.path.read_bytes())):
             if isinstance(node, ast.Import):
@@ -33,6 +37,11 @@ class Module:
                 source = ".".join([*base, *([node.module] if node.module else [])])
                 # `from portico import errors` names a module in its list; `from portico.errors import X` does not.
                 yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names)
+
+
+@cache
+def _imports(module: Module) -> tuple[tuple[int, str], ...]:
+    return tuple(module._imports())  # a dozen tests ask, and parsing the whole source takes a second
 
 
 def modules(source: Path) -> list[Module]:

@@ -11,10 +11,11 @@ import pytest
 from minimax_portal_auth.portals import OPENCLAW_CLIENT
 from portico.testing.canary import in_text
 from tests.minimax_session import GLOBAL
+from tests.needs import late
 
-anthropic = pytest.importorskip("anthropic", reason="the official anthropic SDK is not installed")
-openai = pytest.importorskip("openai", reason="the official openai SDK is not installed")
-httpx = pytest.importorskip("httpx2", reason="httpx2, which the SDKs stand on, is not installed")
+anthropic = late("anthropic", "the official anthropic SDK is not installed")
+openai = late("openai", "the official openai SDK is not installed")
+httpx = late("httpx2", "httpx2, which the SDKs stand on, is not installed")
 
 QUESTION = [{"role": "user", "content": "Why?"}]
 SAID = "answering as MiniMax-M2.1. You said: Why?"

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from minimax_portal_auth.portals import OPENCLAW_CLIENT
+from portico import integrations
 from portico.errors import UsageError
 from portico.library.loading import load_model
 from portico.net.errors import BODY_LIMIT
@@ -19,18 +20,13 @@ from portico.testing.canary import canary
 from portico.util.clock import SystemClock
 from tests.gateway.providers import END, WHOLE, answered, chunk, provider, provider_beside
 from tests.library.test_load_model import M21, session  # noqa: F401 - a fixture
+from tests.needs import late
 
 httpx = pytest.importorskip("httpx2", reason="httpx2, which the SDKs stand on, is not installed")
-pytest.importorskip("anthropic", reason="the official anthropic SDK is not installed")
-openai = pytest.importorskip("openai", reason="the official openai SDK is not installed")
+late("anthropic", "the official anthropic SDK is not installed")
+openai = late("openai", "the official openai SDK is not installed")
 
-from portico.integrations import (  # noqa: E402 - each SDK is imported with its client
-    anthropic_client,
-    async_anthropic_client,
-    async_openai_client,
-    httpx_auth,
-    openai_client,
-)
+from portico.integrations import httpx_auth  # noqa: E402 - it imports httpx
 from portico.integrations.httpx_auth import PorticoAuth  # noqa: E402 - see above
 
 QUESTION = [{"role": "user", "content": "Why?"}]
@@ -63,7 +59,7 @@ def revoke(token):
 
 
 def test_the_anthropic_sdk_asks_and_streams(signed_in):
-    with anthropic_client() as client:
+    with integrations.anthropic_client() as client:
         complete = client.messages.create(model="MiniMax-M2.1", max_tokens=100, messages=QUESTION)
         with client.messages.stream(model="MiniMax-M2.1", max_tokens=100, messages=QUESTION) as stream:
             streamed = stream.get_final_text()
@@ -73,7 +69,7 @@ def test_the_anthropic_sdk_asks_and_streams(signed_in):
 
 
 def test_the_openai_sdk_asks_over_both_of_its_protocols(signed_in):
-    with openai_client(M21) as client:
+    with integrations.openai_client(M21) as client:
         chat = client.chat.completions.create(model="MiniMax-M2.1", messages=QUESTION)
         response = client.responses.create(model="MiniMax-M2.1", input="Why?")
         listed = [model.id for model in client.models.list()]
@@ -87,7 +83,7 @@ def test_the_asynchronous_clients_do_the_same(signed_in):
     model = load_model(M21)
 
     async def ask():
-        async with async_anthropic_client(model) as first, async_openai_client(model) as second:
+        async with integrations.async_anthropic_client(model) as first, integrations.async_openai_client(model) as second:
             message = await first.messages.create(model=model.name, max_tokens=100, messages=QUESTION)
             chat = await second.chat.completions.create(model=model.name, messages=QUESTION)
         return message.content[-1].text, chat.choices[0].message.content
@@ -100,7 +96,7 @@ def test_a_token_that_the_server_refuses_is_replaced_and_the_request_sent_again(
     before = model.credential()
     revoke(before.token)
 
-    with openai_client(model) as client:
+    with integrations.openai_client(model) as client:
         chat = client.chat.completions.create(model=model.name, messages=QUESTION)
 
     assert SAID in chat.choices[0].message.content
@@ -123,14 +119,14 @@ def test_a_token_that_is_rejected_in_another_way_than_401_is_replaced_too(minima
         return model.credential().generation
 
     async def ask_later():
-        async with async_openai_client(model, max_retries=0) as client:
+        async with integrations.async_openai_client(model, max_retries=0) as client:
             if not stream:
                 return (await client.chat.completions.create(model=model.name, messages=QUESTION)).choices[0].message.content
             chunks = await client.chat.completions.create(model=model.name, messages=QUESTION, stream=True)
             return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
 
     before = ended()
-    with anthropic_client(model, max_retries=0) as client:
+    with integrations.anthropic_client(model, max_retries=0) as client:
         if stream:
             with client.messages.stream(model=model.name, max_tokens=100, messages=QUESTION) as opened:
                 first = opened.get_final_text()
@@ -467,7 +463,7 @@ async def test_an_api_that_rejects_every_token_costs_one_refresh_and_not_one_for
 
 def test_nothing_of_another_providers_environment_is_sent_and_no_other_host_is_asked(signed_in):
     model = load_model(M21)
-    with openai_client(model) as client:
+    with integrations.openai_client(model) as client:
         request = client._client.build_request("POST", f"{client.base_url}chat/completions", headers={"x-api-key": "other"})
         flow = client._client.auth.sync_auth_flow(request)
         sent = next(flow)
@@ -487,7 +483,7 @@ def test_a_model_that_is_not_served_over_the_protocol_says_which_it_has(signed_i
         "{ baseUrl: 'https://a.example/v1', apiKey: 'x', api: 'openai-completions', models: [{ id: 'thing' }] }",
     )
     with pytest.raises(UsageError) as raised:
-        anthropic_client("acme/thing")
+        integrations.anthropic_client("acme/thing")
     assert (raised.value.id, "openai-completions" in (raised.value.hint or "")) == ("no-such-protocol", True)
 
 
@@ -500,7 +496,7 @@ def test_the_anthropic_sdk_finds_the_messages_whether_or_not_the_base_has_a_vers
         block = {"baseUrl": f"http://127.0.0.1:{acme.port}{end}", "api": "anthropic-messages", "apiKey": "sk-acme"}
         config = {"models": {"providers": {"acme": {**block, "models": [{"id": "m"}]}}}}
         paths.config.write_text(json.dumps(config), encoding="utf-8")
-        with anthropic_client("acme/m") as client:
+        with integrations.anthropic_client("acme/m") as client:
             complete = client.messages.create(model="m", max_tokens=100, messages=QUESTION)
 
     (request,) = acme.requests
