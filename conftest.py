@@ -15,13 +15,13 @@ sys.path[:0] = map(str, PLUGINS)
 
 from portico.testing import pytest_plugin
 from tests import minimax_session, session_rules
+from tests.commands import HereRunner
 from tests.isolation import Isolation
 from tests.second_user import second_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from subprocess import CompletedProcess
 
     from portico.paths import Paths
     from portico.testing.clock import FakeClock
@@ -95,9 +95,9 @@ def secret_service(portico_secret_service: SecretService) -> SecretService:
 
 
 @pytest.fixture
-def run_portico(portico_run: Callable[..., CompletedProcess[str]]) -> Callable[..., CompletedProcess[str]]:
-    """`python -m portico` as a real process; its output is kept for the canary scan."""
-    return portico_run
+def run_portico(portico_run: PorticoRunner) -> PorticoRunner:
+    """A command in this process, its output kept for the canary scan; `portico_run` is for tests of the process itself."""
+    return HereRunner(portico_run.paths, portico_run.outputs)
 
 
 @pytest.fixture

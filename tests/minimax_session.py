@@ -77,9 +77,16 @@ class MinimaxSession:
         return json.loads(self.ok("auth", "list", "--verbose", "--json"))["profiles"]
 
 
-def in_this_process(args: tuple[str, ...], env: Mapping[str, str], stdin: TextIO | None = None) -> CompletedProcess[str]:
-    """One command with an environment and streams of its own; without `stdin` it reads what the test reads."""
+def in_this_process(
+    args: tuple[str, ...], env: Mapping[str, str], stdin: TextIO | None = None, *, typed: str | None = None
+) -> CompletedProcess[str]:
+    """One command with an environment and streams of its own.
+
+    It reads `stdin`, or the text `typed`; with neither it reads what the test reads, which gives nothing.
+    """
     out, err = io.StringIO(), io.StringIO()
+    if typed is not None:
+        stdin = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8")
     code = main(list(args), program="portico", env=env, stdin=stdin, stdout=out, stderr=err)
     return CompletedProcess(args, code, out.getvalue(), err.getvalue())
 

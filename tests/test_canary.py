@@ -76,8 +76,8 @@ def test_a_skip_is_red_where_skips_are_forbidden_and_green_elsewhere(inner_run: 
     assert "no such part" in red.stdout
 
 
-def test_output_of_a_portico_process_is_kept_where_the_scan_looks(run_portico, paths, tmp_path: Path) -> None:
-    run_portico("--version")
+def test_output_of_a_portico_process_is_kept_where_the_scan_looks(portico_run, paths, tmp_path: Path) -> None:
+    portico_run("--version")
     assert [path.suffix for path in (tmp_path / "outputs").iterdir()] == [".txt"]
     assert find_canaries(tmp_path) == []
     assert canary("at") not in os.environ.values()

@@ -44,7 +44,7 @@ def meanwhile(monkeypatch, session, *args):
     keep, printed = sign_in._store_grant, []
 
     async def after_another(*parts):
-        done = await off_loop(lambda: session.run_portico(*args, env=session.env))
+        done = await off_loop(lambda: session.run_portico.in_a_process(*args, env=session.env))
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout.strip())
         return await keep(*parts)
@@ -129,7 +129,7 @@ def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
 
     def after_another(vault, *args, **how):
         monkeypatch.setattr(Vault, "read", read)
-        ran.append(session.run_portico(*ARGS, "--replace", *session.store, env=session.env))
+        ran.append(session.run_portico.in_a_process(*ARGS, "--replace", *session.store, env=session.env))
         return read(vault, *args, **how)
 
     async def then(*parts):

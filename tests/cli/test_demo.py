@@ -21,7 +21,7 @@ PROVIDER_HOSTS = "account.minimax.io"
 
 
 @pytest.fixture
-def desk(paths, run_portico, request, tmp_path, monkeypatch, hostile_folder):
+def desk(paths, portico_run, request, tmp_path, monkeypatch, hostile_folder):
     """A user's environment whose temporary files and keyring can be looked at afterwards, in a folder full of hostile modules."""
     folder = tmp_path / "tmp"
     folder.mkdir()
@@ -34,7 +34,7 @@ def desk(paths, run_portico, request, tmp_path, monkeypatch, hostile_folder):
         records = [item.attributes for item in service.items()] if service is not None else []
         return [*processes, *folder.iterdir(), *records]
 
-    return run_portico, left
+    return portico_run, left
 
 
 def _environ(pid):
@@ -161,7 +161,7 @@ def test_with_a_screen_a_throwaway_chromium_is_pointed_at_the_emulator_alone(tmp
     assert window({**env, "SSH_CONNECTION": "x"}, tmp_path, proxy_url="", ca_file=tmp_path / "ca.pem") is None
 
 
-def test_its_help_says_that_the_redirect_is_the_emulators_own(run_portico):
-    shown = run_portico("demo", "--help").stdout
+def test_its_help_says_that_the_redirect_is_the_emulators_own(portico_run):
+    shown = portico_run("demo", "--help").stdout
 
     assert "MiniMax itself offers third" in shown

@@ -145,7 +145,7 @@ def test_a_second_one_is_refused_and_the_first_is_named(start_emulator, run_port
 @pytest.mark.linux
 @pytest.mark.requirement("E118")
 def test_approve_starts_its_helper_without_the_stores_passphrase_and_without_the_code_in_its_arguments(
-    run_portico, paths
+    portico_run, paths
 ) -> None:
     secret, seen, arguments = canary("passphrase"), [], []
 
@@ -162,7 +162,7 @@ def test_approve_starts_its_helper_without_the_stores_passphrase_and_without_the
         threading.Thread(target=page.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{page.server_port}"
         write_state(EmulatorState(address, {"NO_PROXY": "127.0.0.1"}, [f"{address}/{{code}}"]), paths.emulator)
-        run_portico("emulator", "approve", "ABCD-EFGH", env={"PORTICO_PASSPHRASE": secret})
+        portico_run("emulator", "approve", "ABCD-EFGH", env={"PORTICO_PASSPHRASE": secret})
         page.shutdown()
     assert any(each.startswith("NO_PROXY=127.0.0.1") for each in seen)
     assert not any(secret in each for each in seen)
@@ -258,16 +258,16 @@ def test_it_imports_no_plugin_that_the_user_switched_off(start_emulator, run_por
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-def test_its_end_takes_keyring_records_and_the_background_process_with_it(start_emulator, run_portico, secret_service) -> None:
+def test_its_end_takes_keyring_records_and_the_background_process_with_it(start_emulator, portico_run, secret_service) -> None:
     process, ready = start_emulator("--redirect")
     there = ready["env"]
-    port = run_portico("config", "set", "gateway.port", str(free_port()), env=there)
+    port = portico_run("config", "set", "gateway.port", str(free_port()), env=there)
     assert port.returncode == 0, port.stderr
     words = ("--auth-choice", "minimax-portal", "--non-interactive", "--background", "--region", "cn", "--flow", "browser")
-    done = run_portico("onboard", *words, env=there)
+    done = portico_run("onboard", *words, env=there)
     assert done.returncode == 0, done.stderr
     assert len(secret_service.items()) == 2, "the token, and the key of the gateway"
-    status = json.loads(run_portico("gateway", "status", "--json", env=there).stdout)
+    status = json.loads(portico_run("gateway", "status", "--json", env=there).stdout)
     code, _ = end(process, signal.SIGINT)
     assert code == 0
     assert secret_service.items() == []

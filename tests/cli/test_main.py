@@ -192,17 +192,17 @@ def test_a_broken_configuration_does_not_hide_that_a_word_is_misspelt(run_portic
     ids=str,
 )
 @pytest.mark.requirement("E79")
-def test_odd_environments_change_nothing(run_portico, env):
-    done = run_portico("plugins", "list", env=env)
+def test_odd_environments_change_nothing(portico_run, env):
+    done = portico_run("plugins", "list", env=env)
     assert done.returncode == 0, done.stderr
     assert "minimax-portal-auth" in done.stdout
 
 
 @pytest.mark.requirement("E79")
-def test_a_character_that_the_console_lacks_is_escaped(run_portico, paths, tmp_path):
+def test_a_character_that_the_console_lacks_is_escaped(portico_run, paths, tmp_path):
     config = tmp_path / "config-\u4e2d.json5"
     config.write_text('{ plugins: { entries: { "g\u00f6ne": { enabled: true } } } }', encoding="utf-8")
-    done = run_portico("--config", str(config), "plugins", "list", env={"PYTHONIOENCODING": "ascii"})
+    done = portico_run("--config", str(config), "plugins", "list", env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert "plugin not found: g\\xf6ne" in done.stderr
 

@@ -46,7 +46,7 @@ def issuer(request):
 
 
 @pytest.fixture
-def portico(run_portico, paths, issuer, secret_service):
+def portico(portico_run, paths, issuer, secret_service):
     """`portico` as a process, its Global portal pointed at the independent server by nothing but an issuer."""
     portal = {
         "issuer": issuer,
@@ -60,7 +60,7 @@ def portico(run_portico, paths, issuer, secret_service):
     paths.config.write_text(json.dumps({"plugins": {"entries": {"minimax-portal-auth": entry}}}), encoding="utf-8")
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return run_portico(*args, env={"BROWSER": FORM_FILLER, "DISPLAY": ":0"})
+        return portico_run(*args, env={"BROWSER": FORM_FILLER, "DISPLAY": ":0"})
 
     return run
 

@@ -20,16 +20,16 @@ DEVICE_FLOW = ("--region", "global", "--flow", "device", "--no-browser", "--stor
 
 
 @pytest.fixture
-def ok(run_portico, tmp_path) -> Iterator[Callable[..., str]]:
+def ok(portico_run, tmp_path) -> Iterator[Callable[..., str]]:
     """Standard output of a command, in a process of its own, that uses the old plugin; tokens live for two seconds."""
     with start(tmp_path / "emulation", auto_approve=True, access_ttl_s=2) as info:
         env = {name: value for name, value in info.env.items() if name not in {CONFIG_ENV, STATE_ENV}} | sealed_store()
-        run_portico.paths.config.parent.mkdir(parents=True, exist_ok=True)
+        portico_run.paths.config.parent.mkdir(parents=True, exist_ok=True)
         config = {"plugins": {"load": {"paths": [str(FOLDER)]}, "entries": {"minimax-portal-auth": {"enabled": True}}}}
-        run_portico.paths.config.write_text(json.dumps(config), encoding="utf-8")
+        portico_run.paths.config.write_text(json.dumps(config), encoding="utf-8")
 
         def run(*words: str) -> str:
-            done = run_portico(*words, env=env)
+            done = portico_run(*words, env=env)
             assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stderr}\n{done.stdout}"
             return done.stdout
 

@@ -25,11 +25,11 @@ from tests.gateway.providers import WHOLE, answered, provider
 
 
 @pytest.mark.skipif(os.name != "posix", reason="killing is POSIX")
-async def test_killed_under_load_it_has_lost_nothing_older_than_a_second(gateway_paths, run_portico):
+async def test_killed_under_load_it_has_lost_nothing_older_than_a_second(gateway_paths, portico_run):
     env = {"PORTICO_PASSPHRASE": canary("passphrase")}
     async with provider(answered(WHOLE)) as acme:
         await asyncio.to_thread(configure, gateway_paths, {"acme": acme.base})
-        made = await asyncio.to_thread(run_portico, "gateway", "key", "add", "load", "--store", "file", env=env)
+        made = await asyncio.to_thread(portico_run, "gateway", "key", "add", "load", "--store", "file", env=env)
         key = made.stdout.strip()
         state = await asyncio.to_thread(control.start, gateway_paths, port=0, env={**os.environ, **env})
         done = []
@@ -59,7 +59,7 @@ async def test_killed_under_load_it_has_lost_nothing_older_than_a_second(gateway
     assert last > (killed - 1) * 1000
     os.waitpid(state.pid, 0)
     assert not await asyncio.to_thread(gateway_lock(gateway_paths).is_locked)
-    shown = await asyncio.to_thread(run_portico, "gateway", "key", "show", "load", env=env)
+    shown = await asyncio.to_thread(portico_run, "gateway", "key", "show", "load", env=env)
     assert shown.stdout.strip() == key
 
 

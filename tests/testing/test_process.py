@@ -16,8 +16,8 @@ def _kept(folder: Path) -> str:
     return "".join(path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()))
 
 
-def test_a_run_is_a_real_process_with_this_tests_paths(paths: Paths, run_portico: PorticoRunner) -> None:
-    result = run_portico("config", "path")
+def test_a_run_is_a_real_process_with_this_tests_paths(paths: Paths, portico_run: PorticoRunner) -> None:
+    result = portico_run("config", "path")
     assert result.returncode == 0
     assert result.stdout.strip() == str(paths.config)
 

@@ -83,8 +83,8 @@ def test_the_emulator_that_the_demo_leaves_runs_nothing_of_the_current_folder_an
 
 
 @pytest.mark.requirement("E117")
-def test_the_runner_for_the_tests_of_plugins_does_not_either(hostile_folder, run_portico):
-    result = run_portico("plugins", "list")
+def test_the_runner_for_the_tests_of_plugins_does_not_either(hostile_folder, portico_run):
+    result = portico_run("plugins", "list")
     assert result.returncode == 0, result.stderr
 
 

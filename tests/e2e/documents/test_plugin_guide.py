@@ -34,14 +34,14 @@ def package(paths):
     return folder
 
 
-async def test_the_guides_plugin_signs_in_and_its_token_is_refreshed_and_revoked(package, paths, run_portico, secret_service):
+async def test_the_guides_plugin_signs_in_and_its_token_is_refreshed_and_revoked(package, paths, portico_run, secret_service):
     server = AuthorizationServer(access_ttl_s=1.0)
     server.authorize.auto_approve = True
     async with serve(server) as issuer:
         paths.config.write_text(paths.config.read_text().replace("http://127.0.0.1:18999", issuer), encoding="utf-8")
 
         async def portico(*words):
-            return await asyncio.to_thread(run_portico, *words, env={"BROWSER": BROWSER, "DISPLAY": ":0"})
+            return await asyncio.to_thread(portico_run, *words, env={"BROWSER": BROWSER, "DISPLAY": ":0"})
 
         signed_in = await portico("onboard", "--auth-choice", "acme", "--non-interactive", "--no-background", "--timeout", "30")
         assert signed_in.returncode == 0, signed_in.stderr
