@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.source_tree import PLUGINS
-
-# Before the imports that need it, since pytest's own `pythonpath` takes no pattern.
-# ruff: noqa: E402
-sys.path[:0] = map(str, PLUGINS)
-
+from portico.store import encrypted_file
 from portico.testing import pytest_plugin
 from tests import minimax_session, session_rules
 from tests.commands import HereRunner
 from tests.isolation import Isolation
 from tests.second_user import second_user
+from tests.source_tree import PLUGINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +26,8 @@ if TYPE_CHECKING:
     from tests.minimax_session import MinimaxSession
     from tests.second_user import SecondUser
 
+# Before the imports that need it, since pytest's own `pythonpath` takes no pattern.
+sys.path[:0] = map(str, PLUGINS)
 # What Portico, and Python on its way to Portico, imports by name: each would be found in the current folder first.
 _PLANTED: Final = (
     "portico.py",
@@ -112,6 +110,19 @@ def minimax(
 def _debug_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with session_rules.debug_log(tmp_path_factory.getbasetemp()):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_scrypt() -> Iterator[None]:
+    """A key of a sealed file costs a quarter of a second on purpose; what the tests of this run seal says another cost."""
+    with session_rules.quick_scrypt():
+        yield
+
+
+@pytest.fixture
+def real_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost that Portico asks for."""
+    monkeypatch.setattr(encrypted_file, "_COST", session_rules.REAL_SCRYPT)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from portico.store import encrypted_file
 from portico.testing import canary
 from tests.databases import Databases
 from tests.leftover_processes import leftover_processes
@@ -28,7 +29,9 @@ NO_SKIP_ENV: Final = "PORTICO_NO_SKIP"
 TIMEOUT_ENV: Final = "PORTICO_TEST_TIMEOUT_S"
 TEST_TIMEOUT_S: Final = 60
 PROFILE_ENV: Final = "HYPOTHESIS_PROFILE"
-PROPERTY_CASES: Final = {"test": 1_000, "soak": 100_000}
+PROPERTY_CASES: Final = {"test": 100, "chaos": 1_000, "soak": 100_000}
+REAL_SCRYPT: Final = encrypted_file._COST
+_QUICK_SCRYPT: Final = {"n": 16, "r": 1, "p": 1}
 PLATFORMS: Final = {"linux": "linux", "macos": "darwin", "windows": "win32"}
 _SCANNED: Final = ("portico", "minimax_portal_auth")
 _LOG: Final = "portico-debug.log"
@@ -131,8 +134,16 @@ def debug_log(base: Path) -> Iterator[None]:
         handler.close()
 
 
+@contextmanager
+def quick_scrypt() -> Iterator[None]:
+    """Seal files of this process with keys that cost nothing to derive. A file says its own cost, so other processes follow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encrypted_file, "_COST", _QUICK_SCRYPT)
+        yield
+
+
 def set_property_test_size() -> None:
-    """10^3 cases, the same ones each time, or the 10^5 random ones of `make soak`."""
+    """10^2 cases, the same ones each time; 10^3 random ones in `make chaos`, and 10^5 in `make soak`."""
     try:
         from hypothesis import HealthCheck, settings
     except ImportError:

@@ -45,7 +45,7 @@ def test_files_are_private_and_hold_nothing_readable(paths, store):
     assert find_canaries(paths.state) == []
 
 
-def test_the_real_cost_of_a_guess_is_what_owasp_asks(paths):
+def test_the_real_cost_of_a_guess_is_what_owasp_asks(paths, real_scrypt):
     EncryptedFileStore(paths, PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})).set(USER, Secret(canary("at")))
     kdf = json.loads((paths.sealed / "store.json").read_text())["kdf"]
     assert (kdf["name"], kdf["n"], kdf["r"], kdf["p"]) == ("scrypt", 1 << 15, 8, 3)
