@@ -43,8 +43,9 @@ browser: $(PYTHON)  ## the tests that drive a real Chromium
 soak: $(PYTHON)  ## property tests with 10^5 cases, and the long runs
 	@HYPOTHESIS_PROFILE=soak PORTICO_TEST_TIMEOUT_S=3600 $(RUN) -m pytest -q -m "slow or not slow" $(ARGS)
 
-chaos: $(PYTHON)  ## the kill matrices: SIGKILL at every step of a write, SIGTERM and SIGHUP of a refresh, 200 killed gateways
-	@PORTICO_TEST_TIMEOUT_S=600 $(RUN) -m pytest -q -m "slow or not slow" -k "kill or crash or chaos" $(ARGS)
+chaos: $(PYTHON)  ## the kill matrices (SIGKILL at every step of a write, SIGTERM and SIGHUP of a refresh, 200 killed gateways), 10^3 cases
+	@HYPOTHESIS_PROFILE=chaos PORTICO_TEST_TIMEOUT_S=600 $(RUN) -m pytest -q -m "slow or not slow" \
+	  -k "kill or crash or chaos or slow or hypothesis or whole_bodies or test_replies" $(ARGS)
 
 lint: $(PYTHON)  ## ruff, mypy --strict, the floors
 	@$(PYTHON) -m ruff check .
