@@ -18,7 +18,7 @@ from portico.services.service import Service, ServiceCommands
 from portico.services.systemd import Systemd, systemd_unit
 from tests.needs import needs
 
-FAKE = """#!{python}
+FAKE = """#!{python} -IS
 import json, os, sys
 with open({log!r}, "a") as log:
     log.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:]]) + "\\n")
