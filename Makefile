@@ -15,8 +15,9 @@ SEPARATOR := $(if $(filter Windows_NT,$(OS)),;,:)
 EMPTY :=
 RUN := PYTHONPATH="$(subst $(EMPTY) ,$(SEPARATOR),src $(PLUGINS))" $(PYTHON)
 
-# Most tests wait for a process of their own, so one worker more than there are processors; one process without pytest-xdist.
-WORKERS = $(shell $(PYTHON) -c 'import os, xdist; print("-n", (os.cpu_count() or 1) + 1)' 2>/dev/null)
+# Many tests wait for a process of their own, so one worker more than there are processors; one process without pytest-xdist.
+# The tests of a file stay with one worker, which has then what they share, and whoever is done takes over half of what is left.
+WORKERS = $(shell $(PYTHON) -c 'import os, xdist; print("-n", (os.cpu_count() or 1) + 1, "--dist worksteal")' 2>/dev/null)
 
 # Where it is set, each of the many processes that the tests start would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
