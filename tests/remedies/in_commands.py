@@ -458,7 +458,8 @@ def a_plan_reader_that_fails(desk):
         assert "acme" in desk.follow(text.partition("report this to its author: ")[2])
         module = plugin / "plugin.py"
         module.write_text(module.read_text(encoding="utf-8").replace('answer["windows"]', "()"), encoding="utf-8")
-        updated = desk.commands.run_portico("usage", env={"ACME_API_KEY": "odd"})  # this process has the older module still
+        # This process has the older module still.
+        updated = desk.commands.run_portico.in_a_process("usage", env={"ACME_API_KEY": "odd"})
         assert updated.returncode == 0, updated.stderr
 
 
