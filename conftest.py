@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.source_tree import PLUGINS
+
+# Before the imports that need it, since pytest's own `pythonpath` takes no pattern.
+# ruff: noqa: E402
+sys.path[:0] = map(str, PLUGINS)
+
 from portico.store import encrypted_file
 from portico.testing import pytest_plugin
 from tests import minimax_session, session_rules
 from tests.commands import HereRunner
 from tests.isolation import Isolation
 from tests.second_user import second_user
-from tests.source_tree import PLUGINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
     from tests.minimax_session import MinimaxSession
     from tests.second_user import SecondUser
 
-# Before the imports that need it, since pytest's own `pythonpath` takes no pattern.
-sys.path[:0] = map(str, PLUGINS)
 # What Portico, and Python on its way to Portico, imports by name: each would be found in the current folder first.
 _PLANTED: Final = (
     "portico.py",
