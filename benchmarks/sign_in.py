@@ -43,7 +43,7 @@ def measure(rounds: int = 7) -> list[Figure]:
 async def _rounds(folder: Path, rounds: int, bus: Mapping[str, str]) -> tuple[list[float], list[float]]:
     from minimax_portal_auth.plugin import portico_emulators
     from portico.emulation.run import run_emulation
-    from portico.interfaces.plugin_parts import EmulatorOptions
+    from portico.interfaces.plugins import EmulatorOptions
 
     command = launcher(folder, "portico", "portico.cli.main")
     signed_in, floor = [], []

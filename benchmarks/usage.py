@@ -47,7 +47,7 @@ def measure(rounds: int = 15) -> list[Figure]:
 def _asking(rounds: int) -> Figure:
     """`portico usage` with one sign-in, in ms beyond the bare request."""
     from minimax_portal_auth.plugin import portico_emulators
-    from portico.interfaces.plugin_parts import EmulatorOptions
+    from portico.interfaces.plugins import EmulatorOptions
     from portico.testing.emulated import emulated
     from portico.testing.secret_service import secret_service
 

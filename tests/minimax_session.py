@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minimax_portal_auth.emulator import MinimaxEmulator
 from portico.cli.main import main
-from portico.interfaces.plugin_parts import EmulatorOptions
+from portico.interfaces.plugins import EmulatorOptions
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.testing.canary import canary
 from portico.testing.emulated import emulated

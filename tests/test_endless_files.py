@@ -22,9 +22,8 @@ from portico.config.sources import read_dotenv
 from portico.errors import PorticoError, StoreError
 from portico.gateway.metrics import open_log
 from portico.net.proxy import _file as proxy_file
-from portico.services.launchd import Launchd
+from portico.services.managers import Launchd, Systemd
 from portico.services.service import Service
-from portico.services.systemd import Systemd
 from portico.store.encrypted_file import FILE_ENV, PassphraseSource
 from portico.util.clock import SystemClock
 from portico.util.files import read_end, read_file, read_private, read_start
@@ -293,7 +292,7 @@ EXCEPTIONS: Final = {
     "portico.util.lock: os.open": "opened for writing, and locked; its few bytes are read by `read_start`",
     "portico.auth.freshness: os.open": "opened for writing: an empty mark",
     "portico.auth.importers.sidecar: os.open": "a new file (O_EXCL)",
-    "portico.emulation.authority: os.open": "a new file (O_EXCL)",
+    "portico.emulation.proxy: os.open": "a new file (O_EXCL)",
     "portico.gateway.metrics: os.open": "opened for writing",
     "portico.usage.history_file: os.open": "checked by itself before SQLite opens it",
     "portico.usage.history_file: self.open": "a database, through SQLite",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # the command line imports this first, and `typing` is a visible part of what `auth token` costs
 if TYPE_CHECKING:
-    from portico.library.loading import load_model as load_model
     from portico.library.model import Model as Model
     from portico.library.model import Reply as Reply
+    from portico.library.model import load_model as load_model
     from portico.version import __version__ as __version__
 
 __all__ = ("Model", "Reply", "__version__", "load_model")
@@ -17,7 +17,7 @@ __all__ = ("Model", "Reply", "__version__", "load_model")
 
 def __getattr__(name: str) -> object:
     if name == "load_model":
-        from portico.library.loading import load_model
+        from portico.library.model import load_model
 
         return load_model
     if name in {"Model", "Reply"}:

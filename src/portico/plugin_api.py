@@ -51,7 +51,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, Denied, NetworkError, OAuthError, PorticoError, TimedOut, UsageError
-from portico.interfaces.auth_method import AcceptedTokens, AuthMethod, Region
 from portico.interfaces.authorization import (
     DeviceAuthorization,
     FormRequest,
@@ -63,18 +62,35 @@ from portico.interfaces.authorization import (
     TokenSet,
 )
 from portico.interfaces.basics import Clock, JsonValue
-from portico.interfaces.plan_reader import PlanReader, PlanWindow, WindowState
-from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator, EmulatorOptions, Finding
-from portico.interfaces.provider_spec import ApiKind, KeyChoice, ModelCost, ModelSpec, PriceTier, ProviderErrorKind, ProviderSpec
+from portico.interfaces.plugins import (
+    AcceptedTokens,
+    ApiKind,
+    AuthMethod,
+    CliCommand,
+    DoctorCheck,
+    Emulator,
+    EmulatorOptions,
+    Finding,
+    KeyChoice,
+    ModelCost,
+    ModelSpec,
+    PlanReader,
+    PlanWindow,
+    PriceTier,
+    ProviderErrorKind,
+    ProviderSpec,
+    Region,
+    WindowState,
+)
 from portico.plugins.spec import hookimpl
 from portico.secret import Secret
 from portico.urls import is_loopback, why_not_a_safe_url
 
 if TYPE_CHECKING:
+    from portico.net.reply_values import plain_text
     from portico.oauth.reply_reader import ReplyReader
     from portico.oauth.standard import StandardDialect
     from portico.plugins.builtin import built_in, built_in_plans
-    from portico.util.text import plain_text
 
 __all__ = [  # noqa: RUF022 - by topic
     # hooks
@@ -137,7 +153,7 @@ _LAZY: Final = {
     "StandardDialect": "portico.oauth.standard",
     "built_in": "portico.plugins.builtin",
     "built_in_plans": "portico.plugins.builtin",
-    "plain_text": "portico.util.text",
+    "plain_text": "portico.net.reply_values",
 }
 _NO_HOOK_TAKES_ONE: Final = "nothing: no hook takes one"
 _RAISE_ANOTHER: Final = "PorticoError: the host alone raises this one"

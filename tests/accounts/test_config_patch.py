@@ -7,7 +7,7 @@ import pytest
 from portico.accounts.config_patch import patched
 from portico.config.check import check
 from portico.config.document import Document
-from portico.interfaces.provider_spec import ModelCost, ModelSpec, ProviderSpec
+from portico.interfaces.plugins import ModelCost, ModelSpec, ProviderSpec
 from portico.store.records import OAuthProfile
 
 GLOBAL, CN = "https://api.minimax.io/anthropic", "https://api.minimaxi.com/anthropic"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from minimax_portal_auth.emulator import MinimaxEmulator
-from portico.interfaces.plugin_parts import EmulatorOptions
+from portico.interfaces.plugins import EmulatorOptions
 from portico.testing.emulated import emulated
 from portico.testing.faults import Fault
 from tests.minimax_session import SIGN_IN, MinimaxSession, sealed_store

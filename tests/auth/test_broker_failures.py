@@ -12,10 +12,10 @@ from aiohttp import web
 
 from portico.auth.tokens import AccountChanged
 from portico.errors import SignInNeeded, StoreError
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.client import begin
 from portico.models.loader import CallableModel
-from portico.models.protocols.question import Question
+from portico.models.protocols import Question
 from portico.models.provider_errors import AttemptFailed
 from portico.models.reference import ModelReference
 from portico.net.client import HttpClient

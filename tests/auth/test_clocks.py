@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.freshness import effective_now_ms, refresh_due
-from portico.auth.health import health_at
+from portico.auth.freshness import effective_now_ms, health_at, refresh_due
 from portico.errors import NetworkError
 from portico.testing.authorization_server import Fault, Gate
 from portico.testing.clock import FakeClock

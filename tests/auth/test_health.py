@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.health import health_at, needs_sign_in, worst_exit_code
+from portico.auth.freshness import health_at, needs_sign_in, worst_exit_code
 from portico.errors import ExitCode
 from portico.store.records import Failure
 from tests.auth.helpers import a_profile

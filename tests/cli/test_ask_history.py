@@ -10,10 +10,10 @@ import pytest
 from portico.app import App
 from portico.cli.ask import RequestRecord
 from portico.errors import NetworkError, UsageError
-from portico.interfaces.provider_spec import ModelCost, ModelSpec
+from portico.interfaces.plugins import ModelCost, ModelSpec
 from portico.models.failover import Cooldowns, Failover
 from portico.models.loader import CallableModel
-from portico.models.protocols.question import Piece, Usage
+from portico.models.protocols import Piece, Usage
 from portico.models.provider_errors import ProviderError
 from portico.models.reference import ModelReference
 from portico.net.errors import AnswerCut

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from portico.emulation.state import EmulatorState, write_state
+from portico.emulation.run import EmulatorState, write_state
 from portico.terminal.output import shell_lines
 from portico.testing.canary import canary
 from tests.free_port import free_port

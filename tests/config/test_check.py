@@ -9,7 +9,7 @@ import pytest
 from portico.config.check import check
 from portico.config.document import Document
 from portico.config.schema import AgentDefaults, AuthProfile, Config, CostConfig, ModelConfig, ModelSettings, PluginEntry
-from portico.interfaces.provider_spec import ModelCost
+from portico.interfaces.plugins import ModelCost
 from portico.secret import Secret
 
 DATA = Path(__file__).parent / "data"

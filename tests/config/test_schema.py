@@ -12,7 +12,7 @@ from portico.config.document import Document
 from portico.config.load import checked_for_openclaw
 from portico.config.schema import DRAFT, TOP, Key, is_known, json_schema, portico_only_paths
 from portico.errors import ConfigError
-from portico.plugins.config_schema import config_problems
+from portico.plugins.manifest import config_problems
 
 DATA = Path(__file__).parent / "data"
 GOOD = {"string": "x", "text": "x", "secret": "x", "flag": True, "whole": 1, "amount": 0.5, "texts": ["x"], "any": 1}

@@ -14,7 +14,7 @@ import pytest
 
 from minimax_portal_auth.emulator import MinimaxEmulator
 from portico.gateway import control
-from portico.interfaces.plugin_parts import EmulatorOptions
+from portico.interfaces.plugins import EmulatorOptions
 from portico.services.gateway_state import gateway_lock
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from portico.emulation.run import run_emulation
-from portico.interfaces.plugin_parts import EmulatorOptions
+from portico.interfaces.plugins import EmulatorOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -13,7 +13,7 @@ from minimax_portal_auth.plugin import MinimaxPortal
 from minimax_portal_auth.portals import MCODE_CLIENT, MMX_CLIENT, OPENCODE_CLIENT
 from portico.emulation.run import run_emulation
 from portico.errors import Denied, NetworkError, OAuthError, TimedOut
-from portico.interfaces.plugin_parts import EmulatorOptions
+from portico.interfaces.plugins import EmulatorOptions
 from portico.net.client import HttpClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.flow import DeviceCode, FlowContext, PollRetry, PollSlowed

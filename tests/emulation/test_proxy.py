@@ -13,7 +13,7 @@ import pytest
 
 from portico.emulation.proxy import EmulationProxy
 from portico.emulation.run import run_emulation
-from portico.interfaces.plugin_parts import EmulatorOptions
+from portico.interfaces.plugins import EmulatorOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

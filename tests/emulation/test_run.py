@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from portico.emulation.run import run_emulation
-from portico.interfaces.plugin_parts import EmulatorOptions
+from portico.interfaces.plugins import EmulatorOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

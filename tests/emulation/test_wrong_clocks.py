@@ -11,10 +11,9 @@ from minimax_portal_auth.dialects import DIALECTS
 from minimax_portal_auth.emulator import MinimaxEmulator
 from minimax_portal_auth.plugin import MinimaxPortal
 from portico.auth.broker import TokenBroker
-from portico.auth.freshness import effective_now_ms
-from portico.auth.health import health_at
+from portico.auth.freshness import effective_now_ms, health_at
 from portico.emulation.run import run_emulation
-from portico.interfaces.plugin_parts import EmulatorOptions
+from portico.interfaces.plugins import EmulatorOptions
 from portico.net.client import HttpClient
 from portico.secret import Secret
 from portico.store import encrypted_file

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from portico.gateway.access import ROUTES
 from portico.gateway.forward import Call, Parts, StreamMeter, attempt_call
 from portico.gateway.request_body import read_body
-from portico.gateway.routes import ROUTES
 from portico.models.protocols import PROTOCOLS
 from portico.models.provider_errors import AttemptFailed
 from portico.net.client import HttpClient

@@ -14,7 +14,7 @@ from aiohttp import web
 from minimax_portal_auth.portals import OPENCLAW_CLIENT
 from portico import integrations
 from portico.errors import UsageError
-from portico.library.loading import load_model
+from portico.library.model import load_model
 from portico.net.errors import BODY_LIMIT
 from portico.testing.canary import canary
 from portico.util.clock import SystemClock

@@ -19,7 +19,7 @@ import portico
 from portico.app import App
 from portico.errors import SignInNeeded
 from portico.library.engine import Engine
-from portico.library.loading import load_model
+from portico.library.model import load_model
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.testing.canary import in_text
 from tests.auth.conftest import account, clock

@@ -7,7 +7,7 @@ import pytest
 from portico.config.check import check
 from portico.config.document import Document
 from portico.errors import UsageError
-from portico.interfaces.provider_spec import ModelCost, ModelSpec, ProviderSpec
+from portico.interfaces.plugins import ModelCost, ModelSpec, ProviderSpec
 from portico.models.catalog import Catalog
 from portico.models.reference import ModelReference, parse_reference
 

@@ -12,13 +12,12 @@ from aiohttp import web
 
 from portico.auth.backoff import SignInExpired
 from portico.errors import NetworkError
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.acceptance import Patience
-from portico.models.client import begin
+from portico.models.client import begin, discover
 from portico.models.credentials import CredentialRefused
-from portico.models.discovery import discover
 from portico.models.loader import CallableModel
-from portico.models.protocols.question import Question, Usage
+from portico.models.protocols import Question, Usage
 from portico.models.provider_errors import AttemptFailed, model_error
 from portico.models.reference import ModelReference
 from portico.net.client import HttpClient

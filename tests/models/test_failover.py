@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.failover import Cooldowns, Failover, key_of
 from portico.models.loader import CallableModel
 from portico.models.provider_errors import ProviderError, no_answer_error

@@ -9,7 +9,7 @@ import pytest
 from portico.config.check import check
 from portico.config.document import Document
 from portico.errors import ConfigError, SignInNeeded, UsageError
-from portico.interfaces.provider_spec import ModelSpec, ProviderSpec
+from portico.interfaces.plugins import ModelSpec, ProviderSpec
 from portico.models.loader import ModelLoader
 from portico.store.records import ApiKeyProfile, Failure, OAuthProfile
 from portico.testing.canary import canary
@@ -278,7 +278,7 @@ def test_a_stored_key_goes_where_the_config_says_and_a_token_where_it_was_issued
 @pytest.mark.requirement("P5")
 @pytest.mark.parametrize("key", ["", 'apiKey: "lmstudio", '])
 def test_a_server_on_this_machine_needs_no_key(key):
-    from portico.plugins.builtin.vendors import LMSTUDIO
+    from portico.plugins.builtin import LMSTUDIO
 
     text = f'{{models: {{providers: {{lmstudio: {{{key}models: [{{id: "any"}}]}}}}}}}}'
     config, _ = check(Document.parse(text, name="test"))

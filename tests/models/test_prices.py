@@ -11,13 +11,12 @@ from portico.config.document import Document
 from portico.config.load import checked_for_openclaw
 from portico.errors import ConfigError
 from portico.gateway.forward import StreamMeter
-from portico.interfaces.provider_spec import ModelCost, ModelSpec
+from portico.interfaces.plugins import ModelCost, ModelSpec
 from portico.models.loader import CallableModel
-from portico.models.protocols import PROTOCOLS
-from portico.models.protocols.question import Usage, list_price
+from portico.models.protocols import PROTOCOLS, Usage, list_price
 from portico.models.reference import ModelReference
+from portico.plugins.builtin import ANTHROPIC
 from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
-from portico.plugins.builtin.vendors import ANTHROPIC
 from portico.usage.entry import entry_of
 from tests.models.threaded_api import command, events, served
 

@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 
 from portico.errors import LockBusy
-from portico.interfaces.provider_spec import ProviderErrorKind
+from portico.interfaces.plugins import ProviderErrorKind
 from portico.models.provider_errors import (
     MESSAGE_LIMIT,
     ProviderError,

@@ -12,7 +12,7 @@ from portico.errors import UsageError
 from portico.gateway.router import LiveModels
 from portico.models.client import begin
 from portico.models.loader import CallableModel, ModelLoader
-from portico.models.protocols.question import Question
+from portico.models.protocols import Question
 from portico.models.provider_errors import AttemptFailed, model_error
 from portico.models.reference import ModelReference
 from portico.net.client import HttpClient

@@ -9,10 +9,11 @@ import aiohttp
 import pytest
 
 from portico.errors import NetworkError, PorticoError
-from portico.models import client, discovery
+from portico.models import client
+from portico.models import client as discovery
 from portico.models.acceptance import Patience
-from portico.models.discovery import ListUnreadable, discover
-from portico.models.protocols.question import Question
+from portico.models.client import ListUnreadable, discover
+from portico.models.protocols import Question
 from portico.models.provider_errors import AttemptFailed
 from portico.net import client as net_client
 from portico.net.client import HttpClient

@@ -15,8 +15,8 @@ from portico.net.client import HttpClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.discovery import discover
 from portico.oauth.flow import DeviceCode, FlowContext
-from portico.oauth.id_token import IdTokenRefused
 from portico.oauth.standard import StandardDialect
+from portico.oauth.token_response import IdTokenRefused
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
 from tests.oauth.helpers import Events, NoBrowser, get, in_browser, pending_login

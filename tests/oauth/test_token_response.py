@@ -10,8 +10,9 @@ from email.utils import formatdate
 import pytest
 
 from portico.errors import OAuthError, PorticoError
+from portico.net.reply_values import plain_text
 from portico.oauth.standard import StandardDialect
-from portico.oauth.token_errors import AccessDenied, ClientRefused, ServerError, SignInEnded, SignInTimedOut
+from portico.oauth.token_errors import AccessDenied, ClientRefused, ServerError, SignInEnded, SignInTimedOut, retry_after
 from portico.oauth.token_response import (
     BEARER,
     TokensUnfit,
@@ -19,11 +20,9 @@ from portico.oauth.token_response import (
     normalise_expiry,
     read_json_object,
     read_token_fields,
-    retry_after,
     server_clock,
 )
 from portico.testing.canary import canary
-from portico.util.text import plain_text
 from tests.oauth.helpers import reply
 
 NOW = 1_000_000

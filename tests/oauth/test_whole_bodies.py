@@ -13,7 +13,7 @@ from portico.interfaces.authorization import FormRequest
 from portico.net.client import HttpClient
 from portico.net.server import QuietServer
 from portico.oauth.authorization_response import UnrelatedResponse
-from portico.oauth.callback_http import PageResponse, read_form, refuse
+from portico.oauth.pages import PageResponse, read_form, refuse
 from tests.segments import answer_to, cut_server, every_cut, failures, padded, response
 
 pytestmark = pytest.mark.requirement("E85")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.plugins.config_schema import config_problems
+from portico.plugins.manifest import config_problems
 
 SCHEMA = {
     "type": "object",

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.errors import ConfigError, UsageError
-from portico.integrations.serving import base_for
-from portico.library.loading import load_model
+from portico.integrations.sdks import base_for
+from portico.library.model import load_model
 from portico.services.gateway_state import gateway_lock, running
-from portico.services.launchd import Launchd
+from portico.services.managers import Launchd, Systemd
 from portico.services.service import Service, ServiceCommands
-from portico.services.systemd import Systemd
 from tests.free_port import free_port
 from tests.remedies.in_configuring import KEY, MODEL
 from tests.remedies.scenario import command_of, scenario

@@ -12,10 +12,8 @@ import pytest
 
 from portico.errors import ConfigError
 from portico.secret import Secret
-from portico.services.launchd import Launchd, launchd_plist
-from portico.services.manager import service_manager
+from portico.services.managers import Launchd, Systemd, launchd_plist, service_manager, systemd_unit
 from portico.services.service import Service, ServiceCommands
-from portico.services.systemd import Systemd, systemd_unit
 from tests.needs import needs
 
 FAKE = """#!{python} -IS

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from portico.services.systemd import notify_service_manager
+from portico.services.managers import notify_service_manager
 
 
 @pytest.mark.parametrize("abstract", [False, pytest.param(True, marks=pytest.mark.linux)])

@@ -17,9 +17,9 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import StoreError
-from portico.interfaces.provider_spec import ModelCost, ModelSpec
+from portico.interfaces.plugins import ModelCost, ModelSpec
 from portico.models.loader import CallableModel
-from portico.models.protocols.question import Usage
+from portico.models.protocols import Usage
 from portico.models.reference import ModelReference
 from portico.paths import STATE_ENV
 from portico.secret import Secret

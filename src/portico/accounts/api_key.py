@@ -21,19 +21,18 @@ from portico.config.document import format_path
 from portico.config.sources import named_variable, read_stack
 from portico.errors import NetworkError, PorticoError, UsageError
 from portico.interfaces.basics import Choice
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.catalog import host_of
+from portico.models.client import list_models, probe
 from portico.models.credentials import API_KEY, CredentialRefused
-from portico.models.discovery import list_models
 from portico.models.endpoints import declared_hosts
 from portico.models.loader import ModelLoader
-from portico.models.probe import probe
 from portico.models.reference import ModelReference
+from portico.net.reply_values import UnknownName
 from portico.secret import Secret
 from portico.store.records import ApiKeyProfile
 from portico.store.token_store import ABSENT
 from portico.util import signals
-from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,10 +42,9 @@ if TYPE_CHECKING:
     from portico.app import App
     from portico.config.document import ConfigPath, Document
     from portico.interfaces.basics import JsonValue
-    from portico.interfaces.provider_spec import KeyChoice, ProviderSpec
-    from portico.models.discovery import Discovered
+    from portico.interfaces.plugins import KeyChoice, ProviderSpec
+    from portico.models.client import Discovered, Probe
     from portico.models.loader import CallableModel
-    from portico.models.probe import Probe
     from portico.store.records import Profile, StoreName
 
 KeyPlace = Literal["keyring", "env", "config"]

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import UsageError
 from portico.interfaces.basics import Choice
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.reference import ModelReference, did_you_mean
+from portico.net.reply_values import UnknownName
 from portico.plugins.discovery import with_plugin_enabled
 from portico.terminal.prompts import InputNeeded
-from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from portico.app import App
-    from portico.interfaces.auth_method import AuthMethod, Region
-    from portico.interfaces.provider_spec import KeyChoice
-    from portico.models.discovery import Discovered
+    from portico.interfaces.plugins import AuthMethod, KeyChoice, Region
+    from portico.models.client import Discovered
     from portico.plugins.manager import PluginHost
     from portico.plugins.manifest import AuthChoice
 

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from portico.config.document import Document
     from portico.config.schema import AgentDefaults
     from portico.config.sources import Effective
-    from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.basics import JsonValue
-    from portico.interfaces.provider_spec import ModelSpec, ProviderSpec
+    from portico.interfaces.plugins import AuthMethod, ModelSpec, ProviderSpec
     from portico.models.loader import ModelLoader
     from portico.store.records import Profile
 

@@ -22,11 +22,11 @@ from portico.auth.importers.source import ImportUnreadable, is_current_database,
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.config.document import format_path
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
-from portico.interfaces.auth_method import KnowsClients
 from portico.interfaces.authorization import TokenSet
 from portico.interfaces.basics import Choice
+from portico.interfaces.plugins import KnowsClients
+from portico.net.reply_values import UnknownName
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens
-from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from portico.accounts.view import TakeOver
     from portico.app import App
     from portico.auth.importers.found import FoundCredential, Importer
-    from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import OAuthServer
+    from portico.interfaces.plugins import AuthMethod
     from portico.store.records import OAuthProfile, Profile, StoreName
 
 CHOICE: Final = "minimax-portal"

@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from portico.accounts.storing import Replaced
     from portico.accounts.view import InUse, TakeOver
     from portico.app import App
-    from portico.interfaces.auth_method import AuthMethod, Region
     from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenSet
-    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.interfaces.plugins import AuthMethod, ProviderSpec, Region
     from portico.net.client import HttpClient
     from portico.plugins.manager import PluginHost
     from portico.secret import Secret

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from portico.accounts.sign_in import SignInRequest
     from portico.app import App
-    from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import FormPoster, OAuthServer, TokenSet
+    from portico.interfaces.plugins import AuthMethod
     from portico.store.records import Profile, StoreName
     from portico.store.token_store import Tokens
 

@@ -13,9 +13,9 @@ from portico.config.load import without_profile
 from portico.errors import PorticoError
 from portico.models.catalog import Provider, host_of
 from portico.models.loader import ModelLoader
+from portico.net.reply_values import plain_text
 from portico.store.records import OAuthProfile
 from portico.usage.plan import PlanClient, plan_summary, profile_account, report_as_json
-from portico.util.text import plain_text
 
 if TYPE_CHECKING:
     from portico.accounts.api_key import KeySetUpResult
@@ -261,7 +261,7 @@ def _restart_gateway(app: App, port: int) -> None:
     """
     from portico.gateway import control
     from portico.gateway.service import gateway_service
-    from portico.services.manager import service_manager
+    from portico.services.managers import service_manager
 
     store, manager, service = app.store_choice(), service_manager(app.env), gateway_service(app)
     if manager is None or not manager.path(service).exists():

@@ -24,8 +24,8 @@ from portico.config.check import check_stack
 from portico.config.sources import read_stack
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.interfaces.basics import Choice
+from portico.models.client import list_models
 from portico.models.credentials import API_KEY
-from portico.models.discovery import list_models
 from portico.paths import EMULATOR_ENV
 from portico.terminal.prompts import InputNeeded
 

@@ -33,8 +33,8 @@ from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoEr
 from portico.net.errors import RedirectRefused, ReplyTooLong
 from portico.oauth.dialects import make_request, read_reply
 from portico.oauth.revocation import revoke_orphaned
-from portico.oauth.token_errors import NoAnswer
-from portico.oauth.token_response import SUCCESSFUL, check_fit, is_bearer
+from portico.oauth.token_errors import SUCCESSFUL, NoAnswer
+from portico.oauth.token_response import check_fit, is_bearer
 from portico.store.records import Renewal
 from portico.store.token_store import GenerationChanged, ProfileTokens, Tokens
 from portico.util.files import no_crash_point

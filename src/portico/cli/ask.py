@@ -14,7 +14,7 @@ from portico.models.client import ask as ask_model
 from portico.models.client import fitted
 from portico.models.failover import Cooldowns, Failover
 from portico.models.loader import Resolution
-from portico.models.protocols.question import Image, Question, Usage, list_price
+from portico.models.protocols import Image, Question, Usage, list_price
 from portico.models.thinking import thinking_warning
 from portico.usage.entry import ANSWERED, CUT, LEFT, entry_of
 from portico.util import signals
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import Clock
     from portico.models.failover import Attempt
     from portico.models.loader import CallableModel
-    from portico.models.protocols.question import Piece
+    from portico.models.protocols import Piece
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger one

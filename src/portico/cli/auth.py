@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from portico.errors import ExitCode, UsageError
 from portico.models.loader import WrongProvider
-from portico.util.text import UnknownName
+from portico.net.reply_values import UnknownName
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:

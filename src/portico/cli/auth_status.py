@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words, iso
-from portico.auth.freshness import effective_now_ms
-from portico.auth.health import health_now, worst_exit_code
+from portico.auth.freshness import effective_now_ms, health_now, worst_exit_code
 from portico.config.document import ConfigNotFound
 from portico.errors import ExitCode, PorticoError
 from portico.models.loader import ModelLoader
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.app import App
-    from portico.auth.health import Health
+    from portico.auth.freshness import Health
     from portico.store.records import Profile
     from portico.store.token_store import Snapshot
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from portico.app import App
-    from portico.interfaces.plugin_parts import Emulator
+    from portico.interfaces.plugins import Emulator
     from portico.paths import Paths
 
 _EXAMPLES = """examples:
@@ -405,7 +405,7 @@ async def _play(app: App, play: Play, folder: Path) -> int:
 async def set_up(app: App, folder: Path) -> AsyncIterator[Stage]:
     """The emulator, and the environment that leads to it and to nothing of the user's own."""
     from portico.emulation.run import run_emulation
-    from portico.interfaces.plugin_parts import EmulatorOptions
+    from portico.interfaces.plugins import EmulatorOptions
     from portico.paths import resolve_paths
 
     began = time.monotonic()

@@ -186,7 +186,7 @@ def warn_of_ended(app: App) -> None:
 
         if b'"failure"' not in (read_private(app.paths.index) or b""):
             return  # no profile has one; reading them takes three times as long
-        from portico.auth.health import ended_profiles
+        from portico.auth.freshness import ended_profiles
         from portico.store.profiles import login_command
 
         ended = ended_profiles(app.token_store.profiles())

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.health import health_now
+from portico.auth.freshness import health_now
 from portico.doctor.examination import examine, worst_first
 from portico.errors import ExitCode, PorticoError
 from portico.paths import FILE_MODE

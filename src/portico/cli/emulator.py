@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn, PorticoError, UsageError
+from portico.net.reply_values import UnknownName
 from portico.terminal.output import SHELLS, shell_lines, shell_of
 from portico.util import signals
-from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse
 
     from portico.app import App
     from portico.emulation.run import EmulationInfo
-    from portico.interfaces.plugin_parts import Emulator, EmulatorOptions
+    from portico.interfaces.plugins import Emulator, EmulatorOptions
 
 _EXAMPLES = """examples:
   {prog} emulator run                        MiniMax, Global and CN, as it is: device code only
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, app: App) -> int:
     """Answer for the providers' hosts until Ctrl-C, then leave nothing behind."""
-    from portico.interfaces.plugin_parts import EmulatorOptions
+    from portico.interfaces.plugins import EmulatorOptions
 
     app = app.outside_emulator()
     options = EmulatorOptions(
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace, app: App) -> int:
 
 def env(args: argparse.Namespace, app: App) -> int:
     """Print the variables that point a shell at the running emulator."""
-    from portico.emulation.state import read_state
+    from portico.emulation.run import read_state
 
     app = app.outside_emulator()
     shell = "json" if app.out.is_json else args.shell or shell_of(app.env)
@@ -126,7 +126,7 @@ def approve(args: argparse.Namespace, app: App) -> int:
     import subprocess
 
     from portico.emulation import approver
-    from portico.emulation.state import read_state
+    from portico.emulation.run import read_state
     from portico.util.children import child_environment, script_command
 
     state = read_state(app.outside_emulator().paths.emulator)
@@ -235,8 +235,7 @@ def known_emulators(app: App) -> tuple[Emulator, ...]:
 
 
 async def _run(app: App, emulators: tuple[Emulator, ...], options: EmulatorOptions, folder: Path, region: str) -> None:
-    from portico.emulation.run import run_emulation
-    from portico.emulation.state import make_state, remove_state, write_state
+    from portico.emulation.run import make_state, remove_state, run_emulation, write_state
 
     ended = _ended()
     async with run_emulation(emulators, options, folder) as info:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError, ExitCode, UsageError
 from portico.gateway.keys import name_for, tool_of
+from portico.net.reply_values import UnknownName
 from portico.terminal.output import SHELLS, shell_lines, shell_of
 from portico.util.children import find_program, tool_environment
 from portico.util.signals import SIGNAL_EXIT_BASE, EndedBySignal
-from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ExitCode
+from portico.net.reply_values import UnknownName
 from portico.paths import PACKAGE
-from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse

@@ -18,7 +18,7 @@ from portico import version
 from portico.accounts.view import iso
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
-from portico.auth.health import ended_profiles
+from portico.auth.freshness import ended_profiles
 from portico.cli import gateway_keys
 from portico.cli.gateway_service import install, installed, uninstall
 from portico.errors import ExitCode, PorticoError, UsageError

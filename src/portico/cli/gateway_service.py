@@ -86,7 +86,7 @@ class Installed:
 def installed(app: App) -> Installed | None:
     """The service of this installation, None where none is installed."""
     from portico.gateway.service import gateway_service
-    from portico.services.manager import service_manager
+    from portico.services.managers import service_manager
 
     manager = service_manager(app.env)
     here = gateway_service(app)

@@ -8,7 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from portico.auth.background import refresh_what_is_due
-from portico.auth.health import worst_exit_code
+from portico.auth.freshness import worst_exit_code
 from portico.cli.gateway import keep_fresh as work
 from portico.cli.gateway import refreshing, tidy_up, unattended_store
 from portico.errors import ExitCode, PorticoError
@@ -24,8 +24,8 @@ from portico.gateway.service import (
     take_away,
     usable_manager,
 )
+from portico.services.managers import notify_service_manager
 from portico.services.service import ServiceCommands, ServiceFailed, write_secrets
-from portico.services.systemd import notify_service_manager
 from portico.util import signals
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from portico.cli.config import stands_elsewhere
 from portico.config.load import without_alias
 from portico.errors import ExitCode, PorticoError, UsageError
 from portico.models.catalog import retirement_notice
-from portico.util.text import NameTaken, UnknownName
+from portico.net.reply_values import NameTaken, UnknownName
 
 if TYPE_CHECKING:
     import argparse

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Literal
 
 from portico.accounts.config_patch import finish_pending
 from portico.errors import ExitCode, PorticoError, UsageError
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.catalog import CONFIG, CORRECTIONS, host_of
 from portico.models.reference import ModelReference, UnknownModel, did_you_mean, unknown_model_error
-from portico.util.text import UnknownName
+from portico.net.reply_values import UnknownName
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from portico.app import App
-    from portico.interfaces.provider_spec import ModelCost, PriceTier
+    from portico.interfaces.plugins import ModelCost, PriceTier
     from portico.models.catalog import Provider
-    from portico.models.discovery import Discovered
+    from portico.models.client import Discovered
     from portico.models.loader import ModelLoader
 
 Auth = Literal["yes", "expired", "no"]
@@ -178,7 +178,7 @@ class _ProviderFacts:
     def _auth_of(self, provider: Provider) -> Auth:
         profile = self.loader.profile_for(provider)
         if profile is not None:
-            from portico.auth.health import needs_sign_in
+            from portico.auth.freshness import needs_sign_in
 
             return "expired" if needs_sign_in(profile, self._app.clock) else "yes"
         return "yes" if self.loader.has_credential(provider) else "no"
@@ -206,7 +206,7 @@ def _with_live(rows: list[_Row], accounts: _ProviderFacts, app: App, provider: s
 
 def _listed_models(accounts: _ProviderFacts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
     """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
-    from portico.models.discovery import list_models
+    from portico.models.client import list_models
     from portico.net.errors import Unreachable
 
     models = {id: model for id, model in accounts.loader.one_of_each().items() if provider in {None, id}}

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words
-from portico.auth.freshness import effective_now_ms
-from portico.auth.health import EXPIRING_MS, health_now
+from portico.auth.freshness import EXPIRING_MS, effective_now_ms, health_now
 from portico.errors import PorticoError, UsageError
+from portico.models.client import probe
 from portico.models.credentials import API_KEY
-from portico.models.probe import probe
 from portico.models.reference import LIST, is_signed_in_to, set_up_command
+from portico.net.reply_values import UnknownName
 from portico.store.errors import NotSignedIn
 from portico.store.profiles import SIGNED_OUT, sign_in
 from portico.util import signals
-from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     import argparse
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.interfaces.basics import Clock
     from portico.models.catalog import Provider
+    from portico.models.client import Probe
     from portico.models.loader import CallableModel, ModelLoader
-    from portico.models.probe import Probe
     from portico.models.reference import ModelReference
     from portico.net.client import HttpClient
     from portico.store.records import Profile

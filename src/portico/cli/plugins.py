@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
-from portico.interfaces.plugin_parts import Finding
+from portico.interfaces.plugins import Finding
 from portico.plugins.discovery import with_plugin_disabled, with_plugin_enabled
 from portico.plugins.manager import not_yours_error
 from portico.secret import redact
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from portico.app import App
-    from portico.interfaces.plugin_parts import DoctorCheck
+    from portico.interfaces.plugins import DoctorCheck
     from portico.plugins.discovery import Diagnostic, PluginRecord
 
 _EXAMPLES = """examples:

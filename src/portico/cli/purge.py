@@ -80,7 +80,7 @@ def _end_services(done: _Purged, app: App) -> None:
     from portico.cli.keep_fresh import keep_fresh_service
     from portico.gateway import control
     from portico.gateway.service import gateway_service
-    from portico.services.manager import service_manager
+    from portico.services.managers import service_manager
 
     manager = service_manager(app.env)
     for each in (gateway_service(app), keep_fresh_service(app)):

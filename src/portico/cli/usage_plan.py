@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from portico.app import App
-    from portico.interfaces.plan_reader import PlanWindow
+    from portico.interfaces.plugins import PlanWindow
     from portico.usage.plan import PlanAccount, PlanReport, PlanState
 
 _PLAN_HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from portico.config import openclaw
-from portico.interfaces.provider_spec import ApiKind, ModelCost, PriceTier
+from portico.interfaces.plugins import ApiKind, ModelCost, PriceTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.health import health_now
+from portico.auth.freshness import health_now
 from portico.errors import PorticoError
 from portico.paths import FILE_MODE
 from portico.secret import redact

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from portico.app import App
     from portico.doctor.finding import Level, Outcome, Status
-    from portico.interfaces import plugin_parts
+    from portico.interfaces import plugins
 
 LONGEST_S: Final = 5.0
 # In the order in which one thing rests on another: of two findings as bad, the one further up is told first.
@@ -135,8 +135,8 @@ def _plugin_checks(context: CheckContext) -> list[Check]:
         return []
 
 
-def _blocking_check(check: plugin_parts.DoctorCheck) -> Callable[[CheckContext], list[Outcome]]:
-    def outcome(each: plugin_parts.Finding) -> Outcome:
+def _blocking_check(check: plugins.DoctorCheck) -> Callable[[CheckContext], list[Outcome]]:
+    def outcome(each: plugins.Finding) -> Outcome:
         return Examined(each.message) if each.level == "ok" else Finding(each.id, each.level, each.message, each.why, each.hint)
 
     async def run() -> list[Outcome]:

@@ -12,7 +12,7 @@ from portico.gateway.port import PortTaken, bound, configured_port
 from portico.gateway.service import gateway_service, gateway_to_install, kept_service
 from portico.net.proxy import FILE_ENV, VARIABLES, names_a_way
 from portico.services import gateway_state
-from portico.services.manager import service_manager
+from portico.services.managers import service_manager
 from portico.services.service import MAX_FILE_BYTES, secrets_text
 from portico.util.children import this_python
 from portico.util.files import read_file

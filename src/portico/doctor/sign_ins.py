@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.health import health_now
+from portico.auth.freshness import health_now
 from portico.doctor.finding import Examined, Finding, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
 from portico.gateway.keys import KeyPaths

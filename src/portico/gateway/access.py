@@ -1,4 +1,4 @@
-"""Who may talk to the gateway, and how much of it each key may use.
+"""Who may talk to the gateway, on which paths, and how much of it each key may use.
 
 Programs of this machine may, that address it as what it is, with a key of its own. A page in a browser reaches loopback too, by
 a host name that was pointed at it (DNS rebinding, CVE-2025-66416) or by a plain cross-site request. Either shows in a header
@@ -8,6 +8,9 @@ A key may take more requests at once, or more memory for bodies, as long as it t
 one busy key gets half, two get a third each, and however many keys ask for too much, some is left for the next one. Routers
 divide their buffers by this rule (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches",
 IEEE/ACM Transactions on Networking 6(2), 1998).
+
+OpenAI's SDKs add `/chat/completions` to their base URL, which ends in `/v1`; Anthropic's add `/v1/messages` to theirs, which does
+not (openai-python and anthropic-sdk-python: `_client.py`). A base URL of the other kind doubles the `/v1` or leaves it out.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
@@ -25,13 +30,93 @@ from aiohttp import hdrs
 from multidict import istr
 
 from portico.gateway.replies import error_body
-from portico.gateway.routes import ROUTES
+from portico.models.protocols import PROTOCOLS
 from portico.net.server import QuietAnswer, is_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
+
+    from portico.interfaces.plugins import ApiKind
+
+HEALTH: Final = "/health"
+METRICS: Final = "/metrics"
+MODELS: Final = "/v1/models"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path that models answer at. `suffix` is what it has behind the protocol's own path at the provider.
+
+    `counts`: it counts tokens and generates none, so that its failures say nothing of the model.
+    """
+
+    path: str
+    api: ApiKind
+    suffix: str = ""
+    counts: bool = False
+
+    def url(self, base: str, query: str) -> str:
+        """Where a request goes at a provider: only the query comes from the client, as it was written."""
+        url = _at_provider(self, base)
+        return f"{url}?{query}" if query else url
+
+
+ROUTES: Final[Mapping[str, Route]] = {
+    route.path: route
+    for route in (
+        Route("/v1/messages", "anthropic-messages"),
+        Route("/v1/messages/count_tokens", "anthropic-messages", "/count_tokens", counts=True),
+        Route("/v1/chat/completions", "openai-completions"),
+        Route("/v1/responses", "openai-responses"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The path that a client has missed, and the base URL with which it would not. `route` is None for the list of models."""
+
+    path: str
+    route: Route | None
+    advice: str
+
+
+def meant_by(path: str, origin: str) -> Meant | None:
+    """The path that was meant by one that is not served; None where it is near to none.
+
+    `origin` is the gateway's own URL as the client reached it, without a path. Nothing of `path` is in what is returned.
+    """
+    segments = [segment for segment in path.lower().split("/") if segment]
+    if segments[-2:-1] == ["models"]:
+        segments = segments[:-1]  # the name of one model
+    for known in _LONGEST_FIRST:
+        tail = known.split("/")[2:]
+        before = segments[: -len(tail)]
+        if segments[-len(tail) :] == tail and all(map(_PREFIX.fullmatch, before)):
+            return Meant(known, ROUTES.get(known), _advice(path, before, known, origin))
+    return None
+
+
+def _advice(path: str, before: list[str], known: str, origin: str) -> str:
+    adds = before.count("v1") > 1 or path.startswith("//") or (known.startswith("/v1/messages") and "v1" in before)
+    if adds:
+        return f"Your client adds /v1 itself: set its base URL to {origin}"
+    if not before:
+        return f"Your client does not add /v1 itself: set its base URL to {origin}/v1"
+    return f"Set the base URL of your client to {origin}/v1"
+
+
+_LONGEST_FIRST: Final = tuple(sorted((*ROUTES, MODELS), key=len, reverse=True))
+# What stands before the rest of a path in base URLs of other servers and in misspelt ones.
+_PREFIX: Final = re.compile(r"v\d*|api|anthropic|openai")
+
+
+@lru_cache(maxsize=256)
+def _at_provider(route: Route, base: str) -> str:
+    return PROTOCOLS[route.api].url(base) + route.suffix
+
 
 # Names that are looked up in every request: an `istr` is found without being put in small letters first.
 _FETCH_SITE: Final = istr("Sec-Fetch-Site")

@@ -25,7 +25,7 @@ from multidict import CIMultiDict
 
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.gateway import access
-from portico.gateway.access import ShareUsed
+from portico.gateway.access import METRICS, MODELS, ROUTES, ShareUsed, meant_by
 from portico.gateway.forward import Call, Forward, NoAnswer
 from portico.gateway.keys import owner
 from portico.gateway.metrics import CONTENT_TYPE
@@ -39,19 +39,17 @@ from portico.gateway.replies import (
     told,
 )
 from portico.gateway.request_body import LIMIT, LONGEST_NAME, read_in_turn
-from portico.gateway.routes import METRICS, MODELS, ROUTES, meant_by
 from portico.net.server import receiving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.gateway.access import Lease, Shares
+    from portico.gateway.access import Lease, Route, Shares
     from portico.gateway.forward import Parts
     from portico.gateway.keys import KeyInfo
     from portico.gateway.metrics import Metrics, Outcome
     from portico.gateway.router import Candidates, LiveModels, Reloading
-    from portico.gateway.routes import Route
-    from portico.interfaces.provider_spec import ApiKind
+    from portico.interfaces.plugins import ApiKind
     from portico.models.loader import CallableModel
 
 # A head is in memory as it came, as text, and as what is passed on of it.

@@ -18,8 +18,7 @@ from portico.gateway.replies import to_client
 from portico.models.acceptance import Patience, read_event
 from portico.models.client import attempt, credential_header
 from portico.models.failover import Failover, first_answer
-from portico.models.protocols import PROTOCOLS
-from portico.models.protocols.question import Usage
+from portico.models.protocols import PROTOCOLS, Usage
 from portico.models.provider_errors import AttemptFailed, is_json, json_object, local_error, no_answer_error, shown
 from portico.net.errors import AnswerCut
 from portico.net.sse import EventParser
@@ -28,15 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from portico.auth.broker import TokenBroker
+    from portico.gateway.access import Route
     from portico.gateway.metrics import End
     from portico.gateway.request_body import Body
     from portico.gateway.router import Candidates
-    from portico.gateway.routes import Route
     from portico.interfaces.basics import Clock
     from portico.models.acceptance import Accepted
     from portico.models.failover import Attempt, Cooldowns
     from portico.models.loader import CallableModel
-    from portico.models.protocols.question import ApiProtocol, Piece
+    from portico.models.protocols import ApiProtocol, Piece
     from portico.models.provider_errors import ProviderError
     from portico.net.client import HttpClient, Response
     from portico.secret import Secret

@@ -15,12 +15,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import SignInNeeded, StoreError, UsageError
+from portico.net.reply_values import NameTaken, UnknownName
 from portico.paths import Paths
 from portico.secret import Secret
 from portico.store.profiles import sign_in_again, without_sign_in_hint
 from portico.store.records import GatewayKeyProfile, Profile, fingerprint
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens
-from portico.util.text import NameTaken, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

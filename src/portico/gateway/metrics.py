@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.gateway.keys import tool_of
-from portico.models.protocols.question import Usage
+from portico.models.protocols import Usage
 from portico.paths import FILE_MODE, make_private_folder
 from portico.secret import redact
 from portico.usage.entry import ANSWERED, CUT, LEFT, entry_of

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from portico.errors import PorticoError
-    from portico.interfaces.provider_spec import ApiKind, ProviderErrorKind
+    from portico.interfaces.plugins import ApiKind, ProviderErrorKind
     from portico.models.provider_errors import ProviderError
 
 _TO_PROVIDER: Final = frozenset({"accept", "accept-language", "openai-beta", "user-agent", "idempotency-key"})

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from portico.auth.broker import TokenBroker
     from portico.gateway.metrics import Outcome
-    from portico.interfaces.provider_spec import ApiKind
+    from portico.interfaces.plugins import ApiKind
     from portico.models.loader import CallableModel, ModelLoader
     from portico.models.reference import ModelReference
 

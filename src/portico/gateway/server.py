@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from aiohttp import web
 
 from portico.errors import LockBusy, StoreError
-from portico.gateway.access import answer, local_hosts, most_connections, not_understood, refusal, refused
+from portico.gateway.access import HEALTH, answer, local_hosts, most_connections, not_understood, refusal, refused
 from portico.gateway.ending import ANSWER_S, DRAIN_S, asked_to_end, asked_to_give_way
 from portico.gateway.port import bound, passed_on
-from portico.gateway.routes import HEALTH
 from portico.net.server import Bounds, QuietServer
 from portico.services.gateway_state import (
     GatewayState,
@@ -34,7 +33,7 @@ from portico.services.gateway_state import (
     remove_state,
     write_state,
 )
-from portico.services.systemd import has_manager, notify_service_manager
+from portico.services.managers import has_manager, notify_service_manager
 from portico.util import signals
 from portico.util.threads import off_loop
 from portico.version import __version__

@@ -10,7 +10,7 @@ from portico.gateway.control import same_installation, uses_encrypted_file
 from portico.net import proxy
 from portico.paths import expand_home
 from portico.secret import Secret
-from portico.services.manager import service_manager
+from portico.services.managers import service_manager
 from portico.services.service import Service, ServiceCommands, remove_secrets
 from portico.store.encrypted_file import FILE_ENV
 from portico.store.errors import PassphraseNeeded

@@ -14,20 +14,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portico.integrations.anthropic_sdk import anthropic_client as anthropic_client
-    from portico.integrations.anthropic_sdk import async_anthropic_client as async_anthropic_client
     from portico.integrations.httpx_auth import PorticoAuth as PorticoAuth
-    from portico.integrations.openai_sdk import async_openai_client as async_openai_client
-    from portico.integrations.openai_sdk import openai_client as openai_client
+    from portico.integrations.sdks import anthropic_client as anthropic_client
+    from portico.integrations.sdks import async_anthropic_client as async_anthropic_client
+    from portico.integrations.sdks import async_openai_client as async_openai_client
+    from portico.integrations.sdks import openai_client as openai_client
 
 __all__ = ("PorticoAuth", "anthropic_client", "async_anthropic_client", "async_openai_client", "openai_client")
 
 _MODULES = {
     "PorticoAuth": "httpx_auth",
-    "anthropic_client": "anthropic_sdk",
-    "async_anthropic_client": "anthropic_sdk",
-    "openai_client": "openai_sdk",
-    "async_openai_client": "openai_sdk",
+    "anthropic_client": "sdks",
+    "async_anthropic_client": "sdks",
+    "openai_client": "sdks",
+    "async_openai_client": "sdks",
 }
 
 

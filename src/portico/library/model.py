@@ -1,26 +1,32 @@
-"""What `portico.load_model` hands out."""
+"""`portico.load_model`, and the model that it gives; one engine for each state folder that a program uses."""
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from portico.app import App
+from portico.library.engine import Engine
 from portico.models.client import ask, fitted, request_headers
-from portico.models.failover import Failover, key_of
-from portico.models.protocols.question import Question, Usage, list_price
+from portico.models.failover import Cooldowns, Failover, key_of
+from portico.models.loader import Resolution
+from portico.models.protocols import Question, Usage, list_price
 from portico.models.provider_errors import rejects_token
 from portico.models.thinking import thinking_warning
+from portico.store.profiles import require_profile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from portico.interfaces.provider_spec import ApiKind, ModelSpec
-    from portico.library.engine import Engine
+    from portico.interfaces.plugins import ApiKind, ModelSpec
     from portico.models.client import Answer
-    from portico.models.failover import Attempt, Cooldowns
-    from portico.models.loader import CallableModel, Resolution
-    from portico.models.protocols.question import Effort, Image, Thinking
+    from portico.models.failover import Attempt
+    from portico.models.loader import CallableModel
+    from portico.models.protocols import Effort, Image, Thinking
     from portico.secret import Secret
 
 _log: Final = logging.getLogger("portico")
@@ -224,3 +230,47 @@ def _fit_question(question: Question, model: CallableModel, max_tokens: int | No
     if (warning := thinking_warning(question, model)) is not None:
         _log.warning(warning)
     return fitted_question
+
+
+_lock: Final = threading.Lock()
+_engines: Final[dict[Path, tuple[Engine, Cooldowns]]] = {}
+
+
+def load_model(
+    name: str | None = None,
+    *,
+    profile: str | None = None,
+    fallback: bool = True,
+    config: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Model:
+    """The model of this name, signed in to, as `portico ask` would use it.
+
+    Args:
+        name: `provider/model` or an alias; the default model where there is none.
+        profile: the sign-in to use, and no other.
+        fallback: whether the provider's other accounts and, for the default model, the fallbacks may answer too.
+        config: a configuration other than the usual one.
+        env: the environment; that of this process where nothing is given.
+
+    Raises:
+        PorticoError: it cannot be called; the message says why, `hint_for("portico")` what to do, and `id` is stable.
+    """
+    app = App.without_terminal(None if config is None else os.fspath(config), env)
+    engine, cooldowns = _engine_for(app)
+    return Model(_resolve(app, name, profile, fallback=fallback), engine, cooldowns)
+
+
+def _resolve(app: App, name: str | None, profile: str | None, *, fallback: bool) -> Resolution:
+    loader = app.models()
+    if profile is not None:
+        return Resolution((loader.load(name, profile=require_profile(app.token_store.snapshot(), profile)),))
+    return loader.resolve(name) if fallback else Resolution((loader.load(name),))
+
+
+def _engine_for(app: App) -> tuple[Engine, Cooldowns]:
+    state = app.paths.state
+    with _lock:
+        if state not in _engines:
+            _engines[state] = (Engine(app), Cooldowns(app.clock))
+        return _engines[state]

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError
-from portico.models.protocols import PROTOCOLS
-from portico.models.protocols.completions import DONE
+from portico.models.protocols import DONE, PROTOCOLS
 from portico.models.provider_errors import (
     AttemptFailed,
     ProviderError,
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from portico.interfaces.basics import Clock
-    from portico.interfaces.provider_spec import ApiKind
+    from portico.interfaces.plugins import ApiKind
     from portico.models.loader import CallableModel
-    from portico.models.protocols.question import ApiProtocol, Piece
+    from portico.models.protocols import ApiProtocol, Piece
     from portico.net.client import Response
     from portico.secret import Secret
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import UsageError
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.reference import ModelReference, parse_reference
 from portico.models.thinking import reasons
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from portico.config.schema import Config, ModelConfig, ModelSettings, ProviderConfig
-    from portico.interfaces.provider_spec import ApiKind, ProviderSpec
+    from portico.interfaces.plugins import ApiKind, ProviderSpec
 
 CONFIG: Final = "config"
 CORRECTIONS: Final = "models.json"

@@ -2,34 +2,53 @@
 
 `ask`, the library, probes and the gateway differ in the request that they send and in what they do with the answer; everything
 between is here, once. `portico.models.failover` goes from one candidate to the next.
+
+A probe is one tiny real request. A provider's own list of models is `GET /v1/models`, in Anthropic's shape or OpenAI's: names
+that a server sent, which are shown and make nothing callable that the loader would refuse.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
-from portico.errors import NetworkError, PorticoError, UsageError
+from portico.errors import NetworkError, PorticoError, SignInNeeded, UsageError
 from portico.models.acceptance import Exchange, Patience, accepted, read_event
 from portico.models.failover import first_answer
-from portico.models.protocols import PROTOCOLS
-from portico.models.protocols.question import Piece
-from portico.models.provider_errors import AttemptFailed, ProviderError, local_error, no_answer_error, shown, unreachable
+from portico.models.protocols import API_VERSION, PROTOCOLS, Piece, Question, versioned
+from portico.models.provider_errors import (
+    AttemptFailed,
+    ProviderError,
+    ProviderRefused,
+    is_error_body,
+    local_error,
+    model_error,
+    no_answer_error,
+    read_provider_error,
+    shown,
+    unreachable,
+)
 from portico.models.thinking import ModelLacksFeature, check_thinking, thinks
-from portico.net.errors import AnswerCut, AnswerUnknown
+from portico.net.errors import AnswerCut, AnswerUnknown, Unreachable
 from portico.net.sse import EVENT_STREAM, read_events
+from portico.util import signals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from portico.auth.broker import TokenBroker
-    from portico.interfaces.provider_spec import ApiKind
+    from portico.interfaces.authorization import FormPoster
+    from portico.interfaces.basics import Clock
+    from portico.interfaces.plugins import ApiKind, ProviderErrorKind
     from portico.models.acceptance import Accepted
     from portico.models.failover import Attempt, Failover
     from portico.models.loader import CallableModel
-    from portico.models.protocols.question import Question
     from portico.net.client import HttpClient, Response
     from portico.secret import Secret
+
+    ModelList = tuple["Discovered", ...] | PorticoError
 
 T = TypeVar("T")
 
@@ -262,3 +281,192 @@ def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> 
 
 
 _LIST: Final = "Others: {prog} models list --all --json"
+
+
+TIMEOUT_S: Final = 5.0
+_MAX_BYTES: Final = 4 << 20
+_MAX_MODELS: Final = 2000
+_MAX_ID_LENGTH: Final = 200
+_OK: Final = 200
+
+
+class ListUnreadable(NetworkError):
+    """The provider's list of models is in no form that is known."""
+
+    id = "reply-invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """One model as a provider lists it."""
+
+    id: str
+    name: str
+    context_window: int | None = None
+
+
+class Connects(Protocol):
+    """What opens connections to account services, and refreshes tokens over them: the parts of one run."""
+
+    def http(self) -> HttpClient: ...
+
+    def broker(self, http: FormPoster) -> TokenBroker: ...
+
+
+async def discover(
+    model: CallableModel, *, http: HttpClient, broker: TokenBroker, within_s: float | None = None
+) -> tuple[Discovered, ...]:
+    """The models that `model`'s provider lists for this credential, within `within_s` seconds (5 if None).
+
+    Raises:
+        PorticoError: it does not list them.
+    """
+    within_s = TIMEOUT_S if within_s is None else within_s
+    try:
+        async with asyncio.timeout(within_s):
+            return await with_credential(model, broker, lambda key: _fetch_models(model, key, http, within_s))
+    except AttemptFailed as failure:
+        raise failure.error or _not_listed_error(model, failure.provider_error) from None
+    except TimeoutError:
+        why = f"no answer within {within_s:g} s"
+        raise Unreachable(f"{model.reference.provider} did not list its models.", why=why) from None
+
+
+def _not_listed_error(model: CallableModel, provider_error: ProviderError) -> PorticoError:
+    """The error for a list that was refused, which is about no single model."""
+    if provider_error.kind != "model-refused":
+        return model_error(model, provider_error)
+    return ProviderRefused(f"{model.reference.provider} does not list its models for this account.", why=str(provider_error))
+
+
+def list_models(app: Connects, models: Mapping[str, CallableModel], *, within_s: float | None = None) -> dict[str, ModelList]:
+    """What each provider lists for its model's credential, by its id, or why it does not. All are asked at once."""
+    return signals.run(_list_all(app, models, within_s)) if models else {}
+
+
+async def _list_all(app: Connects, models: Mapping[str, CallableModel], within_s: float | None) -> dict[str, ModelList]:
+    async with app.http() as http:
+        broker = app.broker(http)
+
+        async def one(candidate: CallableModel) -> ModelList:
+            try:
+                return await discover(candidate, http=http, broker=broker, within_s=within_s)
+            except PorticoError as error:
+                return error
+
+        lists = await asyncio.gather(*(one(model) for model in models.values()))
+    return dict(zip(models, lists, strict=True))
+
+
+def list_url(model: CallableModel) -> str:
+    """Where the list is: beside the chat endpoint where there is one, which MiniMax has it at, else beside the messages."""
+    base = model.bases.get("openai-completions") or model.bases.get("openai-responses")
+    if base is not None:
+        return f"{versioned(base)}/models"
+    base = model.base_url.rstrip("/")
+    return f"{base}/models" if base.endswith("/v1") else f"{base}/v1/models"
+
+
+async def _fetch_models(model: CallableModel, key: Secret | None, http: HttpClient, within_s: float) -> tuple[Discovered, ...]:
+    headers = request_headers(model, key, {"anthropic-version": API_VERSION, "accept": "application/json"})
+    async with await http.send(list_url(model), headers=headers) as response:
+        if response.status != _OK:
+            body = await response.read_error(forbidden_s=within_s * 0.7)
+            raise AttemptFailed(read_provider_error(response.status, response.headers, body, model.error_codes, key))
+        body, complete = await response.read(_MAX_BYTES)
+        if is_error_body(body, model.error_codes):
+            raise AttemptFailed(read_provider_error(response.status, response.headers, body, model.error_codes, key))
+    if not complete:
+        why = f"its answer is longer than {_MAX_BYTES >> 20} MiB"
+        raise ListUnreadable(f"{model.reference.provider} did not list its models.", why=why)
+    return tuple(_read_models(body, model))
+
+
+def _read_models(body: bytes, model: CallableModel) -> list[Discovered]:
+    try:
+        rows = json.loads(body)["data"]
+        models = [_read_model(entry) for entry in rows[:_MAX_MODELS]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        why = "its answer is not a list of models"
+        raise ListUnreadable(f"{model.reference.provider} did not list its models.", why=why) from None
+    return [entry for entry in models if entry is not None]
+
+
+def _read_model(fields: Any) -> Discovered | None:
+    id = fields.get("id") if isinstance(fields, dict) else None
+    if not isinstance(id, str) or not 0 < len(id) <= _MAX_ID_LENGTH or not id.isprintable():
+        return None
+    name = fields.get("display_name")
+    window = fields.get("max_context_length")  # LM Studio's own addition
+    context_window = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else None
+    return Discovered(id, shown(name) if isinstance(name, str) and name else id, context_window)
+
+
+Status = Literal["ok", "auth", "rate_limit", "billing", "timeout", "format", "no_model", "unreachable", "unknown"]
+
+_QUESTION: Final = "Reply with OK. Do not use tools."
+_STATUS: Final[Mapping[ProviderErrorKind, Status]] = {
+    "auth": "auth",
+    "account-refused": "auth",
+    "model-refused": "no_model",
+    "billing": "billing",
+    "no-plan": "billing",
+    "plan-lacks-model": "no_model",
+    "plan-used-up": "rate_limit",
+    "rate-limit": "rate_limit",
+    "timeout": "timeout",
+    "unreachable": "unreachable",
+    "answer-unknown": "unreachable",
+    "unknown-model": "no_model",
+    "invalid-request": "format",
+}
+DEFAULT_TIMEOUT_S: Final = 8.0
+_PROBE_MAX_TOKENS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What came of it. `error` says in full why it is not `ok`; `latency_ms` is the time to the first sign of an answer."""
+
+    model: CallableModel
+    status: Status
+    latency_ms: int | None = None
+    error: PorticoError | None = None
+
+
+async def probe(
+    model: CallableModel,
+    *,
+    http: HttpClient,
+    broker: TokenBroker,
+    clock: Clock,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    max_tokens: int = _PROBE_MAX_TOKENS,
+) -> Probe:
+    """Ask `model` for a word, for at most `timeout_s` seconds. Never raises for what the provider or the network does."""
+    started = clock.monotonic()
+    try:
+        async with asyncio.timeout(timeout_s):
+            patience = Patience(forbidden_s=timeout_s / 2)
+            answer = await begin(model, Question(_QUESTION, max_tokens), http=http, broker=broker, patience=patience)
+            latency_ms = round((clock.monotonic() - started) * 1000)
+            async for _piece in answer.pieces():
+                pass
+    except AttemptFailed as failure:
+        return Probe(model, _status(failure), error=failure.error or model_error(model, failure.provider_error))
+    except TimeoutError:
+        why = f"no answer within {timeout_s:g} s"
+        return Probe(model, "timeout", error=Unreachable(f"{model.reference.provider} did not answer.", why=why))
+    except NetworkError as error:
+        return Probe(model, "unknown", error=error)
+    return Probe(model, "ok", latency_ms)
+
+
+def _status(failure: AttemptFailed) -> Status:
+    if isinstance(failure.error, NoStream):
+        return "format"
+    if isinstance(failure.error, SignInNeeded):
+        return "auth"
+    if failure.provider_error.kind == "local" and isinstance(failure.error, NetworkError) and failure.error.unsent:
+        return "unreachable"  # a proxy that cannot be used, say: no provider has seen the credential
+    return _STATUS.get(failure.provider_error.kind, "unknown")

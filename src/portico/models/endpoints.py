@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from portico.config.document import ConfigPath
     from portico.config.schema import Config, ProviderConfig
-    from portico.interfaces.provider_spec import ApiKind, ProviderSpec
+    from portico.interfaces.plugins import ApiKind, ProviderSpec
     from portico.models.catalog import Provider
 
 

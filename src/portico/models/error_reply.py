@@ -117,7 +117,7 @@ _MIN_EPOCH_MS: Final = 10**12
 
 def read_wait(headers: Mapping[str, str], body: Mapping[str, Any], message: str) -> float | None:
     """The seconds that an answer asks to wait; None where it names no span of time."""
-    from portico.net.headers import seconds_to_wait
+    from portico.net.reply_values import seconds_to_wait
 
     wait_ms = _number(_header(headers, "retry-after-ms"))
     if wait_ms is not None:

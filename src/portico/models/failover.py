@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from portico.errors import PorticoError
     from portico.interfaces.basics import Clock
-    from portico.interfaces.provider_spec import ProviderErrorKind
+    from portico.interfaces.plugins import ProviderErrorKind
     from portico.models.loader import CallableModel
     from portico.models.provider_errors import ProviderError
     from portico.models.reference import ModelReference

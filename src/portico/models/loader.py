@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import ConfigError, PorticoError, UsageError
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.catalog import Catalog, Provider
 from portico.models.credentials import Credential, Credentials, profile_credential
 from portico.models.endpoints import all_bases, auth_header, base_url_of, checked_base_url, headers_of, with_base_urls
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from portico.config.schema import Config, ModelConfig
-    from portico.interfaces.provider_spec import ApiKind, ProviderErrorKind, ProviderSpec
+    from portico.interfaces.plugins import ApiKind, ProviderErrorKind, ProviderSpec
     from portico.models.reference import ModelReference
     from portico.secret import Secret
     from portico.store.records import Profile

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-    from portico.interfaces.provider_spec import ProviderErrorKind
+    from portico.interfaces.plugins import ProviderErrorKind
     from portico.models.error_reply import ErrorReply
     from portico.models.failover import Attempt, Failover
     from portico.models.loader import CallableModel

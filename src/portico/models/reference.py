@@ -19,7 +19,7 @@ from portico.store.profiles import SIGNED_OUT, sign_in
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.interfaces.plugins import ProviderSpec
     from portico.models.catalog import Catalog, Provider
 
 

@@ -27,9 +27,9 @@ from portico.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.interfaces.provider_spec import ApiKind
+    from portico.interfaces.plugins import ApiKind
     from portico.models.loader import CallableModel
-    from portico.models.protocols.question import Effort, Question
+    from portico.models.protocols import Effort, Question
 
 # Anthropic asks for 1,024 at least, and for less than `max_tokens` (docs.anthropic.com, extended thinking).
 BUDGETS: Final[Mapping[str, int]] = {"low": 1024, "medium": 4096, "high": 16384}

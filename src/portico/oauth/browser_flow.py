@@ -19,10 +19,9 @@ from portico.interfaces.authorization import Redirect
 from portico.oauth.authorization_response import ExpectedResponse, UnrelatedResponse, read_pasted
 from portico.oauth.callback import CallbackServer
 from portico.oauth.flow import AuthorizeUrl, Exchanging, Finished, NoFlowServed, RedirectCaught, StrayRequest
-from portico.oauth.id_token import OPENID
 from portico.oauth.standard import PKCE_METHOD, challenge_of, form_request, one_time_value, successful_fields
-from portico.oauth.token_errors import SignInTimedOut
-from portico.oauth.token_response import invalid, read_json_object, read_token
+from portico.oauth.token_errors import SignInTimedOut, invalid
+from portico.oauth.token_response import OPENID, read_json_object, read_token
 from portico.urls import check_endpoint_url
 from portico.util.tasks import Deadline, background_tasks, first_of
 

@@ -19,7 +19,7 @@ from portico.oauth.authorization_response import (
     UnrelatedResponse,
     read_parameters,
 )
-from portico.oauth.callback_http import PageResponse, host_names, page, read_form, serve
+from portico.oauth.pages import PageResponse, host_names, page, read_form, serve
 from portico.oauth.start_address import StartAddress, check_sender, rejection_page
 
 if TYPE_CHECKING:

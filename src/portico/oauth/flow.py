@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from portico.errors import NotRevoked, NoWayToSignIn
 from portico.interfaces.authorization import TokenSet
 from portico.oauth.dialects import make_request, read_reply
-from portico.oauth.id_token import OPENID, id_token_problem, id_token_refused
 from portico.oauth.revocation import revoke
+from portico.oauth.token_response import OPENID, id_token_problem, id_token_refused
 from portico.util.clock import SystemClock
 
 if TYPE_CHECKING:

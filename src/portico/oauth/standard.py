@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl
 
 from portico.interfaces.authorization import DeviceAuthorization, FormRequest, Pending
+from portico.oauth.token_errors import SUCCESSFUL, invalid, oauth_error
 from portico.oauth.token_response import (
-    SUCCESSFUL,
     holds_tokens,
-    invalid,
     normalise_expiry,
-    oauth_error,
     read_json_object,
     read_number,
     read_text,

@@ -19,7 +19,7 @@ from portico.interfaces.authorization import Redirect
 from portico.net import peer
 from portico.net.server import bind_loopback, is_for
 from portico.oauth.authorization_response import UnrelatedResponse
-from portico.oauth.callback_http import PageResponse, page, serve
+from portico.oauth.pages import PageResponse, page, serve
 from portico.urls import is_loopback
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ENDS_A_GRANT, Denied, OAuthError, PorticoError, TimedOut
-from portico.net.headers import seconds_to_wait
+from portico.net.reply_values import plain_text, seconds_to_wait
 from portico.secret import hide, redact
 from portico.urls import without_query
-from portico.util.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

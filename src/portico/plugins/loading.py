@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pluggy
 
 from portico.errors import PorticoError
-from portico.interfaces.auth_method import AuthMethod
 from portico.interfaces.authorization import TokenDialect
-from portico.interfaces.plan_reader import PlanReader
-from portico.interfaces.plugin_parts import CliCommand, DoctorCheck
-from portico.interfaces.provider_spec import ProviderSpec
+from portico.interfaces.plugins import AuthMethod, CliCommand, DoctorCheck, PlanReader, ProviderSpec
 from portico.plugins import spec
 from portico.plugins.manifest import PluginFailed
 
@@ -269,7 +266,7 @@ class Registry:
         return [(name, plugin) for name, plugin in self._pluggy.list_name_plugin() if name in names]
 
     def _load_one(self, record: PluginRecord) -> None:
-        from portico.plugins.config_schema import config_problems
+        from portico.plugins.manifest import config_problems
 
         problems = [*config_problems(record.manifest.config_schema, self._plugin_config(record.id))]
         if problems:
@@ -355,8 +352,8 @@ _PRINTS_ASIDE: Final = _PrintsAside()
 
 
 def _describe(exc: BaseException) -> str:
+    from portico.net.reply_values import plain_text
     from portico.secret import redact
-    from portico.util.text import plain_text
 
     text = plain_text(redact(str(exc)), 300)
     if text is None:

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from portico.errors import ConfigError, UsageError
+from portico.net.reply_values import UnknownName
 from portico.plugins.discovery import (
     Diagnostic,
     PluginDisabled,
@@ -24,7 +25,6 @@ from portico.plugins.discovery import (
     with_entry_enabled,
 )
 from portico.plugins.manifest import PluginFailed
-from portico.util.text import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,11 +33,8 @@ if TYPE_CHECKING:
     from portico.config.document import Problem
     from portico.config.schema import PluginsConfig
     from portico.config.sources import Effective
-    from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import TokenDialect
-    from portico.interfaces.plan_reader import PlanReader
-    from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator
-    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.interfaces.plugins import AuthMethod, CliCommand, DoctorCheck, Emulator, PlanReader, ProviderSpec
     from portico.paths import Paths
     from portico.plugins.discovery import Candidate, FoundPlugins
     from portico.plugins.loading import Registry
@@ -368,7 +365,7 @@ class PluginHost:
 def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str]) -> Iterator[Problem]:
     """What `plugins.entries.<id>.config` says against the plugin's `configSchema`, and where; no plugin is imported."""
     from portico.config.document import Problem, shown_path
-    from portico.plugins.config_schema import config_problems
+    from portico.plugins.manifest import config_problems
 
     configured = {id: dict(entry.config) for id, entry in config.entries.items() if entry.config}
     host = PluginHost(config, paths=paths, env=env)

@@ -13,12 +13,9 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import TokenDialect
     from portico.interfaces.basics import JsonValue
-    from portico.interfaces.plan_reader import PlanReader
-    from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator
-    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.interfaces.plugins import AuthMethod, CliCommand, DoctorCheck, Emulator, PlanReader, ProviderSpec
 
 PROJECT: Final = "portico"
 PREFIX: Final = "portico_"

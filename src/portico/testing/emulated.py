@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.emulation.run import EmulationInfo
-    from portico.interfaces.plugin_parts import Emulator, EmulatorOptions
+    from portico.interfaces.plugins import Emulator, EmulatorOptions
 
 _START_S = 20.0
 

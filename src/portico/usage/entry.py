@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from portico.models.protocols.question import list_price
+from portico.models.protocols import list_price
 
 if TYPE_CHECKING:
     from portico.models.loader import CallableModel
-    from portico.models.protocols.question import Usage
+    from portico.models.protocols import Usage
 
 # What came of a request that no provider has refused; else it is `portico.models.provider_errors.ProviderError.word`.
 ANSWERED: Final = "answered"
@@ -28,14 +28,14 @@ class Entry(NamedTuple):
         model: the reference of the model that answered, or of the last one that was asked where none did.
         credential: the id of the profile, or where the key stands, in words.
         client: who asked: `ask`, or the name of a gateway key.
-        api: the protocol that was spoken (`portico.interfaces.provider_spec.ApiKind`).
+        api: the protocol that was spoken (`portico.interfaces.plugins.ApiKind`).
         input_tokens, output_tokens, cache_read_tokens, cache_write_tokens: as the provider counts them; 0 where it does not tell.
         cost_usd: US dollars at the prices of that time; None where the prices, or the counts, are not known; 0 for a request that
             was refused, since it has used nothing.
         first_byte_ms: from the beginning to the first piece of the answer; None where none came.
         latency_ms: from the beginning to the end.
         outcome: `answered`; `cut`, where the answer broke off; `left`, where whoever asked went away; else why nobody answered,
-            in the words of `portico.interfaces.provider_spec.ProviderErrorKind`, or the id of the error on this machine.
+            in the words of `portico.interfaces.plugins.ProviderErrorKind`, or the id of the error on this machine.
         attempts: how many candidates were asked.
     """
 

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from portico.auth.broker import TokenBroker
     from portico.interfaces.basics import Clock
-    from portico.interfaces.plan_reader import PlanReader, PlanWindow, WindowState
-    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.interfaces.plugins import PlanReader, PlanWindow, ProviderSpec, WindowState
     from portico.models.credentials import Credential
     from portico.models.loader import ModelLoader
     from portico.models.provider_errors import ProviderError

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.models.protocols import PROTOCOLS
-from portico.models.protocols.question import Image, Piece, Question, Usage
+from portico.models.protocols import PROTOCOLS, Image, Piece, Question, Usage
 
 ASKED = Question("What is this?", 100, (Image("image/png", "AAAA"),), "low")
 

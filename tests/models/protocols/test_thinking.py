@@ -7,11 +7,10 @@ import json
 import pytest
 
 from portico.errors import UsageError
-from portico.interfaces.provider_spec import ModelSpec
+from portico.interfaces.plugins import ModelSpec
 from portico.models.client import fitted
 from portico.models.loader import CallableModel
-from portico.models.protocols import PROTOCOLS
-from portico.models.protocols.question import Question
+from portico.models.protocols import PROTOCOLS, Question
 from portico.models.reference import ModelReference
 from portico.secret import Secret
 from tests.models.threaded_api import command, events, served

@@ -5,16 +5,76 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from portico.interfaces.plugins import KeyChoice, ModelCost, ModelSpec, ProviderSpec
 from portico.plugins.builtin.minimax import PLANS
 from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
-from portico.plugins.builtin.vendors import ANTHROPIC, LMSTUDIO, OPENAI
 from portico.plugins.spec import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from portico.interfaces.plan_reader import PlanReader
-    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.interfaces.plugins import PlanReader
+
+
+# https://docs.anthropic.com/en/api/messages
+_OPUS: Final = ModelSpec(
+    "claude-opus-4-6",
+    "Claude Opus 4.6",
+    1_000_000,
+    128_000,
+    ModelCost(5.0, 25.0, 0.5, 6.25),
+    reasoning=True,
+    input=("text", "image"),
+    source="https://platform.claude.com/docs/en/models/opus-4-6/overview",
+)
+ANTHROPIC: Final = ProviderSpec(
+    id="anthropic",
+    label="Anthropic",
+    api="anthropic-messages",
+    base_urls={"": "https://api.anthropic.com"},
+    hosts={"": frozenset({"api.anthropic.com"})},
+    env_keys=("ANTHROPIC_API_KEY",),
+    auth_header="x-api-key",
+    paths={"anthropic-messages": ""},
+    key_choices=(KeyChoice("anthropic-api", "Anthropic API key", _OPUS.id, _OPUS.name),),
+    models=(_OPUS,),
+)
+
+# https://platform.openai.com/docs/api-reference/chat. Its models are those that the configuration names.
+OPENAI: Final = ProviderSpec(
+    id="openai",
+    label="OpenAI",
+    api="openai-completions",
+    base_urls={"": "https://api.openai.com/v1"},
+    hosts={"": frozenset({"api.openai.com"})},
+    env_keys=("OPENAI_API_KEY",),
+    paths={"openai-completions": "/v1", "openai-responses": "/v1"},
+    key_choices=(KeyChoice("openai-api", "OpenAI API key", "", "the model is asked for"),),
+)
+
+# https://lmstudio.ai/docs/developer/openai-compat. Its models are those that the user has loaded there; this one is what
+# OpenClaw's page sets up, and what its wizard writes.
+_LOCAL: Final = ModelSpec(
+    "minimax-m2.1-gs32",
+    "MiniMax M2.1 GS32",
+    196_608,
+    8192,
+    ModelCost(0.0, 0.0),
+    source="https://docs.openclaw.ai/providers/minimax",
+)
+LMSTUDIO: Final = ProviderSpec(
+    id="lmstudio",
+    label="LM Studio",
+    api="openai-responses",
+    base_urls={"": "http://127.0.0.1:1234/v1"},
+    hosts={"": frozenset({"127.0.0.1", "localhost"})},
+    placeholder_key="lmstudio",
+    needs_credential=False,
+    paths={"openai-responses": "/v1", "openai-completions": "/v1"},
+    key_choices=(
+        KeyChoice("lmstudio", "LM Studio (local)", _LOCAL.id, "MiniMax M2.1 on this machine", needs_key=False, spec=_LOCAL),
+    ),
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.interfaces.provider_spec import KeyChoice, ModelCost, ModelSpec, PriceTier, ProviderSpec
+from portico.interfaces.plugins import KeyChoice, ModelCost, ModelSpec, PriceTier, ProviderSpec
 from portico.plugins.builtin.minimax_plans import MinimaxPlans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.interfaces.provider_spec import ApiKind, ProviderErrorKind
+    from portico.interfaces.plugins import ApiKind, ProviderErrorKind
 
 _LITELLM: Final = "https://docs.litellm.ai/docs/providers/minimax"
 _LITELLM_TABLE: Final = "litellm 1.110.2 model_prices_and_context_window.json"

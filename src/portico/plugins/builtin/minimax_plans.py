@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from portico.interfaces.plan_reader import PlanWindow
+from portico.interfaces.plugins import PlanWindow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.interfaces.basics import JsonValue
-    from portico.interfaces.plan_reader import WindowState
+    from portico.interfaces.plugins import WindowState
     from portico.secret import Secret
 
     Row = Mapping[str, JsonValue]
@@ -101,7 +101,7 @@ _WEEK: Final = _Span("current_weekly", "weekly_start_time", "weekly_end_time", "
 
 def _windows(row: Row, now_ms: int) -> list[PlanWindow]:
     """The row's windows; one of which it tells nothing is left out, one with a total of 0 is not (opencode-quota#172)."""
-    from portico.util.text import plain_text
+    from portico.net.reply_values import plain_text
 
     kind = plain_text(row.get("model_name"), 40) or "unnamed"
     told = [span for span in (_INTERVAL, _WEEK) if any(name.startswith(span.fields) for name in row)]

@@ -1,12 +1,16 @@
-"""systemd: a user's units, and what a process tells the manager that started it (sd_notify(3))."""
+"""Service managers: systemd (a user's units, sd_notify(3)) and launchd (a user's own agents, launchd.plist(5))."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import plistlib
 import shlex
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from xml.parsers.expat import ExpatError
 
 from portico.services.service import (
     ServiceFailed,
@@ -23,7 +27,7 @@ from portico.util.files import remove_private
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.services.service import Service
+    from portico.services.service import Manager, Service
 
 _VARIABLES: Final = "Environment="
 _SYSTEMCTL: Final = ("systemctl", "--user")
@@ -233,3 +237,93 @@ def notify_service_manager(env: Mapping[str, str], state: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
         notifier.setblocking(False)
         notifier.sendto(state.encode(), f"\0{address[1:]}" if address.startswith("@") else address)
+
+
+class Launchd:
+    """launchd's manager of the user's own agents."""
+
+    kind = "launchd agent"
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def path(self, service: Service) -> Path:
+        return home(self._env) / "Library" / "LaunchAgents" / f"{service.name}.plist"
+
+    def files(self, service: Service) -> dict[Path, bytes]:
+        return {self.path(service): launchd_plist(service)}
+
+    def keeps_port(self, service: Service) -> bool:  # noqa: ARG002 - a Python program has no call to take a socket from launchd
+        return False
+
+    def environment(self, service: Service) -> dict[str, str]:
+        try:
+            variables = plistlib.loads(read_service_file(self.path(service)) or b"")["EnvironmentVariables"]
+            return {name: value for name, value in variables.items() if isinstance(value, str)}
+        except (ValueError, LookupError, TypeError, AttributeError, ExpatError):
+            return {}
+
+    def why_unavailable(self) -> str | None:
+        return try_run(self._env, ["launchctl", "print", _domain()])[1]
+
+    def install(self, service: Service) -> Path:
+        path, content = self.path(service), launchd_plist(service)
+        if path.exists():
+            try_run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
+        write_secrets(service)
+        write_file(path, content)
+        run_manager(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=_uninstall_hint(service))
+        return path
+
+    def uninstall(self, service: Service) -> bool:
+        path = self.path(service)
+        if not path.exists():
+            return False
+        try_run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])
+        remove_private(path)
+        remove_secrets(service)
+        return True
+
+    def start(self, service: Service) -> None:
+        try_run(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])  # known already is as good
+        hint = f"install it again: {{prog}} {service.commands.install}"
+        run_manager(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=hint)
+
+    def stop(self, service: Service) -> None:
+        run_manager(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"], hint=_uninstall_hint(service))
+
+    def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:  # noqa: ARG002 - launchd keeps no log
+        return None
+
+
+def launchd_plist(service: Service) -> bytes:
+    """The property list."""
+    return plistlib.dumps(
+        {
+            "Label": service.name,
+            "ProgramArguments": list(service.command),
+            "EnvironmentVariables": dict(service.environment),
+            "RunAtLoad": True,
+            "KeepAlive": {"SuccessfulExit": False},
+            "ThrottleInterval": 30,
+            "ExitTimeOut": 50,
+            "Umask": 0o077,
+            "ProcessType": "Background",
+            "StandardErrorPath": str(service.log),
+        }
+    )
+
+
+def _uninstall_hint(service: Service) -> str:
+    return f"to do without the service: {{prog}} {service.commands.uninstall}"
+
+
+def _domain() -> str:
+    return f"gui/{os.getuid()}" if sys.platform != "win32" else "gui"
+
+
+def service_manager(env: Mapping[str, str], platform: str = sys.platform) -> Manager | None:
+    """The service manager of this system, whether it answers or not; None where Portico knows none."""
+    if platform == "darwin":
+        return Launchd(env)
+    return Systemd(env) if platform.startswith("linux") else None

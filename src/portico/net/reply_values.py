@@ -1,8 +1,13 @@
-"""Values of HTTP headers that say when: a date, and how long to wait (RFC 9110)."""
+"""Values of a server's reply, made fit to use: dates and seconds to wait (RFC 9110), and text that a terminal can show."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import UsageError
+
+if TYPE_CHECKING:
+    from portico.interfaces.basics import JsonValue
 
 _LONGEST_WAIT_S: Final = 365 * 86_400.0
 
@@ -34,3 +39,24 @@ def http_date(value: str) -> float | None:
         return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+class NameTaken(UsageError):
+    """The name belongs to something else already."""
+
+    id = "name-taken"
+
+
+class UnknownName(UsageError):
+    """The command line names something that does not exist; the hint names the nearest, or the command that lists them."""
+
+    id = "unknown-name"
+
+
+def plain_text(value: JsonValue, limit: int = 500) -> str | None:
+    """`value` as text that a terminal can show: no control, format or bidirectional characters, at most `limit` long."""
+    if not isinstance(value, str):
+        return None
+    text = "".join(character if character.isprintable() else " " for character in value[: limit * 4])
+    text = " ".join(text.split())
+    return (text if len(text) <= limit else text[: limit - 1] + "…") or None
