@@ -38,7 +38,7 @@ class HereRunner(PorticoRunner):
             for name in sys.modules.keys() - modules:
                 if str(getattr(sys.modules[name], "__file__", None) or "").startswith(f"{self.outputs.parent}"):
                     del sys.modules[name]
-        self._keep(done, with_stdout=not prints_secret and args[:2] != ("auth", "token"))
+        self._save_output(done, with_stdout=not prints_secret and args[:2] != ("auth", "token"))
         return done
 
     def in_a_process(self, *args: str, env: Mapping[str, str | None] | None = None) -> CompletedProcess[str]:

@@ -26,7 +26,7 @@ PASSED_ON: Final = frozenset(
     f"portico/{name}.py"
     for name in (
         *("auth/backoff", "doctor/examination", "doctor/files", "doctor/finding", "doctor/models", "gateway/api"),
-        *("oauth/flow", "plugins/discovery", "usage/plan"),
+        *("cli/plugins", "usage/plan"),
     )
 )
 

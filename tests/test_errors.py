@@ -11,7 +11,7 @@ import pytest
 from portico import errors
 from portico.cli.explain import OLD_IDS
 from portico.errors import ExitCode, PorticoError
-from tests.error_ids import exit_codes, leaf_classes, nameless, sources, told_ids
+from tests.error_ids import exit_codes, ids_by_reporting, leaf_classes, nameless, sources
 from tests.source_tree import HOST, PLUGINS, modules
 
 
@@ -22,14 +22,14 @@ class Leaf(errors.ConfigError):
 
 
 FAMILY = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, PorticoError)}
-IDS = {*told_ids()[0], *(old for olds in OLD_IDS.values() for old in olds)}
+IDS = {*ids_by_reporting()[0], *(old for olds in OLD_IDS.values() for old in olds)}
 NAMELESS = {name for name in nameless() if not hasattr(getattr(errors, name, None), "id")}
 # The notes of failures in the profile index have ids that earlier versions wrote, and no classes.
 NOTES = {"portico.store.records"}
 
 
 def test_every_error_id_is_kebab_case():
-    ids = told_ids()[0]
+    ids = ids_by_reporting()[0]
 
     assert len(ids) > 50
     assert [id for id in ids if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id)] == []

@@ -6,8 +6,6 @@ Other tools run `auth token` each time they start: this module imports only what
 from __future__ import annotations
 
 from portico.errors import ExitCode, UsageError
-from portico.models.loader import WrongProvider
-from portico.net.reply_values import UnknownName
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
@@ -161,6 +159,8 @@ def _provider_id(name: str | None, app: App) -> str:
     Raises:
         UsageError: it was not given, or no plugin, config or sign-in knows it.
     """
+    from portico.net.reply_values import UnknownName
+
     used = sorted({profile.provider for profile in app.token_store.profiles()})
     if name is None:
         raise UsageError("Missing --provider.", hint=f"Give --provider {'|'.join(used) or 'ID'}.")
@@ -186,6 +186,9 @@ def _profile_ids(provider: str, app: App) -> list[str]:
 
 
 def _check_profile(id: str, provider: str, app: App) -> None:
+    from portico.models.loader import WrongProvider
+    from portico.net.reply_values import UnknownName
+
     profile = app.token_store.get(id)
     if profile is None:
         hint = f"Sign-ins of {provider}: {', '.join(_profile_ids(provider, app)) or 'none'}"

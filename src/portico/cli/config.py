@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from portico.config.check import check_stack, nearest
 from portico.config.document import (
     MAX_SHOWN,
     ConfigFile,
@@ -23,10 +22,6 @@ from portico.config.document import (
     refuse_errors,
     shown_path,
 )
-from portico.config.json5 import ConfigElsewhere
-from portico.config.json5_edit import same
-from portico.config.load import MODELS_FILE, read_corrections
-from portico.config.schema import is_known, json_schema
 from portico.config.sources import DOTENV, NOT_FROM_BASE, exposed_files, is_reference, named_variable, read_dotenv, read_stack
 from portico.errors import ConfigError, ExitCode, PorticoError, UsageError
 from portico.secret import REDACTED, redact
@@ -121,12 +116,16 @@ def show_path(_args: argparse.Namespace, app: App) -> int:
 
 def show_schema(_args: argparse.Namespace, app: App) -> int:
     """Print what the file may hold, as JSON Schema."""
+    from portico.config.schema import json_schema
+
     app.out.json(json_schema())
     return ExitCode.OK
 
 
 def validate(_args: argparse.Namespace, app: App) -> int:
     """Print every problem of the files; exit with 9 if one is an error."""
+    from portico.config.load import MODELS_FILE
+
     app.refuse_missing_config()
     config = app.paths.config
     document = ConfigFile(config, app.paths.locks).load()
@@ -159,6 +158,8 @@ def _lines(problems: list[Problem], program: str) -> Iterator[str]:
 
 
 def _beside(folder: Path) -> tuple[Problem, ...]:
+    from portico.config.load import read_corrections
+
     return (*read_corrections(folder)[1], *read_dotenv(folder)[1])
 
 
@@ -220,6 +221,8 @@ def _origin(effective: Effective, path: ConfigPath) -> dict[str, str | int]:
 
 def set_value(args: argparse.Namespace, app: App) -> int:
     """Set the value at a path."""
+    from portico.config.schema import is_known
+
     path = parse_path(args.path)
     value = _typed_value(args.value, app.stdin, strict=app.out.is_json)
 
@@ -328,6 +331,8 @@ def _new(before: Iterable[Problem], after: Iterable[Problem]) -> list[Problem]:
 
 def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:
     """An array of another file cannot be changed element by element here: the own file's array would replace or join it."""
+    from portico.config.json5 import ConfigElsewhere
+
     for depth in range(1, len(path)):
         around = path[:depth]
         if effective.has(around) and isinstance(effective.get(around), list) and not effective.document.has(around):
@@ -339,6 +344,9 @@ def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:
 
 
 def _refuse_without_effect(effective: Effective, path: ConfigPath, wanted: JsonValue) -> None:
+    from portico.config.json5 import ConfigElsewhere
+    from portico.config.json5_edit import same
+
     if wanted is None or isinstance(wanted, dict):  # an object is laid over what others say, and meant to be
         return
     if effective.has(path) and not same(effective.get(path), wanted):
@@ -380,6 +388,8 @@ def _nothing_to_unset(app: App, at: str, path: ConfigPath) -> Exception:
 
 def _not_found(at: str, value: JsonValue) -> PathNotFound:
     """The error of a path that leads nowhere in `value`, with the nearest that does."""
+    from portico.config.check import nearest
+
     steps = parse_path(at)
     for depth, step in enumerate(steps):
         if isinstance(value, dict) and step in value:
@@ -393,6 +403,8 @@ def _not_found(at: str, value: JsonValue) -> PathNotFound:
 
 def stands_elsewhere(app: App, path: ConfigPath, what: str) -> ConfigError:
     """The error of a value that cannot be taken out of the own file, because it stands in the base or in an included file."""
+    from portico.config.json5 import ConfigElsewhere
+
     stack = _stack(app)
     # `--write-base` writes the base alone, and none of the files that it includes.
     in_base = stack.base is not None and stack.base.has(path)
@@ -445,6 +457,8 @@ class Checked:
 
 def checked(document: Document) -> Checked:
     """Read and check the own file's text, what it includes, and its base."""
+    from portico.config.check import check_stack
+
     stack = read_stack(document)
     return Checked(stack, *check_stack(stack))
 

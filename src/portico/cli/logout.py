@@ -151,4 +151,4 @@ def _unfinished(unfinished: list[SignedOut], why: str) -> StoreError:
 
 def _changed(profile_id: str, why: str) -> UsageError:
     hint = f"{{prog}} auth list, then: {{prog}} auth logout {profile_id}"
-    return UsageError("profile-changed", f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)
+    return WhichProfile(f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)

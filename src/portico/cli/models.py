@@ -10,21 +10,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.config_patch import (
-    ALLOWED,
-    MODEL,
-    finish_pending,
-    kept_open,
-    known_model,
-    with_allowed,
-    with_default,
-    with_fallbacks,
-)
-from portico.cli.auth import add_list, add_logout, add_order
-from portico.cli.config import stands_elsewhere
-from portico.config.load import without_alias
 from portico.errors import ExitCode, PorticoError, UsageError
-from portico.models.catalog import retirement_notice
 from portico.net.reply_values import NameTaken, UnknownName
 
 if TYPE_CHECKING:
@@ -131,6 +117,7 @@ def _add_fallbacks(commands: Commands) -> None:
 
 def add_auth_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `models auth`."""
+    from portico.cli.auth import add_list, add_logout, add_order
     from portico.cli.onboard import add_sign_in_options  # no other command of `models` signs in
 
     actions = parser.add_subparsers(metavar="COMMAND")
@@ -161,6 +148,9 @@ def set_default(args: argparse.Namespace, app: App) -> int:
         UsageError: `unknown-model`, with what was probably meant.
         ConfigError: `config-not-found`; the file cannot be written.
     """
+    from portico.accounts.config_patch import finish_pending, known_model, with_default
+    from portico.models.catalog import retirement_notice
+
     finish_pending(app)
     reference = str(known_model(args.reference, app.models()))
     loaded = app.config
@@ -194,6 +184,8 @@ def set_default(args: argparse.Namespace, app: App) -> int:
 
 def _out_of_the_way(app: App) -> str:
     """What takes the own default model away, which may have the short form, or stand in an included file."""
+    from portico.accounts.config_patch import MODEL
+
     document = app.config.document
     primary = (*MODEL, "primary")
     if document.has(primary):
@@ -223,6 +215,8 @@ def add_alias(args: argparse.Namespace, app: App) -> int:
     Raises:
         UsageError: `usage`, `name-taken`, `unknown-model`.
     """
+    from portico.accounts.config_patch import ALLOWED, kept_open, known_model, with_allowed
+
     alias: str = args.alias
     if _ALIAS.fullmatch(alias) is None:
         message = "Alias cannot be empty." if not alias.strip() else None
@@ -249,6 +243,10 @@ def remove_alias(args: argparse.Namespace, app: App) -> int:
         NotListed: the config has no such alias.
         ConfigError: `config-elsewhere`: the base or an included file has it.
     """
+    from portico.accounts.config_patch import ALLOWED
+    from portico.cli.config import stands_elsewhere
+    from portico.config.load import without_alias
+
     alias: str = args.alias
     holder = _holder(alias, app)
     if holder is None:
@@ -294,6 +292,8 @@ def add_fallback(args: argparse.Namespace, app: App) -> int:
     Raises:
         UsageError: `unknown-model`.
     """
+    from portico.accounts.config_patch import known_model, with_allowed, with_fallbacks
+
     loader = app.models()
     reference, listed = str(known_model(args.reference, loader)), loader.catalog.allowed is not None
     agents = app.config.config.agents
@@ -311,6 +311,8 @@ def remove_fallback(args: argparse.Namespace, app: App) -> int:
     Raises:
         NotListed: it is none of them.
     """
+    from portico.accounts.config_patch import with_fallbacks
+
     text: str = args.reference
     agents, catalog = app.config.config.agents, app.models().catalog
     wanted = {text, *([str(catalog.aliases[text.lower()])] if text.lower() in catalog.aliases else [])}
@@ -323,6 +325,8 @@ def remove_fallback(args: argparse.Namespace, app: App) -> int:
 
 def clear_fallbacks(_args: argparse.Namespace, app: App) -> int:
     """Take all fallbacks out."""
+    from portico.accounts.config_patch import with_fallbacks
+
     agents = app.config.config.agents
     return _edited(app, lambda document: with_fallbacks(document, [], agents), "Fallback list cleared.", {"fallbacks": []})
 

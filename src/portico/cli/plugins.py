@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
 from portico.interfaces.plugins import Finding
-from portico.plugins.discovery import with_plugin_disabled, with_plugin_enabled
-from portico.plugins.manager import not_yours_error
 from portico.secret import redact
 from portico.util import signals
 
@@ -79,6 +76,9 @@ def switch_on(args: argparse.Namespace, app: App) -> int:
     Raises:
         ConfigError: `plugin-not-yours`: another user can change its code.
     """
+    from portico.plugins.discovery import with_plugin_enabled
+    from portico.plugins.manager import not_yours_error
+
     before = app.plugins.find(args.id)
     if before.candidate.exposure is not None:
         raise not_yours_error(before)
@@ -97,6 +97,8 @@ def switch_on(args: argparse.Namespace, app: App) -> int:
 
 def switch_off(args: argparse.Namespace, app: App) -> int:
     """Disable a plugin, and name the sign-ins that were made with it."""
+    from portico.plugins.discovery import with_plugin_disabled
+
     record = app.plugins.find(args.id)
     entry = app.settings.config.plugins.entries.get(record.id)
     if not record.enabled and not (entry is not None and entry.enabled):
@@ -152,6 +154,8 @@ def _run_checks(checks: Sequence[DoctorCheck]) -> list[Finding]:
 
 
 async def _run_one(check: DoctorCheck) -> Sequence[Finding]:
+    import asyncio
+
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             return tuple(await check.run())
