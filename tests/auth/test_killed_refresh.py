@@ -177,7 +177,7 @@ async def test_a_pair_that_its_living_owner_has_refreshed_from_memory_is_no_step
         return original(user, value)
 
     monkeypatch.setattr(store, "set", timing_out)
-    monkeypatch.setattr(type(store), "unsettled", property(lambda _self: hanging))
+    monkeypatch.setattr(type(store), "has_pending_call", property(lambda _self: hanging))
     broker = account.broker(vault=vault)
     for _ in range(2):
         account.clock.advance(61)
