@@ -55,15 +55,15 @@ def of_the_walks() -> Iterator[Figure]:
 
 # Where the figures stand.
 MOST: Final = {
-    FILES: 204,
-    LINES: 47_310,
+    FILES: 203,
+    LINES: 47_240,
     SMALL: 0,
     CIRCLES: 0,
     TWICE: 14,
-    IDS: 139,
+    IDS: 138,
     PAGES: 105,
     API: 44,
-    WALK.format("auth token"): 22,
+    WALK.format("auth token"): 20,
     WALK.format("config set"): 21,
     WALK.format("gateway request"): 24,
     WALK.format("models list"): 42,
