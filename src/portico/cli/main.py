@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from portico.terminal.output import Streams, fitted_help
-
 TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn, TextIO
+
+    from portico.terminal.output import Streams
 
 _PIPE_CLOSED = 141  # 128 + SIGPIPE: what a shell reports for any tool whose reader went away
 
@@ -42,17 +42,29 @@ def main(
     words = list(sys.argv[1:] if argv is None else argv)
     name = program or program_name(sys.argv[0])
     _make_streams_safe()
-    streams = Streams(env, stdin, stdout, stderr)
+    out = sys.stdout if stdout is None else stdout
     try:
-        code = _run(words, name, streams)
-        streams.stdout.flush()
+        if words in (["--version"], ["-V"]):
+            from portico.version import __version__
+
+            print(f"{name} {__version__}", file=out)
+            code = 0
+        else:
+            code = _run(words, name, _streams(env, stdin, stdout, stderr))
+        out.flush()
     except BrokenPipeError:
-        _forget(streams.stdout)
+        _forget(out)
         return _PIPE_CLOSED
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the one catch point: everything becomes an exit code here
-        code = _fail(exc, words, name, streams)
-        _drop_what_cannot_be_written(streams.stdout)
+        code = _fail(exc, words, name, _streams(env, stdin, stdout, stderr))
+        _drop_what_cannot_be_written(out)
     return code
+
+
+def _streams(env: Mapping[str, str] | None, stdin: TextIO | None, stdout: TextIO | None, stderr: TextIO | None) -> Streams:
+    from portico.terminal.output import Streams  # `--version` does without it
+
+    return Streams(env, stdin, stdout, stderr)
 
 
 def run() -> NoReturn:
@@ -101,13 +113,9 @@ def _run(words: list[str], program: str, streams: Streams) -> int:
 
 
 def _answer(words: list[str], program: str, streams: Streams) -> int:
-    if words in (["--version"], ["-V"]):
-        from portico.version import __version__
-
-        print(f"{program} {__version__}", file=streams.stdout)
-        return 0
     if words in (["--help"], ["-h"], ["help"]):
         from portico.cli.commands import top_level_help
+        from portico.terminal.output import fitted_help
 
         print(fitted_help(top_level_help(program), streams.stdout, streams.env), file=streams.stdout)
         return 0
