@@ -45,7 +45,7 @@ def env(tmp_path):
         (["plugins"], 2, "", "usage: portico plugins"),
         (["plugins", "--help"], 0, "usage: portico plugins", ""),
         (["plugins", "lits"], 2, "", "Unknown command: plugins lits"),
-        (["plugins", "lits", "--json"], 2, '"id": "unknown-command"', ""),
+        (["plugins", "lits", "--json"], 2, '"id": "usage"', ""),
         (["plugins", "list"], 0, "minimax", ""),
         (["ask"], 2, "", "There is no question."),
     ],
