@@ -85,7 +85,7 @@ def test_output_of_a_portico_process_is_kept_where_the_scan_looks(portico_run, p
 
 @pytest.mark.linux
 def test_a_process_that_a_test_leaves_running_is_found_and_one_that_has_ended_is_not(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("tests.leftover_processes._PATIENCE_S", 0.0)
+    monkeypatch.setattr("tests.leftover_processes._MAX_WAIT_S", 0.0)
     process = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "PORTICO_STATE_DIR": str(tmp_path)})
     try:
         deadline = time.monotonic() + 10  # a process shows its environment a moment after it has begun

@@ -29,7 +29,7 @@ def session(minimax, monkeypatch):
     session.store = ()
     session.env |= {**NO_KEYRING, **KEY, "PORTICO_PASSPHRASE": canary("passphrase")}
     session.ok("config", "set", "auth.store", "file")
-    monkeypatch.setattr(InMemory, "kept", {})
+    monkeypatch.setattr(InMemory, "passwords", {})
     yield session
     session.run("gateway", "stop")
 

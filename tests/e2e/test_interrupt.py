@@ -154,7 +154,7 @@ def test_in_a_terminal_while_the_browser_is_awaited(machine):
 @pytest.mark.requirement("E19")
 def test_a_streaming_answer(session):
     session.sign_in("--region", "global")
-    script = _PAUSED.format(module="models.protocols", owner="messages", name="_usage")
+    script = _PAUSED.format(module="models", owner="protocols", name="_usage")
     process = subprocess.Popen(
         [sys.executable, "-c", script, "ask", "Tell me a long story."],
         env=session.run_portico.environment(session.env),

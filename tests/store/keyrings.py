@@ -257,7 +257,7 @@ class KeePassXC:
             while collection not in self.bus.unlocked_collections():
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-        self.asked.clear()
+        self.prompts.clear()
 
     def close(self, collection: str) -> None:
         """Close a database: for the Secret Service that is to delete the collection, which its user confirms."""
@@ -269,7 +269,7 @@ class KeePassXC:
             while collection in self.bus.collections():
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-        self.asked.clear()
+        self.prompts.clear()
 
     def _xdotool(self, *words: str) -> str:
         return subprocess.run(

@@ -657,7 +657,7 @@ def test_doctor_waits_for_a_person_whom_the_keyring_asks(session_bus, prompter, 
         App("portico", env=dict(os.environ)), checks=[check for check in CHECKS if check.id == "store"], longest_s=0.8
     )[:1]
     person.join()
-    assert [finding.id for finding in check_result.found] == ["keyring-locked"]
+    assert [finding.id for finding in check_result.findings] == ["keyring-locked"]
 
 
 # --- the session bus ---------------------------------------------------------------------------------------------------

@@ -35,10 +35,10 @@ import sys
 from dataclasses import replace
 from portico.paths import resolve_paths
 from portico.store.token_store import local_token_store
-from tests.store.test_token_store import FENCE, ID
+from tests.store.test_token_store import JOURNAL_ENTRY, ID
 store = local_token_store(resolve_paths(), store="file")
 turn, profile = store.begin_refresh(ID), store.get(ID)
-turn.note_sending(profile, replace(FENCE, generation=profile.generation))
+turn.note_sending(profile, replace(JOURNAL_ENTRY, generation=profile.generation))
 print("sending", flush=True)
 sys.stdin.read()
 """

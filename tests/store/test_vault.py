@@ -297,7 +297,7 @@ def test_reading_goes_to_the_store_that_has_the_tokens_and_to_no_other(paths, in
     tokens = some_tokens()
     Vault(paths, index).commit(a_profile(), tokens)
     assert same(Vault(paths, index, store="file").read(ID), tokens)
-    assert same(Vault(paths, index, env={BACKEND_ENV: f"{HELPERS}.InMemory"}).read(ID), tokens)
+    assert same(Vault(paths, index, env={**os.environ, BACKEND_ENV: f"{HELPERS}.InMemory"}).read(ID), tokens)
     with monkeypatch.context() as patch:
         patch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus")
         with pytest.raises(StoreError) as exc_info:

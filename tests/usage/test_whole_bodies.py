@@ -7,7 +7,7 @@ import pytest
 from portico.net.client import HttpClient
 from portico.usage.plan import PlanClient
 from tests.segments import cut_server, failures, padded, response
-from tests.usage.test_asking import NO_PLAN, TOLD, an_account
+from tests.usage.test_plan import NO_PLAN, PLAN_BODY, an_account
 
 pytestmark = pytest.mark.requirement("E85")
 
@@ -26,7 +26,7 @@ async def ask(fake_clock):
         yield server, asked
 
 
-@pytest.mark.parametrize(("fields", "state"), [(TOLD, "told"), (NO_PLAN, "no-plan")])
+@pytest.mark.parametrize(("fields", "state"), [(PLAN_BODY, "told"), (NO_PLAN, "no-plan")])
 async def test_a_plan_is_the_same_wherever_its_response_is_cut(ask, fields, state):
     server, asked = ask
     whole, wrong = await failures(server, response(padded(fields, 300)), asked)
@@ -37,15 +37,15 @@ async def test_a_plan_is_the_same_wherever_its_response_is_cut(ask, fields, stat
 
 async def test_a_plan_that_breaks_off_is_a_broken_answer(ask):
     server, asked = ask
-    server.data = response(padded(TOLD, 300), missing=1)
+    server.data = response(padded(PLAN_BODY, 300), missing=1)
 
     assert (await asked())[2][0] == "answer-cut"
 
 
 async def test_a_plan_that_is_too_long_is_named_as_that(ask):
     server, asked = ask
-    server.data = response(padded(TOLD, (256 << 10) + 1))
+    server.data = response(padded(PLAN_BODY, (256 << 10) + 1))
     assert (await asked())[2] == ("reply-invalid", "what came back is longer than 256 KiB")
 
-    server.data = response(padded(TOLD, 256 << 10))
+    server.data = response(padded(PLAN_BODY, 256 << 10))
     assert (await asked())[0] == "told"

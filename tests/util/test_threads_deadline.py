@@ -53,7 +53,7 @@ def test_a_late_call_is_given_up_when_no_further_time_is_granted():
 def test_a_call_is_waited_for_while_its_window_is_open_and_for_its_own_time_after_that():
     time = [0.0]
     person = PromptWatch(60, now=lambda: time[0])
-    person.begin()
+    person.begin_call()
     assert person.extra_s(3) == 0  # no window was opened: the call is late
     with person.open_prompt():
         time[0] = 50
@@ -64,7 +64,7 @@ def test_a_call_is_waited_for_while_its_window_is_open_and_for_its_own_time_afte
         assert person.extra_s(3) == 0  # also if whoever opened the window does not give up
     time[0] = 64
     assert (person.remaining_s(), person.extra_s(3)) == (0, 2)
-    person.begin()
+    person.begin_call()
     assert person.remaining_s() == 60
 
 

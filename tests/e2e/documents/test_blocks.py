@@ -18,7 +18,7 @@ from tests.needs import needs
 from tests.source_tree import ROOT
 
 KEY = "sk-emulator-global"
-KNOWN = {*SHELL, "json", "json5", "python", "text"}
+KNOWN = {*SHELL, "json", "json5", "mermaid", "python", "text"}
 # What is asked while a page is typed, and what is answered.
 ANSWERS = {r"Select MiniMax.*endpoint[\s\S]*?\[1\]": "1\r", r"Stay signed in": "n\r"}
 # What the pages call besides Portico, Python and the parts of every system.
