@@ -110,6 +110,26 @@ def test_an_index_that_cannot_be_read_at_the_end_gives_the_new_tokens_back(sessi
     assert len(revoked) == 1
 
 
+@pytest.mark.parametrize("plugin", ["is switched on by this sign-in", "is on already"])
+def test_a_config_that_has_become_unusable_gives_the_new_tokens_back(session, monkeypatch, revoked, plugin):
+    keep = sign_in._store_grant
+    if plugin == "is on already":
+        session.ok("plugins", "enable", "minimax-portal-auth")
+
+    async def with_a_broken_config(*parts):
+        await off_loop(lambda: session.run_portico.in_a_process("config", "set", "gateway.port", "18790", env=session.env))
+        text = session.paths.config.read_text(encoding="utf-8")
+        session.paths.config.write_text(text.replace("18790", '"none"'), encoding="utf-8")
+        return await keep(*parts)
+
+    monkeypatch.setattr(sign_in, "_store_grant", with_a_broken_config)
+    done = session.run(*ARGS, *session.store)
+
+    assert done.returncode == 9
+    assert "the sign-in was revoked again" in done.stderr
+    assert len(revoked) == 1
+
+
 def test_on_a_terminal_no_question_is_asked_while_the_new_tokens_are_in_nobodys_store(session, monkeypatch, revoked):
     meanwhile(monkeypatch, session, *ARGS, *session.store)
 

@@ -11,8 +11,9 @@ import pytest
 
 from portico.accounts import storing
 from portico.errors import LockBusy, StoreError
-from portico.store import encrypted_file, vault
+from portico.store import encrypted_file, keyring, vault
 from portico.store.encrypted_file import PassphraseSource
+from portico.store.keyring import NoKeyring
 from portico.store.profiles import ProfileIndex
 from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
@@ -178,6 +179,21 @@ def test_what_is_given_up_is_given_back_to_the_provider_and_said(app):
     assert app.given_back == 1
     assert "the sign-in was revoked again" in caught.value.message
     assert app.index.profiles() == ()
+
+
+@pytest.mark.requirement("E37")
+def test_giving_up_where_there_is_no_keyring_is_said_like_any_other_failure(app, monkeypatch):
+    monkeypatch.setattr(keyring, "SYSTEM_BACKENDS", ())
+    monkeypatch.setattr(keyring, "_configured_name", lambda _env: None)
+    app.index.remember_store("file")
+    app.folder_in_the_way()
+    app.prompter = Person("other", "drop")
+
+    with pytest.raises(NoKeyring) as caught:
+        app.store()
+
+    assert app.given_back == 1
+    assert caught.value.message == ("no keyring can be used here. The new tokens were not kept; the sign-in was revoked again.")
 
 
 @pytest.mark.requirement("E37")

@@ -106,6 +106,7 @@ def enable(app: App, choice: str) -> None:
         return
     host.auth_method(choice)
     app.edit_config(lambda document: with_plugin_enabled(document, plugin_id))
+    app.settings  # noqa: B018 - it loads, and a config that cannot be used is to be refused before anything is stored
     app.out.note(f'Enabled plugin "{plugin_id}".')
 
 

@@ -329,20 +329,20 @@ async def _store_and_configure(
         await off_loop(lambda: choices.enable(app, plan.request.choice))
         over = await off_loop(lambda: plan.takes_over.now(app))
         before = await off_loop(lambda: id_in_use(app, plan.method.provider))
-    profile = await off_loop(
-        lambda: new_profile(
-            app,
-            plan.method,
-            plan.server,
-            grant,
-            id=plan.profile_id,
-            region=plan.region.id,
-            api_base=accepted.api_base,
-            make_default=plan.request.make_default,
-            takes_over=over,
-            default_model=plan.request.default_model,
+        profile = await off_loop(
+            lambda: new_profile(
+                app,
+                plan.method,
+                plan.server,
+                grant,
+                id=plan.profile_id,
+                region=plan.region.id,
+                api_base=accepted.api_base,
+                make_default=plan.request.make_default,
+                takes_over=over,
+                default_model=plan.request.default_model,
+            )
         )
-    )
     stored, replaced = await _commit(app, plan, store, profile, tokens, give_back, question)
     overwritten += [replaced] if replaced is not None else []
     changed = await off_loop(lambda: config_patch.write_config(app, stored, plan.method))

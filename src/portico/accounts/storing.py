@@ -173,13 +173,10 @@ def revocation_words(*, revoked: bool) -> str:
 def _not_stored(error: StoreError | LockBusy, profile: Profile, used: StoreName, *, revoked: bool) -> StoreError | LockBusy:
     region = f" --region {profile.region}" if profile.region else ""
     elsewhere = f"{{prog}} models auth login --provider {profile.provider}{region} --store {_OTHER[used]}"
-    return type(error)(
-        error.id,
-        f"{error.message.rstrip('.')}. The new tokens were not kept; {revocation_words(revoked=revoked)}.",
-        why=error.why,
-        where=error.where,
-        hint=error.hint or elsewhere,
-    )
+    not_stored = error.copy()  # the constructors of leaf classes differ
+    not_stored.message = f"{error.message.rstrip('.')}. The new tokens were not kept; {revocation_words(revoked=revoked)}."
+    not_stored.hint = error.hint or elsewhere
+    return not_stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -483,7 +483,7 @@ class RecordStore(Protocol):
     def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
         """Remove every copy of the record but what `keep` wants; if there is any. `ask` False: opens no window.
 
-        The error is `keyring-locked` where none was seen, and one may be where it cannot be seen.
+        The error is `KeyringNotOpen` where none was seen, and one may be where it cannot be seen.
         """
         ...
 
