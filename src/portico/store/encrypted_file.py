@@ -61,7 +61,7 @@ def encrypt(key: bytes, plain: bytes, context: str) -> dict[str, str]:
 
 
 def decrypt(key: bytes, box: object, context: str) -> bytes:
-    """What `seal` was given.
+    """What `encrypt` was given.
 
     Raises:
         SealError: the box is damaged, or not sealed with this key and context.
