@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from portico.errors import ConfigError
 from portico.terminal.output import LogOutput, Output, Streams, wants_color
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from portico.store.records import StoreName
     from portico.store.token_store import LocalTokenStore, TokenStore
     from portico.usage.history import History
-
-
-_MOST_WARNINGS: Final = 5
 
 
 class EmulatorEnded(ConfigError):
