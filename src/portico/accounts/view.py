@@ -130,7 +130,7 @@ def _rows(out: Output) -> int:
     with suppress(OSError, ValueError):
         return os.get_terminal_size(out.stderr.fileno()).lines
     given = (os.environ if out.env is None else out.env).get("LINES", "")
-    if given.isdigit() and int(given):
+    if given.isdecimal() and int(given):
         return int(given)
     with suppress(OSError, ValueError):
         return os.get_terminal_size(out.stdout.fileno()).lines or _USUAL_ROWS

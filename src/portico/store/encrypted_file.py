@@ -230,16 +230,17 @@ class PassphraseSource:
             return _not_empty(_read_first_line(_passphrase_path(path, self._env)), f"the file in {FILE_ENV}")
         if self._from_environment is not None:
             return self._from_environment
-        if TEXT_ENV in self._env:
-            return self._take_from_environment()
+        text = self._env.get(TEXT_ENV)
+        if text is not None:
+            return self._take_from_environment(text)
         if self._prompted is None or new:
             self._prompted = self._ask(new=new)
         return self._prompted
 
-    def _take_from_environment(self) -> Secret:
-        self._from_environment = _not_empty(self._env[TEXT_ENV], TEXT_ENV)
+    def _take_from_environment(self, text: str) -> Secret:
+        self._from_environment = _not_empty(text, TEXT_ENV)
         if self._env is os.environ:
-            del os.environ[TEXT_ENV]
+            os.environ.pop(TEXT_ENV, None)  # another thread's command may have taken it away just now
         return self._from_environment
 
     def _ask(self, *, new: bool) -> Secret:
