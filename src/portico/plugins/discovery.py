@@ -32,7 +32,7 @@ LOAD_ENV: Final = "PORTICO_LOAD_PLUGINS"
 
 
 class PluginDisabled(ConfigError):
-    """The plugin is installed and off."""
+    """The plugin is off, or the one that is needed is gone."""
 
     id = "plugin-disabled"
 

@@ -335,7 +335,7 @@ class PluginHost:
         """The token dialect of this name; only the plugin that announces it is loaded.
 
         Raises:
-            ConfigError: `plugin-disabled`, or the plugin is off or has failed.
+            ConfigError: `plugin-disabled`: no plugin knows it, or the one that does is off. `plugin-failed`.
         """
         if name == "standard":
             from portico.oauth.standard import StandardDialect
