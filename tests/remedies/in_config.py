@@ -264,7 +264,10 @@ def a_user_without_a_home_folder(desk):
     places = ("HOME", "PORTICO_CONFIG", "PORTICO_STATE_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "USERPROFILE")
     nowhere = dict.fromkeys(places)
     paths = desk.commands.paths
-    with patch("pwd.getpwuid", side_effect=KeyError("no such user")):
+    # What the environment does not name is the process's, so that must not have one either.
+    with patch("pwd.getpwuid", side_effect=KeyError("no such user")), patch.dict(os.environ):
+        for name in places:
+            os.environ.pop(name, None)
         desk.refused(*LIST, env=nowhere)
         desk.ok(*LIST, env={**nowhere, "HOME": str(paths.config.parent)})
         desk.ok(*LIST, env={**nowhere, "PORTICO_CONFIG": str(paths.config), "PORTICO_STATE_DIR": str(paths.state)})
