@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import sys
 import tracemalloc
 import zlib
 
@@ -66,6 +67,14 @@ def test_the_anthropic_sdk_asks_and_streams(signed_in):
 
     assert SAID in complete.content[-1].text
     assert SAID in streamed
+
+
+@pytest.mark.parametrize(("kind", "other"), [("anthropic", "openai"), ("openai", "anthropic")])
+def test_one_sdk_is_enough(kind, other, signed_in, monkeypatch):
+    monkeypatch.delitem(sys.modules, "portico.integrations.sdks", raising=False)
+    monkeypatch.setitem(sys.modules, other, None)
+    with getattr(integrations, f"{kind}_client")(M21) as client:
+        assert client.models is not None
 
 
 def test_the_openai_sdk_asks_over_both_of_its_protocols(signed_in):

@@ -1,11 +1,12 @@
-"""The `anthropic` and `openai` SDKs, set up with a model of this machine."""
+"""The official SDKs of Anthropic and OpenAI, set up with a model of this machine. Each is imported once it is asked for.
+
+https://docs.claude.com/en/api/client-sdks and https://platform.openai.com/docs/libraries: there `chat.completions` needs a model
+that is served over `openai-completions`, `responses` one over `openai-responses`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-
-import anthropic
-import openai
 
 from portico.integrations.httpx_auth import PorticoAuth
 from portico.library.model import Model, load_model
@@ -13,6 +14,9 @@ from portico.models.loader import NoSuchProtocol
 from portico.models.protocols import versioned
 
 if TYPE_CHECKING:
+    import anthropic
+    import openai
+
     from portico.interfaces.plugins import ApiKind
 
 PLACEHOLDER_KEY: Final = "replaced-in-each-request"
@@ -46,6 +50,8 @@ def anthropic_client(model: Model | str | None = None, **options: Any) -> anthro
     Raises:
         PorticoError: the model cannot be called, or is not served over this protocol (`no-such-protocol`).
     """
+    import anthropic
+
     model = loaded(model)
     http = anthropic.DefaultHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
     return anthropic.Anthropic(base_url=_anthropic_base(model), auth_token=PLACEHOLDER_KEY, http_client=http, **options)
@@ -53,6 +59,8 @@ def anthropic_client(model: Model | str | None = None, **options: Any) -> anthro
 
 def async_anthropic_client(model: Model | str | None = None, **options: Any) -> anthropic.AsyncAnthropic:
     """As `anthropic_client`, for asynchronous programs."""
+    import anthropic
+
     model = loaded(model)
     http = anthropic.DefaultAsyncHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
     return anthropic.AsyncAnthropic(base_url=_anthropic_base(model), auth_token=PLACEHOLDER_KEY, http_client=http, **options)
@@ -69,6 +77,8 @@ def openai_client(model: Model | str | None = None, **options: Any) -> openai.Op
     Raises:
         PorticoError: the model cannot be called, or is not served over these protocols (`no-such-protocol`).
     """
+    import openai
+
     model = loaded(model)
     http = openai.DefaultHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
     return openai.OpenAI(base_url=_openai_base(model), api_key=PLACEHOLDER_KEY, http_client=http, **options)
@@ -76,6 +86,8 @@ def openai_client(model: Model | str | None = None, **options: Any) -> openai.Op
 
 def async_openai_client(model: Model | str | None = None, **options: Any) -> openai.AsyncOpenAI:
     """As `openai_client`, for asynchronous programs."""
+    import openai
+
     model = loaded(model)
     http = openai.DefaultAsyncHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
     return openai.AsyncOpenAI(base_url=_openai_base(model), api_key=PLACEHOLDER_KEY, http_client=http, **options)
