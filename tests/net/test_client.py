@@ -100,6 +100,51 @@ async def test_a_request_that_was_answered_early_is_not_watched_beyond_its_end()
         assert not http._silence._since
 
 
+async def test_a_client_that_does_not_read_is_no_silence_of_a_server_that_takes_the_rest_of_the_request():
+    resume, gone = asyncio.Event(), asyncio.Event()
+
+    async def answers_early(reader, writer):
+        writer.transport.pause_reading()
+        writer.write(STREAM_HEAD + chunk(word("one")))
+        await resume.wait()
+        writer.transport.resume_reading()
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1 << 20):
+                pass
+        writer.transport.abort()
+        gone.set()
+
+    server = await asyncio.start_server(answers_early, "127.0.0.1", 0, limit=1024)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    async with server, HttpClient() as http, asyncio.timeout(5):
+        response = await http.send(url, body=b"x" * (32 << 20), headers={})
+        resume.set()
+        while not response.has_body:
+            await asyncio.sleep(0.01)
+        assert not http._silence._since
+        assert await anext(response.chunks()) == word("one")
+        response.close()
+        await gone.wait()
+
+
+async def test_reading_that_is_given_up_as_the_response_is_closed_ends_as_given_up():
+    async def stalls(writer):
+        writer.write(STREAM_HEAD)
+        await asyncio.Event().wait()
+
+    async with provider(stalls) as acme, HttpClient() as http, asyncio.timeout(5):
+        response = await http.send(f"{acme.base}/x", body=b"{}", headers={})
+        reading = asyncio.create_task(response.read(1 << 16))
+        await asyncio.sleep(0.02)
+        reading.cancel()
+        response.close()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert not http._silence._since
+        while acme.open:
+            await asyncio.sleep(0.005)
+
+
 @pytest.mark.requirement("E84")
 async def test_a_form_whose_connection_ended_before_it_was_written_is_known_not_to_have_left(monkeypatch):
     connect = Connections.connect

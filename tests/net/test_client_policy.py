@@ -20,7 +20,7 @@ from portico.errors import ConfigError, NetworkError
 from portico.interfaces.authorization import FormRequest
 from portico.net.client import REPLY_LIMIT, HttpClient
 from portico.net.errors import RedirectRefused
-from portico.net.proxy import Proxy, proxy_for
+from portico.net.proxy import Proxy, proxy_for, trusted_certificates
 from portico.paths import EMULATOR_ENV
 from portico.secret import Secret
 from portico.testing.canary import canary
@@ -376,6 +376,17 @@ async def test_a_bad_certificate_is_refused_and_nothing_is_sent(fault, authority
     assert error.value.unsent
     assert "SSL_CERT_FILE" in (error.value.hint or "")
     assert posted == []
+
+
+@pytest.mark.requirement("E31")
+def test_a_file_without_a_certificate_trusts_no_server_whichever_environment_names_it(tmp_path, monkeypatch):
+    empty = tmp_path / "ca.pem"
+    empty.write_text("no certificate")
+    env = {"SSL_CERT_FILE": str(empty), "SSL_CERT_DIR": str(tmp_path)}
+    assert trusted_certificates(env).get_ca_certs() == []
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert trusted_certificates(env).get_ca_certs() == []
 
 
 async def test_closing_twice_and_closing_unused_are_harmless():

@@ -394,13 +394,14 @@ class Response:
     async def _next(self) -> bytes:
         """The next piece of the body, empty at its end."""
         body, content = self._body, self._response.content
-        if body is None or body.silence is None or content.is_eof():
+        silence = None if body is None else body.silence
+        if body is None or silence is None or content.is_eof():
             return await content.readany()
-        body.silence.begins(body)
+        silence.begins(body)
         try:
             return await content.readany()
         finally:
-            body.silence.ended(body)
+            silence.ended(body)  # not `body.silence`, which is gone if the response was closed meanwhile
 
     def _check_end(self) -> None:
         """See whether the connection broke, which aiohttp takes for the end of a body without a length (RFC 9112 section 6.3).
@@ -478,7 +479,7 @@ class _Body(ConnectedBody):
     def _waits(self, protocol: ResponseHandler) -> None:
         if self.silence is None:
             protocol.start_timeout()
-        else:
+        elif self.content is None or self.silence.watches(self):  # after the head, only whoever reads waits for the server
             self.silence.begins(self)
 
     def unwatch(self) -> None:
@@ -524,6 +525,10 @@ class _Silence:
         self._since[body] = time.monotonic()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._longest_s, self._look)
+
+    def watches(self, body: _Body) -> bool:
+        """Whether the request waits."""
+        return body in self._since
 
     def ended(self, body: _Body) -> None:
         """The server has said something, or nobody waits any more."""

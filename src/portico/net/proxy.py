@@ -383,7 +383,7 @@ def trusted_certificates(env: Mapping[str, str]) -> ssl.SSLContext:
     # OpenSSL reads these variables of the process alone.
     usual = ssl.get_default_verify_paths()
     context = ssl.create_default_context(capath=env.get(_CERTIFICATES_FOLDER_ENV) or usual.openssl_capath)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ssl.SSLError):  # as with the process's own: a file without any trusts no server
         context.load_verify_locations(cafile=named or usual.openssl_cafile)
     return context
 
