@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from portico.models.loader import CallableModel
     from portico.models.protocols import Usage
 
-# What came of a request that no provider has refused; else it is `portico.models.provider_errors.ProviderError.word`.
+# What came of a request that no provider has refused; else it is `portico.models.provider_errors.ProviderError.label`.
 ANSWERED: Final = "answered"
 CUT: Final = "cut"
 LEFT: Final = "left"
