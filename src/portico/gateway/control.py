@@ -90,8 +90,8 @@ def stop(paths: Paths) -> Ended | None:
     the lock tells which it is, and where the system shows it, that it has the lock's file open. A stale state file is removed.
 
     Raises:
-        LockBusy: `gateway-unresponsive`: it does not answer, and cannot be told for certain from another program.
-            `gateway-unresponsive`: it is another user's, or stays after SIGKILL.
+        LockBusy: `gateway-unresponsive`: it does not answer, and cannot be told for certain from another program; or it is
+            another user's, or stays after SIGKILL.
         StoreError: the state file cannot be read.
     """
     state = running(paths)
