@@ -78,7 +78,8 @@ def show_status(args: argparse.Namespace, app: App) -> int:
         cannot be refreshed, or has ended and refreshing fails, else 0.
 
     Raises:
-        UsageError: `--plain` with `--json` or `--probe`; `unknown-name`, `not-signed-in` for what is to be probed.
+        UsageError: `--plain` with `--json` or `--probe`; `unknown-name` for what is to be probed.
+        SignInNeeded: `not-signed-in` for what is to be probed.
     """
     if args.plain and (app.out.is_json or args.probe):
         raise UsageError("--plain prints the default model alone: leave --json and --probe out.")
