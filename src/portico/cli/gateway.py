@@ -136,6 +136,7 @@ def run(args: argparse.Namespace, app: App) -> int:
         try:
             return _serve(args, app, watch, lock)
         except BaseException:
+            watch.guard(None)  # which would take the released lock for a lost one
             lock.release()
             raise
 

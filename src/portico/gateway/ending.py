@@ -105,7 +105,11 @@ class EndWatch:
 
     def _look(self, lock: FileLock) -> None:
         while self._guard is lock:
-            if not lock.is_valid() and self._guard is lock:
+            try:
+                lost = not lock.is_valid()
+            except OSError:  # it is being released, or the disk does not answer just now
+                lost = False
+            if lost and self._guard is lock:
                 _log.warning("the lock in %s is gone or another's: ending", lock.path.parent)
                 self.hear(0)
                 return

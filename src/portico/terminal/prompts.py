@@ -181,9 +181,12 @@ def _without_echo(stdin: TextIO) -> Iterator[None]:
     """What is typed at the terminal `stdin` is not shown; another stream shows nothing anyhow."""
     try:
         import termios
-
+    except ImportError:  # Windows
+        yield
+        return
+    try:
         before = termios.tcgetattr(stdin)
-    except (ImportError, OSError, ValueError, termios.error):
+    except (OSError, ValueError, termios.error):
         yield
         return
     silent = [*before]
