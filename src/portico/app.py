@@ -266,8 +266,9 @@ class App:
         if look_for_plugins:
             self.__dict__.pop("_first_host", None)
         loaded = self._load_config()
-        self._forget_config()
+        # The new one before what was made of the old one goes: another thread always finds a config that was loaded.
         self.__dict__["_loaded"] = loaded
+        self._forget_config()
         return loaded
 
     def edit_config(self, change: Callable[[Document], Document], *, private: bool = False, strict: bool = True) -> bool:
@@ -280,12 +281,14 @@ class App:
         """
         file = (self.config if strict else self.settings).file
         changed = file.edit(change, private=private)
-        self._forget_config()
         self._edited = file
+        self.__dict__.pop("_loaded", None)
+        self._forget_config()
         return changed
 
     def _forget_config(self) -> None:
-        for stale in ("config", "settings", "plugins", "_loaded"):
+        """Forget what was made of the config before this one."""
+        for stale in ("config", "settings", "plugins"):
             self.__dict__.pop(stale, None)
 
     @cached_property
