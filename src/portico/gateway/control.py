@@ -214,7 +214,7 @@ def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:
 def passphrase_for(
     paths: Paths, source: PassphraseSource | None, env: Mapping[str, str], store: StoreName | None = None
 ) -> Secret | None:
-    """What a gateway needs to open the store; None where `uses_encrypted_file` is false.
+    """What a gateway needs to open the store; None if `uses_encrypted_file` is false.
 
     Raises:
         StoreError: it is needed and cannot be had.

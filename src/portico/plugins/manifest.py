@@ -14,11 +14,10 @@ it is missing. `module` is what is imported once the plugin is on; the file lies
 choice may have `"aliases": {"acme-eu": "eu"}`: further names of it, each with the region that it means; `--auth-choice` takes
 them, and menus do not show them.
 
-Holding a plugin's own config to the `configSchema` of its manifest.
-
-The part of JSON Schema that such schemas use: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`,
-`anyOf`, `oneOf`, `minimum`, `maximum`, `minLength`, and `$ref` into the schema's own `$defs`; `format` where it is `uri`, which
-is then held to the rules for URLs that requests may go to. Other keywords say nothing here.
+A plugin's own config is checked against the `configSchema` of its manifest, in the part of JSON Schema that such schemas use:
+`type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`, `anyOf`, `oneOf`, `minimum`, `maximum`,
+`minLength`, and `$ref` into the schema's own `$defs`; `format` where it is `uri`, which is then held to the rules for URLs that
+requests may go to. Other keywords say nothing here.
 """
 
 from __future__ import annotations
