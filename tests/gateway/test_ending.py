@@ -169,3 +169,25 @@ def test_open_connections_of_every_kind_do_not_keep_it_five_seconds(gateway_path
         assert time.monotonic() - began < ending.DRAIN_S
     assert not gateway_lock(gateway_paths).is_locked()
     assert read_state(gateway_paths) is None
+
+
+def test_a_lock_that_cannot_be_looked_at_just_now_is_looked_at_again(monkeypatch):
+    class Released:
+        """A lock that is released by another thread while this one asks for it."""
+
+        looks = 0
+
+        def is_valid(self):
+            self.looks += 1
+            raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(ending, "_LOOK_EVERY_S", 0.01)
+    watch, lock = ending.EndWatch(), Released()
+    watch.guard(lock)
+    deadline = time.monotonic() + SOON_S
+    while lock.looks < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    watch.guard(None)
+
+    assert lock.looks >= 3
+    assert watch.heard is None
