@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.integrations.httpx_auth import PorticoAuth
 from portico.library.model import Model, load_model
 from portico.models.loader import NoSuchProtocol
 from portico.models.protocols import versioned
@@ -52,6 +51,8 @@ def anthropic_client(model: Model | str | None = None, **options: Any) -> anthro
     """
     import anthropic
 
+    from portico.integrations.httpx_auth import PorticoAuth
+
     model = loaded(model)
     http = anthropic.DefaultHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
     return anthropic.Anthropic(base_url=_anthropic_base(model), auth_token=PLACEHOLDER_KEY, http_client=http, **options)
@@ -60,6 +61,8 @@ def anthropic_client(model: Model | str | None = None, **options: Any) -> anthro
 def async_anthropic_client(model: Model | str | None = None, **options: Any) -> anthropic.AsyncAnthropic:
     """As `anthropic_client`, for asynchronous programs."""
     import anthropic
+
+    from portico.integrations.httpx_auth import PorticoAuth
 
     model = loaded(model)
     http = anthropic.DefaultAsyncHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
@@ -79,6 +82,8 @@ def openai_client(model: Model | str | None = None, **options: Any) -> openai.Op
     """
     import openai
 
+    from portico.integrations.httpx_auth import PorticoAuth
+
     model = loaded(model)
     http = openai.DefaultHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
     return openai.OpenAI(base_url=_openai_base(model), api_key=PLACEHOLDER_KEY, http_client=http, **options)
@@ -87,6 +92,8 @@ def openai_client(model: Model | str | None = None, **options: Any) -> openai.Op
 def async_openai_client(model: Model | str | None = None, **options: Any) -> openai.AsyncOpenAI:
     """As `openai_client`, for asynchronous programs."""
     import openai
+
+    from portico.integrations.httpx_auth import PorticoAuth
 
     model = loaded(model)
     http = openai.DefaultAsyncHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
