@@ -3,6 +3,8 @@
     PorticoError                 id, what, why, where, what to do next, exit code
      +-- InternalError           1    a bug
      +-- UsageError              2    the command line does not make sense
+     |    +-- NameTaken          2    a name that something else has already
+     |    +-- UnknownName        2    a name of nothing
      +-- SignInNeeded            3    no usable credential
      +-- Denied                  4    the user or the provider said no
      +-- TimedOut                5    nobody approved in time
@@ -176,6 +178,18 @@ class UsageError(PorticoError):
 
     id = "usage"
     exit_code = ExitCode.USAGE
+
+
+class NameTaken(UsageError):
+    """The name belongs to something else already."""
+
+    id = "name-taken"
+
+
+class UnknownName(UsageError):
+    """The command line names something that does not exist; the hint names the nearest, or the command that lists them."""
+
+    id = "unknown-name"
 
 
 class SignInNeeded(PorticoError):

@@ -19,7 +19,7 @@ from portico.accounts.view import InUse, decide, id_in_use, in_use_after
 from portico.config.check import check_stack
 from portico.config.document import format_path
 from portico.config.sources import named_variable, read_stack
-from portico.errors import NetworkError, PorticoError, UsageError
+from portico.errors import NetworkError, PorticoError, UnknownName, UsageError
 from portico.interfaces.basics import Choice
 from portico.interfaces.plugins import ModelSpec
 from portico.models.catalog import host_of
@@ -28,7 +28,6 @@ from portico.models.credentials import API_KEY, CredentialRefused
 from portico.models.endpoints import declared_hosts
 from portico.models.loader import ModelLoader
 from portico.models.reference import ModelReference
-from portico.net.reply_values import UnknownName
 from portico.secret import Secret
 from portico.store.records import ApiKeyProfile
 from portico.store.token_store import ABSENT

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import UsageError
+from portico.errors import UnknownName, UsageError
 from portico.interfaces.basics import Choice
 from portico.interfaces.plugins import ModelSpec
 from portico.models.reference import ModelReference, did_you_mean
-from portico.net.reply_values import UnknownName
 from portico.plugins.discovery import with_plugin_enabled
 from portico.terminal.prompts import InputNeeded
 

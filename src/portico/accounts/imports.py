@@ -21,11 +21,10 @@ from portico.auth.importers.found import setting_path as place_named
 from portico.auth.importers.source import ImportUnreadable, is_current_database, read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.config.document import format_path
-from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
+from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UnknownName, UsageError
 from portico.interfaces.authorization import TokenSet
 from portico.interfaces.basics import Choice
 from portico.interfaces.plugins import KnowsClients
-from portico.net.reply_values import UnknownName
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens
 
 if TYPE_CHECKING:

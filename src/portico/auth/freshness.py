@@ -4,10 +4,9 @@ The last use is the time of an empty file of the profile's own, whichever proces
 no lock and no write of the index stands between them and a token. If the use cannot be noted, the profile counts as unused, and
 is kept alive all the same.
 
-How a sign-in is, as its index entry tells: no keyring is opened and no server is asked. Pure; times are wall ms.
-
-An access token that has ended is never called ok, and a refresh token that was refused is not the same as a server that did not
-answer (openclaw#42721, openclaw#66952).
+`health_now` says how an account is from its entry in the index alone: no keyring is opened and no server asked. An access token
+that has ended is never called ok, and a refresh token that was refused is not the same as a server that did not answer
+(openclaw#42721, openclaw#66952).
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _provider_id(name: str | None, app: App) -> str:
     Raises:
         UsageError: it was not given, or no plugin, config or sign-in knows it.
     """
-    from portico.net.reply_values import UnknownName
+    from portico.errors import UnknownName
 
     used = sorted({profile.provider for profile in app.token_store.profiles()})
     if name is None:
@@ -186,8 +186,8 @@ def _profile_ids(provider: str, app: App) -> list[str]:
 
 
 def _check_profile(id: str, provider: str, app: App) -> None:
+    from portico.errors import UnknownName
     from portico.models.loader import WrongProvider
-    from portico.net.reply_values import UnknownName
 
     profile = app.token_store.get(id)
     if profile is None:

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn, PorticoError, UsageError
-from portico.net.reply_values import UnknownName
+from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn, PorticoError, UnknownName, UsageError
 from portico.terminal.output import SHELLS, shell_lines, shell_of
 from portico.util import signals
 

@@ -13,9 +13,8 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ConfigError, ExitCode, UsageError
+from portico.errors import ConfigError, ExitCode, UnknownName, UsageError
 from portico.gateway.keys import name_for, tool_of
-from portico.net.reply_values import UnknownName
 from portico.terminal.output import SHELLS, shell_lines, shell_of
 from portico.util.children import find_program, tool_environment
 from portico.util.signals import SIGNAL_EXIT_BASE, EndedBySignal

@@ -10,8 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ExitCode
-from portico.net.reply_values import UnknownName
+from portico.errors import ExitCode, UnknownName
 from portico.paths import PACKAGE
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ExitCode, PorticoError, UsageError
-from portico.net.reply_values import NameTaken, UnknownName
+from portico.errors import ExitCode, NameTaken, PorticoError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     import argparse

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from portico.accounts.config_patch import finish_pending
-from portico.errors import ExitCode, PorticoError, UsageError
+from portico.errors import ExitCode, PorticoError, UnknownName, UsageError
 from portico.interfaces.plugins import ModelSpec
 from portico.models.catalog import CONFIG, CORRECTIONS, host_of
 from portico.models.reference import ModelReference, UnknownModel, did_you_mean, unknown_model_error
-from portico.net.reply_values import UnknownName
 
 if TYPE_CHECKING:
     import argparse

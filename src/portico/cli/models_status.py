@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final
 from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words
 from portico.auth.freshness import EXPIRING_MS, effective_now_ms, health_now
-from portico.errors import PorticoError, UsageError
+from portico.errors import PorticoError, UnknownName, UsageError
 from portico.models.client import probe
 from portico.models.credentials import API_KEY
 from portico.models.reference import LIST, is_signed_in_to, set_up_command
-from portico.net.reply_values import UnknownName
 from portico.store.errors import NotSignedIn
 from portico.store.profiles import SIGNED_OUT, sign_in
 from portico.util import signals

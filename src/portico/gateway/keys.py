@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import SignInNeeded, StoreError, UsageError
-from portico.net.reply_values import NameTaken, UnknownName
+from portico.errors import NameTaken, SignInNeeded, StoreError, UnknownName, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
 from portico.store.profiles import sign_in_again, without_sign_in_hint

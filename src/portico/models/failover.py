@@ -285,7 +285,7 @@ _OF_CREDENTIAL: Final = frozenset({"auth", "account-refused", "billing", "no-pla
 # A trial that never reports back, since its client went away, must not close the way for good.
 _TRIAL_S: Final = 60.0
 # A provider's own time is kept, within a week and a bit: its windows are hours and weeks.
-_LONGEST_TOLD_S: Final = 8 * 86_400.0
+_MAX_RETRY_AFTER_S: Final = 8 * 86_400.0
 # Clients may name models that no catalogue lists: of more pauses than this the one that ends first is forgotten.
 _MOST: Final = 1_000
 
@@ -365,5 +365,5 @@ def _seconds(refusal: ProviderError, failures: int, now_ms: int) -> float:
     if refusal.resets_at is not None and refusal.resets_at > now_ms:
         told.append((refusal.resets_at - now_ms) / 1000)
     if told:
-        return min(max(told), _LONGEST_TOLD_S)
+        return min(max(told), _MAX_RETRY_AFTER_S)
     return min(longest, first * 2.0 ** min(failures - 1, 16))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import UsageError
-
 if TYPE_CHECKING:
     from portico.interfaces.basics import JsonValue
 
+# Believed at most. A refresh waits an hour at most (`auth/backoff.py`), a cooldown of a model 8 days (`models/failover.py`).
 _LONGEST_WAIT_S: Final = 365 * 86_400.0
 
 
@@ -39,18 +38,6 @@ def http_date(value: str) -> float | None:
         return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-class NameTaken(UsageError):
-    """The name belongs to something else already."""
-
-    id = "name-taken"
-
-
-class UnknownName(UsageError):
-    """The command line names something that does not exist; the hint names the nearest, or the command that lists them."""
-
-    id = "unknown-name"
 
 
 def plain_text(value: JsonValue, limit: int = 500) -> str | None:

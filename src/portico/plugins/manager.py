@@ -11,8 +11,7 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from portico.errors import ConfigError, UsageError
-from portico.net.reply_values import UnknownName
+from portico.errors import ConfigError, UnknownName, UsageError
 from portico.plugins.discovery import (
     Diagnostic,
     PluginDisabled,
