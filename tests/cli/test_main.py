@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import portico
 from portico.cli.commands import COMMANDS
 from portico.cli.main import main, program_name
 from portico.cli.parser import add_global_options, make_parser
+from portico.util.signals import EndedBySignal
 
 
 @pytest.mark.parametrize("words", [["--version"], ["-V"], ["--quiet", "--version"]])
@@ -325,3 +327,23 @@ main.run()
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (7, "")
     assert done.stdout.splitlines() == ["not flushed", "an exit function", *(["taken apart"] if taken_apart else [])]
+
+
+@pytest.mark.parametrize(
+    ("signal_raised", "code"),
+    [(EndedBySignal(signal.SIGTERM), 143), (EndedBySignal(signal.SIGHUP), 129), (KeyboardInterrupt(), 130)],
+)
+def test_a_signal_that_comes_while_a_class_is_made_ends_the_command_as_at_any_other_moment(
+    monkeypatch, capsys, signal_raised, code
+):
+    class Interrupted:
+        def __set_name__(self, owner, name):
+            raise signal_raised
+
+    def dispatch(*_args):
+        type("ProviderSpec", (), {"paths": Interrupted()})
+
+    monkeypatch.setattr("portico.cli.dispatch.dispatch", dispatch)
+
+    assert main(["models", "list"], "portico") == code
+    assert "Traceback" not in capsys.readouterr().err

@@ -56,7 +56,7 @@ def of_the_walks() -> Iterator[Figure]:
 # Where the figures stand.
 MOST: Final = {
     FILES: 203,
-    LINES: 47_268,
+    LINES: 47_270,
     SMALL: 0,
     CIRCLES: 0,
     TWICE: 14,

@@ -46,6 +46,8 @@ def explain(exc: BaseException, stderr: TextIO) -> PorticoError:
     """`exc` as a failure to show. An unexpected one is a bug: its traceback is printed to `stderr`, redacted."""
     if isinstance(exc, PorticoError):
         return exc
+    if isinstance(exc, RuntimeError) and isinstance(exc.__cause__, KeyboardInterrupt):
+        exc = exc.__cause__  # before Python 3.12 a signal that comes while a class is made ("Error calling __set_name__")
     if isinstance(exc, EndedBySignal):
         kind = HungUp if exc.name == "SIGHUP" else Terminated
         return kind(f"Ended by {exc.name}.")
