@@ -1,4 +1,4 @@
-"""Every id that can be told has a page, every page is of an id, and what a page says to type can be typed."""
+"""Every id has a page, every page has an id, and every command on a page exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from portico.cli.completion import every_command
-from portico.cli.explain import OLD_IDS, RENAMED_PAGE, TABLES, current_id, every_id, page_of, row_of
+from portico.cli.explain import COLLECTIONS, INDEX, OLD_IDS, RENAMED_PAGE, current_id, every_id, index, page_of, section_of
 from tests.error_ids import PASSED_ON, ids_by_reporting
 from tests.source_tree import ROOT
 
@@ -21,15 +21,15 @@ def commands():
 
 GLOBAL = {"--config", "--help", "--json", "--quiet", "--verbose", "--no-color", "--version"}
 FINDINGS_BY_FOLDER = {"config-doubt", "config-open", "state-open"}
-SAID_AT_A_SEAM = {"bad-request", "sign-out-unfinished"}  # of the HTTP parser's, and of the profile index's
+RAISED_ELSEWHERE = {"bad-request", "sign-out-unfinished"}  # by the HTTP parser, and by the profile index
 # The ids of version 0.6.0, which scripts may know.
 OF_0_6 = frozenset((Path(__file__).parent / "ids_of_0_6.txt").read_text(encoding="utf-8").split())
-PAGES = [page for page in sorted((ROOT / "docs" / "errors").glob("*.md")) if page.stem not in {*TABLES, RENAMED_PAGE}]
+PAGES = [page for page in sorted((ROOT / "docs" / "errors").glob("*.md")) if page.stem not in {*COLLECTIONS, RENAMED_PAGE, INDEX}]
 
 
 def test_every_id_has_a_page_and_every_page_an_id():
     assert set(ids_by_reporting()[0]) - set(every_id()) == set()
-    assert set(every_id()) - set(ids_by_reporting()[0]) - FINDINGS_BY_FOLDER - SAID_AT_A_SEAM == set()
+    assert set(every_id()) - set(ids_by_reporting()[0]) - FINDINGS_BY_FOLDER - RAISED_ELSEWHERE == set()
 
 
 def test_an_id_that_is_not_written_where_it_is_raised_is_known_to_come_from_elsewhere():
@@ -49,32 +49,43 @@ def test_an_id_that_has_merged_keeps_its_exit_code():
     assert [new for new in OLD_IDS if len(ids_by_reporting()[0][new]) > 1] == []
 
 
-def test_a_page_says_how_it_ends_what_has_happened_and_what_to_do():
+def test_a_page_has_a_title_a_cause_steps_and_related_ids():
     for page in PAGES:
         id = page.stem
         head, _, rest = _text(id).partition("\n## What to do\n\n")
-        title, kind, *what = head.split("\n\n")
-        assert (title, bool(re.match(r"\[Exit code\]|HTTP \d{3}|A finding of", kind))) == (f"# {id}", True)
-        assert "".join(what).strip(), id
-        what_to_do, *others = re.split(r"\n## .+\n", rest)
+        title, kind, *cause = head.split("\n\n")
+        assert (title.startswith(f"# {id}: "), title[-1] != ".", kind.startswith("[Exit code](")) == (True, True, True), id
+        assert "".join(cause).strip(), id
+        rest, _, related = rest.rpartition("\nSee also: ")
+        what_to_do, *situations = re.split(r"\n## .+\n", rest)
         assert all(line.startswith(("- ", "  ")) for line in what_to_do.strip().split("\n")), id
-        assert all("\n- " in other for other in others), id
+        assert all("\n- " in situation for situation in situations), id
+        assert set(re.findall(r"\[([a-z-]+)\]", related)) - {id} <= set(every_id()), id
+        assert related.count("](") >= 1, id
         codes = re.match(r"\[Exit code\]\(\S+\) ([\d, or]+)\.", kind)
-        said = set(map(int, re.findall(r"\d+", codes.group(1)))) if codes else set()
-        assert said >= ids_by_reporting()[0].get(id, set()), id
+        assert codes is not None, id
+        assert set(map(int, re.findall(r"\d+", codes.group(1)))) >= ids_by_reporting()[0].get(id, set()), id
 
 
-def test_a_row_about_one_id_of_many_says_what_has_happened_and_what_to_do():
-    for page in (ROOT / "docs" / "errors" / f"{name}.md" for name in TABLES):
-        columns = page.read_text(encoding="utf-8").count("|", *_first_row(page))
+def test_a_section_about_one_id_of_many_has_a_cause_and_steps():
+    for page in (ROOT / "docs" / "errors" / f"{name}.md" for name in COLLECTIONS):
         for id in every_id():
-            row = row_of(id, page)
-            assert row is None or (row.count(" | ") == columns - 2 and all(row.strip("| ").split(" | "))), id
+            section = section_of(id, page)
+            assert section is None or (section.startswith(f"# {id}: "), "\n- " in section) == (True, True), id
+
+
+def test_the_index_lists_every_id_once_with_the_title_of_its_page():
+    assert sorted(entry["id"] for entry in index()) == every_id()
+    for entry in index():
+        page = page_of(entry["id"])
+        assert page is not None
+        first_line = (section_of(entry["id"], page) or page.read_text(encoding="utf-8")).partition("\n")[0]
+        assert first_line == f"# {entry['id']}: {entry['title']}"
 
 
 def test_what_a_page_says_to_type_is_a_command_with_these_options():
     anywhere = {flag for node in commands().values() for option in node.options for flag in option.flags}
-    for id in (page.stem for page in (*PAGES, *map(Path, TABLES))):
+    for id in (page.stem for page in (*PAGES, *map(Path, COLLECTIONS))):
         for code in re.findall(r"`([^`]+)`", " ".join(_text(id).split())):
             words = shlex.split(code) if code.startswith(("portico ", "--")) else []
             options = {word.partition("=")[0] for word in words if word.startswith("--") and word != "--"}
@@ -84,8 +95,11 @@ def test_what_a_page_says_to_type_is_a_command_with_these_options():
 
 def test_explain_prints_a_page_lists_them_and_knows_what_was_meant(run_portico):
     page = run_portico("explain", "keyring-locked")
-    assert page.stdout.startswith("keyring-locked\n\nExit code 7.\n")
+    assert page.stdout.startswith("keyring-locked: The keyring is locked\n\nExit code 7.\n")
     assert "onboard --store file" in page.stdout
+    list_of_ids = run_portico("explain").stdout
+    assert list_of_ids.startswith("Signing in\n  not-signed-in ")
+    assert re.search(r"^  keyring-locked +The keyring is locked$", list_of_ids, re.MULTILINE)
     assert json.loads(run_portico("explain", "--json").stdout)["ids"] == every_id()
     unknown = run_portico("explain", "keyring-lockt")
     assert (unknown.returncode, "Did you mean keyring-locked" in unknown.stderr) == (2, True)
@@ -94,18 +108,18 @@ def test_explain_prints_a_page_lists_them_and_knows_what_was_meant(run_portico):
 def test_explain_shows_the_page_of_the_new_id_for_one_that_has_merged(run_portico):
     page = run_portico("explain", "keyring-not-open").stdout
 
-    assert page.startswith("keyring-not-open is now keyring-locked.\n\nkeyring-locked\n\nExit code 7.\n")
+    assert page.startswith("keyring-not-open is now keyring-locked.\n\nkeyring-locked: The keyring is locked\n\nExit code 7.\n")
     assert "open the database that has Portico's entries".lower() in page.lower()
     told = json.loads(run_portico("explain", "keyring-not-open", "--json").stdout)
     assert (told["id"], told["oldId"]) == ("keyring-locked", "keyring-not-open")
 
 
-def test_explain_shows_of_a_table_the_row_that_was_asked_for(run_portico):
+def test_explain_shows_one_section_of_a_page_about_many_ids(run_portico):
     page = run_portico("explain", "bad-json").stdout
 
-    assert page.startswith("bad-json\n\n`bad-json`: HTTP 400. ")
+    assert page.startswith("bad-json: The request body is not a JSON object\n\nHTTP 400. ")
     assert "no-key" not in page
-    assert json.loads(run_portico("explain", "state-open", "--json").stdout)["page"].startswith("# findings")
+    assert json.loads(run_portico("explain", "state-open", "--json").stdout)["page"].startswith("# state-open: ")
 
 
 def test_an_error_in_json_names_the_ids_that_it_may_have_had(run_portico):
@@ -128,12 +142,6 @@ def test_a_name_that_leads_out_of_the_folder_has_no_page():
 
 def _text(id: str) -> str:
     return (ROOT / "docs" / "errors" / f"{id}.md").read_text(encoding="utf-8")
-
-
-def _first_row(page: Path) -> tuple[int, int]:
-    text = page.read_text(encoding="utf-8")
-    start = text.index("\n| id |") + 1
-    return start, text.index("\n", start)
 
 
 def _options(words: list[str]) -> set[str]:

@@ -1,7 +1,7 @@
-"""`explain`: the page of an error, in the terminal.
+"""`explain`: print the page of an error.
 
-The pages are `docs/errors/<id>.md` in a checkout, and a copy of them in the wheel. Answers of the gateway and findings of
-`doctor` stand in the tables of two pages. An id that has merged into another leads to that one's page.
+The pages are `docs/errors/<id>.md` in a checkout, and a copy of them in the wheel; `README.md` there is the index. The gateway's
+answers and the findings of `doctor` are sections of two pages. The id of an earlier version leads to the page of the present id.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from portico.app import App
 
 _EXAMPLES = """examples:
-  {prog} explain keyring-locked     what has happened, and what to do
-  {prog} explain                    every id that has a page
+  {prog} explain keyring-locked     print what happened and what to do
+  {prog} explain                    list all ids with their titles
 
-An error's id stands in its last line, and in `error.id` with --json. Answers of the gateway and findings of `{prog} doctor`
-have ids as well.
+An error prints its id in its last line, and as `error.id` with --json. Answers of the gateway and findings of `{prog} doctor`
+have ids too.
 """
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
-TABLES: Final = ("gateway-answers", "findings")
+# Pages with a section for each id.
+COLLECTIONS: Final = ("gateway-answers", "findings")
+INDEX: Final = "README"
 RENAMED_PAGE: Final = "renamed"
-# Each id with those that have merged into it since version 0.6.0, and that `--json` names beside it as `oldIds`.
+# Each id with the ids of version 0.6.0 that it replaces; `--json` errors list these as `oldIds`.
 _MERGED: Final = {
     "callback-invalid": "id-token-refused issuer-mismatch state-mismatch",
     "certificate-refused": "certificates-unreadable",
@@ -91,47 +93,50 @@ _MERGED: Final = {
 }
 OLD_IDS: Final[Mapping[str, tuple[str, ...]]] = {new: tuple(olds.split()) for new, olds in _MERGED.items()}
 _NEW_IDS: Final = {old: new for new, olds in OLD_IDS.items() for old in olds}
-_ROW: Final = re.compile(r"^\| `([a-z0-9-]+)` \|.*$", re.MULTILINE)
+_SECTION: Final = re.compile(r"^## ([a-z0-9-]+): .*\n(?:(?!## ).*\n)*", re.MULTILINE)
+_INDEX_LINE: Final = re.compile(r"^- \[([a-z0-9-]+)\]\([a-z0-9-]+\.md\): (.+)$")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `explain`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("id", nargs="?", help="the id of an error; without one, all of them are listed")
+    parser.add_argument("id", nargs="?", help="id of an error (default: list all ids)")
     parser.set_defaults(handler=explain, warns_of_ended=False)
 
 
 def explain(args: argparse.Namespace, app: App) -> int:
-    """Print a page, or the ids.
+    """Print the page of an error, or the index.
 
     Raises:
         UnknownName: no error has this id.
     """
     if args.id is None:
-        return _list(every_id(), app)
+        return _list(app)
     page, id = page_of(args.id), current_id(args.id)
     if page is None:
         raise _unknown(args.id, every_id())
-    text = page.read_text(encoding="utf-8")
+    text = section_of(id, page) or page.read_text(encoding="utf-8")
     if app.out.is_json:
         app.out.json({"id": id, "page": text} | ({"oldId": args.id} if id != args.id else {}))
         return ExitCode.OK
     if id != args.id:
         app.out.line(f"{args.id} is now {id}.\n")
-    row = row_of(id, page)
-    if row is not None:  # of a page about many ids, what is about this one
-        text = f"# {id}\n\n{row}\n"
     for paragraph in _paragraphs(text.replace("`portico", f"`{app.program}")):
         app.out.line(paragraph)
     return ExitCode.OK
 
 
-def _list(ids: list[str], app: App) -> int:
+def _list(app: App) -> int:
+    entries = index()
     if app.out.is_json:
-        app.out.json({"ids": ids})
-    else:
-        for id in ids:
-            app.out.line(id)
+        app.out.json({"ids": every_id(), "errors": entries})
+        return ExitCode.OK
+    for group in dict.fromkeys(entry["group"] for entry in entries):
+        app.out.line(group.replace("`portico", f"`{app.program}"))
+        for entry in entries:
+            if entry["group"] == group:
+                app.out.line(f"  {entry['id']:<26} {entry['title']}")
+        app.out.line("")
     return ExitCode.OK
 
 
@@ -139,54 +144,62 @@ def _unknown(id: str, known: list[str]) -> UnknownName:
     from difflib import get_close_matches
 
     near = get_close_matches(id, known, n=3)
-    hint = f"Did you mean {', '.join(near)}?" if near else "`{prog} explain` lists them."
+    hint = f"Did you mean {', '.join(near)}?" if near else "List all ids: {prog} explain"
     return UnknownName(f"No error has the id {id}.", hint=hint)
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """The lines of a page as a terminal shows them: each paragraph and each item of a list is one line."""
+    """The paragraphs and list items of a page, each on one line."""
     for block in _LINK.sub(r"\1", text).strip().split("\n\n"):
         if block.startswith("#"):
             yield block.lstrip("# ")
-        elif block.startswith("|"):
-            rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in block.split("\n")]
-            yield from (f"{cells[0]}: {' '.join(cells[1:])}" for cells in rows if cells[0].startswith("`"))
         else:
             yield from (" ".join(item.split()) for item in re.split(r"\n(?=- )", block))
         yield ""
 
 
 def current_id(id: str) -> str:
-    """The id that has taken the place of `id`; `id` itself if none has."""
+    """The present id of an error whose id may be of an earlier version."""
     return _NEW_IDS.get(id, id)
 
 
 def page_of(id: str) -> Path | None:
-    """The page of an error, a finding or a gateway's answer; None where there is none, as for an id of another plugin's."""
+    """The page of an error, a finding or an answer of the gateway; None for an unknown id, as a plugin may have."""
     id = current_id(id)
     page = _folder() / f"{id}.md"
-    if Path(id).name == id and page.is_file():
+    if Path(id).name == id and id != INDEX and page.is_file():
         return page
-    return next((table for table in _tables() if id in _rows(table)), None)
+    return next((collection for collection in _collections() if id in _sections(collection)), None)
 
 
-def row_of(id: str, page: Path) -> str | None:
-    """The row of `id` in `page`, if that is a table of many ids."""
-    return _rows(page).get(id) if page.stem in TABLES else None
+def section_of(id: str, page: Path) -> str | None:
+    """The section about `id`, if `page` has one section for each of many ids."""
+    return _sections(page).get(id) if page.stem in COLLECTIONS else None
 
 
 def every_id() -> list[str]:
-    """The ids that have a page or a row of one, sorted; without those that have merged into others."""
-    pages = {page.stem for page in _folder().glob("*.md")} - {*TABLES, RENAMED_PAGE}
-    return sorted(pages.union(*map(_rows, _tables())))
+    """The sorted ids of all pages and sections, without the ids of earlier versions."""
+    pages = {page.stem for page in _folder().glob("*.md")} - {*COLLECTIONS, RENAMED_PAGE, INDEX}
+    return sorted(pages.union(*map(_sections, _collections())))
 
 
-def _tables() -> list[Path]:
-    return [page for name in TABLES if (page := _folder() / f"{name}.md").is_file()]
+def index() -> list[dict[str, str]]:
+    """The `id`, `title` and `group` of each error, in the order of the index."""
+    group, entries = "", []
+    for line in (_folder() / f"{INDEX}.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            group = line.removeprefix("## ")
+        elif entry := _INDEX_LINE.match(line):
+            entries.append({"id": entry[1], "title": entry[2], "group": group})
+    return entries
 
 
-def _rows(page: Path) -> dict[str, str]:
-    return {row[1]: row[0] for row in _ROW.finditer(page.read_text(encoding="utf-8"))}
+def _collections() -> list[Path]:
+    return [page for name in COLLECTIONS if (page := _folder() / f"{name}.md").is_file()]
+
+
+def _sections(page: Path) -> dict[str, str]:
+    return {section[1]: section[0].removeprefix("#") for section in _SECTION.finditer(page.read_text(encoding="utf-8"))}
 
 
 def _folder() -> Path:
