@@ -144,7 +144,7 @@ def _unknown(id: str, known: list[str]) -> UnknownName:
     from difflib import get_close_matches
 
     near = get_close_matches(id, known, n=3)
-    hint = f"Did you mean {', '.join(near)}?" if near else "List all ids: {prog} explain"
+    hint = f"Did you mean {', '.join(near)}?" if near else "`{prog} explain` lists them."
     return UnknownName(f"No error has the id {id}.", hint=hint)
 
 
