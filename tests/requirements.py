@@ -22,13 +22,13 @@ class Requirement:
 
 REQUIREMENTS: Final[dict[str, Requirement]] = {
     # --- the provider page ---------------------------------------------------------------------------------------------
-    "P1": Requirement("provider page: models", "the catalogue knows both M2.1 models, with context, output limit and prices"),
+    "P1": Requirement("provider page: models", "the catalog knows both M2.1 models, with context, output limit and prices"),
     "P2": Requirement("provider page: OAuth", "the page's three commands sign in, Global and CN, without an API key"),
     "P3": Requirement(
         "provider page: API key", "a key sets MiniMax up: by the wizard, the page's block, or the environment alone"
     ),
     "P4": Requirement(
-        "provider page: fallback", "where the primary fails or has no credential, the fallback answers, and that is said"
+        "provider page: fallback", "where the primary fails or has no credential, the fallback answers, and the message says so"
     ),
     "P5": Requirement("provider page: LM Studio", "a local model answers over openai-responses, without a key"),
     "P6": Requirement(
@@ -37,18 +37,18 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "P7": Requirement("provider page: options", "each option of the page changes the request or a figure"),
     "P8": Requirement("provider page: notes", "a model reference is `provider/model`"),
     "P9": Requirement(
-        "provider page: notes", "what is left of a plan is told for a sign-in and for a plan key, and never inverted"
+        "provider page: notes", "what is left of a plan is shown for a sign-in and for a plan key, and never inverted"
     ),
     "P10": Requirement(
-        "provider page: notes", "requests are noted with what they cost at the configured prices, which a user can correct"
+        "provider page: notes", "requests are recorded with their cost at the configured prices, which a user can correct"
     ),
     "P11": Requirement("provider page: notes", "an account without a plan is shown where one is bought, in its own region"),
     "P12": Requirement("provider page: notes", "`models list` shows the models, `models set` changes the default"),
     "P13": Requirement(
-        "provider page: troubleshooting", "an unknown model says which piece is missing, and the ways out that the page names"
+        "provider page: troubleshooting", "an unknown model says which piece is missing, and the fixes that the page names"
     ),
     "P14": Requirement("provider page: troubleshooting", "model ids are case-sensitive; a wrong case gets a did-you-mean"),
-    "P15": Requirement("provider page: troubleshooting", "after each way out of an unknown model `models list` shows the model"),
+    "P15": Requirement("provider page: troubleshooting", "after each fix of an unknown model `models list` shows the model"),
     "P16": Requirement("README: always signed in", "tokens are refreshed in the background, and on demand when nothing runs"),
     # --- the callback server -------------------------------------------------------------------------------------------
     "E1": Requirement("RFC 8252 section 8.3", "every bound socket is loopback, whatever container marks and HOST/BIND say"),
@@ -89,7 +89,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E29": Requirement("RFC 6749 section 6", "a refresh without a new refresh token keeps the old one"),
     "E30": Requirement("RFC 9700 section 4.12", "a redirect of a token request is not followed, and no secret is sent on"),
     "E31": Requirement("RFC 6749 section 10.9", "bad certificates are refused; SSL_CERT_FILE and proxies are honoured"),
-    "E32": Requirement("claude-code#93014", "a lost answer is asked for once more at once; a server that hangs meets a deadline"),
+    "E32": Requirement("claude-code#93014", "a lost answer is requested again immediately; a server that hangs meets a deadline"),
     "E33": Requirement("RFC 8414 section 3.3", "metadata with a foreign issuer or a hostile endpoint is refused"),
     "E34": Requirement("RFC 7636 section 4", "every flow has its own S256 challenge, made from the system's randomness"),
     "E35": Requirement("RFC 8628 section 3.5", "pending, slow_down, denied, expired and lost polls behave as the RFC says"),
@@ -103,7 +103,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E40": Requirement("RFC 9700 section 4.14", "an overwritten token is left nowhere"),
     "E41": Requirement("claude-code#79407", "a kill at any step of a write leaves the old or the new record whole"),
     "E42": Requirement("openclaw#88028", "a full, read-only or failing disk is named, and never taken for an empty store"),
-    "E43": Requirement("deepchat#2304", "a damaged file is kept aside, other profiles survive, and the way back is told"),
+    "E43": Requirement(
+        "deepchat#2304", "a damaged file is kept aside, other profiles survive, and the message says how to recover"
+    ),
     "E44": Requirement(
         "CVE-2025-46327", "no file is ever wider than 0600; links, FIFOs and wide folders are tightened or refused"
     ),
@@ -130,13 +132,15 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E57": Requirement("copilot-api#170", "a wrong or changed clock makes no storm and lengthens no token's life"),
     "E58": Requirement("openclaw#26322", "while the server is down tokens serve to their end, and requests grow rare"),
     "E59": Requirement("openclaw#8405", "a timer and a caller at the same instant make one request"),
-    "E60": Requirement("hermes#92606", "a new sign-in wins over a refresh under way, which hands out no other account's token"),
-    "E61": Requirement("openclaw#57107", "a hung refresh elsewhere keeps nobody from a good token, and is named in bounded time"),
+    "E60": Requirement("hermes#92606", "a new sign-in wins over a refresh under way, which returns no other account's token"),
+    "E61": Requirement(
+        "openclaw#57107", "a hung refresh elsewhere keeps no caller from a good token, and is named in bounded time"
+    ),
     "E62": Requirement("openclaw#57107", "where nothing can be locked or noted nothing is sent, and the place is named"),
     # --- gateway -------------------------------------------------------------------------------------------------------
     "E63": Requirement(
         "CVE-2026-28472",
-        "without a gateway key that is good now nobody is let in, wherever else a key is shown, and no provider is asked",
+        "a request without a valid gateway key is rejected, even if it shows a key elsewhere, and no provider is contacted",
     ),
     "E64": Requirement("CVE-2025-66416", "what a web page can send is refused on every path, and no CORS header is ever sent"),
     "E65": Requirement(
@@ -156,16 +160,14 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E70": Requirement("aiohttp: X-Api-Key on redirects", "a provider's redirect is not followed, and no credential goes there"),
     "E71": Requirement("RFC 9110 section 15.5.14", "bodies and streams take bounded memory, however long or slow they are"),
     "E72": Requirement(
-        "RFC 9110 section 15.6", "whatever a provider or the way to it does is told with its cause, and no secret"
+        "RFC 9110 section 15.6", "every failure of a provider or of the network is reported with its cause and without secrets"
     ),
-    "E73": Requirement("openclaw#21077", "a taken port, a second gateway, signals and proxies do what is said of them"),
-    "E74": Requirement(
-        "openclaw#57107", "after signing out and in as somebody else, requests carry the new account's token alone"
-    ),
+    "E73": Requirement("openclaw#21077", "a taken port, a second gateway, signals and proxies do what the documents say"),
+    "E74": Requirement("openclaw#57107", "after signing out and in as another user, requests carry only the new account's token"),
     # --- command line --------------------------------------------------------------------------------------------------
     "E75": Requirement(
         "openclaw#63470",
-        "a fault of the configuration is told with its file and line and shows no secret; no unknown key is passed over in silence",
+        "a configuration error names file and line and shows no secret; no unknown key is ignored silently",
     ),
     "E76": Requirement(
         "authlib changelog 1.8",
@@ -179,7 +181,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E79": Requirement("NO_COLOR, CWE-838", "odd terminals, locales, streams, homes and paths change nothing, or it says why"),
     "E80": Requirement("docs/architecture.md: start-up", "help and version import no HTTP library and no keyring"),
     "E81": Requirement(
-        "openclaw#66952", "status never calls an ended sign-in ok, and tells ended, refused, unanswered and unreadable apart"
+        "openclaw#66952", "status never calls an ended sign-in ok, and distinguishes ended, rejected, unanswered and unreadable"
     ),
     "E82": Requirement(
         "Hypothesis", "whatever a query, a reply, an index, a config or a path holds, it is read or refused in words"
@@ -203,7 +205,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         "gcloud auth login", "a sign-in never changes an explicit order, and says which account is in use and which one was"
     ),
     "E89": Requirement("CWE-732", "an import changes neither the mode nor the owner of another program's folder or file"),
-    # --- nobody is signed out who need not be -----------------------------------------------------------------------------
+    # --- no account is signed out without need -----------------------------------------------------------------------------
     "E90": Requirement(
         "RFC 6749 section 5.1",
         "a refresh answered 200 with an access token is committed; an odd lifetime, scope or missing type is a finding of `doctor`",
@@ -248,7 +250,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "E103": Requirement(
         "Secret Service API: collections",
-        "a read creates no collection; a dismissed prompt, a locked keyring and a missing collection are told apart",
+        "a read creates no collection; a dismissed prompt, a locked keyring and a missing collection have different errors",
     ),
     "E104": Requirement("gnome-keyring-daemon(1)", "a gnome-keyring that was started before `--unlock` is named for what it is"),
     "E105": Requirement(
@@ -265,7 +267,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         "RFC 8628 section 3.2", "an interval in digits is read and capped, and a code that is not ASCII is shown"
     ),
     "E110": Requirement("RFC 7009 section 2.1", "a sign-out without its lock still revokes"),
-    "E111": Requirement("proper-lockfile", "another tool's lock that nobody holds any more blocks nothing for ever"),
+    "E111": Requirement("proper-lockfile", "another tool's lock that its owner left behind does not block forever"),
     "E112": Requirement("curl: proxy", "a malformed proxy is an error that names its variable and its fault"),
     "E113": Requirement("systemd.exec: Environment=", "a proxy with a password is never left out of a service without a word"),
     "E114": Requirement("curl: NO_PROXY", "`*.host` and `host:443` in NO_PROXY match as people mean them"),
@@ -282,7 +284,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "E119": Requirement(
         "RFC 8252 section 8.3",
-        "start address and callback are taken from a process of the same user only, where Linux tells whose it is",
+        "start address and callback are taken from a process of the same user only, if Linux shows whose it is",
     ),
     "E120": Requirement(
         "CVE-2026-22174", "the owner and program of a port that another program holds are named, and what to do with the keys"
@@ -296,7 +298,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         "a config, `.env`, `models.json`, include, base or passphrase file that another user can replace is warned of, and a finding",
     ),
     "E123": Requirement("CWE-770", "requests at once, and their body bytes in memory, are bounded for a gateway key and in all"),
-    "E124": Requirement("CVE-2007-6750", "a body that comes slowly gives its place back within seconds, and shuts nobody out"),
+    "E124": Requirement(
+        "CVE-2007-6750", "a body that comes slowly gives its place back within seconds, and blocks no other client"
+    ),
     "E125": Requirement("CWE-407", "a body that is slow to parse keeps no other client waiting"),
     "E126": Requirement("CWE-770", "no name that a client gives is kept longer, or in more kinds, than a bound allows"),
     "E127": Requirement(
@@ -321,7 +325,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "E138": Requirement("RFC 9126 section 5", "where the metadata requires it, the authorization request is pushed first"),
     "E139": Requirement("RFC 7009 section 2.2.1", "a revocation answered 401 is reported as what it is"),
-    "E140": Requirement("RFC 8628 section 3.5", "a web page among the polls is not reported as nobody having approved"),
+    "E140": Requirement("RFC 8628 section 3.5", "a web page among the polls is not reported as a missing approval"),
     "E141": Requirement(
         "openclaw#23516", "only a provider's answer makes a credential wait; a locked keyring, a busy lock or a bug here does not"
     ),
@@ -394,12 +398,13 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "E169": Requirement(
         "platform.minimax.io: models",
-        "the catalogue knows today's models, what is retired, and what is doubtful, with its sources",
+        "the catalog knows today's models, what is retired, and what is doubtful, with its sources",
     ),
     "E170": Requirement("pi-ai 1.6.0: data/minimax.json", "a price that depends on the input's size is counted at its tier"),
     "E171": Requirement("platform.claude.com: prompt caching", "a cache write of one hour is counted at its own price"),
     "E172": Requirement(
-        "MiniMax-AI/cli#175", "1004 or 2062 from the older usage endpoint spends no refresh, signs nobody out and is no verdict"
+        "MiniMax-AI/cli#175",
+        "1004 or 2062 from the older usage endpoint spends no refresh, signs no account out and is no verdict",
     ),
     "E173": Requirement("platform.minimax.io: m-plan", "a usage window that has not started is shown as that"),
     "E174": Requirement(
@@ -407,11 +412,11 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "E175": Requirement(
         "openclaw#42721",
-        "`doctor` finds that nobody is signed in, a default without credential, a dangling order, a base URL of another API",
+        "`doctor` finds that you are not signed in, a default without credential, a dangling order, a base URL of another API",
     ),
     "E176": Requirement("brew doctor: help", "`doctor` prints a line for each check, and `--json` a status for each"),
     "E177": Requirement("openclaw#66952", "`auth status` is ok only where a request would succeed as far as can be known"),
-    "E178": Requirement("gh auth status: help", "being signed out is said as that, with the command that signs in"),
+    "E178": Requirement("gh auth status: help", "being signed out is reported as such, with the command that signs in"),
     "E179": Requirement(
         "docs/errors",
         "each remedy that is printed names commands that exist, and is run by a test in the situation that prints it",
