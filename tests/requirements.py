@@ -261,7 +261,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "E107": Requirement("openclaw 2026.9.6", "OpenClaw's newer auth choices are known by their names"),
     "E108": Requirement(
-        "RFC 8628 section 3.5", "a device code is polled once more at its very end, and no back-off goes past it"
+        "RFC 8628 section 3.5", "a device code is polled a last time just before it expires, and no backoff goes past that"
     ),
     "E109": Requirement(
         "RFC 8628 section 3.2", "an interval in digits is read and capped, and a code that is not ASCII is shown"

@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 _HEAD: Final = """# Configuration
 
-Every key that Portico reads, made of its own table and held against it by a test. `portico config schema` prints the same as JSON Schema,
-for editors that complete as one types. Keys marked *own* are Portico's; the others are OpenClaw's, with OpenClaw's meaning.
+This page lists every key that Portico reads. It is generated from the program. `portico config schema` prints the same as JSON
+Schema, for completion in editors. Keys marked *own* are Portico's; the others are OpenClaw's, with OpenClaw's meaning.
 
-The file is JSON5: comments, trailing commas, keys without quotes. It is `portico.json5` in the config folder, or what `--config` or
-`PORTICO_CONFIG` names ([files](files.md)). Underneath it may lie an OpenClaw file (`base`), and any object may name further files
-(`$include`). `${NAME}` in a value is replaced by the variable when the value is used, and never written back; `$${NAME}` is the text
-itself. A key that is nearly one of these is an error with file, line and column; any other unknown key is a warning at most.
-`portico config get PATH --verbose` tells which file and line a value comes from.
+The file is JSON5: comments, trailing commas, keys without quotes. It is `portico.json5` in the config folder, or the file that
+`--config` or `PORTICO_CONFIG` names ([files](files.md)). An OpenClaw file can be its base (`base`), and any object can include other
+files (`$include`). `${NAME}` in a value is replaced by the variable when the value is used, and never written back; `$${NAME}` is the
+text `${NAME}`. A near miss of one of these keys is an error with file, line and column. Any other unknown key is a warning at most.
+`portico config get PATH --verbose` prints the file and line of a value.
 """
 _HOLDERS: Final = frozenset({"object", "map", "array"})
 _KINDS: Final = {
     "object": "an object",
-    "text": "a text",
-    "string": "a text, also an empty one",
-    "secret": "a text",
+    "text": "text",
+    "string": "text, may be empty",
+    "secret": "text",
     "flag": "true or false",
     "whole": "a whole number",
     "amount": "a number, 0 or more",
-    "texts": "a list of texts",
+    "texts": "a list of text values",
     "any": "anything",
 }
 

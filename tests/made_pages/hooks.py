@@ -10,8 +10,8 @@ from portico.plugins import manifest, spec
 
 _HEAD = """# Hooks
 
-What a plugin can bring, made of `portico.plugins.spec` and held against it by a test. [Writing a plugin](../how-to/write-a-plugin.md)
-shows a whole one. A plugin imports `portico.plugin_api` and nothing else of Portico's; the types named here are there.
+This page lists what a plugin can provide. It is generated from `portico.plugins.spec`. [Write a plugin](../how-to/write-a-plugin.md) has a
+complete example. A plugin imports only `portico.plugin_api`, which contains the types named here.
 """
 
 
@@ -22,7 +22,7 @@ def page() -> str:
         if name.startswith(spec.PREFIX):
             returns = re.sub(r"^Iterable\[(.*)\]$", r"any number of `\1`", str(inspect.get_annotations(hook)["return"]))
             takes = ", ".join(f"`{each}`" for each in inspect.signature(hook).parameters)
-            parts.append(f"## {name}\n\n{_prose(hook)}\n\nTakes {takes or 'nothing'}; gives {returns}.\n")
+            parts.append(f"## {name}\n\n{_prose(hook)}\n\nArguments: {takes or 'none'}. Returns {returns}.\n")
     return "\n".join([*parts, f"## The names of `portico.plugin_api`\n\n{_names()}\n"])
 
 
