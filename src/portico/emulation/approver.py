@@ -1,9 +1,8 @@
-"""A browser that approves: `python -m portico.emulation.approver URL`, or `-` for a URL that it reads from standard input.
+"""A browser that approves a sign-in: `python -m portico.emulation.approver URL`, or `-` to read the URL from standard input.
 
-Stands in for a person and a browser where there is neither: it opens the page, submits the approval form, and follows where the
-page leads, up to the command's own loopback address and what that shows. It knows the pages of Portico's emulators alone; the
-real service asks for a real person. Standard library only, since `$BROWSER` should start fast. Proxy and trust come from the
-environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`), as in any other program.
+It replaces a user with a browser: it opens the page, submits the approval form, and follows the pages up to the command's own
+loopback URL. It knows only the pages of Portico's emulators. It uses only the standard library, because `$BROWSER` should start
+fast. Proxy and certificates come from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ class ApprovalFailed(Exception):
 
 
 class DecisionNotAccepted(ApprovalFailed):
-    """The page asked again after the decision: what it names is not waiting for one."""
+    """The page asked again after the decision."""
 
 
 @dataclass(slots=True)
 class Page:
-    """What the approver sees of a page: its first form, and where a `refresh` leads."""
+    """A page: its first form, and the target of a `refresh`."""
 
     url: str
     action: str | None = None
@@ -83,14 +82,14 @@ class _Reader(HTMLParser):
 
 
 def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> Page:
-    """Walk from `url` through the approval to the last page, and return that.
+    """Follow the pages from `url` through the approval, and return the last one.
 
     Raises:
         DecisionNotAccepted: the page asked again.
         ApprovalFailed: a page could not be opened, or no page asked for a decision.
     """
     page = _open(_request(url), timeout_s)
-    # A command starts its browser on an address of its own, which leads to the page: that one names the redirect URI.
+    # A command starts its browser with its own start address, which leads to the page that names the redirect URI.
     redirect = _redirect_uri(page.url if _is_local(url) and _is_emulated(page.url) else url)
     decided = False
     for _ in range(_MAX_PAGES):
@@ -107,10 +106,9 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
 
 
 def _next_step(page: Page, decision: str | None, redirect: str | None) -> urllib.request.Request | None:
-    """The request that a person's next click, or the page by itself, would make.
+    """The request that the next click, or the page itself, would send.
 
-    A form goes to an emulated host, which is what the proxy lets https reach, or to the redirect URI that the sign-in named: what
-    else listens on this machine is none of the emulator's.
+    Forms go only to emulated hosts (https, through the proxy) and to the redirect URI of the sign-in.
     """
     action = page.action or ""
     if decision in page.decisions and _is_emulated(action):
@@ -170,10 +168,10 @@ def _read_body(reply: http.client.HTTPResponse | urllib.error.HTTPError) -> byte
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Approve (or, with `--deny`, refuse) what the page at URL asks for."""
+    """Approve the sign-in on the page at URL (or deny it, with `--deny`)."""
     parser = argparse.ArgumentParser(prog="portico.emulation.approver", description=main.__doc__)
     parser.add_argument("url", metavar="URL", help="the page; - reads it from standard input, where no other user can see it")
-    parser.add_argument("--deny", action="store_true", help="refuse instead")
+    parser.add_argument("--deny", action="store_true", help="deny instead")
     args = parser.parse_args(argv)
     try:
         approve(sys.stdin.readline().strip() if args.url == "-" else args.url, decision="deny" if args.deny else "approve")

@@ -1,9 +1,8 @@
-"""A CONNECT proxy on loopback that is the server itself for emulated hosts and refuses all others; and its throwaway CA.
+"""A CONNECT proxy on loopback that serves the emulated hosts itself and rejects all others, with a temporary CA.
 
-The proxy never opens a connection of its own: a program that is pointed at it either meets the emulator or nobody, so a test or a
-demo cannot reach the real service by mistake. The authority's private key is never written down and is dropped once the one
-server certificate is signed, and name constraints (RFC 5280 section 4.2.1.10) bind it to the emulated hosts: a copy of the CA
-file left behind in some trust store can sign for nobody else.
+The proxy never opens a connection, so a test or a demo cannot reach the real service by mistake. The private key of the
+certificate authority is never written to a file, and is discarded after it has signed the one server certificate. Name
+constraints (RFC 5280 section 4.2.1.10) limit it to the emulated hosts, even if its certificate stays in a trust store.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ _CLOCK_SKEW: Final = dt.timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """`ca_file` is what clients are told to trust; `server` answers TLS for the emulated hosts."""
+    """The certificate authority of one run: `ca_file` for clients, `server` for the TLS of the emulated hosts."""
 
     ca_file: Path
     server: ssl.SSLContext
 
 
 def make_authority(folder: Path, hosts: Sequence[str]) -> Authority:
-    """A new CA, its certificate in `folder`, and one server certificate for all `hosts` (its key on disk only to be loaded)."""
+    """Create a CA, its certificate in `folder`, and a server certificate for all `hosts` (its key is on disk only to load it)."""
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -45,7 +44,7 @@ def make_authority(folder: Path, hosts: Sequence[str]) -> Authority:
     leaf = _server_certificate(ca, ca_key, server_key.public_key(), hosts)
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(ca.public_bytes(Encoding.PEM))
-    # The CA goes along: a browser can then be told to trust it by its fingerprint alone.
+    # With the CA in the chain, a browser can be configured to trust it by its fingerprint.
     chain = leaf.public_bytes(Encoding.PEM) + ca.public_bytes(Encoding.PEM)
     key = server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return Authority(ca_file=ca_file, server=_server_context(folder / "server.pem", key + chain))
@@ -138,11 +137,11 @@ _TLS_PORT: Final = "443"
 
 
 class EmulationProxy:
-    """Listens on `127.0.0.1`, any port; `url` is what `HTTPS_PROXY` is set to.
+    """The proxy on `127.0.0.1`, any port; `url` is the value for `HTTPS_PROXY`.
 
     Args:
-        hosts: for each emulated host name, what makes the protocol that serves a connection to it.
-        tls: answers the TLS handshake for all of them.
+        hosts: the factory of the server protocol for each emulated host name.
+        tls: the server's TLS context for all hosts.
     """
 
     def __init__(self, hosts: Mapping[str, Callable[[], asyncio.Protocol]], tls: ssl.SSLContext) -> None:
@@ -162,8 +161,8 @@ class EmulationProxy:
         """Stop listening and drop every connection that has not reached an emulated host."""
         if self._server is None:
             return
-        # asyncio leaves a connection open that it has accepted and not yet set up when its server closes (`Server._attach`). So
-        # accepting ends first, and what was accepted is set up in the next turns of the loop.
+        # When a server closes, asyncio leaves accepted connections open that are not set up yet (`Server._attach`). Therefore stop
+        # accepting first, and let the loop set up the accepted ones.
         for listener in self._server.sockets:
             asyncio.get_running_loop().remove_reader(listener)
         await asyncio.sleep(0)
@@ -175,7 +174,7 @@ class EmulationProxy:
         await asyncio.gather(*handshakes, return_exceptions=True)
 
     async def abort(self) -> None:
-        """Drop what is left once the emulated hosts have ended: TLS says goodbye and waits, and a client may never answer."""
+        """Drop the remaining connections: a TLS shutdown waits for the client, which may never answer."""
         for transport in tuple(self._sockets):
             transport.abort()
         await asyncio.sleep(0)
@@ -185,7 +184,7 @@ class EmulationProxy:
 
 
 class _Connection(asyncio.Protocol):
-    """One client: reads the head of its request, then either refuses it or hands the socket to the emulated host."""
+    """One client: read the head of its request, then reject it or pass the socket to the emulated host."""
 
     def __init__(
         self,
@@ -224,7 +223,7 @@ class _Connection(asyncio.Protocol):
             self._reject("431 Request Header Fields Too Large", "The request's head is too long.")
 
     def drop(self) -> None:
-        """End this connection at once."""
+        """Abort this connection."""
         if self.handshake is not None:
             self.handshake.cancel()
         if self._transport is not None:
@@ -237,7 +236,7 @@ class _Connection(asyncio.Protocol):
         if method != "CONNECT":
             self._reject("403 Forbidden", "Portico's emulator answers only for HTTPS hosts, by CONNECT.")
         elif port != _TLS_PORT or host.lower() not in self._hosts:
-            self._reject("403 Forbidden", "Portico's emulator does not answer for this host, and passes nothing on.")
+            self._reject("403 Forbidden", "Portico's emulator does not serve this host, and forwards nothing.")
         else:
             self._start_tls(self._hosts[host.lower()])
 
@@ -257,7 +256,7 @@ class _Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             tls_transport = await loop.start_tls(transport, protocol, self._tls, server_side=True)
-        except (OSError, asyncio.CancelledError):  # the client went away or does not trust the throwaway CA
+        except (OSError, asyncio.CancelledError):  # the client has gone, or does not trust the CA
             transport.abort()
             return
         finally:

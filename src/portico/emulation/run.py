@@ -1,4 +1,4 @@
-"""Run emulators, the environment that makes real commands meet them, and where a running one notes how to reach it."""
+"""Run emulators, build the environment in which commands use them, and store how to reach a running one."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _CONNECT_TIMEOUT_S: Final = 2.0
 
 
 class EmulatorNotRunning(UsageError):
-    """No emulator answers where one was noted, or none was noted."""
+    """No emulator is running."""
 
     id = "emulator-not-running"
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatorState:
-    """`env` leads a command to the emulator; `approvals` are the addresses of its approval pages, for any code."""
+    """How to reach a running emulator: `env` for commands, `approvals` with the URLs of its approval pages for any code."""
 
     proxy_url: str
     env: Mapping[str, str]
@@ -52,16 +52,16 @@ class EmulatorState:
 
 
 def make_state(info: EmulationInfo, emulators: Sequence[Emulator], home: Path) -> EmulatorState:
-    """What to note of a running emulation. `home` is the state folder that the note lies in.
+    """The stored state of a running emulation. `home` is the state folder that contains it.
 
-    It goes into the environment too: a shell that was pointed here has another state folder, one that ends with the emulator.
+    `home` is in the environment too, because a shell that uses the emulator has another state folder.
     """
     env = {**info.env, EMULATOR_ENV: str(home)}
     return EmulatorState(info.proxy_url, env, [emulator.approval_url(_CODE) for emulator in emulators])
 
 
 def write_state(state: EmulatorState, file: Path) -> None:
-    """Note `state` in `file`.
+    """Write `state` to `file`.
 
     Raises:
         StoreError: it cannot be written.
@@ -70,12 +70,12 @@ def write_state(state: EmulatorState, file: Path) -> None:
 
 
 def remove_state(file: Path) -> None:
-    """Remove the note again."""
+    """Remove the stored state."""
     remove_private(file)
 
 
 def read_state(file: Path) -> EmulatorState:
-    """The emulator noted in `file`, if it still answers.
+    """The emulator stored in `file`, if it still answers.
 
     Raises:
         EmulatorNotRunning: `emulator-not-running`.
@@ -109,9 +109,9 @@ _SHUTDOWN_S: Final = 0.5
 class EmulationInfo:
     """A running emulation.
 
-    `env` is what a command's environment needs on top of its own; nothing else on the machine is changed. `config` and `state`
-    are throwaway places inside the run's folder, and exist in `env` so that the user's own are not touched. `loopback` are the
-    plain HTTP addresses of services that are local in real life; `notes` tell what could not be had.
+    `env` is added to a command's environment. `config` and `state` are temporary paths in the run's folder, and part of `env`, so
+    that the user's own files do not change. `loopback` has the plain HTTP URLs of services that are local in real life. `notes`
+    says which parts are missing.
     """
 
     proxy_url: str
@@ -125,7 +125,7 @@ class EmulationInfo:
 
 @asynccontextmanager
 async def run_emulation(emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> AsyncIterator[EmulationInfo]:
-    """Answer for the hosts of `emulators` until the block ends. `folder` takes the CA file and the throwaway config and state.
+    """Serve the hosts of `emulators` until the block ends. `folder` gets the CA file and the temporary config and state.
 
     Raises:
         UsageError: an emulator does not know one of `options.knobs`.
@@ -217,11 +217,11 @@ def _merge(target: dict[str, JsonValue], source: Mapping[str, JsonValue]) -> Non
 
 
 def _environment(proxy_url: str, files: _RunFiles) -> Mapping[str, str]:
-    """What leads a command here.
+    """The environment in which a command uses the emulator.
 
-    Both spellings of the proxy names are set: programs differ in which they read first, and one set by the user would win. Plain
-    http is led here too, where it is refused, so that none of it leaves the machine. The approver is started by its path, so that
-    it runs whatever folder and `PYTHONPATH` a browser is started with.
+    Both spellings of the proxy names are set, because programs differ in which they read first. Plain http also goes to the proxy,
+    which rejects it, so that it does not leave the machine. The approver is started by its path and works with any folder and
+    `PYTHONPATH`.
     """
     return {
         **dict.fromkeys(_PROXY_VARIABLES, proxy_url),

@@ -1,4 +1,4 @@
-"""A standards-true authorization server over real TCP, for tests of clients: `python -m portico.testing.authorization_server`.
+"""An authorization server that follows the standards, over real TCP, for tests of clients: `python -m portico.testing.authorization_server`.
 
     server = AuthorizationServer()
     async with serve(server) as base_url:
@@ -9,7 +9,7 @@
 Authorization code with PKCE S256 (RFC 6749, 7636) and `iss` (RFC 9207), metadata (RFC 8414), device authorization (RFC 8628),
 pushed requests (RFC 9126), ID tokens with their nonce, refresh with rotation, reuse detection and revocation of the family (RFC
 9700 section 4.14), revocation (RFC 7009). Its parts (`AuthorizeEndpoint`, `Faults`, and `TokenMint`, `CodeTable`, `DeviceTable`,
-`PresentedTokens` of `grants`) stand alone, so that an emulator of a server with other words is built on them.
+`PresentedTokens` of `grants`) can be used alone, to build the emulator of a server with its own dialect.
 """
 
 from __future__ import annotations
@@ -323,8 +323,8 @@ class _PendingRequest:
 class AuthorizeEndpoint:
     """GET shows the consent page, POST takes the decision and sends the browser back with a code, or with an error.
 
-    `auto_approve` sends it back at once. `send_iss` adds RFC 9207's `iss`; `issuer_for` tells it. `require_pushed` refuses a
-    request whose parameters were not pushed first (RFC 9126); `pushed` are those that were, by their `request_uri`, for one use.
+    `auto_approve` sends it back at once. `send_iss` adds RFC 9207's `iss`, which `issuer_for` returns. `require_pushed` rejects
+    a request without pushed parameters (RFC 9126); `pushed` has these by `request_uri`, each for one use.
     """
 
     def __init__(self, clients: Mapping[str, Client], codes: CodeTable, issuer_for: Callable[[web.Request], str]) -> None:

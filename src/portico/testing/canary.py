@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# The hex part may be cut or wrapped by whatever leaked it; eight digits of it are a leak all the same.
+# The hex part may be cut or wrapped in a leak, so eight digits count as one.
 PATTERN: Final = re.compile(r"CANARY-[a-z0-9]+-[0-9a-f]{8,32}")
 _BYTES: Final = re.compile(PATTERN.pattern.encode())
 _UTF16: Final = re.compile(rb"C\0A\0N\0A\0R\0Y\0-\0(?:[a-z0-9]\0)+-\0(?:[0-9a-f]\0){8}")
@@ -27,14 +27,14 @@ _exempt: set[Path] = set()
 
 
 def canary(kind: str) -> str:
-    """A fresh secret that is found on sight. `kind` says what it stands for: `at`, `rt`, `code`, `key`..."""
+    """A new secret that a scan can find. `kind` names its purpose: `access`, `refresh`, `code`, `key`..."""
     if not re.fullmatch("[a-z0-9]+", kind):
         raise ValueError(f"a kind is lower-case letters and digits, not {kind!r}")
     return f"CANARY-{kind}-{secrets.token_hex(16)}"
 
 
 def exempt(path: Path) -> Path:
-    """Leave `path`, a file or a folder, out of every later scan of files: the test put the secret there itself."""
+    """Exclude `path`, a file or a folder, from every later scan: the test itself wrote the secret there."""
     _exempt.add(path.absolute())
     return path
 

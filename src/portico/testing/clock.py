@@ -1,4 +1,4 @@
-"""Time that a test moves by hand, or that moves as soon as somebody waits for it."""
+"""A clock that a test advances, or that advances when a task waits for it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import heapq
 import itertools
 from typing import Final
 
-# A fixed, round instant (2033-05-18T03:33:20Z): failures show the same figures every time.
+# A fixed time (2033-05-18T03:33:20Z), so failures always show the same numbers.
 START_MS: Final = 2_000_000_000_000
-# Passes of the event loop that a sleeper leaves to others before the clock moves on to it.
+# Passes of the event loop for other tasks before the clock moves to the next sleeper.
 _LOOP_PASSES: Final = 3
 
 
@@ -17,8 +17,8 @@ class FakeClock:
     """`portico.interfaces.basics.Clock` without waiting.
 
     With `auto` (the default) a `sleep` moves the clock to the earliest sleeper's time after a few passes of the event loop, so
-    that code which waits runs straight through. Real input and output do not hold the clock back: where a sleeper stands for
-    a deadline of something real, use `auto=False` and move the clock with `advance`.
+    that waiting code runs through. Real input and output do not stop the clock: for a deadline of real work use `auto=False` and
+    `advance`.
 
     `slept` lists the seconds of every sleep asked for, in order. `boot_name` is this run of the machine.
     """

@@ -1,10 +1,10 @@
-"""Faults that a test server is told to make, endpoint by endpoint, one request after the other.
+"""Faults of a test server, set for each endpoint, request after request.
 
     faults = Faults()
     app = web.Application(middlewares=[faults.middleware])
     faults.add("/token", Fault(status=503, headers={"Retry-After": "2"}), Fault(drop="after"))
 
-The first request to `/token` gets the 503, the second is processed and its answer is lost, the third is served as ever.
+The first request to `/token` gets the 503, the second is processed and its response is lost, the third is served normally.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Where a request waits until a test lets it go."""
+    """A place where requests wait until a test releases them."""
 
     def __init__(self) -> None:
         self._reached = asyncio.Event()
         self._open = asyncio.Event()
 
     async def reached(self) -> None:
-        """Return once a request waits here."""
+        """Return when a request waits at the gate."""
         await self._reached.wait()
 
     def release(self) -> None:
-        """Let every request go, those to come as well."""
+        """Release every request, also later ones."""
         self._open.set()
 
     async def wait(self) -> None:
@@ -47,13 +47,13 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one request, in this order: the delay, the gate, then what the rest says.
+    """What happens to one request: the delay, the gate, then the other fields.
 
     `delay_s` seconds pass first; `gate` holds the request until it is released.
-    `drop` "before" closes the connection and processes nothing; "after" processes the request and closes without an answer.
-    `status`, `body`, `headers`: this answer in place of the true one, and nothing is processed (`processed` True: it is). A body
-    that is a function is made of the request's form, for a server that repeats what it was sent.
-    `half` sends the head and half of the body (the true one where no status is given), then closes.
+    `drop` "before" closes the connection and processes nothing; "after" processes the request and closes without a response.
+    `status`, `body`, `headers` replace the true response, and the request is processed only if `processed` is True. If `body` is a
+    function, it gets the request's form, to play a server that repeats the request.
+    `half` sends the head and half of the body (of the true one without a status), then closes.
     """
 
     delay_s: float = 0.0
@@ -93,7 +93,7 @@ class Faults:
             self._gates.append(fault.gate)
 
     def clear(self) -> None:
-        """Forget every fault, and let go of whoever waits."""
+        """Remove every fault, and release every waiting request."""
         self._queues.clear()
         self._always.clear()
         self.release_all()

@@ -216,7 +216,7 @@ def check_verifier(verifier: str | None, challenge: str | None) -> None:
 
 @dataclass(slots=True)
 class CodeGrant:
-    """One authorization code and what it was given for. `family` is what it was exchanged for.
+    """One authorization code and its parameters. `family` identifies the tokens it was exchanged for.
 
     `nonce` is what the ID token repeats; `consent` whether the user was asked to agree (OpenID Connect Core section 3.1.2.1).
     """
@@ -372,7 +372,7 @@ def token_reply(issued: Issued, *, refresh: bool = True, id_token: str | None = 
 
 
 def id_token(claims: Mapping[str, object]) -> str:
-    """An ID token of `claims`, signed with a key that nobody has: a client takes it from the token endpoint as it is."""
+    """An ID token of `claims`, signed with a random key: a client does not check the signature of the token endpoint's own."""
     head, body = (_base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
     signature = hmac.new(secrets.token_bytes(32), f"{head}.{body}".encode(), hashlib.sha256).digest()
     return f"{head}.{body}.{_base64url(signature)}"
@@ -383,7 +383,7 @@ def _base64url(value: bytes) -> str:
 
 
 def refusal(error: TokenRefused, *, status: int = 400) -> web.Response:
-    """An error answer (section 5.2)."""
+    """An error response (RFC 6749 section 5.2)."""
     description = {"error_description": error.description} if error.description else {}
     return web.json_response({"error": error.code, **description}, status=status, headers=NO_STORE)
 

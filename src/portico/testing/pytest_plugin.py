@@ -63,7 +63,7 @@ def portico_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 
 @pytest.fixture
 def portico_clock() -> FakeClock:
-    """A clock that moves when somebody waits for it."""
+    """A clock that advances when a task waits for it."""
     from portico.testing.clock import FakeClock
 
     return FakeClock()

@@ -46,7 +46,7 @@ _BUS_CONFIG: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bu
 
 
 class SecretServiceError(RuntimeError):
-    """The private Secret Service cannot be started here; the text says which part is missing or failed."""
+    """The private Secret Service cannot be started; the text names the missing or failed part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class SecretService:
 
 
 def missing_part() -> str | None:
-    """Why no private Secret Service can run here, or None."""
+    """Why no private Secret Service can run on this machine, or None."""
     if sys.platform != "linux":
         return f"a Secret Service is a Linux thing; this is {sys.platform}"
     missing = [program for program in PROGRAMS if find_program(program, os.environ) is None]
