@@ -161,7 +161,7 @@ class EmulationProxy:
         """Stop listening and drop every connection that has not reached an emulated host."""
         if self._server is None:
             return
-        # When a server closes, asyncio leaves accepted connections open that are not set up yet (`Server._attach`). Therefore stop
+        # When a server closes, asyncio leaves accepted connections open that are not set up (`Server._attach`). Therefore stop
         # accepting first, and let the loop set up the accepted ones.
         for listener in self._server.sockets:
             asyncio.get_running_loop().remove_reader(listener)

@@ -1,4 +1,4 @@
-"""An authorization server that follows the standards, over real TCP, for tests of clients: `python -m portico.testing.authorization_server`.
+"""A test authorization server that follows the standards, over TCP: `python -m portico.testing.authorization_server`.
 
     server = AuthorizationServer()
     async with serve(server) as base_url:

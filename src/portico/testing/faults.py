@@ -51,7 +51,7 @@ class Fault:
 
     `delay_s` seconds pass first; `gate` holds the request until it is released.
     `drop` "before" closes the connection and processes nothing; "after" processes the request and closes without a response.
-    `status`, `body`, `headers` replace the true response, and the request is processed only if `processed` is True. If `body` is a
+    `status`, `body`, `headers` replace the true response; the request is processed only if `processed` is True. If `body` is a
     function, it gets the request's form, to play a server that repeats the request.
     `half` sends the head and half of the body (of the true one without a status), then closes.
     """
