@@ -220,8 +220,8 @@ def _environment(proxy_url: str, files: _RunFiles) -> Mapping[str, str]:
     """The environment in which a command uses the emulator.
 
     Both spellings of the proxy names are set, because programs differ in which they read first. Plain http goes to the proxy
-    too, which rejects it, so that it does not leave the machine. The approver is started by its path and works with any folder and
-    `PYTHONPATH`.
+    too, which rejects it, so that it does not leave the machine. The approver is started by its path, so that it works with any
+    folder and `PYTHONPATH`.
     """
     return {
         **dict.fromkeys(_PROXY_VARIABLES, proxy_url),
