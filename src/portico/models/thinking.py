@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import UsageError
@@ -71,39 +72,40 @@ class Family:
     completion_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
 
-def _openai(*efforts: Effort, off: _SwitchOff | None = None, reasons: bool = True) -> Family:
-    return Family(efforts, off, starts_on=reasons, reasons=reasons, completion_limit="max_completion_tokens")
-
+_openai: Final = partial(Family, off=None, starts_on=True, completion_limit="max_completion_tokens")
 
 _GPT: Final = r"(?:^|[/:.])gpt-"
 # The first row that is found in an id counts. A dot or a hyphen may stand in a version, and a date may follow it.
-_FAMILIES: Final[tuple[tuple[re.Pattern[str], Family], ...]] = tuple(
-    (re.compile(pattern, re.IGNORECASE), family)
-    for pattern, family in (
-        (r"minimax-m3[.-]1", Family(_FIVE, None, switch=True, starts_on=True)),
-        (r"minimax-m3(?!\d)", Family((), "disabled", switch=True)),
-        (r"minimax-m2(?!\d)", Family(_THREE, None, adaptive=False, tuned_over=_MESSAGES_ONLY)),
-        (r"claude-mythos-preview", Family(_FOUR, None, starts_on=True)),
-        (r"claude-(?:fable|mythos)-\d|claude-opus-(?:5[.-][5-9]|[6-9])(?!\d)", Family(_FIVE, None, starts_on=True)),
-        (r"claude-sonnet-(?:5[.-][5-9]|[6-9])(?!\d)", Family(_FIVE, "between_tools", starts_on=True)),
-        (r"claude-(?:opus|sonnet|haiku)-[5-9](?!\d)", Family(_FIVE, "disabled", starts_on=True)),
-        (r"claude-(?:opus|sonnet|haiku)-4[.-][7-9](?!\d)", Family(_FIVE)),
-        (r"claude-(?:opus|sonnet|haiku)-4[.-]6(?!\d)", Family(_FOUR)),
-        (r"claude-", Family(adaptive=False)),
-        (rf"{_GPT}[5-9](?:\.\d+)?-chat", _openai(off="omitted", reasons=False)),
-        (rf"{_GPT}5-pro", _openai("high")),
-        (rf"{_GPT}5\.1(?!\d)(?!-codex-max)", _openai(*_THREE, off="disabled")),
-        (rf"{_GPT}5(?!\.?\d)", _openai(*_THREE)),
-        (rf"{_GPT}5\.[1-5](?!\d)", _openai(*_XHIGH, off="disabled")),
-        (rf"{_GPT}[5-9](?!\d)", _openai(*_FIVE, off="disabled")),
-        (r"(?:^|[/:.])o[1-9](?:-|$)", _openai(*_THREE)),
-    )
+_FAMILIES: Final = (
+    (r"minimax-m3[.-]1", Family(_FIVE, None, switch=True, starts_on=True)),
+    (r"minimax-m3(?!\d)", Family((), "disabled", switch=True)),
+    (r"minimax-m2(?!\d)", Family(_THREE, None, adaptive=False, tuned_over=_MESSAGES_ONLY)),
+    (r"claude-mythos-preview", Family(_FOUR, None, starts_on=True)),
+    (r"claude-(?:fable|mythos)-\d|claude-opus-(?:5[.-][5-9]|[6-9])(?!\d)", Family(_FIVE, None, starts_on=True)),
+    (r"claude-sonnet-(?:5[.-][5-9]|[6-9])(?!\d)", Family(_FIVE, "between_tools", starts_on=True)),
+    (r"claude-(?:opus|sonnet|haiku)-[5-9](?!\d)", Family(_FIVE, "disabled", starts_on=True)),
+    (r"claude-(?:opus|sonnet|haiku)-4[.-][7-9](?!\d)", Family(_FIVE)),
+    (r"claude-(?:opus|sonnet|haiku)-4[.-]6(?!\d)", Family(_FOUR)),
+    (r"claude-", Family(adaptive=False)),
+    (rf"{_GPT}[5-9](?:\.\d+)?-chat", _openai((), off="omitted", starts_on=False, reasons=False)),
+    (rf"{_GPT}5-pro", _openai(("high",))),
+    (rf"{_GPT}5\.1(?!\d)(?!-codex-max)", _openai(_THREE, off="disabled")),
+    (rf"{_GPT}5(?!\.?\d)", _openai(_THREE)),
+    (rf"{_GPT}5\.[1-5](?!\d)", _openai(_XHIGH, off="disabled")),
+    (rf"{_GPT}[5-9](?!\d)", _openai(_FIVE, off="disabled")),
+    (r"(?:^|[/:.])o[1-9](?:-|$)", _openai(_THREE)),
 )
 
 
 def family_of(model_id: str) -> Family | None:
     """The family that a model belongs to by its id; None for one that the table does not have."""
-    return next((family for pattern, family in _FAMILIES if pattern.search(model_id)), None)
+    return next((family for pattern, family in _families() if pattern.search(model_id)), None)
+
+
+@cache
+def _families() -> tuple[tuple[re.Pattern[str], Family], ...]:
+    # Compiled for the first model that is asked about: the patterns take milliseconds, and most commands ask about none.
+    return tuple((re.compile(pattern, re.IGNORECASE), family) for pattern, family in _FAMILIES)
 
 
 def reasons(model_id: str) -> bool:
