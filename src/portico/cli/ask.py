@@ -7,7 +7,6 @@ from asyncio import CancelledError
 from typing import TYPE_CHECKING, Final
 
 from portico.accounts.config_patch import finish_pending
-from portico.cli.auth_token import pick_profile, show_profile_used
 from portico.errors import ExitCode, PorticoError, UsageError
 from portico.models.catalog import retirement_notice
 from portico.models.client import ask as ask_model
@@ -79,13 +78,15 @@ def ask(args: argparse.Namespace, app: App) -> int:
 def _resolve_models(args: argparse.Namespace, app: App) -> Resolution:
     loader = app.models()
     if args.profile is not None:
+        from portico.cli.auth_token import pick_profile
+
         return Resolution((loader.load(args.model, profile=pick_profile(args.profile, app)),))
     if args.no_fallback:
         return Resolution((loader.load(args.model),))
     resolution = loader.resolve(args.model)
     first = resolution.model
-    if first.profile_id is not None:
-        show_profile_used(loader, first.profile_id, app)
+    if first.profile_id is not None and (choice := loader.describe_choice(first.profile_id)) is not None:
+        app.out.note(choice)
     return resolution
 
 

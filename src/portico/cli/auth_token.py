@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.app import App
-    from portico.models.loader import ModelLoader
     from portico.secret import Secret
     from portico.store.records import Profile
 
@@ -63,17 +62,11 @@ def _of_default_model(profiles: dict[str, Profile], app: App) -> Profile:
         provider = loader.catalog.providers.get(loader.catalog.expand(config.agents.primary).provider)
         profile = loader.profile_for(provider) if provider is not None else None
         if profile is not None:
-            show_profile_used(loader, profile.id, app)
+            if (choice := loader.describe_choice(profile.id)) is not None:
+                app.out.note(choice)
             return profile
     hint = "{prog} auth token " + "|".join(profiles)
     raise WhichProfile("There are several sign-ins, and the default model uses none of them.", hint=hint)
-
-
-def show_profile_used(loader: ModelLoader, profile_id: str, app: App) -> None:
-    """Print on stderr which profile is used, if another one could be."""
-    rivals = loader.rivals(profile_id)
-    if rivals:
-        app.out.note(f"Using {profile_id}, and not {' or '.join(rivals)}.")
 
 
 def _fresh(profile: Profile, app: App) -> tuple[Secret, int | None] | None:

@@ -242,13 +242,14 @@ class ModelLoader:
         spec, config = self.catalog.specs.get(provider), self._config.models.providers.get(provider)
         return self.profile_for(Provider(provider, (), spec=spec, config=config))
 
-    def rivals(self, profile_id: str) -> tuple[str, ...]:
-        """The accounts that could have been taken in its place; none if `auth.order` says which comes first."""
+    def describe_choice(self, profile_id: str) -> str | None:
+        """Which profile is used and which others are not, for a person; None if there is no other, or `auth.order` decides."""
         provider = next((one.provider for one in self._profiles if one.id == profile_id), None)
         if provider is not None and self.credentials.order_for(provider):
-            return ()
+            return None
         own = (one for one in self._profiles if one.provider == provider and not one.sign_out_unfinished)
-        return tuple(one.id for one in own if one.id != profile_id)
+        others = [one.id for one in own if one.id != profile_id]
+        return f"Using {profile_id}, and not {' or '.join(others)}." if others else None
 
     def base_url(self, provider: Provider) -> str | None:
         """Where `provider` is called without a profile; None where nobody says."""
