@@ -174,7 +174,7 @@ class TokenBroker:
             profile = self._store.get(profile_id)
             if profile is not None and profile.generation == cached.profile.generation:
                 return ProfileTokens(profile, cached.tokens)
-        return self._refresher.read(profile_id)
+        return self._pending.read(profile_id)
 
     def _is_usable(self, profile_tokens: ProfileTokens) -> bool:
         return is_usable(profile_tokens.tokens.expires_at, self._token_clock.now(profile_tokens.profile))

@@ -111,6 +111,16 @@ class PendingTokens:
         current = self.store.get(profile_id)
         return profile_tokens if current is not None and current.generation == profile_tokens.profile.generation else None
 
+    def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
+        """The profile and its tokens, pending or stored; with `to_refresh` surely the newest.
+
+        Raises:
+            SignInNeeded: `not-signed-in`.
+            StoreError: the store failed.
+            LockBusy: `to_refresh`, and another process is storing newer ones.
+        """
+        return self.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
+
     def forget(self, profile_id: str) -> None:
         """Drop what waits: the server refuses it."""
         self.by_profile.pop(profile_id, None)

@@ -226,16 +226,6 @@ class Refresher:
     pending: PendingTokens
     crash_point: CrashPoint = no_crash_point
 
-    def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
-        """The profile and its tokens; with `to_refresh` surely the newest.
-
-        Raises:
-            SignInNeeded: `not-signed-in`.
-            StoreError: the store failed.
-            LockBusy: `to_refresh`, and another process is storing newer ones.
-        """
-        return self.pending.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
-
     def refresh(self, call: RefreshCall, send: Send) -> Refreshed:
         """Get the token that `call` asks for.
 
@@ -268,7 +258,7 @@ class Refresher:
         profile = self.store.get(call.profile.id)
         if profile is None or call.stale_generation is None or profile.generation == call.profile.generation:
             return False
-        profile_tokens = self.read(profile.id)
+        profile_tokens = self.pending.read(profile.id)
         if profile_tokens.tokens.generation == call.stale_generation or not self._is_usable(profile_tokens):
             return False
         check_same_account(call.profile, profile_tokens.profile)
@@ -356,11 +346,11 @@ class Refresher:
     def _store_pending(self, profile_id: str, send: Send) -> ProfileTokens:
         """The tokens as they are, after trying to store those that are in memory only: the ones before them are spent."""
         try:
-            return self.pending.try_store(profile_id) or self.read(profile_id, to_refresh=True)
+            return self.pending.try_store(profile_id) or self.pending.read(profile_id, to_refresh=True)
         except ProfileReplaced as replaced:
             send.claim()
             self._revoke_if_orphaned(replaced.profile_tokens, send)
-            return self.read(profile_id, to_refresh=True)
+            return self.pending.read(profile_id, to_refresh=True)
 
     def _revoke_if_orphaned(self, orphaned: ProfileTokens, send: Send) -> None:
         """Revoke tokens that came after their profile was signed out, of which the sign-out did not know."""
@@ -373,7 +363,7 @@ class Refresher:
         sent = exchange.profile_tokens
         terminal = is_terminal(error)
         if terminal or isinstance(error, GenerationChanged):
-            fresh = self.read(sent.profile.id, to_refresh=True)
+            fresh = self.pending.read(sent.profile.id, to_refresh=True)
             if fresh.tokens.generation != sent.tokens.generation and self._is_usable(fresh):
                 check_same_account(sent.account, fresh.profile)
                 return Refreshed(fresh, posted=terminal)
