@@ -12,7 +12,7 @@ from aiohttp import web
 from portico.errors import ConfigError, NetworkError, OAuthError
 from portico.interfaces.authorization import HttpReply, OAuthServer
 from portico.net.client import HttpClient
-from portico.oauth.discovery import discover, metadata_urls, needs_discovery
+from portico.oauth.discovery import discover, metadata_urls
 from portico.secret import Secret
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 
@@ -197,6 +197,7 @@ async def test_a_server_that_cannot_be_reached_is_a_network_error():
 
 
 def test_a_server_without_a_way_in_needs_discovery():
-    assert needs_discovery(bare("https://as.test"))
-    assert needs_discovery(replace(bare("https://as.test"), token_endpoint="https://as.test/t"))
-    assert not needs_discovery(replace(bare("x"), token_endpoint="https://as.test/t", authorization_endpoint="https://as.test/a"))
+    assert bare("https://as.test").needs_discovery
+    assert replace(bare("https://as.test"), token_endpoint="https://as.test/t").needs_discovery
+    with_both = replace(bare("x"), token_endpoint="https://as.test/t", authorization_endpoint="https://as.test/a")
+    assert not with_both.needs_discovery

@@ -245,10 +245,11 @@ def carry_out(app: App, plan: Plan) -> SignedIn:
 
 
 async def _sign_in(app: App, plan: Plan, store: StoreName | None) -> SignedIn:
-    from portico.oauth.discovery import discover
-
     async with app.http() as http:
-        plan = replace(plan, server=await discover(plan.server, http))
+        if plan.server.needs_discovery:
+            from portico.oauth.discovery import discover
+
+            plan = replace(plan, server=await discover(plan.server, http))
         overwritten: list[Replaced] = []
         try:
             signed_in = await _run_flow(app, plan, store, http, overwritten)

@@ -55,6 +55,11 @@ class OAuthServer:
     pushed_authorization_required: bool = False
     relocated: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def needs_discovery(self) -> bool:
+        """Whether an endpoint is missing that every sign-in needs."""
+        return not self.token_endpoint or not (self.authorization_endpoint or self.device_authorization_endpoint)
+
 
 @dataclass(frozen=True, slots=True)
 class FormRequest:

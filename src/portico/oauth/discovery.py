@@ -52,11 +52,6 @@ class Getter(Protocol):
     async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply: ...
 
 
-def needs_discovery(server: OAuthServer) -> bool:
-    """Whether `server` lacks an endpoint that every sign-in needs."""
-    return not server.token_endpoint or not (server.authorization_endpoint or server.device_authorization_endpoint)
-
-
 async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
     """`server` with what it lacks filled in from its metadata; what is already known stays, and no request is made if all is.
 
@@ -67,7 +62,7 @@ async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
         OAuthError: `discovery-failed`: neither document is there or usable, or it is another issuer's (RFC 8414 section 3.3).
         ConfigError: `endpoint-refused`, `pkce-not-offered`.
     """
-    if not needs_discovery(server):
+    if not server.needs_discovery:
         return server
     metadata = await _fetch_metadata(server.issuer, http)
     methods = metadata.get("code_challenge_methods_supported")

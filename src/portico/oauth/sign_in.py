@@ -64,7 +64,8 @@ async def sign_in(
         PorticoError: whatever the flow raises.
     """
     check_flow(server, flow, force=force)
-    server = await discover(server, http)
+    if server.needs_discovery:
+        server = await discover(server, http)
     running = _SignIn(FlowContext(server, dialect, http, finish, on_event, opener, timeout_s, clock or SystemClock()), paste)
     async with background_tasks() as start:
         start(http.warm_up(server.token_endpoint))
