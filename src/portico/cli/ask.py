@@ -6,7 +6,7 @@ import base64
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.config_patch import finish_pending
+from portico.cli.dispatch import finish_pending_sign_ins
 from portico.errors import ExitCode, PorticoError, UsageError
 from portico.models.catalog import retirement_notice
 from portico.models.client import ask as ask_model
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def ask(args: argparse.Namespace, app: App) -> int:
     """Stream one answer."""
     question = _read_question(args, app.stdin)
-    finish_pending(app)
+    finish_pending_sign_ins(app)
     resolution = _resolve_models(args, app)
     _show_passed_over(resolution, app)
     record = RequestRecord(Failover(resolution.candidates, Cooldowns(app.clock), resolution.wanted), app.clock)

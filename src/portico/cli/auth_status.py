@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words, iso
 from portico.auth.freshness import effective_now_ms, health_now, worst_exit_code
+from portico.cli.dispatch import finish_pending_sign_ins
 from portico.config.document import ConfigNotFound
 from portico.errors import ExitCode, PorticoError
 from portico.models.loader import ModelLoader
@@ -46,7 +46,7 @@ def show_list(_args: argparse.Namespace, app: App) -> int:
     """`auth list`: one row per profile; with `--verbose` also store, service and user."""
     if app.options.config is not None and not app.paths.config.exists():
         raise ConfigNotFound(f"Config path not found: {app.paths.config}")
-    finish_pending(app)
+    finish_pending_sign_ins(app)
     index = app.token_store.snapshot()
     used = _in_use(index, app)
     if app.out.is_json:

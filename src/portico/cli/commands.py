@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Callable
-    from typing import Any
 
 
 class Command:
@@ -24,16 +22,9 @@ class Command:
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Import the command's module and let it add its arguments."""
+        from portico.cli.parser import load_function  # the help does without argparse
+
         load_function(self.target)(parser)
-
-
-def load_function(target: str) -> Callable[..., Any]:
-    """The function that `module:function` names; its module is imported."""
-    from importlib import import_module
-
-    module, _, function = target.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), function)
-    return found
 
 
 COMMANDS: Final[dict[str, Command]] = {

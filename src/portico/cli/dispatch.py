@@ -10,7 +10,7 @@ import sys
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
-from portico.cli.commands import COMMANDS, load_function
+from portico.cli.commands import COMMANDS
 from portico.errors import ExitCode, PorticoError, SignInNeeded, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def dispatch(words: list[str], program: str, streams: Streams) -> int:
 
 
 def _run_host_command(name: str, words: list[str], leading: dict[str, str], program: str, streams: Streams) -> int:
-    from portico.cli.parser import add_global_options, has_commands, make_parser
+    from portico.cli.parser import add_global_options, has_commands, load_function, make_parser
 
     parser = make_parser(program, name, COMMANDS[name].summary, streams)
     COMMANDS[name].add_arguments(parser)
@@ -96,6 +96,8 @@ def _app(leading: dict[str, str], args: Namespace | None, program: str, streams:
 
 
 def _run_plugin_command(name: str, words: list[str], leading: dict[str, str], program: str, streams: Streams) -> int:
+    from portico.cli.parser import load_function
+
     app = _app(leading, None, program, streams)
     try:
         commands = {command.name: command for command in app.plugins.cli_commands()}
@@ -170,6 +172,18 @@ def _print_help(program: str, stream: TextIO, streams: Streams) -> int:
 
     print(fitted_help(top_level_help(program), stream, streams.env), file=stream)
     return ExitCode.OK
+
+
+def finish_pending_sign_ins(app: App) -> None:
+    """Write the config of the profiles whose sign-in was interrupted before that.
+
+    Raises:
+        ConfigError, LockBusy, StoreError: the config or the index cannot be changed.
+    """
+    if any(profile.config_pending for profile in app.token_store.profiles()):
+        from portico.accounts.config_patch import finish_pending  # rarely needed, and it imports all of signing in
+
+        finish_pending(app)
 
 
 def warn_of_ended(app: App) -> None:

@@ -147,10 +147,11 @@ def set_default(args: argparse.Namespace, app: App) -> int:
         UsageError: `unknown-model`, with what was probably meant.
         ConfigError: `config-not-found`; the file cannot be written.
     """
-    from portico.accounts.config_patch import finish_pending, known_model, with_default
+    from portico.accounts.config_patch import known_model, with_default
+    from portico.cli.dispatch import finish_pending_sign_ins
     from portico.models.catalog import retirement_notice
 
-    finish_pending(app)
+    finish_pending_sign_ins(app)
     reference = str(known_model(args.reference, app.models()))
     loaded = app.config
     path = loaded.base if args.write_base else loaded.file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from portico.accounts.config_patch import finish_pending
+from portico.cli.dispatch import finish_pending_sign_ins
 from portico.errors import ExitCode, PorticoError, UnknownName, UsageError
 from portico.interfaces.plugins import ModelSpec
 from portico.models.catalog import CONFIG, CORRECTIONS, host_of
@@ -48,7 +48,7 @@ def show_models(args: argparse.Namespace, app: App) -> int:
     """
     if args.plain and app.out.is_json:
         raise UsageError("Choose either --json or --plain, not both.")
-    finish_pending(app)
+    finish_pending_sign_ins(app)
     if args.provider is not None:
         _check_provider(args.provider, app)
     rows = model_rows(app, everything=args.all, live=args.live or args.local, provider=args.provider)

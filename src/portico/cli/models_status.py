@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words
 from portico.auth.freshness import EXPIRING_MS, effective_now_ms, health_now
+from portico.cli.dispatch import finish_pending_sign_ins
 from portico.errors import PorticoError, UnknownName, UsageError
 from portico.models.client import probe
 from portico.models.credentials import API_KEY
@@ -82,7 +82,7 @@ def show_status(args: argparse.Namespace, app: App) -> int:
     """
     if args.plain and (app.out.is_json or args.probe):
         raise UsageError("--plain prints the default model alone: leave --json and --probe out.")
-    finish_pending(app)
+    finish_pending_sign_ins(app)
     loader = app.models()
     if args.plain:
         app.out.line(str(loader.reference(None)))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from portico.cli.commands import load_function
 from portico.errors import UsageError
 from portico.terminal.output import Streams, fitted_help, width_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TextIO
 
     from _typeshed import SupportsWrite
@@ -105,6 +104,15 @@ class CommandParser(argparse.ArgumentParser):
             raise UsageError(f"Unknown command: {self.prog.partition(' ')[2]} {value}", hint=hint)
         known = f"did you mean {near}?" if near else f"choose from {', '.join(map(str, action.choices))}"
         raise argparse.ArgumentError(action, f"unknown value {value}: {known}")
+
+
+def load_function(target: str) -> Callable[..., Any]:
+    """The function that `module:function` names; its module is imported."""
+    from importlib import import_module
+
+    module, _, function = target.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 def make_parser(program: str, command: str, summary: str, streams: Streams | None = None) -> CommandParser:

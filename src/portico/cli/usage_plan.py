@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.config_patch import finish_pending
 from portico.accounts.view import in_words, iso
+from portico.cli.dispatch import finish_pending_sign_ins
 from portico.errors import SignInNeeded, UsageError
 from portico.models.credentials import CredentialRefused
 from portico.store.errors import NotSignedIn
@@ -46,7 +46,7 @@ def show_plans(args: argparse.Namespace, app: App) -> int:
     """
     if args.watch is not None:
         return _watch_plans(args, app)
-    finish_pending(app)
+    finish_pending_sign_ins(app)
     accounts = _accounts(args, app)
 
     async def ask() -> tuple[PlanReport, ...]:
@@ -67,7 +67,7 @@ def _watch_plans(args: argparse.Namespace, app: App) -> int:
     """
     if not args.watch >= _SHORTEST_WATCH_S:
         raise UsageError(f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
-    finish_pending(app)
+    finish_pending_sign_ins(app)
 
     async def watch() -> int:
         async with _asker(app) as asker:
