@@ -82,15 +82,15 @@ from portico.interfaces.plugins import (
     Region,
     WindowState,
 )
+from portico.net.reply_values import plain_text
+from portico.plugins.builtin import built_in, built_in_plans
 from portico.plugins.spec import hookimpl
 from portico.secret import Secret
 from portico.urls import is_loopback, why_not_a_safe_url
 
 if TYPE_CHECKING:
-    from portico.net.reply_values import plain_text
     from portico.oauth.reply_reader import ReplyReader
     from portico.oauth.standard import StandardDialect
-    from portico.plugins.builtin import built_in, built_in_plans
 
 __all__ = [  # noqa: RUF022 - by topic
     # hooks
@@ -147,13 +147,10 @@ __all__ = [  # noqa: RUF022 - by topic
     "why_not_a_safe_url",
 ]
 
-# What only some plugins need is loaded when it is named, so that one can be listed without the OAuth engine.
+# What a dialect is built on is loaded when it is named, so that a plugin can be listed without the OAuth engine.
 _LAZY: Final = {
     "ReplyReader": "portico.oauth.reply_reader",
     "StandardDialect": "portico.oauth.standard",
-    "built_in": "portico.plugins.builtin",
-    "built_in_plans": "portico.plugins.builtin",
-    "plain_text": "portico.net.reply_values",
 }
 _NO_HOOK_TAKES_ONE: Final = "nothing: no hook takes one"
 _RAISE_ANOTHER: Final = "PorticoError: the host alone raises this one"

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from minimax_portal_auth.dialects import DIALECTS
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.portals import DEVICE_CODE, FAMILIES, MCODE_CLIENT, OPENCLAW_CLIENT, PORTALS, api_base_for, check_scope
 from portico.plugin_api import (
@@ -149,6 +148,8 @@ def portico_auth_methods(config: Mapping[str, JsonValue]) -> Iterable[AuthMethod
 @hookimpl
 def portico_token_dialects() -> Sequence[TokenDialect]:
     """How MiniMax words its replies."""
+    from minimax_portal_auth.dialects import DIALECTS  # models are listed without the OAuth engine
+
     return DIALECTS
 
 
