@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portico.auth.freshness import LastUses
+from portico.auth.freshness import LastUses, effective_now_ms, is_usable, profile_due
 from portico.errors import ExitCode
 from portico.store.errors import WhichProfile
 from portico.store.profiles import not_signed_in, require_profile
@@ -70,8 +70,6 @@ def _of_default_model(profiles: dict[str, Profile], app: App) -> Profile:
 
 
 def _fresh(profile: Profile, app: App) -> tuple[Secret, int | None] | None:
-    from portico.auth.freshness import effective_now_ms, is_usable, profile_due
-
     now = effective_now_ms(profile, app.clock)
     if profile_due(profile, now) or not is_usable(profile.expires_at, now):
         return None
