@@ -7,7 +7,7 @@ OpenAI's Chat Completions and Responses. Beside them what an answer has used, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from portico.models.thinking import completions_fields, family_of, messages_fields, responses_fields
@@ -92,8 +92,7 @@ _HOUR_CACHE_FACTOR: Final = 2
 _MAX_COUNT: Final = 10**12
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one answer; `input` leaves out what was read from or written to a cache, which has prices of its own.
 
     `cache_write_1h` is the part of `cache_write` that the cache keeps for an hour.

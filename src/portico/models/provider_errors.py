@@ -460,13 +460,15 @@ def json_object(data: bytes | str) -> dict[str, Any] | None:
     """The JSON object that `data` is; None if it is none."""
     try:
         # `json.loads` would look for UTF-16 first, which no JSON between systems is in (RFC 8259 section 8.1).
-        value = _decoded(data if isinstance(data, str) else data.decode("utf-8", "surrogatepass").removeprefix("\ufeff"))
+        text = (data if isinstance(data, str) else data.decode("utf-8", "surrogatepass").removeprefix("\ufeff")).strip(_BLANKS)
+        value, end = _decoded(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and end == len(text) else None
 
 
-_decoded: Final = json.JSONDecoder().decode
+_BLANKS: Final = " \t\n\r"
+_decoded: Final = json.JSONDecoder().raw_decode
 
 
 def is_json(data: bytes) -> bool:

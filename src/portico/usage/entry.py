@@ -77,15 +77,12 @@ def entry_of(
 ) -> Entry:
     """The entry of a request that `model` was asked, at the prices that hold now."""
     return Entry(
-        at_ms=at_ms,
-        model=str(model.reference),
-        credential=model.profile_id or model.source,
-        client=client,
-        api=api or model.api,
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        cache_read_tokens=usage.cache_read,
-        cache_write_tokens=usage.cache_write,
+        at_ms,
+        str(model.reference),
+        model.profile_id or model.source,
+        client,
+        api or model.api,
+        *usage[:4],
         cost_usd=list_price(usage, model.spec.cost) if outcome in _MAY_COST else 0.0,
         first_byte_ms=first_byte_ms,
         latency_ms=latency_ms,
