@@ -45,7 +45,7 @@ METRICS: Final = "/metrics"
 MODELS: Final = "/v1/models"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there is one of each path
 class Route:
     """A path that models answer at. `suffix` is what it has behind the protocol's own path at the provider.
 
@@ -176,10 +176,8 @@ def shown_keys(request: web.BaseRequest) -> list[str]:
     bearers, keys = request.headers.getall(hdrs.AUTHORIZATION, ()), request.headers.getall(_API_KEY, ())
     if len(bearers) > 1 or len(keys) > 1:
         return []
-    shown = [*keys]
-    if bearers and bearers[0][: len(_BEARER)].lower() == _BEARER:
-        shown.insert(0, bearers[0][len(_BEARER) :].strip())
-    return [each for each in shown if len(each) <= _LONGEST_KEY]
+    tokens = [value[len(_BEARER) :].strip() for value in bearers if value[: len(_BEARER)].lower() == _BEARER]
+    return [key for key in (*tokens, *keys) if len(key) <= _LONGEST_KEY]
 
 
 def answer(status: int, value: object, headers: Mapping[str, str] = _NO_HEADERS, *, keeps_open: bool = False) -> QuietAnswer:

@@ -13,7 +13,6 @@ import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from http.client import responses
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
 _HEAD_COPIES: Final = 3
 # Bytes that are counted at once for a body whose length is not known.
 _GROWS_BY: Final = 256 << 10
+_NO_CONTENT: Final = 204
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -102,7 +102,7 @@ async def received_body(request: web.BaseRequest, lease: Lease) -> bytes | bytea
     length = request.content_length
     if length is not None and length > LIMIT:
         raise _too_long()
-    head_size = sum(map(len, chain.from_iterable(request.raw_headers)))
+    head_size = len(b"".join(chain.from_iterable(request.raw_headers)))
     await lease.hold((length or 0) + _HEAD_COPIES * head_size)
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(_CONTINUE)
@@ -189,7 +189,7 @@ class AiohttpClient:
         head[hdrs.CACHE_CONTROL], head[hdrs.DATE] = "no-store", rfc822_formatted_time()
         if keeps_open is not (version >= HttpVersion11):
             head[hdrs.CONNECTION] = "keep-alive" if keeps_open else "close"
-        if status != HTTPStatus.NO_CONTENT:
+        if status != _NO_CONTENT:
             head[hdrs.CONTENT_LENGTH] = str(len(body))
         await writer.write_headers(f"HTTP/{version[0]}.{version[1]} {status} {responses.get(status, '')}", head)
         await writer.write_eof(body)

@@ -60,7 +60,10 @@ _log: Final = logging.getLogger("portico.gateway")
 
 @dataclass(slots=True)
 class Call:
-    """A client's request, understood. `client` is the name of its key, `query` as it was written; `headers` may be passed on."""
+    """A client's request. `client` is the name of its gateway key, `query` is as it was sent.
+
+    `headers` are those that the provider gets too, their names in lower case.
+    """
 
     route: Route
     body: Body
@@ -237,8 +240,8 @@ async def attempt_call(
     api, body = call.route.api, call.body.naming(model.reference.model)
 
     def send(key: Secret | None) -> Awaitable[Response]:
-        layers = (PROTOCOLS[api].headers(), call.headers, model.headers, credential_header(model, key))
-        headers = {name.lower(): value for layer in layers for name, value in layer.items()}
+        own = {**model.headers, **credential_header(model, key)}
+        headers = {**PROTOCOLS[api].headers(), **call.headers, **{name.lower(): value for name, value in own.items()}}
         url = call.route.url(model.bases.get(api, model.base_url), call.query)
         return upstream.send(url, body=body, headers=headers)
 
