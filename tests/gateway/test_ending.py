@@ -181,7 +181,7 @@ def test_a_lock_that_cannot_be_looked_at_just_now_is_looked_at_again(monkeypatch
             self.looks += 1
             raise OSError(9, "Bad file descriptor")
 
-    monkeypatch.setattr(ending, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(ending, "_CHECK_LOCK_EVERY_S", 0.01)
     watch, lock = ending.EndWatch(), Released()
     watch.guard(lock)
     deadline = time.monotonic() + SOON_S

@@ -1,9 +1,9 @@
 """Keeping every profile fresh: all the time, or once for cron and timers.
 
-The wall clock is looked at every second, against a list that is read again when the index changes: a suspended machine, a clock
-that is set and a sign-in by another process are all noticed within a second, and no long timer can oversleep: an event loop's
-timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). A profile that nobody uses is refreshed only as
-often as its refresh token may need it.
+The wall clock is compared every two seconds with the profile list, which is read again when the index changes. So a suspended
+machine, a clock that was set and a sign-in by another process are noticed within two seconds. One long timer would not do: an
+event loop's timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). A profile that nobody uses is
+refreshed only as often as its refresh token may need it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from portico.store.records import Profile
     from portico.store.token_store import TokenStore
 
-TICK_S: Final = 1.0
+TICK_S: Final = 2.0
 # A token that lives for seconds is left to whoever needs it.
 _MIN_INTERVAL_MS: Final = 5_000
 # One that nobody uses is asked for its last use once in so long. Whoever uses it again gets a fresh token without this.

@@ -42,7 +42,7 @@ GIVE_WAY: Final = getattr(signal, "SIGUSR1", None)
 None on Windows. By default it ends a process at once, so it is only for one whose note names a version: that one listens for it.
 """
 END_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
-_LOOK_EVERY_S: Final = 1.0
+_CHECK_LOCK_EVERY_S: Final = 2.0
 _LAST_WORDS_S: Final = 0.2
 _BEAT_S: Final = 1.5
 _COME_TO_ITS_END_S: Final = 1.0
@@ -96,7 +96,7 @@ class EndWatch:
     def guard(self, lock: FileLock | None) -> None:
         """End the process once `lock` is not the one that others would ask for: its folder was deleted or moved. None: no more.
 
-        No system tells a process of this, so the file is looked at each second, on a thread that nothing else can keep waiting.
+        No system tells a process of this, so the file is looked at every two seconds, on a thread that nothing else can keep waiting.
         """
         with self._changed:
             self._guard = lock
@@ -113,7 +113,7 @@ class EndWatch:
                 _log.warning("the lock in %s is gone or another's: ending", lock.path.parent)
                 self.hear(0)
                 return
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_CHECK_LOCK_EVERY_S)
 
     def start(self, heard: socket.socket) -> None:
         """Listen for the numbers of signals, and be ready to count down: an interpreter at its end starts no more threads."""
@@ -159,7 +159,7 @@ class EndWatch:
         while unfinished() and time.monotonic() < deadline:
             if not self._asked_beat().wait(_BEAT_S):
                 return
-            wait_for_unfinished(_LOOK_EVERY_S)
+            wait_for_unfinished(_BEAT_S)
         time.sleep(_COME_TO_ITS_END_S)
 
     def _asked_beat(self) -> threading.Event:
