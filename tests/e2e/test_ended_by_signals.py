@@ -133,9 +133,9 @@ def test_a_command_stores_the_answer_that_is_on_its_way_before_it_ends(slow, wor
 
 _IN_A_HURRY = """
 import sys
-from portico.gateway import ending, server
+from portico.gateway import server, shutdown
 from portico.cli.main import main
-ending.LONGEST_S = 0.3
+shutdown.LONGEST_S = 0.3
 server.DRAIN_S = server._WORK_S = server._PLACE_S = 0.1
 sys.exit(main(sys.argv[1:], "portico"))
 """

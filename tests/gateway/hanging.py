@@ -13,8 +13,8 @@ from typing import Final
 # other Python code run at all; `thread` is a call on another thread that the event loop waits for.
 _HEAD: Final = """
 import asyncio, ctypes, os, sys, threading
-from portico.gateway import ending
-ending.LONGEST_S = 0.4
+from portico.gateway import shutdown
+shutdown.LONGEST_S = 0.4
 def c_call(*_, **__):
     print("hangs", flush=True)
     mutex = ctypes.create_string_buffer(256)

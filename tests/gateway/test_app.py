@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from portico.gateway.port import bound
+from portico.gateway.port import bind_port
 from portico.gateway.server import BOUNDS, make_server
 from portico.services.gateway_state import GatewayState, is_proof, new_challenge, new_key
 from tests.gateway.parts import body_of, status_of, talk
@@ -20,7 +20,7 @@ KEY = new_key()
 
 @contextlib.asynccontextmanager
 async def serving(bounds=BOUNDS):
-    listener = bound(0)
+    listener = bind_port(0)
     state = GatewayState(4711, listener.getsockname()[1], 1_700_000_000_000, "abcd", KEY)
     runner = web.ServerRunner(make_server(state, None, bounds))
     await runner.setup()

@@ -110,7 +110,7 @@ def test_asked_to_give_way_it_finishes_its_stream_while_new_clients_wait_for_the
     port = kept.getsockname()[1]
     with started(gateway_paths, kept) as first, a_stream(port, provider) as (client, far):
         first.send_signal(signal.SIGUSR1)
-        wait_until(lambda: "once the requests under way have finished" in gateway_paths.gateway_log.read_text())
+        wait_until(lambda: "ending after the running requests" in gateway_paths.gateway_log.read_text())
         assert gateway_lock(gateway_paths).holder() == first.pid, (
             "the service manager waits for its end, and so does `gateway stop`"
         )
@@ -135,7 +135,7 @@ def test_what_is_not_finished_in_time_is_aborted(gateway_paths, kept, provider):
 def test_a_stop_while_it_finishes_a_stream_takes_no_longer_than_any_other(gateway_paths, kept, provider):
     with started(gateway_paths, kept) as first, a_stream(kept.getsockname()[1], provider):
         first.send_signal(signal.SIGUSR1)
-        wait_until(lambda: "once the requests under way have finished" in gateway_paths.gateway_log.read_text())
+        wait_until(lambda: "ending after the running requests" in gateway_paths.gateway_log.read_text())
         began = time.monotonic()
         first.send_signal(signal.SIGTERM)
         first.wait(10)
@@ -186,7 +186,7 @@ def test_a_service_ends_after_an_upgrade_with_a_code_by_which_its_manager_starts
         a_stream(kept.getsockname()[1], provider) as (client, far),
     ):
         installed.write_text('__version__ = "1.1"\n')
-        wait_until(lambda: "once the requests under way have finished" in gateway_paths.gateway_log.read_text())
+        wait_until(lambda: "ending after the running requests" in gateway_paths.gateway_log.read_text())
         far.sendall(event(b"last") + b"data: [DONE]\n\n")
         far.shutdown(socket.SHUT_WR)
         assert rest_of(client).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")

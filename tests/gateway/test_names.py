@@ -133,7 +133,7 @@ async def test_a_change_of_the_config_counts_while_the_gateway_runs(paths, acme)
                 pass
         await asyncio.to_thread(paths.config.write_text, "{ broken")
         async with asyncio.timeout(5):
-            while here.front.models.fault is None:
+            while here.front.models.error is None:
                 assert (await here.json())[0] == 200, "what was read last still counts"
         await asyncio.to_thread(configure, paths, {"acme": two_models(acme)})
         async with asyncio.timeout(5):

@@ -17,7 +17,7 @@ from portico.doctor.finding import CheckContext, Finding
 from portico.doctor.gateway import running
 from portico.errors import ConfigError
 from portico.gateway import control
-from portico.gateway.port import Owner, bound, owner_of
+from portico.gateway.port import Owner, bind_port, owner_of
 from portico.services.gateway_state import gateway_lock
 from tests.free_port import free_port
 from tests.gateway.parts import somebody_on
@@ -90,7 +90,7 @@ def test_no_key_is_handed_to_her_and_doctor_finds_her_while_a_gateway_is_there_t
             found = [each.id for each in running(CheckContext(App(env=env))) if isinstance(each, Finding)]
         assert (done.returncode, json.loads(done.stdout)["error"]["id"]) == (9, "port-taken")
         assert found == ["gateway-unresponsive", "port-taken"]
-        with bound(port):
+        with bind_port(port):
             assert in_this_process(("env",), env).returncode == 0, "it may be the gateway that has the port"
             assert [each.id for each in running(CheckContext(App(env=env))) if isinstance(each, Finding)] == [
                 "gateway-unresponsive"
@@ -121,7 +121,7 @@ def test_she_is_seen_on_every_address_that_gets_what_is_sent_to_this_one(another
 @pytest.mark.linux
 def test_a_program_of_this_user_is_named_and_not_called_another_users(gateway_paths):
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(ConfigError) as raised:
-        bound(listener.getsockname()[1])
+        bind_port(listener.getsockname()[1])
     assert f"pid {os.getpid()}" in raised.value.why
     assert owner_of(listener.getsockname()[1] if listener.fileno() != -1 else 1) is None
     assert "gateway key rotate" in raised.value.hint, "it is not Portico's, so what tools have sent went to a stranger"
@@ -131,7 +131,7 @@ def test_a_program_of_this_user_is_named_and_not_called_another_users(gateway_pa
 def test_another_gateway_of_this_user_is_no_reason_to_rotate_keys(gateway_paths):
     state = control.start(gateway_paths, port=0)
     with pytest.raises(ConfigError) as raised:
-        bound(state.port)
+        bind_port(state.port)
     assert f"pid {state.pid}" in raised.value.why
     assert "rotate" not in raised.value.hint
 
@@ -146,7 +146,7 @@ def test_a_listener_on_another_address_or_port_is_not_taken_for_it():
 def test_where_nothing_is_known_of_the_owner_that_is_said(monkeypatch):
     monkeypatch.setattr("portico.gateway.port.owner_of", lambda _port: None)
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(ConfigError) as raised:
-        bound(listener.getsockname()[1])
+        bind_port(listener.getsockname()[1])
     assert "unknown" in raised.value.why
     assert "gateway key rotate" in raised.value.hint
 

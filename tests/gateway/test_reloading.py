@@ -43,12 +43,12 @@ async def test_a_value_is_read_once_until_its_file_changes(source):
 async def test_what_failed_before_any_file_was_known_is_tried_again_after_a_while(source):
     source.away = True
     value = Reloading(source.load, "failed", keeps=True)
-    assert [await value.now(), await value.now(), source.loads, value.fault.id] == ["failed", "failed", 1, "keyring-unavailable"]
+    assert [await value.now(), await value.now(), source.loads, value.error.id] == ["failed", "failed", 1, "keyring-unavailable"]
 
     source.away = False
     assert await value.now() == "failed"
     value._retry_at = 0.0
-    assert [await value.now(), value.fault, source.loads] == ["one", None, 2]
+    assert [await value.now(), value.error, source.loads] == ["one", None, 2]
 
 
 async def test_what_stopped_being_readable_keeps_its_last_value_and_comes_back_without_a_change(source):
@@ -57,11 +57,11 @@ async def test_what_stopped_being_readable_keeps_its_last_value_and_comes_back_w
 
     source.away = True
     source.path.write_text("another")
-    assert [await value.now(), value.fault.id] == ["one", "keyring-unavailable"]
+    assert [await value.now(), value.error.id] == ["one", "keyring-unavailable"]
 
     source.away = False
     value._retry_at = 0.0
-    assert [await value.now(), value.fault] == ["another", None]
+    assert [await value.now(), value.error] == ["another", None]
 
 
 class Broken(Source):
@@ -86,11 +86,11 @@ def broken(tmp_path):
 async def test_a_first_load_that_fails_unforeseen_is_tried_again_after_a_while(broken):
     value = Reloading(broken.load, "failed", keeps=True)
     assert [await value.now(), await value.now(), broken.loads] == ["failed", "failed", 1]
-    assert (value.fault.id, value.fault.exit_code) == ("internal-error", 1)
+    assert (value.error.id, value.error.exit_code) == ("internal-error", 1)
 
     broken.away = False
     value._retry_at = 0.0
-    assert [await value.now(), value.fault, broken.loads] == ["one", None, 2]
+    assert [await value.now(), value.error, broken.loads] == ["one", None, 2]
 
 
 @pytest.mark.requirement("E149")
@@ -101,11 +101,11 @@ async def test_a_later_load_that_fails_unforeseen_keeps_the_value_and_is_tried_a
 
     broken.away = True
     broken.path.write_text("another")
-    assert [await value.now(), value.fault.id, broken.loads] == ["one", "internal-error", 2]
+    assert [await value.now(), value.error.id, broken.loads] == ["one", "internal-error", 2]
 
     broken.away = False
     broken.path.write_text("a third one")
-    assert [await value.now(), value.fault, broken.loads] == ["a third one", None, 3]
+    assert [await value.now(), value.error, broken.loads] == ["a third one", None, 3]
 
 
 @pytest.mark.requirement("E149")
@@ -115,7 +115,7 @@ async def test_keys_that_could_not_be_read_for_an_unforeseen_reason_are_no_keys(
     await value.now()
     broken.away = True
     broken.path.write_text("another")
-    assert [await value.now(), value.fault.id] == ["failed", "internal-error"]
+    assert [await value.now(), value.error.id] == ["failed", "internal-error"]
 
 
 @pytest.mark.requirement("E149")
@@ -135,7 +135,7 @@ async def test_whatever_is_raised_it_is_logged_once_and_shows_no_secret(broken, 
     logged = [record for record in caplog.records if record.name == "portico.gateway.router"]
     assert len(logged) == 1
     assert name in caplog.text
-    assert "sk-not-a-secret" not in caplog.text + str(value.fault)
+    assert "sk-not-a-secret" not in caplog.text + str(value.error)
 
 
 @pytest.mark.requirement("E149")
@@ -154,5 +154,5 @@ async def test_the_gateway_answers_again_once_what_failed_at_its_start_works(pat
             status, told, _ = await here.json()
             assert (status, told["error"]["code"]) == (500, "internal-error")
             monkeypatch.setattr(router, "live_models", works)
-            here.front.models._retry_at = here.front.models._look_at = 0.0
+            here.front.models._retry_at = here.front.models._check_at = 0.0
             assert (await here.json())[:2] == (200, WHOLE)

@@ -21,7 +21,7 @@ import pytest
 
 from portico.errors import ConfigError, LockBusy, StoreError
 from portico.gateway import control
-from portico.gateway.ending import ask_to_end
+from portico.gateway.shutdown import PinnedProcess
 from portico.secret import Secret
 from portico.services import gateway_state
 from portico.services.gateway_state import gateway_lock, write_state
@@ -52,7 +52,7 @@ def test_started_it_answers_and_stopped_it_is_gone(gateway_paths):
     assert alive(state.pid)
     assert gateway_state.status(gateway_paths) == ("running", state)
     assert os.getsid(state.pid) != os.getsid(0), "it does not go with this terminal"
-    assert control.stop(gateway_paths) == control.Ended(state.pid, state)
+    assert control.stop(gateway_paths) == control.StoppedGateway(state.pid, state)
     assert not alive(state.pid)
     assert not gateway_paths.gateway.exists()
     assert gateway_state.status(gateway_paths) == ("stopped", None)
@@ -181,17 +181,20 @@ def test_a_process_that_came_to_a_dead_gateways_id_is_not_signalled_whatever_ans
 def test_a_process_that_only_has_the_noted_id_is_not_signalled_while_another_is_the_gateway(gateway_paths, innocent):
     state = control.start(gateway_paths, port=0)
     write_state(gateway_paths, replace(state, pid=innocent.pid))
-    assert control.stop(gateway_paths) == control.Ended(state.pid, None)
+    assert control.stop(gateway_paths) == control.StoppedGateway(state.pid, None)
     assert innocent.poll() is None
 
 
 def test_a_process_that_is_not_ours_any_more_when_it_is_pinned_is_not_signalled(innocent):
-    ask_to_end(innocent.pid, lambda: False)
-    with pytest.raises(subprocess.TimeoutExpired):
-        innocent.wait(0.1)
-    ask_to_end(innocent.pid, lambda: True)
-    assert innocent.wait(10) == -signal.SIGTERM
-    ask_to_end(innocent.pid, lambda: True)  # it has gone: nothing happens
+    is_ours = False
+    with contextlib.closing(PinnedProcess(innocent.pid, lambda: is_ours)) as process:
+        assert not process.send(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            innocent.wait(0.1)
+        is_ours = True
+        assert process.send(signal.SIGTERM)
+        assert innocent.wait(10) == -signal.SIGTERM
+        assert not process.send(signal.SIGTERM)  # it has ended
 
 
 @pytest.mark.requirement("E127")
@@ -201,7 +204,7 @@ def test_a_gateway_that_does_not_answer_is_unresponsive_and_killed_only_by_stop(
     state = control.start(gateway_paths, port=0)
     os.kill(state.pid, signal.SIGSTOP)
     assert gateway_state.status(gateway_paths) == ("unresponsive", None)
-    assert control.stop(gateway_paths) == control.Ended(state.pid, state, killed=True)
+    assert control.stop(gateway_paths) == control.StoppedGateway(state.pid, state, killed=True)
     assert gateway_state.status(gateway_paths) == ("stopped", None)
 
 

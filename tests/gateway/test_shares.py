@@ -322,7 +322,7 @@ async def test_a_body_that_trickles_loses_its_place(paths):
             await asyncio.sleep(0.02)
         status, _, told = await answer
         writer.close()
-    assert (status, told["error"]["code"], told["error"]["message"]) == (408, "body-late", "The body comes too slowly.")
+    assert (status, told["error"]["code"], told["error"]["message"]) == (408, "body-late", "The body arrives too slowly.")
     assert time.monotonic() < began + 1.5
 
 

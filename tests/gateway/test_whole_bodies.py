@@ -150,7 +150,7 @@ def counted(stream, *at):
     meter = StreamMeter(PROTOCOLS["openai-completions"])
     for start, end in zip((0, *at), (*at, len(stream)), strict=True):
         meter.feed(stream[start:end])
-    return meter.usage, meter.whole, meter.refused
+    return meter.usage, meter.complete, meter.error
 
 
 @pytest.mark.parametrize("end", ENDS)

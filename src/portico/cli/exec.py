@@ -149,8 +149,8 @@ def env(args: argparse.Namespace, app: App) -> int:
     """
     from portico.cli.gateway_keys import gateway_keys
     from portico.gateway.client_env import variables
-    from portico.gateway.port import PortTaken, bound, configured_port
-    from portico.gateway.service import kept_service
+    from portico.gateway.port import PortTaken, bind_port, configured_port
+    from portico.gateway.service import service_keeping_port
     from portico.services import gateway_state
     from portico.util.children import without_proxy
 
@@ -159,11 +159,11 @@ def env(args: argparse.Namespace, app: App) -> int:
     url = state.url if state is not None else f"http://127.0.0.1:{configured_port(app)}"
     if condition != "running":
         try:
-            bound(configured_port(app)).close()
+            bind_port(configured_port(app)).close()
         except PortTaken as taken:
             # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
             hers = taken.owner is None or taken.owner.is_other_user
-            if hers or (condition == "stopped" and kept_service(app, configured_port(app)) is None):
+            if hers or (condition == "stopped" and service_keeping_port(app, configured_port(app)) is None):
                 raise
     keys = gateway_keys(app)
     keys.ensure_one()
@@ -239,15 +239,15 @@ def _start_kept(app: App) -> GatewayState | None:
         ConfigError: `service-failed`, `gateway-failed`: the port is not its manager's after all.
     """
     from portico.gateway.control import READY_S, wait_until_running
-    from portico.gateway.port import PortTaken, bound
-    from portico.gateway.service import kept_service
+    from portico.gateway.port import PortTaken, bind_port
+    from portico.gateway.service import service_keeping_port
 
     port = app.settings.config.gateway.port
-    kept = kept_service(app, port)
+    kept = service_keeping_port(app, port)
     if kept is None:
         return None
     try:
-        bound(port).close()
+        bind_port(port).close()
     except PortTaken as taken:
         if taken.owner is None or taken.owner.is_other_user:
             return None
@@ -259,11 +259,11 @@ def _start_kept(app: App) -> GatewayState | None:
 
 def _free_port(app: App) -> int:
     """The gateway's own port, where tools with an address of their own find this gateway too; any other if that is taken."""
-    from portico.gateway.port import PortTaken, bound, configured_port
+    from portico.gateway.port import PortTaken, bind_port, configured_port
 
     port = configured_port(app)
     try:
-        bound(port).close()
+        bind_port(port).close()
     except PortTaken:
         return _ANY_FREE
     return port

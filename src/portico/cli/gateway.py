@@ -23,10 +23,10 @@ from portico.cli import gateway_keys
 from portico.cli.gateway_service import install, installed, uninstall
 from portico.errors import ExitCode, PorticoError, UsageError
 from portico.gateway import control
-from portico.gateway.ending import watched_end
 from portico.gateway.metrics import log_to_stderr
 from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
 from portico.gateway.router import signature
+from portico.gateway.shutdown import watched_end
 from portico.plugins.discovery import PluginDisabled
 from portico.secret import Secret
 from portico.services import gateway_state
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from portico.app import App
-    from portico.gateway.control import Ended
-    from portico.gateway.ending import EndWatch
+    from portico.gateway.control import StoppedGateway
     from portico.gateway.server import Inside
+    from portico.gateway.shutdown import EndWatch
     from portico.interfaces.authorization import TokenDialect
     from portico.interfaces.basics import Clock
     from portico.services.gateway_state import GatewayState
@@ -209,7 +209,7 @@ def stop(_args: argparse.Namespace, app: App) -> int:
     return _report(app, stopped.state, {"stopped": True, "killed": stopped.killed, "pid": stopped.pid}, _how_it_ended(stopped))
 
 
-def _how_it_ended(stopped: Ended) -> str:
+def _how_it_ended(stopped: StoppedGateway) -> str:
     if stopped.killed:
         return f"The gateway (pid {stopped.pid}) did not end within {control.TERM_S:g} s of SIGTERM, and was killed (SIGKILL)."
     return f"The gateway (pid {stopped.pid}) has ended."
@@ -228,7 +228,7 @@ def restart(args: argparse.Namespace, app: App) -> int:
     return _report(app, new, {"restarted": True, "previousPid": old.pid, "killed": old.killed}, text)
 
 
-def _restart(args: argparse.Namespace, app: App) -> tuple[Ended, GatewayState] | None:
+def _restart(args: argparse.Namespace, app: App) -> tuple[StoppedGateway, GatewayState] | None:
     """The gateways before and after; None where none ran."""
     service, port = installed(app), _port(args, app)
     if service is None:

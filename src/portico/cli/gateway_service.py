@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.app import App
-    from portico.gateway.control import Ended
+    from portico.gateway.control import StoppedGateway
     from portico.services.gateway_state import GatewayState
     from portico.services.service import Manager, Service
 
@@ -40,7 +40,7 @@ class Installed:
         self.manager.start(with_configured_port(self.service, app))
         return _answering(app)
 
-    def restart(self, app: App) -> tuple[Ended, GatewayState] | None:
+    def restart(self, app: App) -> tuple[StoppedGateway, GatewayState] | None:
         """Have another process in the running one's place; (old, new), or None where none ran.
 
         Where the manager keeps the port, clients wait while the old one finishes what is under way, for 30 s at most.
@@ -65,7 +65,7 @@ class Installed:
             hint = f"{{prog}} config set gateway.port {port}; or without the service: {{prog}} gateway uninstall"
             raise UsageError(f"The port of the installed gateway ({self}) is the configuration's.", hint=hint)
 
-    def stop(self, app: App) -> Ended | None:
+    def stop(self, app: App) -> StoppedGateway | None:
         """Stop it; what ran until now, None where nothing did.
 
         Raises:
@@ -73,14 +73,14 @@ class Installed:
             LockBusy, StoreError: as `portico.gateway.control.stop`.
         """
         from portico.gateway import control
-        from portico.gateway.control import Ended
+        from portico.gateway.control import StoppedGateway
         from portico.services.gateway_state import gateway_lock, running
 
         before = running(app.paths)
         pid = before.pid if before is not None else gateway_lock(app.paths).holder()  # one that hangs is ended too
         self.manager.stop(self.service)
         ended = control.stop(app.paths)  # one that was started by hand is no child of the manager
-        return ended or (Ended(pid, before) if pid is not None else None)
+        return ended or (StoppedGateway(pid, before) if pid is not None else None)
 
 
 def installed(app: App) -> Installed | None:
@@ -102,20 +102,20 @@ def install(_args: argparse.Namespace, app: App) -> int:
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
     from portico.gateway import control
-    from portico.gateway.port import bound
-    from portico.gateway.service import after_install, gateway_to_install, proxy_file, proxy_that_goes, usable_manager
+    from portico.gateway.port import bind_port
+    from portico.gateway.service import after_install, gateway_to_install, lost_proxy_warning, proxy_file, usable_manager
 
     here = gateway_to_install(app)
     manager, why = usable_manager(app)
     if manager is None:
         hint = "start it in the background, until this machine restarts: {prog} gateway start"
         raise ServiceFailed("Nothing was installed: no service manager can be used here.", why=why, hint=hint)
-    without = proxy_that_goes(here, manager.environment(here))
+    without = lost_proxy_warning(here, manager.environment(here))
     if without is not None:
         app.out.warn(without)
     before = Installed(here, manager).stop(app) if manager.path(here).exists() else control.stop(app.paths)
     if here.port is not None:
-        bound(here.port).close()  # whoever has it is named here; the manager would only say that it failed
+        bind_port(here.port).close()  # whoever has it is named here; the manager would only say that it failed
     path = manager.install(here)
     state = _answering(app)
     if app.out.is_json:
@@ -133,11 +133,11 @@ def uninstall(_args: argparse.Namespace, app: App) -> int:
     """Stop the service and take it away."""
     from portico.cli.exec import is_for_tools
     from portico.gateway import control
-    from portico.gateway.service import gateway_service, take_away
+    from portico.gateway.service import gateway_service, remove_service
     from portico.services.gateway_state import read_state
 
     here = gateway_service(app)
-    gone, had_file = take_away(here, app)
+    gone, had_file = remove_service(here, app)
     state = read_state(app.paths) if gone else None
     if gone and not (state is not None and is_for_tools(app, state)):
         control.stop(app.paths)  # a manager that does not answer has not stopped it

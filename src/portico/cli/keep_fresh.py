@@ -13,17 +13,17 @@ from portico.cli.gateway import keep_fresh as work
 from portico.cli.gateway import refreshing, tidy_up, unattended_store
 from portico.errors import ExitCode, PorticoError
 from portico.gateway.control import passphrase_for
-from portico.gateway.ending import asked_to_end, watched_end
 from portico.gateway.metrics import log_to_stderr
 from portico.gateway.service import (
-    a_service,
     after_install,
-    in_this_environment,
+    lost_proxy_warning,
+    make_service,
     proxy_file,
-    proxy_that_goes,
-    take_away,
+    remove_service,
     usable_manager,
+    with_environment,
 )
+from portico.gateway.shutdown import end_signal, watched_end
 from portico.services.managers import notify_service_manager
 from portico.services.service import ServiceCommands, ServiceFailed, write_secrets
 from portico.util import signals
@@ -78,7 +78,7 @@ def run(app: App) -> int:
     log_to_stderr(_log(app), verbose=app.options.verbose)
 
     async def until_asked() -> None:
-        ending = asked_to_end()
+        ending = end_signal()
         working = asyncio.create_task(work(app, passphrase), name="keep fresh")
         notify_service_manager(app.env, "READY=1")
         _say_running(app)
@@ -126,7 +126,7 @@ def install(app: App) -> int:
     """
     service = _service(app)
     manager, why = usable_manager(app)
-    without = proxy_that_goes(service, manager.environment(service) if manager is not None else {})
+    without = lost_proxy_warning(service, manager.environment(service) if manager is not None else {})
     if without is not None:
         app.out.warn(without)
     if manager is None:
@@ -144,7 +144,7 @@ def install(app: App) -> int:
 def uninstall(app: App) -> int:
     """Take it back from the service manager."""
     service = keep_fresh_service(app)
-    gone, had_file = take_away(service, app)
+    gone, had_file = remove_service(service, app)
     if app.out.is_json:
         app.out.json({"uninstalled": gone, "name": service.name, **({"deleted": [str(service.secrets)]} if had_file else {})})
     elif had_file:
@@ -158,11 +158,11 @@ def keep_fresh_service(app: App) -> Service:
     """The service by its names alone."""
     commands = ServiceCommands("auth keep-fresh --install", "auth keep-fresh --uninstall")
     words = ("auth", "keep-fresh")
-    return a_service(app, "keep-fresh", "Portico keeps sign-ins fresh", commands=commands, words=words, log=_log(app))
+    return make_service(app, "keep-fresh", "Portico keeps sign-ins fresh", commands=commands, words=words, log=_log(app))
 
 
 def _service(app: App) -> Service:
-    return in_this_environment(keep_fresh_service(app), app)
+    return with_environment(keep_fresh_service(app), app)
 
 
 def _no_manager(service: Service, why: str, app: App) -> PorticoError:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from portico.doctor.finding import Examined, Finding, Skipped, of_error
 from portico.errors import PorticoError
 from portico.gateway import control
-from portico.gateway.port import PortTaken, bound, configured_port
-from portico.gateway.service import gateway_service, gateway_to_install, kept_service
-from portico.net.proxy import FILE_ENV, VARIABLES, names_a_way
+from portico.gateway.port import PortTaken, bind_port, configured_port
+from portico.gateway.service import gateway_service, gateway_to_install, service_keeping_port
+from portico.net.proxy import FILE_ENV, VARIABLES, sets_proxy
 from portico.services import gateway_state
 from portico.services.managers import service_manager
 from portico.services.service import MAX_FILE_BYTES, secrets_text
@@ -48,11 +48,11 @@ def running(context: CheckContext) -> Iterator[Outcome]:
     try:
         port = configured_port(app)
         if state is None or state.port != port:  # tools may have been set up for either
-            bound(port).close()
+            bind_port(port).close()
     except PortTaken as error:
         is_hers = error.owner is not None and error.owner.is_other_user
         # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
-        if is_hers or not (condition == "unresponsive" or kept_service(app, port)):
+        if is_hers or not (condition == "unresponsive" or service_keeping_port(app, port)):
             yield of_error(error, level="error" if is_hers else "warning")
     except PorticoError as error:
         yield of_error(error, level="warning")
@@ -71,7 +71,7 @@ def service_file(context: CheckContext) -> Iterator[Outcome]:
     yield Examined(str(path))
     if all(_content(each) == content for each, content in manager.files(now).items()) and _has_its_secrets(now):
         return
-    differs = names_a_way(app.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
+    differs = sets_proxy(app.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
 
     def renew() -> str:
         manager.install(now)

@@ -1,13 +1,11 @@
-"""Who may talk to the gateway, on which paths, and how much of it each key may use.
+"""Who may use the gateway: which requests are admitted, on which paths, and how much each key may use at once.
 
-Programs of this machine may, that address it as what it is, with a key of its own. A page in a browser reaches loopback too, by
-a host name that was pointed at it (DNS rebinding, CVE-2025-66416) or by a plain cross-site request. Either shows in a header
-that the browser sets and the page cannot.
+Only programs of this machine are admitted, with a gateway key. A web page can reach loopback too: by DNS rebinding
+(CVE-2025-66416) or by a simple cross-site request. Both show in a header that the browser sets and the page cannot change.
 
-A key may take more requests at once, or more memory for bodies, as long as it then has no more than is left for all others. So
-one busy key gets half, two get a third each, and however many keys ask for too much, some is left for the next one. Routers
-divide their buffers by this rule (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches",
-IEEE/ACM Transactions on Networking 6(2), 1998).
+A key may use more requests or memory only while its total stays below what is left for all others. So one busy key gets half,
+two get a third each, and some is always left for the next key. Switches share their buffers by this rule (Choudhury and Hahne,
+"Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", IEEE/ACM Transactions on Networking 6(2), 1998).
 
 OpenAI's SDKs add `/chat/completions` to their base URL, which ends in `/v1`; Anthropic's add `/v1/messages` to theirs, which does
 not (openai-python and anthropic-sdk-python: `_client.py`). A base URL of the other kind doubles the `/v1` or leaves it out.
@@ -47,9 +45,9 @@ MODELS: Final = "/v1/models"
 
 @dataclass(frozen=True, slots=True, eq=False)  # there is one of each path
 class Route:
-    """A path that models answer at. `suffix` is what it has behind the protocol's own path at the provider.
+    """A path that is forwarded to models. `suffix` follows the protocol's own path at the provider.
 
-    `counts`: it counts tokens and generates none, so that its failures say nothing of the model.
+    `counts`: it only counts tokens, so its failures say nothing about the model.
     """
 
     path: str
@@ -58,7 +56,7 @@ class Route:
     counts: bool = False
 
     def url(self, base: str, query: str) -> str:
-        """Where a request goes at a provider: only the query comes from the client, as it was written."""
+        """The URL at a provider. Only the query comes from the client, unchanged."""
         url = _at_provider(self, base)
         return f"{url}?{query}" if query else url
 
@@ -76,7 +74,7 @@ ROUTES: Final[Mapping[str, Route]] = {
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """The path that a client has missed, and the base URL with which it would not. `route` is None for the list of models."""
+    """The served path that a client probably meant, and advice on its base URL. `route` is None for the list of models."""
 
     path: str
     route: Route | None
@@ -84,9 +82,9 @@ class Meant:
 
 
 def meant_by(path: str, origin: str) -> Meant | None:
-    """The path that was meant by one that is not served; None where it is near to none.
+    """The served path that a client probably meant by the unknown `path`; None if none is similar.
 
-    `origin` is the gateway's own URL as the client reached it, without a path. Nothing of `path` is in what is returned.
+    `origin` is the URL by which the client reached the gateway, without a path. The result has no text of `path`.
     """
     segments = [segment for segment in path.lower().split("/") if segment]
     if segments[-2:-1] == ["models"]:
@@ -109,7 +107,7 @@ def _advice(path: str, before: list[str], known: str, origin: str) -> str:
 
 
 _LONGEST_FIRST: Final = tuple(sorted((*ROUTES, MODELS), key=len, reverse=True))
-# What stands before the rest of a path in base URLs of other servers and in misspelt ones.
+# Path segments of other servers' base URLs and of misspelt ones.
 _PREFIX: Final = re.compile(r"v\d*|api|anthropic|openai")
 
 
@@ -118,7 +116,7 @@ def _at_provider(route: Route, base: str) -> str:
     return PROTOCOLS[route.api].url(base) + route.suffix
 
 
-# Names that are looked up in every request: an `istr` is found without being put in small letters first.
+# Looked up in every request: an `istr` needs no conversion to lower case.
 _FETCH_SITE: Final = istr("Sec-Fetch-Site")
 _API_KEY: Final = istr("x-api-key")
 _SAME_SITE: Final = frozenset({"same-origin", "none"})
@@ -132,12 +130,12 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _JSON: Final = "application/json"
 _BEARER: Final = "bearer "
 _LONGEST_KEY: Final = 512
-# The codings of a body that the server undoes itself.
+# The content codings of a body that the server decodes.
 _CODINGS: Final = ("gzip", "deflate")
 READABLE: Final[Mapping[str, str]] = MappingProxyType({"Accept-Encoding": ", ".join(_CODINGS)})
-"""Where a client reads which codings it may use (RFC 9110 section 15.5.16)."""
+"""The header of a 415 response that lists the accepted codings (RFC 9110 section 15.5.16)."""
 WRONG_CODING: Final = (
-    f"The Content-Encoding of the body is not understood. Send the body without one, or packed by {' or '.join(_CODINGS)}."
+    f"The Content-Encoding of the body is not supported. Send the body without one, or compressed by {' or '.join(_CODINGS)}."
 )
 
 
@@ -147,7 +145,7 @@ def local_hosts(port: int) -> frozenset[str]:
 
 
 def refusal(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | None:
-    """The answer to a foreign Host (421) and to whatever a web page sends (403), on every path; None for all others."""
+    """The error response to a foreign Host (421) or to a web page (403), on every path; None for all other requests."""
     if not is_for(request, hosts):
         why = f"The request is not addressed to this gateway: its base URL is http://{min(hosts)}"
         return refused(421, "wrong-host", why, request)
@@ -160,19 +158,19 @@ def refusal(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | No
 
 
 def is_json(request: web.BaseRequest) -> bool:
-    """Whether the body says that it is JSON, which no page can say without asking first (Fetch Standard, CORS-safelisted)."""
+    """Whether the content type is JSON. A web page needs a preflight request to send that (Fetch Standard, CORS-safelisted)."""
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
     return content_type == _JSON or content_type.partition(";")[0].strip().lower() == _JSON
 
 
 def is_readable(request: web.BaseRequest) -> bool:
-    """Whether the body comes as it is, or in a coding that the server undoes."""
+    """Whether the body has no content coding, or one that the server decodes."""
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     return coding is None or coding.strip().lower() in {"", "identity", *_CODINGS}
 
 
 def shown_keys(request: web.BaseRequest) -> list[str]:
-    """The keys that a request shows: `Authorization: Bearer` and `x-api-key`, each at most once; none where one comes twice."""
+    """The keys in `Authorization: Bearer` and `x-api-key`; none if one of these headers comes twice."""
     bearers, keys = request.headers.getall(hdrs.AUTHORIZATION, ()), request.headers.getall(_API_KEY, ())
     if len(bearers) > 1 or len(keys) > 1:
         return []
@@ -181,25 +179,25 @@ def shown_keys(request: web.BaseRequest) -> list[str]:
 
 
 def answer(status: int, value: object, headers: Mapping[str, str] = _NO_HEADERS, *, keeps_open: bool = False) -> QuietAnswer:
-    """A JSON answer with the security headers."""
+    """A JSON response with the security headers."""
     body = json.dumps(value).encode()
     return QuietAnswer(status, body, content_type=_JSON, headers={**_HEADERS, **headers}, keeps_open=keeps_open)
 
 
 def text(status: int, value: str, content_type: str) -> QuietAnswer:
-    """A plain answer with the security headers."""
+    """A text response with the security headers."""
     return QuietAnswer(status, value.encode(), content_type=content_type, headers=_HEADERS)
 
 
 def refused(status: int, id: str, message: str, request: web.BaseRequest | None = None, **headers: str) -> QuietAnswer:
-    """An answer that says why not, in the shape of the protocol of the request's path, and nothing that was received."""
+    """An error response in the protocol of the request's path. It has no text of the request."""
     route = ROUTES.get(request.raw_path.partition("?")[0]) if request is not None else None
     body = error_body(None if route is None else route.api, status, id, message)
     return answer(status, {**body, "error": {**body["error"], "id": id}}, headers)
 
 
 def not_understood(status: int) -> QuietAnswer:
-    """The answer to what reaches no handler, whose path is unknown: both protocols' clients find the message in it."""
+    """The error response before the path is known, in a form that clients of both protocols can read."""
     id, message, headers = "bad-request", f"{HTTPStatus(status).phrase}.", _NO_HEADERS
     if status == HTTPStatus.BAD_REQUEST:
         message = "The request is not valid HTTP."
@@ -209,18 +207,19 @@ def not_understood(status: int) -> QuietAnswer:
     return answer(status, {"type": "error", "error": {**error, "id": id}}, headers)
 
 
-# Connections that are never taken by requests: for `/health`, for stopping, and for those that are turned away.
+# Connections reserved for `/health`, for stopping, and for requests that are rejected.
 _SPARE: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`requests` at once and `body_bytes` in memory, of all keys together.
+    """Limits for all keys together: `requests` at once, and `body_bytes` in memory.
 
-    `wait_s`: seconds that a body waits for memory; `waiting`: how many of one key do so, as each has a beginning that has come.
+    `wait_s`: how long a body waits for memory. `waiting`: how many bodies of one key may wait, since the start of each is in
+    memory.
 
-    Seconds for a body: `silence_s` between two pieces; `grace_s`, and for every `rate` bytes that have come one more, but no more
-    than `longest_s`, for all of it. Apache's mod_reqtimeout measures bodies in the same way.
+    Seconds for a body: `silence_s` between two chunks. For the whole body `grace_s` plus one second for each `rate` bytes
+    received, at most `longest_s`. Apache's mod_reqtimeout measures bodies in the same way.
     """
 
     requests: int = 2000
@@ -233,17 +232,17 @@ class Limits:
     longest_s: float = 300.0
 
     def seconds_for(self, received: int) -> float:
-        """Seconds that a body may have taken of which so many bytes have come."""
+        """How many seconds a body may have taken when `received` bytes have arrived."""
         return min(self.longest_s, self.grace_s + received / self.rate)
 
 
 def requests_within(connections: int) -> int:
-    """How many requests may be under way on so many connections."""
+    """The limit of concurrent requests for this many connections."""
     return max(1, connections - min(_SPARE, max(1, connections // 4)))
 
 
 class ShareUsed(Exception):
-    """A key has its share of `what`: `requests` or `memory`."""
+    """A key has used up its share of `what`: `requests` or `memory`."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -252,7 +251,7 @@ class ShareUsed(Exception):
 
 @dataclass(slots=True)
 class _Key:
-    """What one key has now. `turn` is held by the request whose body is being read through: one at a time for each key."""
+    """What one key uses now. `turn` is a lock: only one large body of a key is parsed at a time."""
 
     requests: int = 0
     body_bytes: int = 0
@@ -261,7 +260,7 @@ class _Key:
 
 
 class Shares:
-    """What is taken, in all and by each key. For one event loop. A key that has nothing under way is not remembered."""
+    """Counts what all keys and each key use, and keeps each within its share. For one event loop. Idle keys take no memory."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -271,10 +270,10 @@ class Shares:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def request(self, client: str) -> Lease:
-        """A place for one request of the key named `client`, to be held by a `with` block.
+        """Count one request of the key named `client` while a `with` block runs.
 
         Raises:
-            ShareUsed: the key has its share of places.
+            ShareUsed: the key has as many requests as its share.
         """
         key = self._keys.get(client) or _Key()
         if key.requests + 1 > self.limits.requests - self.requests - 1 and self.requests:
@@ -285,7 +284,7 @@ class Shares:
         return Lease(self, key, client)
 
     def leave(self, client: str) -> None:
-        """Give the place of one request back."""
+        """Count one request less."""
         key = self._keys[client]
         self.requests -= 1
         key.requests -= 1
@@ -293,7 +292,7 @@ class Shares:
             del self._keys[client]
 
     def take(self, key: _Key, amount: int) -> bool:
-        """Count `amount` bytes more for `key`, if that is within its share."""
+        """Count `amount` more bytes for `key` if its share allows it; returns whether it does."""
         if key.body_bytes + amount > self.limits.body_bytes - self.body_bytes - amount:
             return False
         key.body_bytes += amount
@@ -301,7 +300,7 @@ class Shares:
         return True
 
     def give_back(self, key: _Key, amount: int) -> None:
-        """Count `amount` bytes less, and let those that wait for memory look again."""
+        """Count `amount` bytes less, and wake the bodies that wait for memory."""
         key.body_bytes -= amount
         self.body_bytes -= amount
         for waiter in self._waiting:
@@ -309,7 +308,7 @@ class Shares:
                 waiter.set_result(None)
 
     async def freed(self) -> None:
-        """Return once some memory has been given back."""
+        """Wait until some memory is given back."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(waiter)
         try:
@@ -319,7 +318,7 @@ class Shares:
 
 
 class Lease:
-    """What one request has of its key's share, until the `with` block ends. `turn` is for reading its body through."""
+    """What one request uses of its key's share, until the `with` block ends. `turn` is the lock for parsing its body."""
 
     def __init__(self, shares: Shares, key: _Key, client: str) -> None:
         self._shares = shares
@@ -338,18 +337,18 @@ class Lease:
         self._shares.leave(self._client)
 
     async def hold(self, amount: int) -> None:
-        """Count `amount` bytes more in memory, waiting for others to be freed for as long as the limits say.
+        """Count `amount` more bytes in memory. If there is no room, wait for it within the limits.
 
         Raises:
-            ShareUsed: none were.
+            ShareUsed: there was no room in time.
         """
         if amount <= 0:
             return
         if not self._shares.take(self._key, amount):
-            await self._taken_later(amount)
+            await self._wait_for_room(amount)
         self._amount += amount
 
-    async def _taken_later(self, amount: int) -> None:
+    async def _wait_for_room(self, amount: int) -> None:
         if self._key.waiting >= self.limits.waiting:
             raise ShareUsed("memory")
         self._key.waiting += 1
@@ -363,16 +362,16 @@ class Lease:
             self._key.waiting -= 1
 
     def free(self) -> None:
-        """The bytes are not in memory any more."""
+        """Count the request's bytes as freed."""
         amount, self._amount = self._amount, 0
         if amount:
             self._shares.give_back(self._key, amount)
 
 
-# A connection to a client, one to a provider, and some room for both to be opened and closed at once.
-_EACH: Final = 3
-_OWN: Final = 64
-_WANTED: Final = 8192
+# File descriptors for each client: its connection, one to a provider, and a reserve while connections open and close.
+_FDS_PER_CLIENT: Final = 3
+_OWN_FDS: Final = 64
+_WANTED_FDS: Final = 8192
 _ON_WINDOWS: Final = 512
 _MOST: Final = 2048
 
@@ -385,12 +384,12 @@ else:
     import resource
 
     def most_connections() -> int:
-        """How many clients may be connected; the process's limit of descriptors is raised first, as far as the system allows."""
+        """How many clients may be connected, after raising the limit of open files as far as the system allows."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
+        wanted = _WANTED_FDS if hard == resource.RLIM_INFINITY else min(_WANTED_FDS, hard)
         if soft != resource.RLIM_INFINITY and soft < wanted:
             with contextlib.suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
                 soft = wanted
-        given = _WANTED if soft == resource.RLIM_INFINITY else soft
-        return max(1, min(_MOST, (given - _OWN) // _EACH))
+        limit = _WANTED_FDS if soft == resource.RLIM_INFINITY else soft
+        return max(1, min(_MOST, (limit - _OWN_FDS) // _FDS_PER_CLIENT))

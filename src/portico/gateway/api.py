@@ -1,7 +1,7 @@
-"""The gateway's API behind a key: models asked and listed, counters shown, and the client's end of a request.
+"""The gateway's API for requests with a key: forward to models, list models, show metrics; and the connection to the client.
 
-`GET /v1/models` is one list in both vendors' shapes at once, since each client looks at the fields that it knows. OpenAI's:
-https://platform.openai.com/docs/api-reference/models. Anthropic's: https://docs.claude.com/en/api/models-list.
+`GET /v1/models` returns one list with the fields of both APIs. OpenAI's: https://platform.openai.com/docs/api-reference/models.
+Anthropic's: https://docs.claude.com/en/api/models-list.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from portico.gateway.metrics import CONTENT_TYPE
 from portico.gateway.replies import (
     error_body,
     is_long,
+    one_line,
     provider_error_headers,
     status_of,
     status_of_provider_error,
     to_provider,
-    told,
 )
 from portico.gateway.request_body import LIMIT, LONGEST_NAME, read_in_turn
 from portico.net.server import receiving
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from portico.interfaces.plugins import ApiKind
     from portico.models.loader import CallableModel
 
-# A head is in memory as it came, as text, and as what is passed on of it.
+# The headers are in memory three times: as received, as text, and as forwarded.
 _HEAD_COPIES: Final = 3
-# Bytes that are counted at once for a body whose length is not known.
-_GROWS_BY: Final = 256 << 10
+# Memory for a body of unknown length is counted in steps of so many bytes.
+_MEMORY_STEP: Final = 256 << 10
 _NO_CONTENT: Final = 204
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -66,7 +66,7 @@ class NoModels(UsageError):
 
 
 class BadRequest(Exception):
-    """What is wrong with a request, as a status and an id."""
+    """An invalid request, with the status and the error id of the response."""
 
     def __init__(self, status: int, id: str, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -76,16 +76,16 @@ class BadRequest(Exception):
         self.headers = headers
 
 
-def turned_away(used: ShareUsed) -> BadRequest:
-    """What a request gets whose key has its share: clients of both vendors wait and send it again."""
+def share_error(used: ShareUsed) -> BadRequest:
+    """The error for a key that has used up its share. The SDKs of both vendors wait and retry."""
     headers = {"Retry-After": "1", "x-should-retry": "true"}
     if used.what == "requests":
-        return BadRequest(429, "too-many-requests", "This gateway key has as many requests under way as it may.", **headers)
-    return BadRequest(503, "bodies-too-large", "The bodies of this gateway key's requests take all the memory it may.", **headers)
+        return BadRequest(429, "too-many-requests", "This gateway key has too many requests at once.", **headers)
+    return BadRequest(503, "bodies-too-large", "The request bodies of this gateway key use too much memory at once.", **headers)
 
 
 async def delivered(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-    """The response, once the client's connection has taken all of it."""
+    """Send the response if that has not been done, and return it once the client's connection has taken all of it."""
     if not isinstance(response, (SentAnswer, AnswerStream)):
         await response.prepare(request)
         await response.write_eof()
@@ -93,10 +93,10 @@ async def delivered(request: web.BaseRequest, response: web.StreamResponse) -> w
 
 
 async def received_body(request: web.BaseRequest, lease: Lease) -> bytes | bytearray:
-    """The whole body. Its memory is counted before it comes if its length is known, else as it comes.
+    """The whole body. Its memory is counted in advance if its length is known, else as it arrives.
 
     Raises:
-        BadRequest: 408 where it does not come or comes too slowly, 413 where it is too long, 400 where it ends early.
+        BadRequest: 408 if it does not arrive or is too slow, 413 if it is too long, 400 if it ends early.
         ShareUsed: there is no memory for it.
     """
     length = request.content_length
@@ -113,38 +113,38 @@ async def received_body(request: web.BaseRequest, lease: Lease) -> bytes | bytea
             await lease.hold(len(data) - (length or 0))
         return data
     with receiving(request):
-        return await _pieces(request, lease, length or 0)
+        return await _read_chunks(request, lease, length or 0)
 
 
-async def _pieces(request: web.BaseRequest, lease: Lease, held: int) -> bytearray:
-    """The body as it comes, of which the memory of `held` bytes is counted already."""
-    limits, began = lease.limits, time.monotonic()
+async def _read_chunks(request: web.BaseRequest, lease: Lease, counted: int) -> bytearray:
+    """Read the body in chunks. The memory of `counted` bytes is already counted."""
+    limits, start = lease.limits, time.monotonic()
     data = bytearray()
     left_s = 0.0
     try:
         while True:
-            left_s = began + limits.seconds_for(len(data)) - time.monotonic()
+            left_s = start + limits.seconds_for(len(data)) - time.monotonic()
             async with asyncio.timeout(min(limits.silence_s, left_s)):
                 chunk = await request.content.readany()
             if not chunk:
                 return data
             if len(data) + len(chunk) > LIMIT:
                 raise _too_long()
-            if len(data) + len(chunk) > held:
-                more = min(max(len(chunk), _GROWS_BY), LIMIT - held)
-                await lease.hold(more)
-                held += more
+            if len(data) + len(chunk) > counted:
+                step = min(max(len(chunk), _MEMORY_STEP), LIMIT - counted)
+                await lease.hold(step)
+                counted += step
             data += chunk
     except TimeoutError:
-        silent = limits.silence_s <= left_s
-        why = f"Nothing more of the body came for {limits.silence_s:g} s." if silent else "The body comes too slowly."
+        is_silent = limits.silence_s <= left_s
+        why = f"The client sent nothing of the body for {limits.silence_s:g} s." if is_silent else "The body arrives too slowly."
         raise BadRequest(408, "body-late", why) from None
     except web.RequestPayloadError:
         raise BadRequest(400, "body-broken", "The body cannot be read.") from None
 
 
 class AnswerStream(web.StreamResponse):
-    """A response that names no server software, and whose head goes out with its first piece."""
+    """A streamed response without a `Server` header. Its headers are sent together with its first chunk."""
 
     _send_headers_immediately = False
 
@@ -154,7 +154,7 @@ class AnswerStream(web.StreamResponse):
 
 
 class SentAnswer(web.StreamResponse):
-    """An answer that has gone out by the time the server hears of it."""
+    """A response that `AiohttpClient.send` has already sent when aiohttp's server gets it."""
 
     def __init__(self, *, keeps_open: bool) -> None:
         super().__init__()
@@ -165,10 +165,10 @@ class SentAnswer(web.StreamResponse):
         return self._keeps_open
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing is left to be done."""
+        """Do nothing: the headers were sent."""
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to be done."""
+        """Do nothing: the body was sent."""
 
 
 _SENT: Final = {keeps_open: SentAnswer(keeps_open=keeps_open) for keeps_open in (False, True)}
@@ -204,11 +204,11 @@ class AiohttpClient:
         await response.prepare(self._request)
 
     async def write(self, chunk: bytes) -> None:
-        assert self.response is not None  # noqa: S101 - it was begun
+        assert self.response is not None  # noqa: S101 - `begin` was called
         await self.response.write(chunk)
 
     async def end(self) -> None:
-        assert self.response is not None  # noqa: S101 - it was begun
+        assert self.response is not None  # noqa: S101 - `begin` was called
         await self.response.write_eof()
 
     def abort(self) -> None:
@@ -216,7 +216,7 @@ class AiohttpClient:
         if transport is None:
             return
         if self._request.version < (1, 1):
-            # Without chunks the end of the connection is the end of the answer: only a reset tells that it is not.
+            # Without chunked encoding the client takes the end of the connection for the end of the body, unless it is a reset.
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
@@ -225,19 +225,19 @@ def _too_long() -> BadRequest:
     return BadRequest(413, "body-too-long", f"The body is longer than {LIMIT >> 20} MiB.")
 
 
-# Both shapes insist on a date, and no public source has one for every model.
-_UNKNOWN: Final = "1970-01-01T00:00:00Z"
+# Both APIs require a date, and no public source has one for every model.
+_UNKNOWN_DATE: Final = "1970-01-01T00:00:00Z"
 
 
 def model_list(models: LiveModels) -> dict[str, object]:
-    """Every model that can be called now, by its reference, and the names that `gateway.models` and the aliases give them."""
+    """The list of models that can be called now: by reference, by alias, and by the names in `gateway.models`."""
     ready = {str(model.reference): model for model in models.ready()}
     entries = {name: _entry(name, model) for name, model in ready.items()}
     for alias, reference in models.loader.catalog.aliases.items():
         if str(reference) in ready:
             entries.setdefault(alias, _entry(alias, ready[str(reference)]))
     for name, text in models.names.items():
-        with suppress(UsageError):  # a name of nothing is left out here, and is a finding of `doctor`
+        with suppress(UsageError):  # a name without a model is left out here; `doctor` reports it
             model = ready.get(str(models.loader.catalog.expand(text))) if not name.endswith("*") else None
             if model is not None:
                 entries[name] = _entry(name, model)
@@ -247,16 +247,16 @@ def model_list(models: LiveModels) -> dict[str, object]:
 
 
 def one_model(models: LiveModels, name: str) -> dict[str, object] | None:
-    """The entry of one name; None if the list does not have it.
+    """The list's entry of one name; None without one.
 
     Raises:
-        SignInNeeded: it is a model of a provider that has no credential.
+        SignInNeeded: the model's provider has no credential.
     """
     listed = model_list(models)["data"]
     assert isinstance(listed, list)  # noqa: S101 - made above
     found = next((entry for entry in listed if entry["id"] == name), None)
     if found is None:
-        with suppress(UsageError, ConfigError):  # a name that means nothing
+        with suppress(UsageError, ConfigError):  # the name of no model
             models.loader.load(models.meant(name))
     return found
 
@@ -267,7 +267,7 @@ def _entry(name: str, model: CallableModel) -> dict[str, object]:
         "object": "model",
         "type": "model",
         "created": 0,
-        "created_at": _UNKNOWN,
+        "created_at": _UNKNOWN_DATE,
         "owned_by": model.reference.provider,
         "display_name": model.spec.name,
     }
@@ -279,9 +279,9 @@ _log: Final = logging.getLogger("portico.gateway")
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """Everything but the socket. `models` and `keys` are as their files are at each request; `started_at` is wall ms.
+    """Answers requests. `models` and `keys` follow their files at each request; `started_at` is wall ms.
 
-    `shares` is what each key may have under way.
+    `shares` limits what each key may use at once.
     """
 
     models: Reloading[LiveModels | None]
@@ -292,7 +292,7 @@ class Front:
     shares: Shares
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The answer to a request that may talk to the gateway at all: 401 without a key, on every path."""
+        """Answer a request that `access.refusal` has admitted. Without a valid key the response is 401, on every path."""
         path = request.raw_path.partition("?")[0]
         route = ROUTES.get(path)
         api = None if route is None else route.api
@@ -304,15 +304,15 @@ class Front:
                 if route is None:
                     response = await self._page(request, path)
                 elif request.method == "POST":
-                    response = await self._asked(request, route, client, lease)
+                    response = await self._call_model(request, route, client, lease)
                 else:
                     response = self._refused(route.api, 405, "wrong-method", f"{route.path} takes POST.", Allow="POST")
-                # A client that does not read keeps its place until it does.
+                # The request counts until the client has read the response.
                 return await delivered(request, response)
         except ShareUsed as used:
-            bad = turned_away(used)
-        except BadRequest as raised:
-            bad = raised
+            bad = share_error(used)
+        except BadRequest as error:
+            bad = error
         return self._refused(api, bad.status, bad.id, bad.message, **bad.headers)
 
     async def _page(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -328,13 +328,13 @@ class Front:
             name = unquote(path[len(MODELS) + 1 :])
             shown = model_list(models) if path == MODELS else one_model(models, name) if len(name) <= LONGEST_NAME else None
         except PorticoError as error:
-            return access.answer(status_of(error), error_body(api, status_of(error), error.id, told(error)))
+            return access.answer(status_of(error), error_body(api, status_of(error), error.id, one_line(error)))
         if shown is None:
-            return access.answer(404, error_body(api, 404, "unknown-model", "There is no model of this name here."))
+            return access.answer(404, error_body(api, 404, "unknown-model", "The gateway has no model with this name."))
         return access.answer(200, shown, keeps_open=True)
 
     def _not_found(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        origin = f"http://{request.headers['Host']}"  # one of the gateway's own, or the request would not be here
+        origin = f"http://{request.headers['Host']}"  # checked: a name of the gateway itself
         meant = meant_by(path, origin)
         if meant is None:
             served = f"The gateway serves models at {origin}{MODELS}, {', '.join(ROUTES)}."
@@ -342,7 +342,7 @@ class Front:
         api = _api_of_list(request) if meant.route is None else meant.route.api
         return self._refused(api, 404, "not-found", f"There is nothing at this path: {meant.path} was meant. {meant.advice}")
 
-    async def _asked(self, request: web.BaseRequest, route: Route, client: str, lease: Lease) -> web.StreamResponse:
+    async def _call_model(self, request: web.BaseRequest, route: Route, client: str, lease: Lease) -> web.StreamResponse:
         if not access.is_json(request):
             raise BadRequest(415, "wrong-content-type", "Send the body as application/json.")
         if not access.is_readable(request):
@@ -359,25 +359,25 @@ class Front:
             status = status_of(error)
             self.metrics.refused(error.id)
             _log.info("%s %s: %s: %s", client, route.path, status, error)
-            return access.answer(status, error_body(route.api, status, error.id, told(error)), keeps_open=True)
-        return await self._forwarded(request, call, candidates)
+            return access.answer(status, error_body(route.api, status, error.id, one_line(error)), keeps_open=True)
+        return await self._forward(request, call, candidates)
 
-    async def _forwarded(self, request: web.BaseRequest, call: Call, candidates: Candidates) -> web.StreamResponse:
+    async def _forward(self, request: web.BaseRequest, call: Call, candidates: Candidates) -> web.StreamResponse:
         forward, client = Forward(call, candidates, self.parts), AiohttpClient(request)
         self.metrics.in_progress += 1
         try:
             await forward.run(client)
-        except NoAnswer as none:
-            return _no_answer(forward, call, none, self.parts.clock.wall_ms())
+        except NoAnswer as failed:
+            return _no_answer(forward, call, failed, self.parts.clock.wall_ms())
         finally:
             self.metrics.in_progress -= 1
-        assert client.response is not None  # noqa: S101 - an answer was begun
+        assert client.response is not None  # noqa: S101 - `run` has sent a response
         return client.response
 
     async def _models_now(self) -> LiveModels:
         models = await self.models.now()
         if models is None:
-            raise self.models.fault or NoModels("The configuration cannot be read.")
+            raise self.models.error or NoModels("The configuration cannot be read.")
         return models
 
     def _refused(self, api: ApiKind | None, status: int, id: str, message: str, **headers: str) -> web.StreamResponse:
@@ -386,30 +386,32 @@ class Front:
 
 
 def _api_of_list(request: web.BaseRequest) -> ApiKind | None:
-    """Whose client asks for the list of models, which has one path for both."""
+    """The protocol of a client that lists models: the path is the same for both vendors."""
     return "anthropic-messages" if "anthropic-version" in request.headers else None
 
 
 def log_outcome(outcome: Outcome) -> None:
-    """One line for each request: who, what, which model, how it ended. Where nothing went wrong it is for `--verbose` only."""
-    smooth = outcome.end == "answered" and len(outcome.attempts) == 1
-    level = logging.DEBUG if smooth else logging.INFO
+    """Log one line for each request: client, path, model and result. An ordinary success is logged with `--verbose` only."""
+    is_ordinary = outcome.end == "answered" and len(outcome.attempts) == 1
+    level = logging.DEBUG if is_ordinary else logging.INFO
     if not _log.isEnabledFor(level):
         return
     model = outcome.model.reference if outcome.model is not None else "no model"
     why = f": {outcome.why}" if outcome.why else ""
     line = "%s %s: %s by %s, HTTP %s, %s ms, %s tried%s"
-    path, tries = outcome.call.route.path, len(outcome.attempts)
-    _log.log(level, line, outcome.call.client, path, outcome.end, model, outcome.status, outcome.whole_ms, tries, why)
+    path, attempts = outcome.call.route.path, len(outcome.attempts)
+    _log.log(level, line, outcome.call.client, path, outcome.end, model, outcome.status, outcome.latency_ms, attempts, why)
 
 
-def _no_answer(forward: Forward, call: Call, none: NoAnswer, now_ms: int) -> web.StreamResponse:
-    error, refusal = none.error, none.refusal
-    status = status_of(error) if refusal.kind == "local" else status_of_provider_error(refusal.kind, refusal.status)
-    of_credential = refusal.rejects_token or refusal.kind == "auth"
-    reply = refusal.reply.without_fields() if of_credential and refusal.reply is not None else refusal.reply
-    headers = {**provider_error_headers(error.id, status, refusal, none.wait_ms), **forward.headers(None)}
+def _no_answer(forward: Forward, call: Call, failed: NoAnswer, now_ms: int) -> web.StreamResponse:
+    error, provider_error, wait_ms = failed.error, failed.provider_error, failed.wait_ms
+    is_local = provider_error.kind == "local"
+    status = status_of(error) if is_local else status_of_provider_error(provider_error.kind, provider_error.status)
+    reply = provider_error.reply
+    if reply is not None and (provider_error.rejects_token or provider_error.kind == "auth"):
+        reply = reply.without_fields()
+    headers = {**provider_error_headers(error.id, status, provider_error, wait_ms), **forward.headers(None)}
     forward.failed(status, str(error))
-    resets_at = -(-(now_ms + none.wait_ms) // 1000) if none.wait_ms is not None and is_long(none.wait_ms) else None
-    body = error_body(call.route.api, status, error.id, told(error), reply, resets_at=resets_at)
+    resets_at = -(-(now_ms + wait_ms) // 1000) if wait_ms is not None and is_long(wait_ms) else None
+    body = error_body(call.route.api, status, error.id, one_line(error), reply, resets_at=resets_at)
     return access.answer(status, body, headers, keeps_open=True)

@@ -1,6 +1,6 @@
-"""Start, find and stop the gateway of a state folder. Each command says what is so, not what was meant.
+"""Start, find, restart and stop the gateway of a state folder.
 
-A gateway in the background is a process of its own, which outlives the command and the terminal.
+A background gateway is a process of its own: it keeps running after the command and the terminal have ended.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, LockBusy
-from portico.gateway.ending import GIVE_WAY, Pinned, has_open
 from portico.gateway.metrics import LIMIT, open_log
+from portico.gateway.shutdown import GIVE_WAY, PinnedProcess, has_open
 from portico.paths import CONFIG_ENV, PACKAGE, STATE_ENV
 from portico.services.gateway_state import GatewayState, gateway_lock, read_state, remove_state, running, status
 from portico.util.children import import_folders, portico_command, portico_environment
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
     from portico.util.lock import FileLock
 
 TERM_S: Final = 5.0
-"""Seconds that a gateway has to end after SIGTERM; it ends itself by force a little earlier (`ending.LONGEST_S`)."""
+"""Seconds that a gateway has to end after SIGTERM. It forces its own end a little earlier (`shutdown.LONGEST_S`)."""
 _AFTER_KILL_S: Final = 5.0
 _KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows SIGTERM ends a process at once
 _LOOK_EVERY_S: Final = 0.02
-# Seconds from a process's letting go of the lock to its end.
+# Seconds from the release of the lock to the end of the process.
 _REAP_S: Final = 1.0
 
 
 class GatewayUnresponsive(LockBusy):
-    """A gateway's process holds the lock and does not answer, or does not end."""
+    """A gateway process holds the lock, and does not respond or does not end."""
 
     id = "gateway-unresponsive"
 
 
 class GatewayFailed(ConfigError):
-    """The gateway was started and has ended, or does not answer."""
+    """The gateway was started and then ended, or it does not respond."""
 
     id = "gateway-failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A gateway that was ended. `state`: its note, None where it had not written one yet. `killed`: SIGTERM was not enough."""
+class StoppedGateway:
+    """A gateway that was stopped. `state` is from its state file, None if it has not written one; `killed`: it needed SIGKILL."""
 
     pid: int
     state: GatewayState | None
@@ -69,73 +69,73 @@ def start(
     env: Mapping[str, str] | None = None,
     store: StoreName | None = None,
 ) -> GatewayState:
-    """Start a gateway in the background and return once it answers. `passphrase` is asked only if the file store is in use.
+    """Start a gateway in the background and return once it responds. `passphrase` is used only for the encrypted file store.
 
-    `store` is the one that the config chooses for what is new.
+    `store` is the store that the config selects for new profiles.
 
     Raises:
         LockBusy: `gateway-running`.
         ConfigError: `port-taken`, `gateway-failed`.
-        StoreError: the file store's passphrase cannot be had, or the state folder cannot be used.
+        StoreError: the file store's passphrase is not available, or the state folder cannot be used.
     """
     env = os.environ if env is None else env
-    secret = passphrase_for(paths, passphrase, env, store)
-    return _start(paths, port, secret, env)
+    return _start(paths, port, passphrase_for(paths, passphrase, env, store), env)
 
 
-def stop(paths: Paths) -> Ended | None:
-    """End the gateway: SIGTERM, and SIGKILL if it has not ended `TERM_S` seconds later; None where none is running.
+def stop(paths: Paths) -> StoppedGateway | None:
+    """Stop the gateway: SIGTERM, then SIGKILL if it has not ended after `TERM_S` seconds. None if no gateway is running.
 
-    The process is the one that has answered the challenge. Of one that cannot answer (it hangs, or all its connections are taken)
-    the lock tells which it is, and where the system shows it, that it has the lock's file open. A stale state file is removed.
+    A gateway proves its process id by its response to a challenge. If it cannot respond (it hangs, or all its connections are
+    in use), the id comes from the lock; where the system shows open files, the process must have the lock file open. A stale
+    state file is removed.
 
     Raises:
-        LockBusy: `gateway-unresponsive`: it does not answer, and cannot be told for certain from another program; or it is
-            another user's, or stays after SIGKILL.
+        LockBusy: `gateway-unresponsive`: it does not respond, and could be another program; or it belongs to another user, or
+            did not end after SIGKILL.
         StoreError: the state file cannot be read.
     """
     state = running(paths)
     pid = state.pid if state is not None else gateway_lock(paths).holder()
     if pid is None:
-        if _held(paths):
+        if gateway_lock(paths).is_locked():
             raise _unresponsive(paths)
         remove_state(paths)
         return None
     killed = _end(paths, pid, proven=state is not None)
     _reap(pid)
-    noted = state or read_state(paths)
-    remove_state(paths, noted)
-    return Ended(pid, noted if noted is not None and noted.pid == pid else None, killed)
+    last_state = state or read_state(paths)
+    remove_state(paths, last_state)
+    return StoppedGateway(pid, last_state if last_state is not None and last_state.pid == pid else None, killed)
 
 
 def _end(paths: Paths, pid: int, *, proven: bool) -> bool:
-    """End process `pid`, the holder of the lock; whether it had to be killed."""
+    """End process `pid`, which holds the lock; True if it had to be killed. `proven`: it has responded to the challenge."""
     lock = gateway_lock(paths)
 
     def is_ours() -> bool:
-        shown = has_open(pid, lock.path)
-        return lock.holder() == pid and (proven if shown is None else shown)
+        has_lock_open = has_open(pid, lock.path)
+        return lock.holder() == pid and (proven if has_lock_open is None else has_lock_open)
 
     try:
-        with contextlib.closing(Pinned(pid, is_ours)) as process:
+        with contextlib.closing(PinnedProcess(pid, is_ours)) as process:
             if not process.send(signal.SIGTERM):
                 if lock.holder() is None:
-                    return False  # it has ended meanwhile
+                    return False  # it has just ended
                 raise _unresponsive(paths)
-            if _gone(lock, pid, TERM_S):
+            if _releases_lock(lock, pid, TERM_S):
                 return False
             killed = process.send(_KILL)
-            if not _gone(lock, pid, _AFTER_KILL_S):
-                raise _stays(pid, "it is still there after SIGKILL: the system waits for a device or a network folder for it")
+            if not _releases_lock(lock, pid, _AFTER_KILL_S):
+                raise _still_running(pid, "it still runs after SIGKILL: it waits for a device or a network folder")
             return killed
     except ProcessLookupError:
         return False
     except PermissionError:
-        raise _stays(pid, "it belongs to another user") from None
+        raise _still_running(pid, "it belongs to another user") from None
 
 
-def _gone(lock: FileLock, pid: int, longest_s: float) -> bool:
-    """Whether process `pid` does not hold the lock any more, within `longest_s` seconds."""
+def _releases_lock(lock: FileLock, pid: int, longest_s: float) -> bool:
+    """Whether process `pid` releases the lock within `longest_s` seconds."""
     deadline = time.monotonic() + longest_s
     while lock.holder() == pid:
         if time.monotonic() > deadline:
@@ -144,8 +144,8 @@ def _gone(lock: FileLock, pid: int, longest_s: float) -> bool:
     return True
 
 
-def _stays(pid: int, why: str) -> LockBusy:
-    return GatewayUnresponsive(f"the gateway (pid {pid}) was asked to end and has not", why=why)
+def _still_running(pid: int, why: str) -> LockBusy:
+    return GatewayUnresponsive(f"the gateway (pid {pid}) did not end", why=why)
 
 
 def restart(
@@ -155,11 +155,11 @@ def restart(
     passphrase: PassphraseSource | None = None,
     env: Mapping[str, str] | None = None,
     store: StoreName | None = None,
-) -> tuple[Ended, GatewayState] | None:
-    """Start another gateway in the running one's place; (old, new), or None where none was running: then nothing is started.
+) -> tuple[StoppedGateway, GatewayState] | None:
+    """Replace the running gateway by a new one; returns (old, new). If none is running, none is started: None.
 
-    The old one closes its port, and finishes its streams beside the new one, for ten minutes at most. One that cannot do that (it
-    hangs, is of an earlier version, or runs on Windows) is stopped.
+    The old gateway closes its port and finishes its streams while the new one runs, for ten minutes at most. A gateway that
+    cannot do that (it hangs, has an older version, or runs on Windows) is stopped.
 
     Raises: as `stop` and `start` do.
     """
@@ -172,32 +172,30 @@ def restart(
     return None if old is None else (old, _start(paths, port, secret, env))
 
 
-def give_way(paths: Paths, longest_s: float) -> Ended | None:
-    """Ask the gateway to let another take its place, and wait until it is the gateway no more; None where it does not do that.
-
-    `longest_s` is how long it is waited for, in seconds.
+def give_way(paths: Paths, longest_s: float) -> StoppedGateway | None:
+    """Ask the gateway to release port and lock to a new one, and wait `longest_s` seconds for that; None if it does not.
 
     Raises:
         StoreError: the state file cannot be read.
-        LockBusy: `gateway-unresponsive`: it is another user's.
+        LockBusy: `gateway-unresponsive`: it belongs to another user.
     """
     state = running(paths)
     if GIVE_WAY is None or state is None or state.version is None:
         return None
     lock = gateway_lock(paths)
     try:
-        with contextlib.closing(Pinned(state.pid, lambda: lock.holder() == state.pid)) as process:
-            gave_way = process.send(GIVE_WAY) and _gone(lock, state.pid, longest_s)
+        with contextlib.closing(PinnedProcess(state.pid, lambda: lock.holder() == state.pid)) as process:
+            released = process.send(GIVE_WAY) and _releases_lock(lock, state.pid, longest_s)
         _reap(state.pid)
     except ProcessLookupError:
         return None
     except PermissionError:
-        raise _stays(state.pid, "it belongs to another user") from None
-    return Ended(state.pid, state) if gave_way else None
+        raise _still_running(state.pid, "it belongs to another user") from None
+    return StoppedGateway(state.pid, state) if released else None
 
 
 def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:
-    """The gateway that a service manager has started, once it answers, within `longest_s` seconds.
+    """Wait up to `longest_s` seconds until the gateway that a service manager has started responds.
 
     Raises:
         ConfigError: `gateway-failed`.
@@ -214,10 +212,10 @@ def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:
 def passphrase_for(
     paths: Paths, source: PassphraseSource | None, env: Mapping[str, str], store: StoreName | None = None
 ) -> Secret | None:
-    """What a gateway needs to open the store; None if `uses_encrypted_file` is false.
+    """The passphrase for the encrypted file store; None if `uses_encrypted_file` is false.
 
     Raises:
-        StoreError: it is needed and cannot be had.
+        StoreError: no passphrase is available.
     """
     from portico.store.encrypted_file import PassphraseSource as Source
 
@@ -225,36 +223,31 @@ def passphrase_for(
 
 
 def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
-    """Whether a sign-in is in the sealed file that this gateway cannot open: it was put there after the gateway started."""
+    """Whether this gateway cannot open the encrypted file store: the first profile came there after the gateway had started."""
     return not state.opens_sealed and uses_encrypted_file(paths)
 
 
 def uses_encrypted_file(paths: Paths, store: StoreName | None = None) -> bool:
-    """Whether a sign-in is in the sealed file store, or the next one would be; `store` is the one that the config chooses."""
+    """Whether a profile is in the encrypted file store, or the next one will be. `store` is the one that the config selects."""
     from portico.store.token_store import local_token_store
 
-    kept = local_token_store(paths)
-    return (store or kept.last_store) == "file" or any(profile.store == "file" for profile in kept.profiles())
+    token_store = local_token_store(paths)
+    return (store or token_store.last_store) == "file" or any(profile.store == "file" for profile in token_store.profiles())
 
 
 def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str]) -> GatewayState:
-    from portico.gateway.port import bound
+    from portico.gateway.port import bind_port
     from portico.gateway.server import already_running
 
-    if _held(paths):
+    if gateway_lock(paths).is_locked():  # by a live process: the system releases the lock of a dead one
         raise already_running(paths)
-    # Asked here too, since an error in this terminal is worth more than one in the log.
-    bound(port).close()
+    # Checked here too, so that the error appears in this terminal and not only in the log.
+    bind_port(port).close()
     return spawn(paths, port, env=env, passphrase=secret)
 
 
-def _held(paths: Paths) -> bool:
-    """Whether a gateway process is there, answering or not: the system takes the lock from one that has died."""
-    return gateway_lock(paths).is_locked()
-
-
 def _reap(pid: int) -> None:
-    """If it was a child of this process, let the system forget it; it may stay for the answer to a refresh."""
+    """Wait for the end of `pid` if it is a child process. It may run on to receive the response to a refresh."""
     deadline = time.monotonic() + _REAP_S
     if sys.platform != "win32":
         with contextlib.suppress(ChildProcessError):
@@ -264,11 +257,11 @@ def _reap(pid: int) -> None:
 
 def _unresponsive(paths: Paths) -> LockBusy:
     pid = gateway_lock(paths).holder()
-    end = "the process that holds the lock" if pid is None else f"process {pid}"
+    process = "the process that holds the lock" if pid is None else f"process {pid}"
     return GatewayUnresponsive(
-        f"a gateway process is there (pid {pid or 'unknown'}) and does not answer",
-        why="it cannot be told for certain from another program, so it was not ended",
-        hint=f"look at {paths.gateway_log}, end {end} yourself, and run the command again",
+        f"a gateway process (pid {pid or 'unknown'}) does not respond",
+        why="it could be another program, so Portico did not end it",
+        hint=f"look at {paths.gateway_log}, end {process} yourself, and run the command again",
     )
 
 
@@ -278,10 +271,10 @@ _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
 def spawn(paths: Paths, port: int, *, env: Mapping[str, str], passphrase: Secret | None) -> GatewayState:
-    """Start a gateway and return once it answers. The passphrase goes through a pipe: arguments and environments can be read.
+    """Start a gateway and return once it responds. The passphrase goes through a pipe: others can read arguments and environment.
 
     Raises:
-        ConfigError: `gateway-failed`: it ended, or did not answer in time; the reason is in its log.
+        ConfigError: `gateway-failed`: it ended, or did not respond in time; the reason is in its log.
         StoreError: the log cannot be opened.
     """
     command = gateway_command(port)
@@ -289,14 +282,14 @@ def spawn(paths: Paths, port: int, *, env: Mapping[str, str], passphrase: Secret
         command.append("--passphrase-stdin")
     log = open_log(paths.gateway_log)
     try:
-        began = os.fstat(log).st_size
+        log_start = os.fstat(log).st_size
         stdin = subprocess.PIPE if passphrase is not None else subprocess.DEVNULL
         child = subprocess.Popen(
             command,
             stdin=stdin,
             stdout=log,
             stderr=log,
-            env=_its_own(gateway_environment(paths, env)),
+            env=_without_notify_socket(gateway_environment(paths, env)),
             cwd=paths.state,
             **_detached(),
         )
@@ -307,51 +300,51 @@ def spawn(paths: Paths, port: int, *, env: Mapping[str, str], passphrase: Secret
             child.stdin.write(passphrase.reveal().encode() + b"\n")
             child.stdin.close()
         except BrokenPipeError:
-            pass  # it has ended already, and its log says why
-    return _when_ready(paths, child, began)
+            pass  # the child has ended, and its log says why
+    return _when_ready(paths, child, log_start)
 
 
-def _when_ready(paths: Paths, child: subprocess.Popen[bytes], log_began: int) -> GatewayState:
+def _when_ready(paths: Paths, child: subprocess.Popen[bytes], log_start: int) -> GatewayState:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
-        ended = child.poll() is not None
+        has_ended = child.poll() is not None
         state = running(paths)
-        # On Windows a virtual environment's python.exe is a launcher: the process that serves is its child.
+        # On Windows the python.exe of a virtual environment is a launcher: the gateway is its child process.
         if state is not None and (state.pid == child.pid or sys.platform == "win32"):
-            child.returncode = 0  # from here on nobody waits for it
+            child.returncode = 0  # no ResourceWarning: the child goes on running
             return state
-        if ended:
-            raise _failed(paths, f"it ended with exit code {child.returncode}", log_began)
+        if has_ended:
+            raise _failed(paths, f"it ended with exit code {child.returncode}", log_start)
         time.sleep(_READY_EVERY_S)
     child.kill()
     child.wait()
-    raise _failed(paths, f"it did not answer within {READY_S:g} s", log_began)
+    raise _failed(paths, f"it did not answer within {READY_S:g} s", log_start)
 
 
-def _failed(paths: Paths, what: str, log_began: int) -> ConfigError:
-    lines = read_start(paths.gateway_log, LIMIT, offset=log_began).decode(errors="replace").split("\n")
-    said = " / ".join(line.strip() for line in lines if line.strip())[-400:]
+def _failed(paths: Paths, what: str, log_start: int) -> ConfigError:
+    lines = read_start(paths.gateway_log, LIMIT, offset=log_start).decode(errors="replace").split("\n")
+    log_text = " / ".join(line.strip() for line in lines if line.strip())[-400:]
     hint = f"see {paths.gateway_log}, or run it in the foreground: {{prog}} gateway run"
-    return GatewayFailed(f"the gateway did not start: {what}", why=said or None, hint=hint)
+    return GatewayFailed(f"the gateway did not start: {what}", why=log_text or None, hint=hint)
 
 
 def gateway_command(port: int) -> list[str]:
-    """What runs a gateway."""
+    """The command line of a gateway process."""
     return portico_command("gateway", "run", "--port", str(port))
 
 
 def gateway_environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
-    """The environment without the passphrase, and with what makes the child the same installation from any folder."""
+    """The environment of a gateway process: without the passphrase, and with `same_installation`."""
     return {**portico_environment(env), **same_installation(paths, env)}
 
 
-def _its_own(env: dict[str, str]) -> dict[str, str]:
-    """Without the way to a service manager that waits for its starter and not for this process (sd_notify(3))."""
+def _without_notify_socket(env: dict[str, str]) -> dict[str, str]:
+    """`env` without the socket of a service manager that waits for the parent process, not for the gateway (sd_notify(3))."""
     return {name: value for name, value in env.items() if name != "NOTIFY_SOCKET"}
 
 
 def same_installation(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that make a process this installation, with this configuration and state, from any folder."""
+    """The variables with which a process uses this installation, config and state from any working folder."""
     python_path = import_folders(env)
     source = PACKAGE.absolute().parent
     if not _INSTALLED & set(source.parts):

@@ -1,7 +1,7 @@
-"""Forward one request: to one candidate after the other until one answers, then pass that answer on as it comes.
+"""Forward one request: try the candidates until one answers, then pass its answer to the client as it arrives.
 
-What an attempt is, and which response is an answer, is in `portico.models.client` and `portico.models.acceptance`. The gateway's
-own are the bytes that pass, how long a client is kept waiting, the counts read from what has passed, and a client that leaves.
+`portico.models.client` makes an attempt, and `portico.models.acceptance` decides which response is an answer. This module adds
+what only a gateway has: forwarded bytes, a client that waits or disconnects, and token counts read from the forwarded stream.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 COMMENTS_S: Final = 2.0
-"""Seconds that comments alone are held: a provider has time to say that it is overloaded, and no client gives up."""
+"""How long comments alone are held back, in seconds: the provider can still report an error, and no client gives up so soon."""
 HEAD_ALONE_S: Final = 15.0
-"""Seconds that a head is held behind which nothing comes: less than the 30 s that the strictest clients wait for one."""
+"""How long headers alone are held back, in seconds. The strictest clients wait 30 s for headers."""
 ERROR_BODY_S: Final = 30.0
-"""Seconds for the body of an error: the client gets all of the provider's message."""
-# Bytes of an answer in one piece that are kept for its counts, if it was passed on before its end.
+"""Time for the body of an error in seconds, so that the client gets the provider's whole message."""
+# Bytes kept of an unstreamed answer that was forwarded before its end, to read its token counts.
 _METERED: Final = 1 << 20
-# An event that tells counts is small.
+# An event with token counts is small.
 _LONGEST_EVENT: Final = 1 << 20
-# What is in every event that tells counts, an error or the end.
-_TELLING: Final = (
+# Each event with token counts, an error or the end has one of these.
+_MARKERS: Final = (
     *(b'usage":{', b'usage": {', b'"error"', b"[DONE]", b"message_stop"),
     *(b"response.completed", b"response.incomplete", b"response.failed"),
 )
@@ -73,61 +73,61 @@ class Call:
 
 
 class NoAnswer(Exception):
-    """No candidate has begun to answer. `error` is for the client, `refusal` what it is about.
+    """No candidate answered. `error` is for the client; `provider_error` is its cause.
 
-    `wait_ms` is after how many ms another try is worth it, None if nobody knows.
+    `wait_ms` is the time in ms after which a retry may succeed, None if unknown.
     """
 
-    def __init__(self, error: PorticoError, refusal: ProviderError, wait_ms: int | None) -> None:
+    def __init__(self, error: PorticoError, provider_error: ProviderError, wait_ms: int | None) -> None:
         super().__init__(str(error))
         self.error = error
-        self.refusal = refusal
+        self.provider_error = provider_error
         self.wait_ms = wait_ms
 
 
 class ClientSide(Protocol):
-    """The way back to the client. Each method but the last raises `OSError` if nobody is there."""
+    """The connection to the client. Each method but the last raises `OSError` if the client has disconnected."""
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Send the head of an answer whose length is not known."""
+        """Send the headers of a response of unknown length."""
         ...
 
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """An answer in one piece: what `begin` and `end` do with one that is passed on."""
+        """Send a whole response."""
         ...
 
     async def write(self, chunk: bytes) -> None:
-        """Send a piece, and wait while the client has not taken what went before."""
+        """Send a chunk, and wait while the client has not received the chunks before."""
         ...
 
     async def end(self) -> None:
-        """The answer is whole."""
+        """End a response that `begin` started."""
         ...
 
     def abort(self) -> None:
-        """Break the connection off, so that nobody takes what was sent for the whole."""
+        """Reset the connection, so that the client does not take a cut response for a whole one."""
         ...
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What every request needs. `cooldowns` is shared by all; `counting` by those that count tokens only."""
+    """What every request needs. `cooldowns` is for all requests but those that only count tokens, which have `counting`."""
 
     upstream: HttpClient
     broker: TokenBroker
     cooldowns: Cooldowns
     counting: Cooldowns
     clock: Clock
-    done: Callable[[Outcome], None]
+    record: Callable[[Outcome], None]
 
     @cached_property
     def patience(self) -> Patience:
-        """How long a client is kept waiting for what may still turn out to be an error."""
+        """How long the start of an answer is held back, since it may still be an error."""
         return Patience(ERROR_BODY_S, ERROR_BODY_S, None, HEAD_ALONE_S, COMMENTS_S, self.clock)
 
 
 class Forward:
-    """`call`, forwarded to the first of `candidates` that answers. `failover` has what came of them so far."""
+    """Forwards `call` to the first of `candidates` that answers. `failover` has the attempts so far."""
 
     def __init__(self, call: Call, candidates: Candidates, parts: Parts) -> None:
         self._call = call
@@ -136,40 +136,40 @@ class Forward:
         self._protocol = PROTOCOLS[call.route.api]
         self._meter: StreamMeter | None = None
         self._usage: Usage | None = None
-        self._piecewise = bytearray()
-        self._began_at, self._began = parts.clock.wall_ms(), parts.clock.monotonic()
-        self._first_byte: int | None = None
+        self._forwarded = bytearray()
+        self._started_at, self._start = parts.clock.wall_ms(), parts.clock.monotonic()
+        self._first_byte_ms: int | None = None
         cooldowns = parts.counting if call.route.counts else parts.cooldowns
         self.failover = Failover(candidates.models, cooldowns, candidates.wanted)
 
     async def run(self, client: ClientSide) -> None:
-        """Answer.
+        """Forward, and send the answer to `client`.
 
         Raises:
-            NoAnswer: nobody did, and nothing was sent to the client.
+            NoAnswer: no candidate answered, and nothing was sent to the client.
         """
         accepted = await first_answer(self.failover, self._attempt, on_failed=self._log_failed)
         if accepted is None:
             raise self._no_answer()
-        self._first_byte = self._since_it_began()
+        self._first_byte_ms = self._elapsed_ms()
         if accepted.response.has_body:
-            self._call.body.free()  # no other candidate will be asked
+            self._call.body.free()  # no further candidate needs it
         try:
-            end, why = await self._passed_on(accepted, client)
+            end, why = await self._send_answer(accepted, client)
         except asyncio.CancelledError:
-            self._tell("client-gone", accepted.response.status, accepted.model)
+            self._record("client-gone", accepted.response.status, accepted.model)
             raise
-        fields = accepted.fields if accepted.complete or accepted.streams else json_object(bytes(self._piecewise))
+        fields = accepted.fields if accepted.complete or accepted.streams else json_object(bytes(self._forwarded))
         if fields is not None:
             self._usage = self._protocol.usage(fields)
-        self._tell(end, accepted.response.status, accepted.model, why)
+        self._record(end, accepted.response.status, accepted.model, why)
 
     def failed(self, status: int, why: str) -> None:
-        """Tell that the client was sent an error of this status."""
-        self._tell("refused", status, None, why)
+        """Record that the client got an error with this status."""
+        self._record("refused", status, None, why)
 
     def headers(self, model: CallableModel | None) -> dict[str, str]:
-        """Who answers, and why others did not."""
+        """The headers that name the model that answers, and why others did not."""
         if model is not None and len(self.failover.attempts) == 1:
             return self._candidates.first_answers
         return headers_of(model, self.failover.attempts, self._candidates.passed)
@@ -187,7 +187,7 @@ class Forward:
         assert reason.provider_error is not None  # noqa: S101 - only an answer has none
         return NoAnswer(no_answer_error(self.failover), reason.provider_error, self.failover.wait_ms)
 
-    async def _passed_on(self, accepted: Accepted, client: ClientSide) -> tuple[End, str]:
+    async def _send_answer(self, accepted: Accepted, client: ClientSide) -> tuple[End, str]:
         response = accepted.response
         headers = to_client(response.headers.items()) | self.headers(accepted.model)
         meter = self._meter = StreamMeter(self._protocol) if accepted.streams else None
@@ -196,46 +196,46 @@ class Forward:
                 await client.send(response.status, headers, accepted.start)
             else:
                 await client.begin(response.status, headers)
-                await self._pass_on(accepted.start, client)
+                await self._send_chunk(accepted.start, client)
                 async for chunk in accepted.rest():
-                    await self._pass_on(chunk, client)
+                    await self._send_chunk(chunk, client)
                 if meter is not None and not response.is_framed and meter.broke_off():
                     raise AnswerCut("its connection closed before the last event")
                 await client.end()
         except NetworkError as error:
             client.abort()
             return "cut", str(error)
-        except OSError:  # the client has hung up: what fails at the provider is a `NetworkError`
+        except OSError:  # the client's connection: an error of the provider's connection is a `NetworkError`
             return "client-gone", ""
         finally:
             accepted.close()
-        refused = meter.refused if meter is not None else None
-        return ("cut", shown(refused, accepted.key)) if refused is not None else ("answered", "")
+        message = meter.error if meter is not None else None
+        return ("cut", shown(message, accepted.key)) if message is not None else ("answered", "")
 
-    async def _pass_on(self, chunk: bytes, client: ClientSide) -> None:
+    async def _send_chunk(self, chunk: bytes, client: ClientSide) -> None:
         await client.write(chunk)
         if self._meter is not None:
             self._meter.feed(chunk)
-        elif len(self._piecewise) <= _METERED:
-            self._piecewise += chunk
+        elif len(self._forwarded) <= _METERED:
+            self._forwarded += chunk
 
-    def _tell(self, end: End, status: int, model: CallableModel | None, why: str = "") -> None:
-        whole = self._since_it_began()
+    def _record(self, end: End, status: int, model: CallableModel | None, why: str = "") -> None:
+        latency_ms = self._elapsed_ms()
         attempts, usage = tuple(self.failover.attempts), self._usage if self._meter is None else self._meter.usage
-        outcome = Outcome(self._call, end, status, attempts, self._began_at, whole, self._first_byte, model, usage, why)
-        self._parts.done(outcome)
+        outcome = Outcome(self._call, end, status, attempts, self._started_at, latency_ms, self._first_byte_ms, model, usage, why)
+        self._parts.record(outcome)
 
-    def _since_it_began(self) -> int:
-        return round((self._parts.clock.monotonic() - self._began) * 1000)
+    def _elapsed_ms(self) -> int:
+        return round((self._parts.clock.monotonic() - self._start) * 1000)
 
 
 async def attempt_call(
     model: CallableModel, call: Call, upstream: HttpClient, broker: TokenBroker, patience: Patience
 ) -> Accepted:
-    """Forward `call` to `model`, byte for byte but for the model's name and the credential.
+    """Forward `call` to `model` byte for byte, except for the model's name and the credential.
 
     Raises:
-        AttemptFailed: as `attempt`; also if a bug here or in a plugin is why.
+        AttemptFailed: as `attempt`; also after a bug in Portico or a plugin.
     """
     api, body = call.route.api, call.body.naming(model.reference.model)
 
@@ -249,57 +249,57 @@ async def attempt_call(
         return await attempt(model, broker, send, api=api, patience=patience)
     except AttemptFailed:
         raise
-    except Exception as error:  # noqa: BLE001 - one candidate's bug must not keep the others from answering
-        failed, place, frames = _of_bug(error), error_location(error), frames_of(error)
-    # Not while it is handled: a log that cannot be written would show it, and its text may quote a token.
+    except Exception as error:  # noqa: BLE001 - after a bug the next candidate is tried
+        failed, place, frames = _bug_failure(error), error_location(error), frames_of(error)
+    # Outside the `except` block: if the log cannot be written, `logging` prints the handled exception, which may quote a token.
     _log.error("%s could not be asked: %s\n%s", model.reference, place, frames)
     raise failed
 
 
-def _of_bug(error: Exception) -> AttemptFailed:
-    """A bug, by its kind and place: its text may quote a token."""
+def _bug_failure(error: Exception) -> AttemptFailed:
+    """The failed attempt for a bug: its type and place only, since its text may quote a token."""
     why = error_location(error)
     failure = InternalError("The gateway has a bug.", why=why, hint="Please report it, with what {prog} gateway logs shows.")
     return AttemptFailed(local_error(failure), failure)
 
 
 class StreamMeter:
-    """The counts of a stream of events. `whole`: its own end was seen; `refused`: the provider's words where it broke off.
+    """Reads token counts from a stream of events. `complete`: the stream's end was seen; `error`: the provider's error message.
 
-    They are read from what has passed: nothing waits for the reading, and no text of an answer is kept.
+    It reads chunks that were already forwarded, so it delays nothing, and keeps no text of an answer.
     """
 
     def __init__(self, protocol: ApiProtocol) -> None:
         self._protocol = protocol
         self._events = EventParser(_LONGEST_EVENT)
         self.usage: Usage | None = None
-        self.whole = False
-        self.refused: str | None = None
+        self.complete = False
+        self.error: str | None = None
 
     def feed(self, chunk: bytes) -> None:
-        """Read what has just passed."""
+        """Read a chunk that was just forwarded."""
         blocks = self._events.blocks(chunk)
-        if _tells(blocks):
+        if _has_marker(blocks):
             for data in self._events.events(blocks):
-                if _tells(data) and (piece := read_event(self._protocol, data)) is not None:
+                if _has_marker(data) and (piece := read_event(self._protocol, data)) is not None:
                     self._read(piece)
 
     def broke_off(self) -> bool:
-        """After the last piece of a stream that ends with its connection: whether that was in the middle.
+        """Whether a stream that ended with its connection is incomplete. Called after its last chunk.
 
-        Its own end may lack the empty line after it. Not every server of completions sends `[DONE]`: such a stream may also end
-        between two events.
+        The empty line after the last event may be missing. Not every server of Chat Completions sends `[DONE]`, so such a
+        stream may also end between two events.
         """
         within_event = self._events.is_within_event and not is_json(self._events.rest or b"")
         self.feed(b"\n\n")
-        return not self.whole and (within_event or self._protocol.api != "openai-completions")
+        return not self.complete and (within_event or self._protocol.api != "openai-completions")
 
     def _read(self, piece: Piece) -> None:
         if piece.usage is not None:
             self.usage = (self.usage or Usage()).updated(piece.usage)
-        self.whole = self.whole or piece.end
-        self.refused = piece.error or self.refused
+        self.complete = self.complete or piece.end
+        self.error = piece.error or self.error
 
 
-def _tells(data: bytes) -> bool:
-    return any(word in data for word in _TELLING)
+def _has_marker(data: bytes) -> bool:
+    return any(marker in data for marker in _MARKERS)

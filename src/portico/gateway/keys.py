@@ -1,7 +1,7 @@
-"""The keys that clients show the gateway: one for each tool, made here, kept where the tokens are, and revocable by name.
+"""Gateway keys: make, show, rotate and revoke them. Each tool has a key of its own, which can be revoked by name.
 
-They are kept in a token store of their own, as any token is. The index holds each key's SHA-256 and not the key: the
-gateway needs no more to know one, and so never has to open a locked keyring for a request.
+The keys are in the token store, under an index of their own. That index holds the SHA-256 of each key. The gateway checks a
+request with it, so it never has to open a locked keyring for a request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from portico.store.token_store import TokenStore
 
 DEFAULT: Final = "default"
-# Clients and secret scanners know keys by their beginning; some clients take none without "sk-".
+# Clients and secret scanners recognise keys by their prefix; some clients accept only keys that begin with "sk-".
 _PREFIX: Final = "sk-portico-"
 _BYTES: Final = 32
 _OF_TOOL: Final = re.compile(r"exec-(.+)-\d+")
@@ -38,11 +38,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class KeyPaths(Paths):
-    """The places of the state folder, with the keys' index for its index."""
+    """The paths of the state folder, with the index of the keys as `index`."""
 
     @classmethod
     def of(cls, paths: Paths) -> KeyPaths:
-        """Those of the state folder that has these."""
+        """The same state folder's `KeyPaths`."""
         return cls(paths.config, paths.state, paths.state_id)
 
     @property
@@ -52,7 +52,7 @@ class KeyPaths(Paths):
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A key without the key. `created_at` is wall ms."""
+    """What is known of a key, without the key itself. `created_at` is wall ms."""
 
     name: str
     created_at: int
@@ -60,7 +60,7 @@ class KeyInfo:
 
 
 class GatewayKeys:
-    """Makes, shows and revokes keys. Blocking, as the store is, which is over the keys' index (`KeyPaths`)."""
+    """Makes, shows and revokes keys. Blocking. `store` is over the index of the keys (`KeyPaths`)."""
 
     def __init__(self, store: TokenStore, clock: Clock) -> None:
         self._store = store
@@ -75,7 +75,7 @@ class GatewayKeys:
         return tuple(sorted(known(self._store.profiles()), key=lambda key: key.created_at))
 
     def add(self, name: str) -> Secret:
-        """A new key of this name, stored.
+        """Make and store a key with this name.
 
         Raises:
             UsageError: `usage`, `name-taken`.
@@ -87,48 +87,48 @@ class GatewayKeys:
         if self._store.get(_id(name)) is not None:
             raise _exists(name)
         try:
-            return self._stored(name, None)
+            return self._store_new(name, None)
         except GenerationChanged:
             raise _exists(name) from None
 
     def rotate(self, name: str) -> Secret:
-        """Another key in the place of the one of this name, which is refused from now on.
+        """Replace the key with this name by a new one. The old key is rejected from now on.
 
         Raises:
             UsageError: `unknown-name`.
-            StoreError, LockBusy: it could not be stored; the old one stays.
+            StoreError, LockBusy: the new key could not be stored; the old key stays valid.
         """
-        return self._stored(name, self._found(name))
+        return self._store_new(name, self._get(name))
 
     def show(self, name: str) -> Secret:
-        """The key of this name.
+        """The key with this name.
 
         Raises:
             UsageError: `unknown-name`.
             StoreError: it cannot be read.
         """
-        profile = self._found(name)
+        profile = self._get(name)
         try:
             return self._store.read(profile.id).tokens.access
         except (StoreError, SignInNeeded) as error:  # a key needs no sign-in
             if error.hint is not None:
-                again, anew = sign_in_again(profile), f"{{prog}} gateway key rotate {name}"
-                error.hint = error.hint.replace(f"{again} --store file", f"{{prog}} config set auth.store file, then: {anew}")
-                error.hint = error.hint.replace(f"sign in again: {again}", f"make another: {anew}")
+                sign_in, rotate = sign_in_again(profile), f"{{prog}} gateway key rotate {name}"
+                error.hint = error.hint.replace(f"{sign_in} --store file", f"{{prog}} config set auth.store file, then: {rotate}")
+                error.hint = error.hint.replace(f"sign in again: {sign_in}", f"make another: {rotate}")
             raise
 
     def revoke(self, name: str) -> tuple[str, ...]:
-        """Refuse the key of this name from now on, and delete it; what could not be deleted.
+        """Reject the key with this name from now on, and delete it. Returns what could not be deleted.
 
         Raises:
             UsageError: `unknown-name`.
             StoreError, LockBusy: the index cannot be changed.
         """
-        self._found(name)
+        self._get(name)
         return self._store.delete(_id(name))
 
     def ensure_one(self) -> str | None:
-        """Make the first key where there is none; its name if it was made.
+        """Make the first key if there is no key yet; returns its name, else None.
 
         Raises:
             StoreError, LockBusy: it could not be stored.
@@ -136,12 +136,12 @@ class GatewayKeys:
         if self._store.profiles():
             return None
         try:
-            self._stored(DEFAULT, None)
+            self._store_new(DEFAULT, None)
         except GenerationChanged:
-            return None  # another process has made it at the same time
+            return None  # another process made it at the same time
         return DEFAULT
 
-    def _found(self, name: str) -> GatewayKeyProfile:
+    def _get(self, name: str) -> GatewayKeyProfile:
         profile = self._store.get(_id(name))
         if not isinstance(profile, GatewayKeyProfile):
             names = [key.name for key in self.all()]
@@ -149,16 +149,16 @@ class GatewayKeys:
             raise UnknownName(f"There is no gateway key {name}.", hint=hint)
         return profile
 
-    def _stored(self, name: str, before: GatewayKeyProfile | None) -> Secret:
-        """A new key in the place of `before` and of no other.
+    def _store_new(self, name: str, before: GatewayKeyProfile | None) -> Secret:
+        """Make and store a key that replaces `before`, or is the first with its name if that is None.
 
         Raises:
-            GenerationChanged: another process has made, rotated or revoked the key meanwhile.
+            GenerationChanged: another process has changed the key since `before` was read.
         """
         key = Secret(_PREFIX + secrets.token_urlsafe(_BYTES))
         new = GatewayKeyProfile(id=_id(name), name=name, created_at=self._clock.wall_ms())
         profile, expected = (new, ABSENT) if before is None else (before, before.generation)
-        # The fingerprint goes with the pointer to the record, in one edit: the old key ends when the new one is there.
+        # One edit of the index sets fingerprint and pointer, so the old key ends exactly when the new one is stored.
         profile = replace(profile, sha256=fingerprint(key))
         try:
             self._store.commit(profile, Tokens(key, None, None), expect_generation=expected, anew=True)
@@ -169,31 +169,31 @@ class GatewayKeys:
 
 
 def known(profiles: Iterable[Profile]) -> tuple[KeyInfo, ...]:
-    """The keys of an index that can be shown; one whose making was cut short is none."""
-    keys = (one for one in profiles if isinstance(one, GatewayKeyProfile) and one.slot)
-    return tuple(KeyInfo(one.name, one.created_at, one.sha256) for one in keys if one.sha256)
+    """The valid keys of an index. A key whose creation was interrupted is left out."""
+    keys = (profile for profile in profiles if isinstance(profile, GatewayKeyProfile) and profile.slot)
+    return tuple(KeyInfo(key.name, key.created_at, key.sha256) for key in keys if key.sha256)
 
 
 def owner(keys: Iterable[KeyInfo], shown: Iterable[str]) -> str | None:
-    """Whose key is among those that a request shows; None where none is one. Every key is compared, whichever fits."""
-    found = None
+    """The name of the key that a request shows, None if it shows no valid one. Always compares every key (constant time)."""
+    name = None
     for text in shown:
         digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
         for key in keys:
             if hmac.compare_digest(digest, key.sha256):
-                found = key.name
-    return found
+                name = key.name
+    return name
 
 
 @lru_cache(maxsize=256)
 def tool_of(name: str) -> str | None:
-    """The tool that `exec` has made the key of this name for; None for a key that a person has made."""
-    found = _OF_TOOL.fullmatch(name)
-    return found[1] if found is not None else None
+    """The tool for which `exec` made the key with this name; None for a key that a person made."""
+    match = _OF_TOOL.fullmatch(name)
+    return match[1] if match is not None else None
 
 
 def name_for(tool: str, pid: int) -> str:
-    """The name of a key for one run of a tool, for which process `pid` waits."""
+    """The name of a key for one run of a tool, started by process `pid`."""
     return f"exec-{_NOT_IN_NAMES.sub('-', tool)[:32] or 'tool'}-{pid}"
 
 

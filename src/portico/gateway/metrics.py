@@ -1,8 +1,8 @@
-"""What became of a request, for everyone who wants to know: counters, the usage history, the log, and the response's headers.
+"""Report each request's outcome: in the metrics, the usage history, the log, and the response's headers.
 
-The counters are in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/), without credentials.
-A row of the history holds what a request took and cost, and nothing of what it said. The log has Portico's own messages and
-other libraries' warnings, without secrets, and never grows beyond its limit.
+The metrics are in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/), without credentials.
+A row of the history has the time, tokens and cost of a request, and no text of it. The log has the messages of Portico and the
+warnings of other libraries, without secrets, up to a maximum size.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4"
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BOUNDS: Final = (*(f"{each:g}" for each in _SECONDS), "+Inf")
-# A provider may have models that no catalogue lists yet, and a client can name any number of them.
+# A client can name any number of models that no catalogue lists.
 _UNLISTED: Final = 100
 _OTHER: Final = "other"
 _TOKENS: Final = "portico_tokens_total"
 _COUNTERS: Final = {
     "portico_requests_total": ("Requests, by how they ended.", ("path", "end", "status")),
-    "portico_refused_total": ("Requests that were turned away.", ("reason",)),
-    "portico_attempts_total": ("Tries at a model, by what came of them.", ("model", "outcome")),
-    _TOKENS: ("Tokens, as providers told them.", ("model", "kind")),
+    "portico_refused_total": ("Requests that the gateway rejected.", ("reason",)),
+    "portico_attempts_total": ("Attempts at a model, by outcome.", ("model", "outcome")),
+    _TOKENS: ("Tokens, as reported by providers.", ("model", "kind")),
 }
 
 
 class Metrics:
-    """Everything that is counted in one process."""
+    """The metrics of one process."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, ...]] = Counter()
@@ -58,30 +58,26 @@ class Metrics:
         self.in_progress = 0
 
     def refused(self, id: str) -> None:
-        """A request was turned away before any model was asked."""
+        """Count a request that was rejected before an attempt."""
         self._counts["portico_refused_total", id] += 1
 
-    def done(self, outcome: Outcome) -> None:
-        """A request has ended."""
+    def add(self, outcome: Outcome) -> None:
+        """Count a request that has ended."""
         counts, label = self._counts, _OTHER
         counts["portico_requests_total", outcome.call.route.path, outcome.end, str(outcome.status)] += 1
         for attempt in outcome.attempts:
-            what = (
-                attempt.provider_error.label
-                if attempt.outcome == "failed" and attempt.provider_error is not None
-                else attempt.outcome
-            )
+            failed = attempt.provider_error if attempt.outcome == "failed" else None
             label = self._label(attempt.model)
-            counts["portico_attempts_total", label, what] += 1
+            counts["portico_attempts_total", label, attempt.outcome if failed is None else failed.label] += 1
         if outcome.model is not None and outcome.usage is not None:  # the last attempt is the one that answered
-            self._used(label, outcome.usage)
+            self._add_tokens(label, outcome.usage)
         if outcome.first_byte_ms is not None:
             seconds = outcome.first_byte_ms / 1000
             self._first_byte_sum += seconds
             self._first_byte[bisect_left(_SECONDS, seconds)] += 1
 
     def _label(self, model: CallableModel) -> str:
-        """The model's name; `other` for those that clients have named beyond the first of them that no catalogue lists."""
+        """The model's name; `other` for an unlisted model after the first `_UNLISTED` of them."""
         name = str(model.reference)
         if model.listed or name in self._unlisted:
             return name
@@ -90,22 +86,22 @@ class Metrics:
         self._unlisted.add(name)
         return name
 
-    def _used(self, model: str, used: Usage) -> None:
+    def _add_tokens(self, model: str, usage: Usage) -> None:
         sums = self._tokens.get(model)
         if sums is None:
             sums = self._tokens[model] = Counter()
-        sums["input"] += used.input
-        sums["output"] += used.output
-        sums["cache_read"] += used.cache_read
-        sums["cache_write"] += used.cache_write
+        sums["input"] += usage.input
+        sums["output"] += usage.output
+        sums["cache_read"] += usage.cache_read
+        sums["cache_write"] += usage.cache_write
 
     def text(self, *, started_at: int) -> str:
-        """All of it. `started_at` is wall ms."""
+        """All metrics as text. `started_at` is wall ms."""
         lines = ["# TYPE process_start_time_seconds gauge", f"process_start_time_seconds {started_at / 1000}"]
         lines += ["# TYPE portico_requests_in_progress gauge", f"portico_requests_in_progress {self.in_progress}"]
         counts = sorted([*self._counts.items(), *self._token_counts()])
-        for name, (says, labels) in _COUNTERS.items():
-            lines += [f"# HELP {name} {says}", f"# TYPE {name} counter"]
+        for name, (description, labels) in _COUNTERS.items():
+            lines += [f"# HELP {name} {description}", f"# TYPE {name} counter"]
             lines += [_line(name, zip(labels, values, strict=True), count) for (each, *values), count in counts if each == name]
         return "\n".join([*lines, *self._histogram(), ""])
 
@@ -139,18 +135,18 @@ End = Literal["answered", "refused", "cut", "client-gone"]
 
 @dataclass(slots=True)
 class Outcome:
-    """For the log, the counters and the history. `began_at` is wall ms, the other times are spans in ms.
+    """One request and its result. `started_at` is wall ms, the other times are durations in ms.
 
-    `model` is the one that answered, None where none did; `usage` is None where the provider did not tell it; `why` says why the
-    answer did not come whole.
+    `model` is the one that answered, if one did. `usage` is None if the provider did not report it. `why` is the reason if the
+    answer is incomplete.
     """
 
     call: Call
     end: End
     status: int
     attempts: Sequence[Attempt]
-    began_at: int
-    whole_ms: int
+    started_at: int
+    latency_ms: int
     first_byte_ms: int | None = None
     model: CallableModel | None = None
     usage: Usage | None = None
@@ -158,7 +154,7 @@ class Outcome:
 
 
 def headers_of(model: CallableModel | None, attempts: Sequence[Attempt], passed: Sequence[Passed]) -> dict[str, str]:
-    """The headers that say which model answered, and what came of each other one, in the order of trying."""
+    """The headers that name the model that answered and the outcome of each attempt, in order."""
     tries = [f"{one.model.reference}; {one.model.profile_id or 'key'}; {_word(one)}" for one in attempts]
     tries += [f"{one.reference}; {one.error.id}" for one in passed]
     answered = {} if model is None else {"x-portico-model": _plain(str(model.reference))}
@@ -183,21 +179,21 @@ _WORDS: Final[Mapping[End, str]] = {"answered": ANSWERED, "cut": CUT, "client-go
 
 
 def entry_for(outcome: Outcome) -> Entry | None:
-    """The row; None for what is no use of a model: counting tokens, and requests that no candidate was left for."""
+    """The row of the history; None if the request used no model: it only counted tokens, or had no attempt."""
     if outcome.call.route.counts or not outcome.attempts:
         return None
     asked = [attempt for attempt in outcome.attempts if attempt.outcome != "passed over"] or [outcome.attempts[-1]]
-    model, refusal = outcome.model or asked[-1].model, asked[-1].provider_error
+    model, provider_error = outcome.model or asked[-1].model, asked[-1].provider_error
     return entry_of(
         model,
         outcome.usage or Usage(),
-        at_ms=outcome.began_at,
+        at_ms=outcome.started_at,
         client=tool_of(outcome.call.client) or outcome.call.client,
-        outcome=_WORDS.get(outcome.end) or (refusal.label if refusal is not None else "refused"),
+        outcome=_WORDS.get(outcome.end) or (provider_error.label if provider_error is not None else "refused"),
         attempts=len(asked),
         api=outcome.call.route.api,
         first_byte_ms=outcome.first_byte_ms,
-        latency_ms=outcome.whole_ms,
+        latency_ms=outcome.latency_ms,
     )
 
 
@@ -210,12 +206,12 @@ else:
     _Stream = logging.StreamHandler
 
 LIMIT: Final = 1 << 20
-# A FIFO in the log's place is an error at once (ENXIO): otherwise opening it waits for a reader.
+# Non-blocking, so that opening a FIFO at this path fails (ENXIO) and does not wait for a reader.
 _LOG_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def open_log(path: Path) -> int:
-    """A descriptor that appends to the log; one that is too long is put aside first, as `<name>.old`.
+    """Open the log for appending, and return its descriptor. A log that is too long is first renamed to `<name>.old`.
 
     Raises:
         StoreError: it cannot be opened.
@@ -223,7 +219,7 @@ def open_log(path: Path) -> int:
     make_private_folder(path.parent)
     try:
         if path.exists() and path.lstat().st_size > LIMIT:
-            replace(path, _aside(path))
+            replace(path, _old_log(path))
         log = os.open(path, _LOG_FLAGS, FILE_MODE)
         if os.name == "posix":
             os.fchmod(log, FILE_MODE)
@@ -233,7 +229,7 @@ def open_log(path: Path) -> int:
 
 
 def log_to_stderr(path: Path, *, verbose: bool) -> None:
-    """Log with the time of each remark, redacted, from any library. Where stderr is the log at `path`, it is kept short."""
+    """Log to stderr with times and without secrets, from any library. If stderr is the file at `path`, its size is limited."""
     handler = _Capped(path)
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(capture=True)
@@ -242,7 +238,7 @@ def log_to_stderr(path: Path, *, verbose: bool) -> None:
 
 
 class _Capped(_Stream):
-    """Writes to stderr. It is the file of a process that may run for months, so nobody else would shorten it."""
+    """Writes to stderr, and shortens the log file: the process may run for months."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(sys.stderr)
@@ -250,17 +246,17 @@ class _Capped(_Stream):
 
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
-        # A log that cannot be shortened is no reason to end.
+        # The gateway goes on if the log cannot be shortened.
         with contextlib.suppress(Exception):
             self._shorten()
 
     def _shorten(self) -> None:
         fd = self.stream.fileno()
-        found = os.fstat(fd)
-        if found.st_size <= LIMIT or not os.path.samestat(found, self._path.stat()):
+        status = os.fstat(fd)
+        if status.st_size <= LIMIT or not os.path.samestat(status, self._path.stat()):
             return
-        # Copied and cut rather than renamed: the descriptor stays, and Windows renames no file that is open.
-        write_private(_aside(self._path), read_end(self._path, 2 * LIMIT), durable=False)
+        # Copied and truncated, not renamed: the descriptor stays valid, and Windows cannot rename an open file.
+        write_private(_old_log(self._path), read_end(self._path, 2 * LIMIT), durable=False)
         os.ftruncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)
 
@@ -270,5 +266,5 @@ class _Redacted(logging.Formatter):
         return redact(super().format(record))
 
 
-def _aside(path: Path) -> Path:
+def _old_log(path: Path) -> Path:
     return path.with_name(f"{path.name}.old")

@@ -1,7 +1,7 @@
-"""The port that the gateway is to listen on, and who has it if the gateway does not.
+"""The port of the gateway, and which process has it if the gateway has not.
 
-Tools send their gateway key and their prompts to that port whether a gateway is there or not. After `gateway stop` any user of
-the machine can bind it (CVE-2026-22174 is such a case), so its owner is named, and no command hands a key to it.
+Tools send their gateway key and their prompts to that port whether or not a gateway runs. After `gateway stop` any user of the
+machine can bind it (as in CVE-2026-22174). So messages name its owner, and no command sends a key to it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 PORT_ENV: Final = "PORTICO_GATEWAY_PORT"
 LAST_PORT: Final = 65535
-_MOST_OF_A_COMMAND: Final = 64 * 1024  # bytes; another user chooses how long hers is
-_FIRST_PASSED_ON: Final = 3  # sd_listen_fds(3)
+_COMMAND_LIMIT: Final = 64 * 1024  # bytes; another user's command line can be of any length
+_FIRST_INHERITED_FD: Final = 3  # sd_listen_fds(3)
 _LOOPBACK: Final = IPv4Address("127.0.0.1")
-# Where a connection to 127.0.0.1 arrives: that address, or every one, of IPv4 or of IPv6.
+# The listening addresses that receive a connection to 127.0.0.1: itself and the wildcard address, each in IPv4 and IPv6.
 _REACHED: Final[tuple[tuple[str, Address], ...]] = (
     (IPV4, _LOOPBACK),
     (IPV6, mapped(_LOOPBACK)),
@@ -43,14 +43,14 @@ _REACHED: Final[tuple[tuple[str, Address], ...]] = (
 
 
 class PortUnreadable(ConfigError):
-    """The environment variable of the gateway's port holds no port."""
+    """The environment variable for the gateway's port holds no port."""
 
     id = "config-invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who listens on a port: a user, by number and by name if it has one, and the program if this user may know it."""
+    """Who listens on a port. `pid` and `program` are None if this user may not see them."""
 
     uid: int
     name: str | None
@@ -70,7 +70,7 @@ class Owner:
 
 
 class PortTaken(ConfigError):
-    """Another program has the port. `owner`: who, None where the system does not tell."""
+    """Another program has the port. `owner` is None if the system does not show it."""
 
     id = "port-taken"
 
@@ -84,7 +84,7 @@ class PortTaken(ConfigError):
 
 
 def configured_port(app: App) -> int:
-    """The environment's port, or the configuration's; that one is read, and has to be right, in any case.
+    """The port in the environment, else in the config. An invalid config is an error in both cases.
 
     Raises:
         ConfigError: `config-invalid`.
@@ -93,7 +93,7 @@ def configured_port(app: App) -> int:
 
 
 def port_of(config: Config, env: Mapping[str, str]) -> int:
-    """As `configured_port`, of an environment and a configuration."""
+    """As `configured_port`, from a config and an environment."""
     configured = config.gateway.port
     text = env.get(PORT_ENV)
     if text is None:
@@ -103,7 +103,7 @@ def port_of(config: Config, env: Mapping[str, str]) -> int:
     return int(text)
 
 
-def bound(port: int) -> socket.socket:
+def bind_port(port: int) -> socket.socket:
     """A listening socket on 127.0.0.1.
 
     Raises:
@@ -115,28 +115,29 @@ def bound(port: int) -> socket.socket:
         raise PortTaken(port, owner_of(port), error.why) from None
 
 
-def passed_on(env: Mapping[str, str]) -> socket.socket | None:
-    """The listening socket that a service manager keeps and has passed on to this process (sd_listen_fds(3)); None without one.
+def inherited_socket(env: Mapping[str, str]) -> socket.socket | None:
+    """The listening socket that a service manager passed to this process (sd_listen_fds(3)); None without one.
 
     Raises:
-        UsageError: it is not one socket that listens on 127.0.0.1.
+        UsageError: the manager passed something other than one socket that listens on 127.0.0.1.
     """
-    if env.get("LISTEN_PID") != str(os.getpid()):  # nothing, or passed on to another process of this environment
+    if env.get("LISTEN_PID") != str(os.getpid()):  # no socket, or one for another process with this environment
         return None
-    wrong = f"{env.get('LISTEN_FDS')} files"
+    received = f"{env.get('LISTEN_FDS')} files"
     if env.get("LISTEN_FDS") == "1":
         try:
-            listener = socket.socket(fileno=_FIRST_PASSED_ON)
+            listener = socket.socket(fileno=_FIRST_INHERITED_FD)
         except OSError as error:
-            wrong = str(error)
+            received = str(error)
         else:
             if _listens_on_loopback(listener):
                 listener.set_inheritable(False)
                 listener.setblocking(False)
                 return listener
-            wrong = f"a socket of {listener.getsockname()}"
+            received = f"a socket of {listener.getsockname()}"
             listener.close()
-    raise UsageError("A gateway takes over one socket, which listens on 127.0.0.1.", why=f"it was passed {wrong}")
+    message = "The service manager must pass one socket that listens on 127.0.0.1 to the gateway."
+    raise UsageError(message, why=f"it passed {received}")
 
 
 def _listens_on_loopback(candidate: socket.socket) -> bool:
@@ -146,25 +147,25 @@ def _listens_on_loopback(candidate: socket.socket) -> bool:
 
 
 def owner_of(port: int) -> Owner | None:
-    """Who listens where a connection to `port` on 127.0.0.1 arrives; None where nobody does, or the system does not tell.
+    """Who receives a connection to `port` on 127.0.0.1; None if no program listens, or the system does not show it.
 
-    Linux alone tells every user whose socket it is (proc_net(5)); the process behind it only to its user and to root.
+    Only Linux shows every user the owner of a socket (proc_net(5)). It shows the process only to that owner and to root.
     """
-    found = _listener(port)
-    if found is None:
+    listener = _listener(port)
+    if listener is None:
         return None
-    uid, inode = found
+    uid, inode = listener
     pid = _process_of(inode)
     return Owner(uid, _name_of(uid), pid, *(_program(pid) if pid is not None else (None, False)))
 
 
 def _listener(port: int) -> tuple[int, int] | None:
-    """The user id and the inode of the socket; the most exact address first, as the system chooses."""
+    """The user id and inode of the listening socket; the most specific address wins, as in the system."""
     for table, address in _REACHED:
-        end = written(address, port)
-        for each in listed(table, f" {end} "):
-            if each.local == end and each.state == LISTENS:
-                return each.uid, each.inode
+        local = written(address, port)
+        for entry in listed(table, f" {local} "):
+            if entry.local == local and entry.state == LISTENS:
+                return entry.uid, entry.inode
     return None
 
 
@@ -178,11 +179,11 @@ def _process_of(inode: int) -> int | None:
 
 
 def _program(pid: int) -> tuple[str | None, bool]:
-    """The program's name, without what a terminal would obey, and whether it is run as a gateway of Portico's."""
+    """The program's name without terminal control characters, and whether it is a Portico gateway."""
     with contextlib.suppress(OSError):
         process = Path("/proc", str(pid))
-        name = read_start(process / "comm", _MOST_OF_A_COMMAND).decode(errors="replace").strip()
-        words = read_start(process / "cmdline", _MOST_OF_A_COMMAND).split(b"\0")
+        name = read_start(process / "comm", _COMMAND_LIMIT).decode(errors="replace").strip()
+        words = read_start(process / "cmdline", _COMMAND_LIMIT).split(b"\0")
         is_portico = any(word.endswith(b"portico") for word in words) and b"gateway" in words
         return "".join(each if each.isprintable() else "?" for each in name), is_portico
     return None, False

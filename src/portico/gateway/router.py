@@ -1,6 +1,6 @@
-"""Which candidates serve a model name, as the config and the accounts are now.
+"""Find the candidates for a model name, from the current config and profiles.
 
-What was read from files is read again when one of them has changed.
+Values read from files are read again after a file has changed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _REMEMBERED: Final = 1000
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may answer a request, in order, and what might have and cannot. `wanted` is the model that was asked for."""
+    """The candidates for a request in order, and the models that cannot be called (`passed`). `wanted`: the requested model."""
 
     models: tuple[CallableModel, ...]
     passed: tuple[Passed, ...]
@@ -49,21 +49,21 @@ class Candidates:
 
     @cached_property
     def first_answers(self) -> dict[str, str]:
-        """The headers of an answer by the first of them, which most answers are."""
+        """The headers of an answer by the first candidate, which gives most answers."""
         first = self.models[0]
         return headers_of(first, [Attempt(first, "answered")], self.passed)
 
 
 @dataclass(slots=True)
 class LiveModels:
-    """Names and models at one moment. `names` maps names as clients send them; `claude-*` stands for all that begin so."""
+    """The models and their names at one moment. `names` maps clients' names; the pattern `claude-*` matches a prefix."""
 
     loader: ModelLoader
     names: Mapping[str, str]
     _known: dict[tuple[str | None, ApiKind], Candidates] = field(default_factory=dict)
 
     def candidates(self, name: str | None, api: ApiKind) -> Candidates:
-        """What may answer over `api` for this name; the default model's where there is none.
+        """The candidates for this name over `api`; for None, those of the default model.
 
         Raises:
             PorticoError: as `ModelLoader.resolve`; `no-such-protocol`, with the models that are served over `api`.
@@ -72,11 +72,11 @@ class LiveModels:
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[name, api] = self._found(name, api)
+            known = self._known[name, api] = self._find(name, api)
         return known
 
-    def _found(self, name: str | None, api: ApiKind) -> Candidates:
-        resolution = self.loader.resolve(self._told_apart(self.meant(name)))
+    def _find(self, name: str | None, api: ApiKind) -> Candidates:
+        resolution = self.loader.resolve(self._with_provider(self.meant(name)))
         fitting = tuple(model for model in resolution.candidates if api in self._apis(model))
         if not fitting:
             raise self._not_served(resolution.model, api)
@@ -85,19 +85,19 @@ class LiveModels:
         return Candidates(fitting, (*resolution.passed, *(Passed(model.reference, why) for model in lacking)), resolution.wanted)
 
     def meant(self, name: str | None) -> str | None:
-        """The reference or alias that `gateway.models` maps `name` to; else `name` itself."""
+        """The reference or alias to which `gateway.models` maps `name`; else `name` itself."""
         if name is None or name in self.names:
             return self.names.get(name or "", name)
         patterns = [each for each in self.names if each.endswith("*") and name.startswith(each[:-1])]
         return self.names[max(patterns, key=len)] if patterns else name
 
-    def _told_apart(self, name: str | None) -> str | None:
-        """A bare id that several providers have is the one's that is set up, if that is one."""
+    def _with_provider(self, name: str | None) -> str | None:
+        """The reference for a bare id that several providers offer, if exactly one of them is configured; else `name`."""
         if name is None or "/" in name or name.lower() in self.loader.catalog.aliases:
             return name
         catalog = self.loader.catalog
-        holders = [reference for reference in catalog.references() if reference.model == name]
-        ready = [reference for reference in holders if self.loader.has_credential(catalog.providers[reference.provider])]
+        same_id = [reference for reference in catalog.references() if reference.model == name]
+        ready = [reference for reference in same_id if self.loader.has_credential(catalog.providers[reference.provider])]
         return str(ready[0]) if len(ready) == 1 else name
 
     def _not_served(self, model: CallableModel, api: ApiKind) -> UsageError:
@@ -107,7 +107,7 @@ class LiveModels:
         return NoSuchProtocol(f"{model.reference} is not served over {api}.", why=why, hint=served)
 
     def ready(self) -> Iterable[CallableModel]:
-        """Every model of the catalogue that has a credential and is not retired, each once."""
+        """Every model of the catalogue that has a credential and is not retired."""
         catalog = self.loader.catalog
         for reference in catalog.references():
             spec = catalog.find(reference)
@@ -122,7 +122,7 @@ class LiveModels:
 
 
 def live_models(app: App) -> tuple[LiveModels, tuple[Path, ...]]:
-    """The models as they are now, and the files that this rests on. Blocking.
+    """The current models, and the files that they were read from. Blocking.
 
     Raises:
         PorticoError: the config or the index cannot be read.
@@ -139,11 +139,11 @@ _log = logging.getLogger(__name__)
 
 
 class Reloading(Generic[T]):
-    """A value made of files. `load` is called on another thread, and tells which files the value rests on.
+    """A value read from files, which is read again after a change. `load` runs on another thread; it returns value and files.
 
-    Where `load` raises anything, `failed` takes the last good value's place, or with `keeps` that value stays; `fault` has the
-    error (`internal-error` for one that nobody foresaw) until a later load succeeds: one is tried when a file changes, and after
-    `RETRY_S`, as what failed need not be in a file. It is looked for changes every `every_s` seconds at most.
+    If `load` raises an exception, the value becomes `failed`; with `keeps` the last good value stays. `error` has the error
+    (`internal-error` for an unexpected one) until a load succeeds. The next load follows a change of a file, or `RETRY_S`
+    seconds, since the cause may not be in a file. The files are checked at most every `every_s` seconds.
     """
 
     def __init__(
@@ -151,20 +151,20 @@ class Reloading(Generic[T]):
     ) -> None:
         self._load = load
         self._every_s = every_s
-        self._look_at = self._retry_at = 0.0
+        self._check_at = self._retry_at = 0.0
         self._value = self._failed = failed
         self._keeps = keeps
         self._files: tuple[str, ...] = ()
         self._seen: Signature | None = None
         self._loading: asyncio.Future[tuple[T, tuple[str, ...], Signature]] | None = None
-        self.fault: PorticoError | None = None
+        self.error: PorticoError | None = None
 
     async def now(self) -> T:
-        """The value as the files are now."""
+        """The current value."""
         now = time.monotonic()
-        if now < self._look_at and self._loading is None:
+        if now < self._check_at and self._loading is None:
             return self._value
-        self._look_at = now + self._every_s
+        self._check_at = now + self._every_s
         while self._is_stale():
             if self._loading is None:
                 self._loading = start_off_loop(self._loaded)
@@ -173,12 +173,12 @@ class Reloading(Generic[T]):
         return self._value
 
     def _is_stale(self) -> bool:
-        if self.fault is not None and time.monotonic() >= self._retry_at:
+        if self.error is not None and time.monotonic() >= self._retry_at:
             return True
         return self._seen is None or signature(self._files) != self._seen
 
     def _loaded(self) -> tuple[T, tuple[str, ...], Signature]:
-        # Taken before and after: what changes in between is seen by the next look.
+        # The signature before the load, if the files are the same: the next check then sees a change during the load.
         before = signature(self._files)
         value, paths = self._load()
         files = tuple(map(str, paths))
@@ -186,50 +186,50 @@ class Reloading(Generic[T]):
 
     def _settle(self, loading: asyncio.Future[tuple[T, tuple[str, ...], Signature]]) -> None:
         self._loading = None
-        error = loading.exception()
-        if error is None:
+        raised = loading.exception()
+        if raised is None:
             self._value, self._files, self._seen = loading.result()
-            self.fault = None
+            self.error = None
             return
         self._seen, self._retry_at = signature(self._files), time.monotonic() + RETRY_S
-        fault = error if isinstance(error, PorticoError) else internal_error(error)
-        if self.fault is None or str(self.fault) != str(fault):
-            _log.warning("%s%s", fault, "" if fault is error else f"\n{error_location(error)}\n{frames_of(error)}")
-        self.fault = fault
+        error = raised if isinstance(raised, PorticoError) else internal_error(raised)
+        if self.error is None or str(self.error) != str(error):
+            _log.warning("%s%s", error, "" if error is raised else f"\n{error_location(raised)}\n{frames_of(raised)}")
+        self.error = error
         if not self._keeps:
             self._value = self._failed
 
 
 def signature(files: Iterable[str | Path]) -> Signature:
-    """What tells a changed file from the same one; None for one that is not there."""
-    return tuple(map(_seen, files))
+    """What changes when one of the files changes; None for a missing file."""
+    return tuple(map(_file_signature, files))
 
 
-def _seen(path: str | Path) -> tuple[object, int, int, int] | None:
+def _file_signature(path: str | Path) -> tuple[object, int, int, int] | None:
     try:
-        stat = os.stat(path)  # noqa: PTH116 - a few microseconds, at each request
+        stat = os.stat(path)  # noqa: PTH116 - a few microseconds less, at each request
     except OSError:
         return None
     return path, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-# An answer that is not streamed may take a model minutes; Anthropic's own SDK waits as long (docs.claude.com/en/api/errors).
+# A model may take minutes for an unstreamed answer; Anthropic's own SDK waits as long (docs.claude.com/en/api/errors).
 SILENCE_TIMEOUT_S: Final = 600.0
-# Some ten files; the keys, which are one, are looked at for each request.
-_LOOK_EVERY_S: Final = 0.1
-# Seconds of rows that a kill may lose; a thread that wakes for each of them would cost more than the rows do.
-_GATHER_S: Final = 0.25
+# For the models, which have about ten files. The keys have one file, which is checked at each request.
+_CHECK_EVERY_S: Final = 0.1
+# The history is written in batches, since waking a thread for each row costs more than the row. A kill loses one batch.
+_BATCH_S: Final = 0.25
 
 
 @asynccontextmanager
 async def open_front(app: App, broker: TokenBroker, started_at: int) -> AsyncIterator[Front]:
-    """The front, while its connections to providers are open. `started_at` is the gateway's start, in wall ms."""
+    """The front of a gateway, with its connections to providers and its history. `started_at` is wall ms."""
     metrics, keys_store = Metrics(), app.local_store(paths=KeyPaths.of(app.paths))
 
-    history = await off_loop(lambda: app.history(batch_s=_GATHER_S))
+    history = await off_loop(lambda: app.history(batch_s=_BATCH_S))
 
-    def done(outcome: Outcome) -> None:
-        metrics.done(outcome)
+    def record(outcome: Outcome) -> None:
+        metrics.add(outcome)
         log_outcome(outcome)
         entry = entry_for(outcome) if history is not None else None
         if history is not None and entry is not None:
@@ -238,13 +238,13 @@ async def open_front(app: App, broker: TokenBroker, started_at: int) -> AsyncIte
     def read_models() -> tuple[LiveModels, tuple[Path, ...]]:
         return live_models(App.without_terminal(app.config_file, app.env, app.clock))
 
-    models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
+    models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_CHECK_EVERY_S)
     shares = Shares(Limits(requests=requests_within(most_connections())))
     keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(keys_store.profiles()), keys_store.files), ())
     async with HttpClient(env=app.env, silence_s=SILENCE_TIMEOUT_S, connections=0, unpacks=False) as upstream:
-        # What a first request would wait for is read before there is a port to send one to.
+        # Loaded before the port is bound, so that the first request does not wait.
         await asyncio.gather(models.now(), keys.now())
-        parts = Parts(upstream, broker, Cooldowns(app.clock), Cooldowns(app.clock), app.clock, done)
+        parts = Parts(upstream, broker, Cooldowns(app.clock), Cooldowns(app.clock), app.clock, record)
         try:
             yield Front(models, keys, parts, metrics, started_at, shares)
         finally:

@@ -1,6 +1,6 @@
-"""One gateway process, in the foreground: from the bound port to the drained end.
+"""One gateway process in the foreground, from binding its port to draining its last request.
 
-Its HTTP side lets programs of this machine in, answers `/health`, and serves the models behind a key.
+It admits programs of this machine, answers `/health`, and passes requests with a gateway key to `Front`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from aiohttp import web
 
 from portico.errors import LockBusy, StoreError
 from portico.gateway.access import HEALTH, answer, local_hosts, most_connections, not_understood, refusal, refused
-from portico.gateway.ending import ANSWER_S, DRAIN_S, asked_to_end, asked_to_give_way
-from portico.gateway.port import bound, passed_on
+from portico.gateway.port import bind_port, inherited_socket
+from portico.gateway.shutdown import ANSWER_S, DRAIN_S, end_signal, replace_signal
 from portico.net.server import Bounds, QuietServer
 from portico.services.gateway_state import (
     GatewayState,
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from portico.gateway.api import Front
-    from portico.gateway.ending import EndWatch
+    from portico.gateway.shutdown import EndWatch
     from portico.interfaces.basics import Clock
     from portico.paths import Paths
     from portico.util.lock import FileLock
 
-# A stream for each of many tools, and no more than a process can have open with as many connections to providers.
+# Enough streams for many tools; each needs a second connection, to a provider, within the process's limit of open files.
 BOUNDS: Final = Bounds(idle_s=75.0, connections=2048, lingers_s=2.0, cancels=True)
 
 
@@ -60,9 +60,9 @@ class GatewayRunning(LockBusy):
 
 
 def make_server(state: GatewayState, front: Front | None, bounds: Bounds = BOUNDS) -> QuietServer:
-    """The server of one gateway process. `/health` needs no key and holds nothing secret; a challenge is answered.
+    """The server of one gateway process. `/health` needs no key, has no secret and responds to a challenge.
 
-    Without a `front` there is nothing else.
+    Without a `front`, `/health` is the only path.
     """
     hosts = local_hosts(state.port)
 
@@ -85,43 +85,43 @@ def _health(request: web.BaseRequest, state: GatewayState) -> web.StreamResponse
     return answer(200, {"status": "ok", "version": __version__, **state.as_json(), **proof})
 
 
-# Seconds until a connection is aborted whose request has had its time.
-_SHUTDOWN_S: Final = 0.5
-# Seconds for the requests under way beside another process that is the gateway already.
+# Seconds until the connection of an unfinished request is aborted after the drain.
+_ABORT_S: Final = 0.5
+# Longest drain while a new gateway already serves.
 _LONG_DRAIN_S: Final = 600.0
 SERVICE_DRAIN_S: Final = 30.0
-"""Seconds for the requests under way while another process waits for this one's end."""
-_READ_S: Final = 0.05  # from the last connection that was accepted until its request is read
-_LOOK_FOR_END_S: Final = 0.05
-# Seconds that a refresh has after the process was asked to end, before port and lock are given up; and at least, after an error.
-_PLACE_S: Final = 3.7
-_WORK_S: Final = 0.5
-# asyncio accepts as many as the backlog in one go, before the server hears of any and can close others for them. So it is told
-# a small one, and the system a larger one.
+"""Longest drain in seconds while the next process waits for the end of this one."""
+_READ_S: Final = 0.05  # from accepting a connection to reading its request
+_CHECK_UNFINISHED_EVERY_S: Final = 0.05
+# Seconds for a refresh before port and lock are released: after an end signal, and at least (after an error).
+_REFRESH_S: Final = 3.7
+_LEAST_REFRESH_S: Final = 0.5
+# asyncio accepts a whole backlog of connections before the server sees the first and can close idle ones for them. So asyncio
+# gets a small backlog, and the system a large one.
 _ACCEPTED_AT_ONCE: Final = 16
-_QUEUE: Final = 1024
-# Objects that come to be before a collection; a request makes and drops hundreds, hardly any of them in a cycle.
-_COLLECT: Final = (10_000, 20, 20)
-_LOOKING_S: Final = 1.0
-_TRY_EVERY_S: Final = 0.005
-# Seconds between two looks for the gateway that this process gave way to, until the first is there, and without one from then on:
-# between two of them the lock is free for a moment.
-_LOOK_FOR_GATEWAY_S: Final = 0.25
+_BACKLOG: Final = 1024
+# Thresholds of the garbage collector: a request makes and drops hundreds of objects, hardly any of them in a cycle.
+_GC_THRESHOLDS: Final = (10_000, 20, 20)
+_LOCK_WAIT_S: Final = 1.0
+_LOCK_RETRY_S: Final = 0.005
+# How long this process waits for the gateway that replaces it: for the first one to start, and without any after that. Between
+# two gateways the lock is free for a moment.
+_CHECK_GATEWAY_EVERY_S: Final = 0.25
 _FIRST_GATEWAY_S: Final = 20.0
 _WITHOUT_GATEWAY_S: Final = 3.0
 UPGRADED: Final = 75
-"""The exit code of a service whose manager is to start the version that is installed now (EX_TEMPFAIL of sysexits(3))."""
+"""Exit code that makes the service manager start the newly installed version (EX_TEMPFAIL of sysexits(3))."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-Reason = Literal["asked to end", "giving way", "upgraded"]
+Reason = Literal["end signal", "replaced", "upgraded"]
 
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What a gateway does: `work` for as long as it lives, and `front` for whoever asks; None where it answers nobody.
+    """What a gateway runs: `work` in the background, and `front` for requests (None: it serves `/health` alone).
 
-    `upgraded` returns once the version that is installed is not the one that this process runs, with a sentence about both.
+    `upgraded` returns once another version is installed than this process runs, with a sentence that names both.
     """
 
     work: Callable[[], Coroutine[object, object, None]]
@@ -131,7 +131,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a gateway process runs. `announce` is called once it answers; `opens_sealed`: it has the file store's passphrase."""
+    """How a gateway process runs. `announce` is called once it serves; `opens_sealed`: it has the file store's passphrase."""
 
     paths: Paths
     port: int
@@ -142,38 +142,38 @@ class Terms:
 
 
 def take_place(paths: Paths) -> FileLock:
-    """Become the gateway of this state folder, before anything that takes time: from here on `gateway stop` finds the process.
+    """Take the lock that makes this process the gateway of its state folder. From then on `gateway stop` finds the process.
 
-    Returns the lock, which goes with the process: if it is found free, the process is gone. A process that only looks
-    at the lock is waited for.
+    Call it first: the rest of the start takes time. The system releases the lock when the process ends. While another process
+    only tests the lock, this function tries again.
 
     Raises:
-        LockBusy: `gateway-running`: this state folder has one.
+        LockBusy: `gateway-running`: this state folder has a gateway.
     """
     lock = gateway_lock(paths)
-    deadline = time.monotonic() + _LOOKING_S
+    deadline = time.monotonic() + _LOCK_WAIT_S
     while not lock.try_acquire():
         if lock.is_locked() or time.monotonic() > deadline:
             raise already_running(paths)
-        time.sleep(_TRY_EVERY_S)
+        time.sleep(_LOCK_RETRY_S)
     return lock
 
 
 def run_gateway(
     terms: Terms, watch: EndWatch, lock: FileLock, inside: Callable[[int], AbstractAsyncContextManager[Inside]]
 ) -> int:
-    """Make what is `inside` (its argument: the start in wall ms), then serve it on 127.0.0.1 until there is a reason to end.
+    """Enter `inside` (its argument: the start in wall ms), then serve it on 127.0.0.1 until a reason to end. Blocking.
 
-    There is no port before the first request could be answered, unless a service manager keeps it. The caller's process is the
-    gateway from now on, and should end when this returns.
+    The port is bound only when the first request can be answered, unless a service manager keeps it open. The process should
+    end when this returns.
 
     Returns:
-        The exit code: `UPGRADED` where the service manager is to start another version.
+        The exit code: `UPGRADED` if the service manager is to start another version.
 
     Raises:
         ConfigError: `port-taken`.
-        UsageError: what the service manager has passed on is no socket for a gateway.
-        StoreError: its state file cannot be written.
+        UsageError: the service manager passed something other than a socket for a gateway.
+        StoreError: the state file cannot be written.
     """
     return asyncio.run(_serve(terms, watch, lock, inside))
 
@@ -181,33 +181,33 @@ def run_gateway(
 def already_running(paths: Paths) -> LockBusy:
     """The error for a second gateway of one state folder."""
     state = read_state(paths)
-    who = f"process {state.pid}, port {state.port}" if state is not None else f"process {gateway_lock(paths).holder() or '?'}"
+    process = f"process {state.pid}, port {state.port}" if state is not None else f"process {gateway_lock(paths).holder() or '?'}"
     hint = "to look at it: {prog} gateway status; to start another in its place: {prog} gateway restart"
-    return GatewayRunning("a gateway is already running", why=who, hint=hint)
+    return GatewayRunning("a gateway is already running", why=process, hint=hint)
 
 
 async def _serve(
     terms: Terms, watch: EndWatch, lock: FileLock, inside: Callable[[int], AbstractAsyncContextManager[Inside]]
 ) -> int:
-    ending, started_at = asked_to_end(), terms.clock.wall_ms()
+    ended, started_at = end_signal(), terms.clock.wall_ms()
     async with contextlib.AsyncExitStack() as stack:
-        parts: Inside | None = await _unless_asked(ending, stack.enter_async_context(inside(started_at)))
+        parts: Inside | None = await _unless_ended(ended, stack.enter_async_context(inside(started_at)))
         if parts is None:
             return 0
-        kept = passed_on(terms.env)
-        listener = stack.enter_context(await off_loop(lambda: bound(terms.port)) if kept is None else kept)
+        inherited = inherited_socket(terms.env)
+        listener = stack.enter_context(await off_loop(lambda: bind_port(terms.port)) if inherited is None else inherited)
         port, instance = listener.getsockname()[1], secrets.token_hex(8)
-        if kept is not None and terms.port not in {0, port}:
+        if inherited is not None and terms.port not in {0, port}:
             _log.warning("the service manager keeps port %s, not %s: to change it, install the service again", port, terms.port)
         state = GatewayState(os.getpid(), port, started_at, instance, new_key(), terms.opens_sealed, __version__)
-        place = Place(listener, lock, is_kept=kept is not None)
-        return await _Process(terms, watch, state, place, parts, ending).run()
+        place = Place(listener, lock, is_inherited=inherited is not None)
+        return await _Process(terms, watch, state, place, parts, ended).run()
 
 
-async def _unless_asked(ending: asyncio.Future[None], work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` returns; None if the process is asked to end first: `work` is cancelled then."""
+async def _unless_ended(ended: asyncio.Future[None], work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` returns; None if an end signal comes first, which cancels `work`."""
     task: asyncio.Future[T] = asyncio.ensure_future(work)
-    await asyncio.wait((task, ending), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         return task.result()
     task.cancel()
@@ -217,11 +217,11 @@ async def _unless_asked(ending: asyncio.Future[None], work: Coroutine[Any, Any, 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What makes a process the gateway. `is_kept`: the service manager keeps the socket, and passes it on to the next process."""
+    """What makes a process the gateway. `is_inherited`: the service manager keeps the socket open for the next process too."""
 
     listener: socket.socket
     lock: FileLock
-    is_kept: bool
+    is_inherited: bool
 
 
 class _Process:
@@ -232,71 +232,71 @@ class _Process:
         state: GatewayState,
         place: Place,
         parts: Inside,
-        ending: asyncio.Future[None],
+        ended: asyncio.Future[None],
     ) -> None:
         self._terms = terms
         self._watch = watch
         self._state = state
         self._place = place
         self._parts = parts
-        self._ending = ending
+        self._ended = ended
         self._server = make_server(state, parts.front, replace(BOUNDS, connections=most_connections()))
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN_S)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=_ABORT_S)
 
     async def run(self) -> int:
         await self._runner.setup()
         working, loop = asyncio.create_task(self._parts.work(), name="gateway work"), asyncio.get_running_loop()
-        giving_way = asked_to_give_way()
-        reason, asked_at = None, loop.time()
+        replaced = replace_signal()
+        reason, reason_at = None, loop.time()
         try:
-            _settle_memory()
+            _freeze_memory()
             await self._listen()
             await off_loop(lambda: write_state(self._terms.paths, self._state))
             notify_service_manager(self._terms.env, f"READY=1\nSTATUS=Serving on {self._state.url}")
             self._terms.announce(self._state)
-            reason = await self._until_over(working, giving_way)
-            working.cancel()  # a refresh that was sent is waited for below, while requests finish
-            asked_at = loop.time()
+            reason = await self._wait_for_reason(working, replaced)
+            working.cancel()  # the wait for a refresh that was sent goes on below, while requests finish
+            reason_at = loop.time()
             await self._finish(reason)
         finally:
-            if not working.cancelling():  # a second cancellation would break off the wait for a refresh that was sent
+            if not working.cancelling():  # a second cancellation would stop the wait for a refresh that was sent
                 working.cancel()
-            await self._answered(working, max(_WORK_S, _PLACE_S - (loop.time() - asked_at)))
+            await self._wait_for_refreshes(working, max(_LEAST_REFRESH_S, _REFRESH_S - (loop.time() - reason_at)))
             await self._runner.cleanup()
-            await self._take_note_away()
+            await self._remove_state()
             if signals.unfinished():
-                await self._stay_for_answers(working)
+                await self._release_and_wait(working)
         return UPGRADED if reason == "upgraded" else 0
 
-    async def _take_note_away(self) -> None:
+    async def _remove_state(self) -> None:
         with contextlib.suppress(StoreError):
             await off_loop(lambda: remove_state(self._terms.paths, self._state))
 
-    async def _stay_for_answers(self, working: asyncio.Task[None]) -> None:
-        """Wait for the answers to refreshes that were sent, as no gateway any more: another can take port and lock."""
-        _log.info("the answer to a refresh that was sent is waited for, %g s at most", ANSWER_S)
+    async def _release_and_wait(self, working: asyncio.Task[None]) -> None:
+        """Release port and lock to another gateway, and wait for the responses to refreshes that were sent."""
+        _log.info("waiting for the response to a refresh that was sent, %g s at most", ANSWER_S)
         self._watch.guard(None)
         self._place.listener.close()
         self._place.lock.release()
-        await self._answered(working, ANSWER_S)
+        await self._wait_for_refreshes(working, ANSWER_S)
 
-    async def _answered(self, working: asyncio.Task[None], longest_s: float) -> None:
-        """Return once the work has ended and every refresh that was sent is answered and stored, or time is up."""
+    async def _wait_for_refreshes(self, working: asyncio.Task[None], longest_s: float) -> None:
+        """Wait until the work has ended and each refresh that was sent is answered and stored, for `longest_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 await asyncio.wait([working])
-                while signals.unfinished():  # noqa: ASYNC110 - what has to be finished runs on threads
-                    await asyncio.sleep(_LOOK_FOR_END_S)
+                while signals.unfinished():  # noqa: ASYNC110 - the unfinished work runs on threads
+                    await asyncio.sleep(_CHECK_UNFINISHED_EVERY_S)
 
     async def _listen(self) -> None:
         self._accepting = self._place.listener.dup()
         await web.SockSite(self._runner, self._accepting, backlog=_ACCEPTED_AT_ONCE).start()
-        self._place.listener.listen(_QUEUE)
+        self._place.listener.listen(_BACKLOG)
 
     async def _stop_listening(self) -> None:
-        # asyncio fails a connection that it has accepted and not yet set up when its server closes (`Server._attach`), and the
-        # client sees a reset; so it does if a request that has come is not read any more. So accepting ends first, and what was
-        # accepted is set up and read meanwhile.
+        # When its server closes, asyncio fails a connection that it has accepted but not yet set up (`Server._attach`), and the
+        # client sees a reset; the same happens to a request that is not read any more. So accepting ends first, and accepted
+        # connections get time to be set up and read.
         if sys.platform != "win32" and self._runner.sites:
             asyncio.get_running_loop().remove_reader(self._accepting)
             await asyncio.sleep(_READ_S)
@@ -304,75 +304,75 @@ class _Process:
             await site.stop()
         self._place.listener.close()
 
-    async def _until_over(self, working: asyncio.Task[None], giving_way: asyncio.Future[None]) -> Reason:
-        """Wait for a reason to end, or the end of the work, which never ends well."""
+    async def _wait_for_reason(self, working: asyncio.Task[None], replaced: asyncio.Future[None]) -> Reason:
+        """Wait for a reason to end. If the work ends, which only an error can make it do, raise its error."""
         upgrade: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if self._parts.upgraded is not None:
             upgrade = asyncio.create_task(self._parts.upgraded(), name="watch the installed version")
-        reasons: set[asyncio.Future[Any]] = {working, self._ending, giving_way}
+        reasons: set[asyncio.Future[Any]] = {working, self._ended, replaced}
         try:
             await asyncio.wait({*reasons, upgrade}, return_when=asyncio.FIRST_COMPLETED)
             if not any(reason.done() for reason in reasons):
-                if self._place.is_kept or has_manager(self._terms.env):
+                if self._place.is_inherited or has_manager(self._terms.env):
                     _log.warning("%s: ending, so that the service manager starts it", upgrade.result())
                     return "upgraded"
-                # Nothing would start another, and this process has all of its code in memory.
+                # No manager would start the next process, and this one has all of its code in memory.
                 _log.warning("%s: to use it, run: portico gateway restart", upgrade.result())
                 await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
         finally:
             upgrade.cancel()
         if working.done():
             working.result()
-        return "asked to end" if self._ending.done() or working.done() else "giving way"
+        return "end signal" if self._ended.done() or working.done() else "replaced"
 
     async def _finish(self, reason: Reason) -> None:
-        """Take no more requests, and let those under way finish for as long as the `reason` allows."""
-        if reason == "asked to end":
+        """Accept no more requests, and let running ones finish for as long as the `reason` allows."""
+        if reason == "end signal":
             _log.info("ending")
             notify_service_manager(self._terms.env, "STOPPING=1")
             await self._drain(DRAIN_S)
-        elif reason == "upgraded" or self._place.is_kept:
-            _log.info("ending, once the requests under way have finished, or after %g s", SERVICE_DRAIN_S)
+        elif reason == "upgraded" or self._place.is_inherited:
+            _log.info("ending after the running requests, or after %g s", SERVICE_DRAIN_S)
             notify_service_manager(self._terms.env, "STOPPING=1")
             await self._drain_at_length(SERVICE_DRAIN_S)
         else:
-            _log.info("giving way to another process")
+            _log.info("replaced by another process; finishing the running requests")
             await self._stop_listening()
             self._watch.guard(None)
-            await self._take_note_away()
+            await self._remove_state()
             self._place.lock.release()
-            await self._drain_at_length(_LONG_DRAIN_S, self._no_gateway())
+            await self._drain_at_length(_LONG_DRAIN_S, self._wait_for_no_gateway())
 
-    async def _drain_at_length(self, longest_s: float, *others: Coroutine[Any, Any, None]) -> None:
-        """Drain for `longest_s` seconds; for `DRAIN_S` once the process is asked to end; no longer than one of `others` runs."""
+    async def _drain_at_length(self, longest_s: float, *conditions: Coroutine[Any, Any, None]) -> None:
+        """Drain for `longest_s` seconds, but for `DRAIN_S` after an end signal, and no longer than each of `conditions` runs."""
         draining = asyncio.create_task(self._drain(longest_s), name="drain")
-        watching = [asyncio.create_task(other) for other in others]
-        await asyncio.wait([draining, self._ending, *watching], return_when=asyncio.FIRST_COMPLETED)
+        watching = [asyncio.create_task(condition) for condition in conditions]
+        await asyncio.wait([draining, self._ended, *watching], return_when=asyncio.FIRST_COMPLETED)
         for task in watching:
             task.cancel()
         if not draining.done():
             draining.cancel()
             await asyncio.wait([draining])
-            await self._drain(DRAIN_S if self._ending.done() else 0)
+            await self._drain(DRAIN_S if self._ended.done() else 0)
 
     async def _drain(self, longest_s: float) -> None:
-        """Take no more requests, and let those that were begun finish for as long as `longest_s` seconds."""
+        """Accept no more requests, and let running ones finish for `longest_s` seconds."""
         await self._stop_listening()
         self._server.pre_shutdown()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_s):  # aiohttp waits twice: for each handler's end, then for its cancellation
                 await self._server.shutdown(longest_s)
 
-    async def _no_gateway(self) -> None:
-        """Return once the state folder has no gateway any more: the one that this process gave way to was stopped."""
+    async def _wait_for_no_gateway(self) -> None:
+        """Return once the state folder has no gateway any more, since the one that replaced this process was stopped."""
         left_s = _FIRST_GATEWAY_S
         while left_s > 0:
-            await asyncio.sleep(_LOOK_FOR_GATEWAY_S)
-            left_s = _WITHOUT_GATEWAY_S if await off_loop(self._place.lock.is_locked) else left_s - _LOOK_FOR_GATEWAY_S
+            await asyncio.sleep(_CHECK_GATEWAY_EVERY_S)
+            left_s = _WITHOUT_GATEWAY_S if await off_loop(self._place.lock.is_locked) else left_s - _CHECK_GATEWAY_EVERY_S
 
 
-def _settle_memory() -> None:
-    """Leave what start-up made out of every later collection: only what requests make comes and goes."""
+def _freeze_memory() -> None:
+    """Exclude all objects of the start-up from garbage collection: only objects of requests come and go."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_COLLECT)
+    gc.set_threshold(*_GC_THRESHOLDS)

@@ -144,7 +144,7 @@ def problems(env: Mapping[str, str] = os.environ) -> Iterator[NetworkError]:
             yield error
 
 
-def counting(env: Mapping[str, str]) -> dict[str, str]:
+def effective_variables(env: Mapping[str, str]) -> dict[str, str]:
     """The variables of `env` about proxies that count, `NO_PROXY` with them, each under the name that it is written by.
 
     An empty value is among them: it means no proxy. The file in `PORTICO_PROXY_FILE` is not looked into.
@@ -152,12 +152,12 @@ def counting(env: Mapping[str, str]) -> dict[str, str]:
     return dict(filter(None, (_variable(env, name) for name in _NAMES)))
 
 
-def names_a_way(env: Mapping[str, str]) -> bool:
+def sets_proxy(env: Mapping[str, str]) -> bool:
     """Whether `env` says by which proxy to go, be it by an empty value; `NO_PROXY` alone does not."""
-    return FILE_ENV in env or any(name in VARIABLES for name in counting(env))
+    return FILE_ENV in env or any(name in VARIABLES for name in effective_variables(env))
 
 
-def file_in(env: Mapping[str, str]) -> Path | None:
+def proxy_file(env: Mapping[str, str]) -> Path | None:
     """The file that `PORTICO_PROXY_FILE` names in `env`.
 
     Raises:
@@ -187,7 +187,7 @@ def _why_an_address(value: str, env: Mapping[str, str]) -> str | None:
     return "it looks like an address, which may hold a password and is not shown, and there is no such file"
 
 
-def behind(env: Mapping[str, str], path: Path) -> dict[str, str]:
+def file_variables(env: Mapping[str, str], path: Path) -> dict[str, str]:
     """The variables of the file at `path` that `env` does not set itself, in either case.
 
     A file that says nothing would mean to go around the proxy in silence. So each line has to be `NAME=value` with the name of a
@@ -220,8 +220,8 @@ def _with_file(env: Mapping[str, str]) -> Mapping[str, str]:
     Raises:
         NetworkError: `proxy-unusable`, as `file_in` and `behind`.
     """
-    path = file_in(env)
-    return env if path is None else {**behind(env, path), **env}
+    path = proxy_file(env)
+    return env if path is None else {**file_variables(env, path), **env}
 
 
 def _file(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from portico.gateway import control, ending
+from portico.gateway import control, shutdown
 from portico.services import gateway_state
 from portico.services.gateway_state import gateway_lock, read_state
 from tests.free_port import free_port
@@ -86,7 +86,7 @@ def test_what_keeps_sign_ins_fresh_without_the_gateway_ends_as_soon(gateway_path
 
 
 def test_all_of_it_fits_into_the_five_seconds():
-    assert ending.DRAIN_S < ending.LONGEST_S < control.TERM_S <= 5
+    assert shutdown.DRAIN_S < shutdown.LONGEST_S < control.TERM_S <= 5
 
 
 @pytest.mark.requirement("E128")
@@ -166,7 +166,7 @@ def test_open_connections_of_every_kind_do_not_keep_it_five_seconds(gateway_path
             connection.sendall(sent)
         began = time.monotonic()
         assert control.stop(gateway_paths).killed is False
-        assert time.monotonic() - began < ending.DRAIN_S
+        assert time.monotonic() - began < shutdown.DRAIN_S
     assert not gateway_lock(gateway_paths).is_locked()
     assert read_state(gateway_paths) is None
 
@@ -181,8 +181,8 @@ def test_a_lock_that_cannot_be_looked_at_just_now_is_looked_at_again(monkeypatch
             self.looks += 1
             raise OSError(9, "Bad file descriptor")
 
-    monkeypatch.setattr(ending, "_CHECK_LOCK_EVERY_S", 0.01)
-    watch, lock = ending.EndWatch(), Released()
+    monkeypatch.setattr(shutdown, "_CHECK_LOCK_EVERY_S", 0.01)
+    watch, lock = shutdown.EndWatch(), Released()
     watch.guard(lock)
     deadline = time.monotonic() + SOON_S
     while lock.looks < 3 and time.monotonic() < deadline:
@@ -190,4 +190,4 @@ def test_a_lock_that_cannot_be_looked_at_just_now_is_looked_at_again(monkeypatch
     watch.guard(None)
 
     assert lock.looks >= 3
-    assert watch.heard is None
+    assert watch.received is None
