@@ -59,7 +59,7 @@ async def takes_nothing(reply=b""):
 async def let_go(http):
     """Wait until none of the client's connections is open."""
     async with asyncio.timeout(1):
-        while http._session.connector._left_open():
+        while http._session.connector._still_open():
             await asyncio.sleep(0.005)
 
 

@@ -1,1 +1,1 @@
-"""The background process that keeps tokens fresh; over HTTP it tells only that it is there."""
+"""The gateway: a local server through which tools use models with a gateway key, and which keeps tokens fresh."""

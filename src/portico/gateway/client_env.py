@@ -1,6 +1,6 @@
-"""What tools have to be told so that they ask the gateway: variables and arguments, as each tool's public documents name them.
+"""The variables and arguments with which tools use the gateway, from each tool's public documentation.
 
-A value may hold `{url}`, `{key}` and `{model}`; an argument never holds the key, since any process can read those of another.
+A value may contain `{url}`, `{key}` and `{model}`. An argument never contains the key: other processes can read arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 # The SDKs of both vendors read these (https://github.com/anthropics/anthropic-sdk-python, https://github.com/openai/openai-python),
-# and litellm, which aider asks by, OPENAI_API_BASE (https://aider.chat/docs/llms/openai-compat.html).
+# and litellm, which aider uses, reads OPENAI_API_BASE (https://aider.chat/docs/llms/openai-compat.html).
 FOR_ALL: Final[Mapping[str, str]] = {
     "ANTHROPIC_BASE_URL": "{url}",
     "ANTHROPIC_AUTH_TOKEN": "{key}",
@@ -27,13 +27,13 @@ FOR_ALL: Final[Mapping[str, str]] = {
     "PORTICO_GATEWAY_KEY": "{key}",
     "PORTICO_MODEL": "{model}",
 }
-# A key of the user's own there would be sent to the gateway in the place of the gateway's.
+# If the user has a key there, tools would send it to the gateway instead of the gateway key.
 TAKEN_OUT: Final = ("ANTHROPIC_API_KEY",)
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What one tool needs beyond what all are told. `arguments` come before the user's own."""
+    """What one tool needs in addition to `FOR_ALL`. `arguments` come before the user's own."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ _OPENCODE: Final = {
     "small_model": "portico/{model}",
 }
 TOOLS: Final[Mapping[str, Tool]] = {
-    # https://code.claude.com/docs/en/env-vars: the models behind its own names, the small one among them.
+    # https://code.claude.com/docs/en/env-vars: the models for its own names, including the small one.
     "claude": Tool(
         {
             "ANTHROPIC_DEFAULT_OPUS_MODEL": "{model}",
@@ -61,7 +61,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         }
     ),
-    # https://developers.openai.com/codex/config-advanced: a provider of one's own, which speaks the Responses API.
+    # https://developers.openai.com/codex/config-advanced: a custom provider, which uses the Responses API.
     "codex": Tool(
         arguments=(
             *("-c", 'model_provider="portico"'),
@@ -74,13 +74,13 @@ TOOLS: Final[Mapping[str, Tool]] = {
     ),
     # https://aider.chat/docs/config/options.html: each option has a variable; `openai/` chooses the protocol.
     "aider": Tool({"AIDER_MODEL": "openai/{model}", "AIDER_WEAK_MODEL": "openai/{model}"}),
-    # https://opencode.ai/docs/config: what this variable holds is laid over the files.
+    # https://opencode.ai/docs/config: the value of this variable overrides the files.
     "opencode": Tool({"OPENCODE_CONFIG_CONTENT": json.dumps(_OPENCODE)}),
 }
 
 
 def variables(url: str, key: Secret, model: str, tool: str = "") -> dict[str, str]:
-    """The variables for a tool of this name, or for any. `url` is the gateway's, without a path."""
+    """The variables for this tool; without a name, for any tool. `url` is the gateway's, without a path."""
     known = TOOLS.get(tool, Tool())
     return {
         name: _filled(value, url, model).replace("{key}", key.reveal()) for name, value in {**FOR_ALL, **known.variables}.items()
@@ -88,8 +88,8 @@ def variables(url: str, key: Secret, model: str, tool: str = "") -> dict[str, st
 
 
 def arguments(url: str, model: str, tool: str) -> list[str]:
-    """The arguments for a tool of this name, to stand before the user's own."""
-    return [_filled(each, url, model) for each in TOOLS.get(tool, Tool()).arguments]
+    """The arguments for this tool, to put before the user's own."""
+    return [_filled(argument, url, model) for argument in TOOLS.get(tool, Tool()).arguments]
 
 
 def _filled(text: str, url: str, model: str) -> str:

@@ -1,7 +1,7 @@
-"""A request's JSON body: which model it names, and the same body with another model's name in that one place.
+"""Read the model's name in a request's JSON body, and replace it.
 
-A body that the C parser reads within a fraction of a millisecond is read by it. Of any other only the outermost object is read,
-in slices between which the event loop serves others; what its values hold is left to the provider, and nothing is built of it.
+Python's C parser reads a small body in a fraction of a millisecond. For a large body only the members of the outermost object
+are read, in time slices between which the event loop serves other requests. Their values are skipped and left to the provider.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     Payload = bytes | tuple[Buffer, ...]
 
 LIMIT: Final = 32 << 20
-"""Bytes of the longest body that is taken: Anthropic's own limit (https://docs.claude.com/en/api/errors)."""
+"""The maximum length of a body in bytes: Anthropic's own limit (https://docs.claude.com/en/api/errors)."""
 LONGEST_NAME: Final = 256
-"""Characters of the longest model name that is taken: some times the longest that any provider has."""
+"""The maximum length of a model name: several times the longest name of any provider."""
 MOST_PARTS: Final = 500_000
-"""Strings, arrays, objects and what stands between them, of the body that takes longest to read through."""
+"""The maximum number of strings, arrays, objects and separators in a body: a limit for the parsing time."""
 DEEPEST: Final = 500
-"""Arrays and objects within each other. Python's own parser ends near 1,000."""
+"""The maximum nesting of arrays and objects. Python's own parser fails near 1,000."""
 
-# A body of up to `_SMALL` bytes, or up to `_PLAIN` with few values, is read by the C parser in a fraction of a millisecond.
+# The C parser reads a body of up to `_SMALL` bytes, or up to `_PLAIN` with few values, in a fraction of a millisecond.
 _SMALL: Final = 8 << 10
 _PLAIN: Final = 256 << 10
 _FEW: Final = 2_000
 _SLICE_S: Final = 0.0005
 _TOGETHER: Final = 64 << 10
-# Understanding a member of the outermost object takes as long as stepping over so many strings.
+# Parsing a member of the outermost object takes as long as skipping so many strings.
 _MEMBER_PARTS: Final = 20
 _SHOWN: Final = 40
 _LONGEST_RAW_KEY: Final = len(r'"\u006d\u006f\u0064\u0065\u006c"')
@@ -48,19 +48,19 @@ _LONGEST_RAW_NAME: Final = 2 + LONGEST_NAME * len(r"\ud83d\ude00")
 _WHITESPACE: Final = " \t\n\r"
 _MEMBER: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")')
 _SPACE: Final = re.compile(rb"[ \t\r\n]{0,65536}+")
-# Each of these matches as much as takes a fraction of a millisecond, and is matched again behind it.
+# Each of these patterns matches at most a fraction of a millisecond's worth of bytes, and is then matched again.
 _IN_STRING: Final = re.compile(rb'[^"\\]{0,65536}+(?:\\.[^"\\]{0,4096}+){0,64}+', re.DOTALL)
 _BETWEEN: Final = re.compile(rb"[ \t\r\n,:0-9A-Za-z+.-]{0,65536}+")
 _SCALAR: Final = re.compile(rb"[0-9A-Za-z+.-]{1,4096}")
 _BLANK: Final = re.compile(r"[ \t\r\n]*+")
-# No number is worked out, which takes quadratic time for one of thousands of digits (CVE-2020-10735).
+# Numbers are not converted: that takes quadratic time for thousands of digits (CVE-2020-10735).
 _decode_but_numbers: Final = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
 _QUOTE, _COLON, _COMMA, _OPENS, _ENDS = b'":,{}'
 _CLOSES: Final = {ord("{"): ord("}"), ord("["): ord("]")}
 
 
 class BadModelName(UsageError):
-    """`model` in the body of a request is not a name that a model can have."""
+    """`model` in the body of a request is not a valid name."""
 
     id = "bad-model-name"
 
@@ -78,16 +78,16 @@ class BodyNotJson(UsageError):
 
 
 class TooManyValues(UsageError):
-    """The body of a request holds more values than are read through."""
+    """The body of a request has more values than the gateway parses."""
 
     id = "too-many-values"
 
 
 @dataclass(slots=True)
 class Body:
-    """A body's bytes. `model` is what it names, None where it names nothing; `start` and `end` are that value's place.
+    """The bytes of a body. `model` is the model's name, None without one; `start` and `end` are the place of that value.
 
-    `freed` is called once the bytes are not needed any more.
+    `freed` is called when the bytes are no longer needed.
     """
 
     data: bytes | bytearray
@@ -97,7 +97,7 @@ class Body:
     freed: Callable[[], None] | None = None
 
     def naming(self, model_id: str) -> Payload:
-        """The body, byte for byte but for the model's name: in pieces that copy nothing where it is large."""
+        """The same body with another model's name. A large body is returned in parts, without a copy."""
         name = _quoted(model_id)
         if self.model is None:
             comma = b"" if _next_byte(self.data, self.start) == _ENDS else b","
@@ -108,53 +108,53 @@ class Body:
         return view[: self.start], name, view[self.end :]
 
     def free(self) -> None:
-        """Let go of the bytes: nobody will be sent them again."""
+        """Free the bytes."""
         self.data = b""
         if self.freed is not None:
             self.freed()
 
 
 def read_body(data: bytes | bytearray) -> Body:
-    """The body's model, found by walking its outermost object once.
+    """Parse a body and find the name of its model.
 
     Raises:
-        UsageError: `bad-json`: it is no JSON object; `too-many-values`; `bad-model-name`; `model-twice`: two places name a
-            model, and servers differ in which counts.
+        UsageError: `bad-json`: it is no JSON object; `too-many-values`; `bad-model-name`; `model-twice`: it names two models, and
+            servers differ in which one they use.
     """
-    reading = _reading(data)
+    steps = _read_in_slices(data)
     while True:
         try:
-            next(reading)
-        except StopIteration as done:
-            body: Body = done.value
+            next(steps)
+        except StopIteration as end:
+            body: Body = end.value
             return body
 
 
 async def read_in_turn(data: bytes | bytearray, turn: asyncio.Lock) -> Body:
-    """As `read_body`; others are served while a large body is read, and no second one of the same `turn` is read meanwhile."""
+    """As `read_body`, but other requests run while a large body is parsed, and `turn` allows only one large body at a time."""
     if len(data) <= _SMALL:
         return _parsed(data)
     async with turn:
-        reading = _reading(data)
+        steps = _read_in_slices(data)
         while True:
             try:
-                next(reading)
-            except StopIteration as done:
-                body: Body = done.value
+                next(steps)
+            except StopIteration as end:
+                body: Body = end.value
                 return body
-            await asyncio.sleep(_SLICE_S)  # not 0: others have more than one step to take, and would wait for a slice before each
+            await asyncio.sleep(_SLICE_S)  # not 0: other requests need several loop passes, each of which would wait for a slice
 
 
 def _parsed(data: bytes | bytearray) -> Body:
-    """The body, read in one go by the C parser."""
+    """Parse the body at once by the C parser."""
     try:
         return _checked(_plain(data) or _walk(data.decode("utf-8")))
     except _UNREADABLE as error:
         raise _bad_json(error) from None
 
 
-def _reading(data: bytes | bytearray) -> Generator[None, None, Body]:
-    """Read the body; after each slice of time there is a `yield`."""
+def _read_in_slices(data: bytes | bytearray) -> Generator[None, None, Body]:
+    """Parse the body, with a `yield` after each time slice."""
     if _is_plain(data):
         return _parsed(data)
     try:
@@ -168,9 +168,9 @@ def _is_plain(data: bytes | bytearray) -> bool:
 
 
 def _plain(data: bytes | bytearray) -> Body | None:
-    """The body whose model stands beyond doubt: its key is there once, nothing is escaped, and the parser has it outermost.
+    """Parse a usual body by the C parser alone; None for an unusual one, for `_walk`.
 
-    So the usual body is read by the C parser alone; any other is walked.
+    A usual body has `"model"` once, as a member of the outermost object, without escapes.
     """
     if data.count(b'"model"') != 1 or b"\\u" in data:
         return None
@@ -179,15 +179,14 @@ def _plain(data: bytes | bytearray) -> Body | None:
     if text[end:].strip(_WHITESPACE):
         raise ValueError(f"something follows at character {end}")
     name = value.get("model") if isinstance(value, dict) else None
-    if not isinstance(name, str):
+    match = _MEMBER.search(data)
+    if not isinstance(name, str) or match is None or match[1] != f'"{name}"'.encode("utf-8", "surrogatepass"):
         return None
-    found = _MEMBER.search(data)
-    is_it = found is not None and found[1] == f'"{name}"'.encode("utf-8", "surrogatepass")
-    return Body(data, name, found.start(1), found.end(1)) if found is not None and is_it else None
+    return Body(data, name, match.start(1), match.end(1))
 
 
 def _walk(text: str) -> Body:
-    """The body of a text, by its outermost members."""
+    """Parse a body member by member."""
     data = text.encode()
     at = _skip(text, 0)
     if text[at] != "{":
@@ -219,7 +218,7 @@ def _walk(text: str) -> Body:
 
 
 class _Scan:
-    """One large body, read through once. Only its outermost members are understood; the rest is matched and stepped over."""
+    """Scans a large body once. Parses only the keys of its outermost object and the model's name, and skips the rest."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = data
@@ -254,7 +253,7 @@ class _Scan:
         return found or Body(data, None, first, first)
 
     def _check_utf8(self) -> Generator[None, None, None]:
-        """UnicodeDecodeError, a ValueError, where the body is no UTF-8."""
+        """Raise UnicodeDecodeError (a ValueError) if the body is not UTF-8."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         view = memoryview(self._data)
         for at in range(0, len(view), _TOGETHER):
@@ -264,7 +263,7 @@ class _Scan:
         decoder.decode(b"", final=True)
 
     def _key(self) -> Generator[None, None, str | None]:
-        """The name of the next member; None where it is too long to be one that matters."""
+        """The name of the next member; None if it is too long to be `model`."""
         if (yield from self._next()) != _QUOTE:
             raise ValueError(f"a name was expected at byte {self._at}")
         start = self._at
@@ -275,7 +274,7 @@ class _Scan:
         return name
 
     def _expect_value(self) -> Generator[None, None, int]:
-        """Step over the next value; where it starts."""
+        """Skip the next value; returns its start."""
         opens = yield from self._next()
         start = self._at
         if opens == _QUOTE:
@@ -283,11 +282,11 @@ class _Scan:
         elif opens in _CLOSES:
             yield from self._skip_nested()
         else:
-            found = _SCALAR.match(self._data, self._at)
-            if found is None:
+            scalar = _SCALAR.match(self._data, self._at)
+            if scalar is None:
                 raise ValueError(f"a value was expected at byte {self._at}")
-            json.loads(found[0])
-            self._at = found.end()
+            json.loads(scalar[0])
+            self._at = scalar.end()
         return start
 
     def _skip_nested(self) -> Generator[None, None, None]:
@@ -331,7 +330,7 @@ class _Scan:
                 yield from self._pause()
 
     def _next(self) -> Generator[None, None, int]:
-        """The next byte that is no white space. IndexError where the body ends."""
+        """The next byte that is not white space. Raises IndexError at the end of the body."""
         yield from self._skip_space()
         return self._data[self._at]
 

@@ -75,7 +75,7 @@ def with_environment(service: Service, app: App, installed: Mapping[str, str] | 
 
 def _proxy_variables(service: Service, app: App, env: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
     """The proxy variables that the service's file may hold, and those with a password, which it may not."""
-    own, path = proxy.effective_variables(env), proxy.proxy_file(env)
+    own, path = proxy.effective_variables(env), proxy.proxy_file_path(env)
     in_file = proxy.file_variables(env, path) if path is not None else {}  # read in any case, to reject an unusable file now
     # A file that Portico made is removed with its service, which may be another one than this.
     is_ours = path is not None and path.resolve().parent == app.paths.state.resolve()
@@ -128,7 +128,7 @@ def _proxies(env: Mapping[str, str], old_file: Path | None) -> dict[str, str]:
     `old_file` is used if `env` names no file. A file that cannot be read may have a proxy for both schemes.
     """
     try:
-        path = proxy.proxy_file(env) or (old_file if old_file is not None and old_file.exists() else None)
+        path = proxy.proxy_file_path(env) or (old_file if old_file is not None and old_file.exists() else None)
         every = {**(proxy.file_variables(env, path) if path is not None else {}), **env}
     except NetworkError:
         every = {"ALL_PROXY": "unknown", **env}

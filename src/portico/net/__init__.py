@@ -1,1 +1,1 @@
-"""HTTP: the client of everything that talks to a server, the servers on loopback, and what a failure means."""
+"""HTTP: the client for all requests to servers, servers on loopback, and network errors."""

@@ -1,9 +1,9 @@
-"""The HTTP client of everything that talks to a server: aiohttp's session under one policy.
+"""The HTTP client for all requests to servers: aiohttp's session under one policy.
 
-A URL is checked before anything is sent to it: https, plain http to this machine only, or for a model API in the local network.
-Proxies and `SSL_CERT_FILE` of the environment are honoured, `.netrc` is not read, cookies are not kept, no redirect is followed,
-and nothing is logged. A connection is made within eight seconds. A POST is sent once: aiohttp repeats other methods alone, and
-the request's body knows whether any byte was written, so a failure says whether the server may have acted on it.
+A URL is checked before a request: https; plain http only to this machine, or for a model API to the local network. Proxies and
+`SSL_CERT_FILE` of the environment are used. `.netrc` is not read, cookies are not kept, redirects are not followed, and nothing
+is logged. Connecting takes at most eight seconds. A POST is sent once: aiohttp retries only other methods, and the body knows
+whether any byte was written, so an error says whether the server may have acted on the request.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ _KEEPS_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = range(300, 400)
 _NOT_MODIFIED: Final = 304
 _FORM: Final = "application/x-www-form-urlencoded"
-# What sending a request and reading its response raise when the connection breaks or the server falls silent.
+# The exceptions of sending a request and reading its response when the connection breaks or the server sends nothing.
 _BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError)
-# Values of a form that are secret, also where a dialect has made no `Secret` of them. A user code is one if it is polled with.
+# Form fields whose values are secret even if a dialect did not make a `Secret` of them. A user code is one when it polls.
 _SECRET_FIELDS: Final = frozenset(
     {
         *("code", "code_verifier", "refresh_token", "access_token", "token", "id_token_hint", "device_code", "user_code"),
@@ -79,11 +79,11 @@ _SECRET_FIELDS: Final = frozenset(
 
 
 class HttpClient:
-    """Requests to authorization servers and model APIs, over one session that is opened at the first of them.
+    """Requests to authorization servers and model APIs, over one session that the first request opens.
 
-    A server may be silent for `silence_s` seconds before and within its response. At most `connections` are open (0: any number).
-    `unpacks`: a compressed body is read as what was compressed; otherwise it stays as it came.
-    `env` names proxies and certificates; None is the process's environment.
+    A server may send nothing for `silence_s` seconds before and within its response. At most `connections` are open (0: any).
+    `unpacks`: compressed bodies are decompressed; otherwise they stay as received.
+    `env` has the proxies and certificates; None is the process's environment.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class HttpClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close the session and its connections."""
         self._silence.close()
         if self._session is not None:
             session, self._session = self._session, None
@@ -125,18 +125,18 @@ class HttpClient:
             await asyncio.wait([trust])
 
     async def warm_up(self, url: str) -> None:
-        """Load the trusted certificates now, if a request to `url` will need them: it takes tens of milliseconds."""
+        """Load the trusted certificates now if `url` needs them. Loading takes tens of milliseconds."""
         await self._trusted(url)
 
     async def send(self, url: str, *, headers: Mapping[str, str], body: bytes | Iterable[Buffer] | None = None) -> Response:
-        """The response to a POST of `body`, or to a GET if that is None, its own body still to come; the caller closes it.
+        """POST `body` (GET if None), and return the response when its headers have come. The caller closes it.
 
-        A body in several pieces is not joined: it is in memory once.
+        A body in several parts is not joined, so it is in memory once.
 
         Raises:
             AnswerUnknown: the request was sent and no response came.
             NetworkError: it could not be sent.
-            ConfigError: `endpoint-refused`: the URL may not be sent anything.
+            ConfigError: `endpoint-refused`: the policy forbids the URL.
         """
         sent = None if body is None else _Body((body,) if isinstance(body, bytes) else tuple(body), self._silence)
         route = self._routes.get(url)
@@ -148,68 +148,68 @@ class HttpClient:
             raise self._error(error, url, sent) from None
         finally:
             if sent is not None:
-                self._silence.ended(sent)
+                self._silence.stop(sent)
 
     def _error(self, error: Exception, url: str, sent: _Body | None) -> NetworkError:
         if sent is None:
             return network_error(error, url, env=self._env)
-        return post_error(error, url, written=sent.begun, env=self._env)
+        return post_error(error, url, written=sent.started, env=self._env)
 
     async def post(self, url: str, *, body: object, headers: Mapping[str, str]) -> Response:
-        """As `send`, with `body` written as JSON."""
+        """As `send`, with `body` as JSON."""
         return await self.send(url, body=json.dumps(body).encode(), headers={"Content-Type": "application/json", **headers})
 
     async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply:
-        """Send `request` once; a 307 or 308 is followed to the one place that `relocated` names for its URL, and to no other.
+        """POST a form once. A 307 or 308 is followed only to the URL that `relocated` has for the request's URL.
 
         Raises:
             NetworkError: `network`, `certificate-refused`, `reply-unreadable`.
-            ConfigError: `endpoint-refused`: the URL may not be sent anything.
+            ConfigError: `endpoint-refused`: the policy forbids the URL.
         """
         url = check_endpoint_url(request.url, "endpoint")
         fields = {name: value.reveal() if isinstance(value, Secret) else value for name, value in request.form.items()}
         body, headers = urlencode(fields, errors="surrogatepass").encode(), {"Content-Type": _FORM, **request.headers}
         async with self._deadline(timeout_s, url):
             reply = await self._reply(url, headers, body)
-            place = _moved_to(reply)
-            if place is not None and reply.status in _KEEPS_METHOD and relocated.get(url) == place:
-                reply = await self._reply(check_endpoint_url(place, "endpoint"), headers, body)
-        return replace(_not_elsewhere(reply), secrets=secrets_of(request))
+            target = _redirect_target(reply)
+            if target is not None and reply.status in _KEEPS_METHOD and relocated.get(url) == target:
+                reply = await self._reply(check_endpoint_url(target, "endpoint"), headers, body)
+        return replace(_reject_redirect(reply), secrets=secrets_of(request))
 
     async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply:
         """Fetch a metadata document. Raises as `post_form` does."""
         url = check_endpoint_url(url, "metadata URL")
         async with self._deadline(timeout_s, url):
-            return _not_elsewhere(await self._reply(url, {"Accept": "application/json"}, None))
+            return _reject_redirect(await self._reply(url, {"Accept": "application/json"}, None))
 
     async def _reply(self, url: str, headers: Mapping[str, str], body: bytes | None) -> HttpReply:
         sent = None if body is None else _Body((body,))
         route = await self._route_now(url)
-        left_at_ms, left = self._clock.wall_ms(), self._clock.monotonic()
+        wall_start_ms, start = self._clock.wall_ms(), self._clock.monotonic()
         try:
             response = await self._request(route, headers, sent)
             async with response:
                 parts: list[bytes] = []
                 complete = await _read_into(parts, response.content.readany, REPLY_LIMIT)
         except _BROKEN as error:
-            raise network_error(error, url, unsent=sent is not None and not sent.begun, env=self._env) from None
+            raise network_error(error, url, unsent=sent is not None and not sent.started, env=self._env) from None
         if not complete:
-            raise ReplyTooLong("The server's answer is too long to be one.", why="over 1 MiB", where=without_query(url))
-        took_ms = int((self._clock.monotonic() - left) * 1000)
-        # A clock that was set back meanwhile must not make the reply younger; one that slept has let it grow older.
-        sent_at_ms = min(left_at_ms, self._clock.wall_ms() - took_ms)
+            raise ReplyTooLong("The server's response is too long.", why="over 1 MiB", where=without_query(url))
+        took_ms = int((self._clock.monotonic() - start) * 1000)
+        # The earlier of two: a wall clock that was set back meanwhile must not make the reply younger.
+        sent_at_ms = min(wall_start_ms, self._clock.wall_ms() - took_ms)
         names = {name.lower(): value for name, value in response.headers.items()}
         text = b"".join(parts).decode("utf-8", errors="surrogateescape")
         return HttpReply(response.status, names, Secret(text), url, sent_at_ms, took_ms)
 
     async def _request(self, route: _Route, headers: Mapping[str, str], body: _Body | None) -> aiohttp.ClientResponse:
-        """The response, or what aiohttp raises.
+        """Send the request by aiohttp, and return its response. aiohttp's exceptions pass through.
 
         Raises:
-            NetworkError: `request-refused`: a header would break out of its line.
+            NetworkError: `request-refused`: a header contains a line break.
         """
         proxy = route.proxy
-        if proxy is not None and route.url.scheme == "http":  # aiohttp sends the proxy its headers with a CONNECT alone
+        if proxy is not None and route.url.scheme == "http":  # aiohttp sends proxy headers only with CONNECT
             headers = {**headers, **proxy.headers()}
         try:
             return await self._opened().request(
@@ -231,7 +231,7 @@ class HttpClient:
             raise
 
     async def _route(self, url: str) -> _Route:
-        """How to reach the model API at `url`, once it has been seen that a credential may go there; both hold for half a minute.
+        """Check that a credential may go to the model API at `url`, and return how to reach it. Cached for half a minute.
 
         Raises:
             ConfigError: `endpoint-refused`.
@@ -249,7 +249,7 @@ class HttpClient:
         return _Route(URL(url, encoded=True), proxy, await self._trusted(url), time.monotonic() + _ROUTE_HOLDS_S)
 
     async def _trusted(self, url: str) -> ssl.SSLContext | bool:
-        # A context of our own: aiohttp makes its default one when it is imported, before SSL_CERT_FILE may be set.
+        # Not aiohttp's default context, which is made at import, before SSL_CERT_FILE may be set.
         if not url.startswith("https:"):
             return True
         if self._trust is None or (self._trust.done() and self._trust.exception() is not None):
@@ -258,7 +258,7 @@ class HttpClient:
 
     @asynccontextmanager
     async def _deadline(self, seconds: float, url: str) -> AsyncIterator[None]:
-        """`asyncio.timeout` that ends as a `NetworkError` naming the server."""
+        """As `asyncio.timeout`, but raises a `NetworkError` that names the server."""
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -282,7 +282,7 @@ class HttpClient:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How to reach a URL. `trust` is whose certificates count there, `until` the monotonic second until which this holds."""
+    """How to reach a URL. `trust` has the certificate authorities; `until` is when this expires (monotonic seconds)."""
 
     url: URL
     proxy: Proxy | None
@@ -291,7 +291,7 @@ class _Route:
 
 
 class Response:
-    """A response whose head has come. It is closed by whoever asked for it; `headers` has every one as it came."""
+    """A response whose headers have come; its body is still to be read. The caller of `HttpClient.send` closes it."""
 
     def __init__(self, response: aiohttp.ClientResponse, url: str, body: _Body | None) -> None:
         connection = response.connection
@@ -302,17 +302,17 @@ class Response:
         self.status = response.status
         self.headers = response.headers
         self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        self._end = None if self._protocol is None or response.content.is_eof() else self._protocol.closed
-        if self._end is not None:
-            self._end.add_done_callback(self._lost)
+        self._closed = None if self._protocol is None or response.content.is_eof() else self._protocol.closed
+        if self._closed is not None:
+            self._closed.add_done_callback(self._on_closed)
         if body is not None:
             body.content = response.content
 
-    def _lost(self, _end: asyncio.Future[None]) -> None:
-        """End the wait for a body whose framing broke: aiohttp then closes the connection and tells its reader nothing."""
+    def _on_closed(self, _closed: asyncio.Future[None]) -> None:
+        """Fail the reader if the framing of the body broke: aiohttp then closes the connection without an exception."""
         content = self._response.content
         if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("its framing broke"))
+            content.set_exception(aiohttp.ClientPayloadError("the framing of the body broke"))
 
     async def __aenter__(self) -> Self:
         return self
@@ -322,12 +322,12 @@ class Response:
 
     @property
     def has_body(self) -> bool:
-        """Whether the server has the whole request; a response may begin before all of it was written."""
+        """Whether the whole request was sent. A response may begin before that."""
         return self._body is None or self._body.written
 
     @property
     def is_framed(self) -> bool:
-        """Whether the response itself says where it ends; otherwise it ends with its connection (RFC 9112 section 6.3)."""
+        """Whether the headers define the end of the body; otherwise the connection's end does (RFC 9112 section 6.3)."""
         return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
     async def read(self, limit: int, *, deadline_s: float | None = None) -> tuple[bytes, bool]:
@@ -343,7 +343,7 @@ class Response:
         """
         content, parts = self._response.content, list[bytes]()
         try:
-            if content.is_eof() and content.total_bytes <= limit:  # as most are
+            if content.is_eof() and content.total_bytes <= limit:  # the usual case
                 parts.append(content.read_nowait())
                 self._check_end()
                 complete = True
@@ -357,9 +357,9 @@ class Response:
         return parts[0] if len(parts) == 1 else b"".join(parts), complete
 
     async def read_error(self, *, forbidden_s: float | None = None, other_s: float | None = None) -> bytes:
-        """The body of an error, or what has come of it in time; empty if the connection breaks. The status is an answer too.
+        """The body of an error response, as far as it comes in time; empty if the connection breaks. Raises nothing.
 
-        A 403 has `forbidden_s` seconds for it (`FORBIDDEN_BODY_S` if None), any other status `other_s` (`ERROR_BODY_S`).
+        The time is `forbidden_s` seconds for a 403 (`FORBIDDEN_BODY_S` if None), `other_s` for other statuses (`ERROR_BODY_S`).
         """
         seconds, usual = (forbidden_s, FORBIDDEN_BODY_S) if self.status == _FORBIDDEN else (other_s, ERROR_BODY_S)
         parts: list[bytes] = []
@@ -367,16 +367,16 @@ class Response:
             async with asyncio.timeout(usual if seconds is None else seconds):
                 await self._read_into(parts, BODY_LIMIT)
         except TimeoutError:
-            pass  # a server may keep the connection open after a body that has no length
+            pass  # a server may keep the connection open after a body without a length
         except _BROKEN:
             return b""
         return b"".join(parts)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, or what is left of it, in pieces as they come.
+        """The rest of the body, in chunks as they arrive.
 
         Raises:
-            AnswerCut: it broke off.
+            AnswerCut: the connection broke before the end of the body.
         """
         try:
             while chunk := await self._next():
@@ -392,30 +392,30 @@ class Response:
         return complete
 
     async def _next(self) -> bytes:
-        """The next piece of the body, empty at its end."""
+        """The next chunk of the body, empty at its end."""
         body, content = self._body, self._response.content
         silence = None if body is None else body.silence
         if body is None or silence is None or content.is_eof():
             return await content.readany()
-        silence.begins(body)
+        silence.start(body)
         try:
             return await content.readany()
         finally:
-            silence.ended(body)  # not `body.silence`, which is gone if the response was closed meanwhile
+            silence.stop(body)  # not `body.silence`, which is None if the response was closed meanwhile
 
     def _check_end(self) -> None:
-        """See whether the connection broke, which aiohttp takes for the end of a body without a length (RFC 9112 section 6.3).
+        """Check a body without a length: aiohttp takes a broken connection for its end (RFC 9112 section 6.3).
 
         Raises:
-            ConnectionResetError: it did.
+            ConnectionResetError: the connection broke.
         """
         if not self.is_framed and self._protocol is not None and isinstance(self._protocol.exception(), OSError):
             raise ConnectionResetError
 
     def close(self) -> None:
-        """Let go of it. What has not been read is not waited for."""
-        if self._end is not None:
-            self._end.remove_done_callback(self._lost)
+        """Release the connection, or abort it if the body was not read to its end."""
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._on_closed)
         if self._body is not None:
             self._body.unwatch()
         if self._response.content.at_eof():
@@ -426,14 +426,14 @@ class Response:
             return
         connection = self._response.connection
         if connection is not None and connection.protocol is not None:
-            connection.protocol.abort()  # at once, whatever of the request the server has not read
+            connection.protocol.abort()  # at once, even if the server has not read the whole request
         self._response.close()
 
 
-async def _read_into(parts: list[bytes], following: Callable[[], Awaitable[bytes]], limit: int) -> bool:
-    """Add the body to `parts` as it comes; False once it is longer than `limit` bytes."""
+async def _read_into(parts: list[bytes], read_chunk: Callable[[], Awaitable[bytes]], limit: int) -> bool:
+    """Append the chunks of the body to `parts`; False as soon as it is longer than `limit` bytes."""
     size = 0
-    while chunk := await following():
+    while chunk := await read_chunk():
         parts.append(chunk)
         size += len(chunk)
         if size > limit:
@@ -442,24 +442,24 @@ async def _read_into(parts: list[bytes], following: Callable[[], Awaitable[bytes
 
 
 class _Body(ConnectedBody):
-    """A request's body, written once. A large one is written in slices, each made when the server has taken what came before.
+    """A request's body, written once. A large body is written in slices, each when the server has received the one before.
 
-    `begun`: its first byte was given to an open connection, and the request's head with it. `written`: its last one was, too.
-    `content` is the body of the response; without a `silence` aiohttp's own timer limits how long the server is silent.
+    `started`: the headers and the first byte were written to an open connection. `written`: the last byte was written too.
+    `content` is the body of the response. Without `silence`, aiohttp's own timer limits how long the server sends nothing.
     """
 
-    def __init__(self, pieces: tuple[Buffer, ...], silence: _Silence | None = None) -> None:
+    def __init__(self, parts: tuple[Buffer, ...], silence: _Silence | None = None) -> None:
         super().__init__(None)
         self.silence = silence
         self.content: aiohttp.StreamReader | None = None
-        self._pieces = pieces
-        self._size = sum(map(len, pieces))
+        self._parts = parts
+        self._size = sum(map(len, parts))
         self._transport: asyncio.Transport | None = None
-        self.begun = False
+        self.started = False
         self.written = False
 
     async def write_with_length(self, writer: AbstractStreamWriter, _length: int | None) -> None:
-        """Write all of it.
+        """Write the body.
 
         Raises:
             ConnectionResetError: the connection had ended before the first byte.
@@ -468,28 +468,28 @@ class _Body(ConnectedBody):
         protocol = self.protocol
         if protocol is None or not protocol.is_connected():
             raise ConnectionResetError("ended before the request was sent")
-        self.begun, self._transport = True, protocol.transport
-        for piece in self._pieces:
-            for at in range(0, len(piece), _SLICE):
-                self._waits(protocol)  # a server that takes nothing more is silent
-                await writer.write(bytes(piece[at : at + _SLICE]))
-        self._waits(protocol)
-        self.written, self._pieces = True, ()
+        self.started, self._transport = True, protocol.transport
+        for part in self._parts:
+            for at in range(0, len(part), _SLICE):
+                self._restart_timer(protocol)  # a server that receives nothing more counts as silent
+                await writer.write(bytes(part[at : at + _SLICE]))
+        self._restart_timer(protocol)
+        self.written, self._parts = True, ()
 
-    def _waits(self, protocol: ResponseHandler) -> None:
+    def _restart_timer(self, protocol: ResponseHandler) -> None:
         if self.silence is None:
             protocol.start_timeout()
-        elif self.content is None or self.silence.watches(self):  # after the head, only whoever reads waits for the server
-            self.silence.begins(self)
+        elif self.content is None or self.silence.watches(self):  # after the response's headers, only its reader waits
+            self.silence.start(self)
 
     def unwatch(self) -> None:
-        """Nobody waits for the server any more, though the body may not have gone out yet: its connection may serve others."""
+        """Stop the timer for good. The body may still be unsent, and other requests may use its connection."""
         if self.silence is not None:
-            self.silence.ended(self)
+            self.silence.stop(self)
             self.silence = None
 
-    def fall_silent(self) -> None:
-        """End the wait for the server, as aiohttp's own timer does."""
+    def time_out(self) -> None:
+        """Fail the request as aiohttp's own timer does."""
         error = aiohttp.SocketTimeoutError("the server is silent")
         if self.protocol is not None:
             self.protocol.set_exception(error)
@@ -497,58 +497,58 @@ class _Body(ConnectedBody):
             self.content.set_exception(error)
 
     def abort(self) -> None:
-        """Drop what has not gone out. aiohttp would close the connection once the server has taken it, which may be never."""
+        """Abort the connection with its unsent data. aiohttp would first wait for the server to receive the data."""
         self.unwatch()
         if self._transport is not None:
             self._transport.abort()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """As `write_with_length`, for older callers in aiohttp."""
+        """As `write_with_length`, for other callers in aiohttp."""
         await self.write_with_length(writer, None)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The body as text, for aiohttp's own debugging."""
-        return b"".join(self._pieces).decode(encoding, errors)
+        return b"".join(self._parts).decode(encoding, errors)
 
 
 class _Silence:
-    """Requests that wait for their server, and since when: one timer for all of them, where aiohttp makes three for each."""
+    """Times out requests whose server sends nothing for `longest_s` seconds. One timer for all; aiohttp uses three for each."""
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
-        self._since: dict[_Body, float] = {}  # who has waited longest comes first
+        self._since: dict[_Body, float] = {}  # the longest wait comes first
         self._timer: asyncio.TimerHandle | None = None
 
-    def begins(self, body: _Body) -> None:
-        """The request waits, from now on."""
+    def start(self, body: _Body) -> None:
+        """The request waits for its server from now on."""
         self._since.pop(body, None)
         self._since[body] = time.monotonic()
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._longest_s, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._longest_s, self._check)
 
     def watches(self, body: _Body) -> bool:
         """Whether the request waits."""
         return body in self._since
 
-    def ended(self, body: _Body) -> None:
-        """The server has said something, or nobody waits any more."""
+    def stop(self, body: _Body) -> None:
+        """The request does not wait any more."""
         self._since.pop(body, None)
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer, now = None, time.monotonic()
         for body, since in [*self._since.items()]:
             left_s = since + self._longest_s - now
             if left_s > 0:
-                self._timer = asyncio.get_running_loop().call_later(left_s, self._look)
+                self._timer = asyncio.get_running_loop().call_later(left_s, self._check)
                 return
             del self._since[body]
-            body.fall_silent()
+            body.time_out()
 
 
 def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
@@ -562,7 +562,7 @@ def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
     return tuple(value for value in values if len(value.reveal()) >= SHORTEST)
 
 
-def _moved_to(reply: HttpReply) -> str | None:
+def _redirect_target(reply: HttpReply) -> str | None:
     location = reply.headers.get("location")
     if reply.status not in _REDIRECTS or not location:
         return None
@@ -572,7 +572,7 @@ def _moved_to(reply: HttpReply) -> str | None:
         return None
 
 
-def _not_elsewhere(reply: HttpReply) -> HttpReply:
+def _reject_redirect(reply: HttpReply) -> HttpReply:
     if reply.status in _REDIRECTS and reply.status != _NOT_MODIFIED:
         raise RedirectRefused(
             "The server sends this request elsewhere, and a request with credentials is not sent on.",

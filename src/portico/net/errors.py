@@ -1,4 +1,4 @@
-"""What a failed request means, and whether the same request may be sent again."""
+"""Network errors: the reason of a failed request, and whether the request may be sent again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BODY_LIMIT: Final = 64 * 1024
-"""Bytes of an error's body that are read."""
+"""How many bytes of an error's body are read."""
 FORBIDDEN_BODY_S: Final = 10.0
-"""Seconds for the body of a 403, which tells whether a refresh would help; the status of another error tells that alone."""
+"""Seconds for the body of a 403. It shows whether a refresh can help; for other errors the status alone shows that."""
 _OFFLINE: Final = "Check the connection and HTTPS_PROXY; `{prog} doctor` asks each server that is in use."
 _EMULATOR_AWAY: Final = "This shell uses the emulator, which does not answer. Start it again: `{prog} emulator run`."
 
@@ -28,7 +28,7 @@ class RedirectRefused(NetworkError):
 
 
 class ReplyTooLong(NetworkError):
-    """The answer is longer than any token reply."""
+    """The response is longer than any token response."""
 
     id = "reply-unreadable"
 
@@ -40,7 +40,7 @@ class CertificatesUnreadable(NetworkError):
 
 
 class RequestRefused(NetworkError):
-    """A header of the request would break out of its line, so nothing was sent."""
+    """A header of the request contains a line break, so nothing was sent."""
 
     id = "request-refused"
 
@@ -64,13 +64,13 @@ class ProxyUnusable(NetworkError):
 
 
 class AnswerMissing(NetworkError):
-    """A server may have answered, and the answer did not arrive."""
+    """The server may have handled the request, but its response did not arrive."""
 
     id = "answer-unknown"
 
 
 class AnswerUnknown(AnswerMissing):
-    """The request was sent and no whole answer came, so the provider may have answered it, and may bill it.
+    """The request was sent and no complete response came. The provider may have handled and billed it.
 
     Such a POST must not be sent to the same provider again (RFC 9110 section 9.2.2).
     """
@@ -81,7 +81,7 @@ class AnswerUnknown(AnswerMissing):
 
 
 class AnswerCut(NetworkError):
-    """An answer broke off after its head. `timed_out`: nothing more of it came for too long."""
+    """The connection broke in the middle of a response. `timed_out`: the server sent nothing for too long."""
 
     id = "answer-cut"
 
@@ -91,12 +91,12 @@ class AnswerCut(NetworkError):
 
 
 def after_head(error: NetworkError) -> AnswerUnknown:
-    """What it means that an answer breaks off before anything of it could be passed on."""
+    """The error for a response that broke off before any of it could be used."""
     return AnswerUnknown(error.why, timed_out=isinstance(error, AnswerCut) and error.timed_out)
 
 
 def post_error(error: Exception, url: str, *, written: bool, env: Mapping[str, str] | None = None) -> NetworkError:
-    """What the failure of a POST means: `AnswerUnknown` unless it is certain that no byte of it was `written`."""
+    """The error for a failed POST: `AnswerUnknown`, unless certainly no byte of it was `written`."""
     failed = network_error(error, url, unsent=not written, env=env)
     return failed if failed.unsent else AnswerUnknown(failed.why, timed_out=isinstance(error, TimeoutError))
 
@@ -107,16 +107,16 @@ def answer_cut(error: Exception, url: str) -> AnswerCut:
 
 
 def header_breaks() -> NetworkError:
-    """The error for a request with a header that would break out of its line."""
+    """The error for a request with a line break in a header."""
     why = "it comes from the provider's key or from its headers in the configuration"
     return RequestRefused("A header of the request holds a line break.", why=why, unsent=True)
 
 
 def network_error(error: Exception, url: str, *, unsent: bool = False, env: Mapping[str, str] | None = None) -> NetworkError:
-    """What a failure of aiohttp, of TLS or of the socket means for the user. `url` is shown without its query.
+    """The error for an exception of aiohttp, TLS or the socket. `url` is shown without its query.
 
-    `unsent`: nothing of the request was written. A failure that can only come while the connection is made says so itself.
-    `env` is the environment that the hint is for; None is the process's.
+    `unsent`: nothing of the request was written. This is also known from exceptions that only occur while connecting.
+    `env` is the environment for the hint; None is the process's.
     """
     import aiohttp
 
@@ -141,7 +141,7 @@ def network_error(error: Exception, url: str, *, unsent: bool = False, env: Mapp
 
 
 def _offline_hint(env: Mapping[str, str] | None) -> str:
-    """What helps if a server cannot be reached, or, in a shell that is pointed at the emulator, if the emulator cannot."""
+    """The hint if a server cannot be reached; in a shell that uses the emulator, if the emulator cannot."""
     return _EMULATOR_AWAY if EMULATOR_ENV in (os.environ if env is None else env) else _OFFLINE
 
 
@@ -158,7 +158,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered HTTP {error.status}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        # asyncio's own text repeats the address; the number behind it says what happened.
+        # The message of asyncio repeats the address, so the text for the error number is used.
         number = error.os_error.errno
         return os.strerror(number) if number else error.os_error.strerror or "the connection failed"
     if isinstance(error, aiohttp.ServerDisconnectedError):

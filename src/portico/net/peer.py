@@ -1,11 +1,10 @@
-"""Which user's process is at the other end of a loopback connection, as Linux shows it (sock_diag(7), proc_pid_net(5)).
+"""Find the user at the other end of a loopback connection, on Linux (sock_diag(7), proc_pid_net(5)).
 
-Any local user can connect to a port on 127.0.0.1. Linux shows each TCP socket with the user who made it, so the client's
-socket, found by its address pair, shows whose process has connected. Other systems do not show that to everybody.
+Any local user can connect to a port on 127.0.0.1. Linux shows the user of each TCP socket, so the client's socket, found by its
+two addresses, shows which user has connected. Other systems do not show that to every user.
 
-The kernel is asked for one socket by both its addresses (sock_diag(7)), which takes a fifth of a millisecond however many
-sockets there are. The list of all sockets (proc_pid_net(5)) is read for a socket with one address only, and where the kernel
-does not answer.
+The kernel looks up one socket by both addresses (sock_diag(7)) in a fifth of a millisecond, however many sockets there are. The
+list of all sockets (proc_pid_net(5)) is read only to find a listener, and if the kernel does not support the lookup.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ _FIELDS: Final = 10
 
 Address = IPv4Address | IPv6Address
 
-# Of linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h: numbers, and the lengths of what stands before a field.
+# From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h: constants, structures and offsets of fields.
 _NETLINK, _SOCK_DIAG, _BY_FAMILY, _REQUEST = 16, 4, 20, 1
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-_QUESTION: Final = struct.Struct("=BBBxI")  # the start of inet_diag_req_v2: family, protocol, extensions, states
+_LOOKUP: Final = struct.Struct("=BBBxI")  # the start of inet_diag_req_v2: family, protocol, extensions, states
 _ENDS: Final = struct.Struct("!HH16s16s")  # of inet_diag_sockid: both ports, both addresses; interface and cookie follow
 _ANY_INTERFACE_AND_COOKIE: Final = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 _STATE_AT: Final = _HEADER.size + 1
@@ -44,9 +43,9 @@ _ANSWER_S: Final = 1.0
 
 
 class TcpSocket(NamedTuple):
-    """One socket: both its ends as `written` has them, its state in hexadecimal, and whose it is.
+    """One TCP socket: its addresses in the format of `written`, its state in hexadecimal, its user and its inode.
 
-    `inode` is 0 once its process has closed it; `uid` means nothing then.
+    `inode` is 0 after its process has closed it; then `uid` has no meaning.
     """
 
     local: str
@@ -57,32 +56,32 @@ class TcpSocket(NamedTuple):
 
 
 def between(local: tuple[Address, int], remote: tuple[Address, int]) -> TcpSocket | None:
-    """The socket at `local` that is connected to `remote`; None if there is none, or if the system does not answer that."""
+    """The socket at `local` that is connected to `remote`; None if there is none, or if the kernel does not support this."""
     ends = _ENDS.pack(local[1], remote[1], local[0].packed, remote[0].packed) + _ANY_INTERFACE_AND_COOKIE
     family = socket.AF_INET if local[0].version == 4 else socket.AF_INET6  # noqa: PLR2004 - of IP
-    question = _QUESTION.pack(family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends
+    lookup = _LOOKUP.pack(family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends
     try:
         with socket.socket(_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
             kernel.settimeout(_ANSWER_S)
-            kernel.send(_HEADER.pack(_HEADER.size + len(question), _BY_FAMILY, _REQUEST, 1, 0) + question)
-            answer = kernel.recv(8192)
+            kernel.send(_HEADER.pack(_HEADER.size + len(lookup), _BY_FAMILY, _REQUEST, 1, 0) + lookup)
+            response = kernel.recv(8192)
     except OSError:
         return None
-    if len(answer) < _USER_AT + _USER_AND_INODE.size or _HEADER.unpack_from(answer)[1] != _BY_FAMILY:
+    if len(response) < _USER_AT + _USER_AND_INODE.size or _HEADER.unpack_from(response)[1] != _BY_FAMILY:
         return None
-    # Where there is no such connection the kernel answers with a listener at `local`, which may be anybody's.
-    if answer[_PORTS] != ends[: _PORTS.stop - _PORTS.start]:
+    # Without such a connection the kernel returns a listener at `local`, which may belong to any user.
+    if response[_PORTS] != ends[: _PORTS.stop - _PORTS.start]:
         return None
-    uid, inode = _USER_AND_INODE.unpack_from(answer, _USER_AT)
-    return TcpSocket(written(*local), written(*remote), f"{answer[_STATE_AT]:02X}", uid, inode)
+    uid, inode = _USER_AND_INODE.unpack_from(response, _USER_AT)
+    return TcpSocket(written(*local), written(*remote), f"{response[_STATE_AT]:02X}", uid, inode)
 
 
 def listed(table: str, part: str) -> Iterator[TcpSocket]:
-    """The sockets of a table, `IPV4` or `IPV6`, whose line has `part` in it; none where the system keeps no such list."""
+    """The sockets of a table (`IPV4` or `IPV6`) whose line contains `part`; none if the system has no such list."""
     try:
         with (TABLES / table).open(encoding="ascii", errors="replace") as lines:
             for line in lines:
-                # A machine may have tens of thousands of sockets; few lines are worth taking apart.
+                # Only lines with `part` are parsed: a machine may have tens of thousands of sockets.
                 if part in line and len(fields := line.split()) >= _FIELDS and fields[7].isdecimal():
                     yield TcpSocket(fields[1], fields[2], fields[3], int(fields[7]), int(fields[9]))
     except OSError:
@@ -90,27 +89,27 @@ def listed(table: str, part: str) -> Iterator[TcpSocket]:
 
 
 def written(address: Address, port: int) -> str:
-    """An end of a socket as the list has it: 32-bit words of the address in the machine's own byte order, and the port."""
+    """An address in the format of the list: its 32-bit words in the machine's byte order, and the port."""
     packed = address.packed
     words = (packed[start : start + 4] for start in range(0, len(packed), 4))
     return f"{''.join(f'{int.from_bytes(word, sys.byteorder):08X}' for word in words)}:{port:04X}"
 
 
 def plain(host: str) -> Address:
-    """The address of a socket; an IPv4 one also where IPv6 has it mapped."""
+    """The IP address of a socket. An IPv4 address that IPv6 has mapped is returned as IPv4."""
     address = ip_address(host.partition("%")[0])
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def mapped(address: IPv4Address) -> IPv6Address:
-    """An IPv4 address as an IPv6 socket has it (RFC 4291 section 2.5.5.2)."""
+    """The IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)."""
     return IPv6Address(f"::ffff:{address}")
 
 
 Peer = Literal["this-user", "other-user", "unknown", "gone"]
-"""`unknown`: the system does not show whose process it is, or it is root's, which may act for somebody else.
+"""`unknown`: the system does not show the user, or it is root, whose process may act for another user.
 
-`gone`: it has closed the connection, so its user is not shown any more and nobody reads an answer.
+`gone`: the client has closed the connection. Then its user is not shown any more, and a response would reach no one.
 """
 
 _SELF: Final = Path("/proc/self")
@@ -122,37 +121,37 @@ _NOT_OFFERED: Final = frozenset({errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINV
 
 
 def peer_of(connection: socket.socket | TransportSocket, *, users: Collection[int] | None = None) -> Peer:
-    """Whose process the client of an accepted TCP `connection` is. Reads files of /proc: not for the event loop.
+    """Which user the client of an accepted TCP `connection` belongs to. Blocking: it reads files in /proc.
 
-    Root's processes are `unknown`: sshd, WSL's relay and a container's port forwarder run as root and pass on what a user sends.
-    So are a client outside this network namespace, which is in no list here, and one whose user has no number in this user
+    Processes of root are `unknown`: sshd, WSL's relay and port forwarders of containers run as root and forward a user's data.
+    So are clients in another network namespace, whose sockets are not visible, and clients whose user has no id in this user
     namespace (user_namespaces(7)).
 
     Args:
         connection: the server's end.
-        users: the user ids that count as this user; those of this process, if not given.
+        users: the user ids of this user; by default those of this process.
     """
     if sys.platform != "linux":
         return "unknown"
     mine = own_users() if users is None else users
     try:
-        found = _found(connection.getpeername(), connection.getsockname())
-        # Asked after the list was read: a client that was in no list, and is connected even now, is outside.
+        sockets = _sockets(connection.getpeername(), connection.getsockname())
+        # Checked after the lookup: a client that was not found and is still connected is in another network namespace.
         connected = _is_connected(connection)
     except OSError:
         return "gone"
-    if not found:
+    if not sockets:
         return "unknown" if connected else "gone"
-    if not all(each.inode for each in found):
+    if not all(each.inode for each in sockets):
         return "gone"
-    uids = {each.uid for each in found}
+    uids = {each.uid for each in sockets}
     if uids <= {*mine}:
         return "this-user"
     return "unknown" if uids <= {*mine, _ROOT, *_unmapped()} else "other-user"
 
 
 def _is_connected(connection: socket.socket | TransportSocket) -> bool:
-    """Whether the client has closed nothing so far; True as well where the system does not say (WSL 1)."""
+    """Whether the client has not closed the connection; True if the system does not show it (WSL 1)."""
     try:
         return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
     except OSError as error:
@@ -162,23 +161,23 @@ def _is_connected(connection: socket.socket | TransportSocket) -> bool:
 
 
 def own_users() -> frozenset[int]:
-    """The user ids of this process, and the one that logged in where `su` or `sudo` came after (`loginuid`, proc_pid(5)).
+    """The user ids of this process, and of the user who logged in before `su` or `sudo` (`loginuid`, proc_pid(5)).
 
-    The browser and the SSH tunnel of somebody who ran `sudo portico` belong to the one who logged in.
+    After `sudo portico` the browser and the SSH tunnel belong to the user who logged in.
     """
     login = _number(_SELF / "loginuid")
     return frozenset({os.getuid(), os.geteuid(), *(() if login is None or login == _EVERY_ID else (login,))})
 
 
 def _unmapped() -> frozenset[int]:
-    """The number shown for every user without a number of its own in this user namespace; empty where each has one."""
+    """The id that stands for all users without an id in this user namespace; empty if every user has an id."""
     try:
         first, *more = (_SELF / "uid_map").read_text(encoding="ascii").splitlines()
-        everybody = not more and first.split() == ["0", "0", str(_EVERY_ID)]
+        maps_all = not more and first.split() == ["0", "0", str(_EVERY_ID)]
     except (OSError, ValueError):
         return frozenset()
     overflow = _number(_OVERFLOW)
-    return frozenset() if everybody or overflow is None else frozenset({overflow})
+    return frozenset() if maps_all or overflow is None else frozenset({overflow})
 
 
 def _number(path: Path) -> int | None:
@@ -188,23 +187,23 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def _found(local: tuple[str, int], remote: tuple[str, int]) -> list[TcpSocket]:
-    """The sockets at `local` that are connected to `remote`; none where the system does not show them."""
+def _sockets(local: tuple[str, int], remote: tuple[str, int]) -> list[TcpSocket]:
+    """The sockets at `local` that are connected to `remote`; none if the system does not show them."""
     one = between((plain(local[0]), local[1]), (plain(remote[0]), remote[1]))
     if one is not None:
         return [one]
     return [
         each
-        for table, here, there in _places(local, remote)
-        for each in listed(table, f" {here} {there} ")
-        if (each.local, each.remote) == (here, there)
+        for table, source, target in _table_entries(local, remote)
+        for each in listed(table, f" {source} {target} ")
+        if (each.local, each.remote) == (source, target)
     ]
 
 
-def _places(local: tuple[str, int], remote: tuple[str, int]) -> Iterator[tuple[str, str, str]]:
-    """The tables that the socket may be in, each with both ends as they are written there."""
-    here, there = plain(local[0]), plain(remote[0])
-    if isinstance(here, IPv4Address) and isinstance(there, IPv4Address):
-        yield IPV4, written(here, local[1]), written(there, remote[1])
-        here, there = mapped(here), mapped(there)
-    yield IPV6, written(here, local[1]), written(there, remote[1])
+def _table_entries(local: tuple[str, int], remote: tuple[str, int]) -> Iterator[tuple[str, str, str]]:
+    """The tables that may list the socket, each with both addresses in the format of the list."""
+    source, target = plain(local[0]), plain(remote[0])
+    if isinstance(source, IPv4Address) and isinstance(target, IPv4Address):
+        yield IPV4, written(source, local[1]), written(target, remote[1])
+        source, target = mapped(source), mapped(target)
+    yield IPV6, written(source, local[1]), written(target, remote[1])

@@ -1,16 +1,15 @@
-"""How a request leaves this machine: proxies, names looked up, connections, and trusted certificates.
+"""Proxies, DNS, connections and trusted certificates for all requests that Portico sends.
 
-The proxy is the one that the environment names for a URL; this is the one rule for everything that Portico sends. aiohttp's
-`trust_env` would do this too, but it also sends the credentials of `~/.netrc` to whatever host they fit, and a `default` entry
-there fits an authorization server; and it silently goes around a proxy that it cannot use.
+The environment selects the proxy for a URL. aiohttp's `trust_env` would do that too. But it also sends the credentials of
+`~/.netrc` to any host that matches, and a `default` entry matches an authorization server; and it silently connects directly if
+it cannot use the proxy.
 
-`HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` are read as curl reads them (curl(1), ENVIRONMENT): the lower-case name comes first,
-an empty value means no proxy, and `ALL_PROXY` stands for what has no variable of its own. `NO_PROXY` is a list of hosts,
-domains, addresses and networks, each with a port if it is for that port alone, as curl and Go's golang.org/x/net/http/httpproxy
-read it.
+`HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` work as in curl (curl(1), ENVIRONMENT): the lower-case name takes precedence, an
+empty value means no proxy, and `ALL_PROXY` is for schemes without a variable of their own. `NO_PROXY` lists hosts, domains,
+addresses and networks, each with an optional port, as in curl and Go's golang.org/x/net/http/httpproxy.
 
-Names are looked up on daemon threads. asyncio uses its default executor, whose threads keep the interpreter from exiting:
-without a network a failed command would hang until the resolver gives up.
+DNS lookups run on daemon threads. asyncio's default executor would keep the interpreter from exiting: without a network a failed
+command would hang until the resolver times out.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 FILE_ENV: Final = "PORTICO_PROXY_FILE"
-"""Names a file of `NAME=value` lines: proxy variables with a password in them, for a service whose own file may hold none."""
+"""The path of a file with `NAME=value` lines: proxy variables with a password, for a service whose own file may hold none."""
 VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 """The variables that name a proxy."""
 
@@ -80,7 +79,7 @@ class Proxy:
     password: Secret | None = None
 
     def headers(self) -> dict[str, str]:
-        """What the proxy alone is sent (RFC 9110 section 11.7.2)."""
+        """The headers for the proxy alone (RFC 9110 section 11.7.2)."""
         if self.user is None:
             return {}
         pair = f"{self.user}:{self.password.reveal() if self.password else ''}"
@@ -88,12 +87,12 @@ class Proxy:
 
 
 def proxy_for(url: str, env: Mapping[str, str] = os.environ) -> Proxy | None:
-    """The proxy for `url`, by `env`, else by the system's settings where a platform has some.
+    """The proxy for `url` from `env`, else from the system's settings; None for a direct connection.
 
-    None goes direct; a server on this machine always does, whatever `NO_PROXY` forgets to say.
+    Connections to this machine are always direct, even without `NO_PROXY`.
 
     Raises:
-        NetworkError: `proxy-unusable`, naming the variable and its fault and never a password.
+        NetworkError: `proxy-unusable`, with the variable and the reason, never with a password.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -105,21 +104,21 @@ def proxy_for(url: str, env: Mapping[str, str] = os.environ) -> Proxy | None:
         return None
     if not any(_variable(env, name) for name in _NAMES if name != "no_proxy"):
         return _by_settings(parts.scheme, host)
-    found = _variable(env, f"{parts.scheme}_proxy") or _variable(env, "all_proxy")
-    return _read(found[1], found[0]) if found is not None and found[1] else None
+    name, value = _variable(env, f"{parts.scheme}_proxy") or _variable(env, "all_proxy") or ("", "")
+    return _read(value, name) if value else None
 
 
 async def proxy_off_loop(url: str, env: Mapping[str, str] = os.environ) -> Proxy | None:
-    """As `proxy_for`; the file in `PORTICO_PROXY_FILE` is read on another thread, since its disk may be slow or gone."""
+    """As `proxy_for`; the file in `PORTICO_PROXY_FILE` is read on another thread, since its disk may be slow or not respond."""
     return await off_loop(lambda: proxy_for(url, env)) if env.get(FILE_ENV) else proxy_for(url, env)
 
 
 def goes_direct(host: str, port: int, no_proxy: str) -> bool:
     """Whether `no_proxy` lists `host` and `port`.
 
-    An entry is `*`, `host` or `.host` (that name and all below it), `*.host` (all below it), an address, or a network such as
-    `10.0.0.0/8`, which holds for a URL with an address in it. Behind it may stand `:443`; an IPv6 address needs brackets then.
-    Entries are separated by commas or spaces. One that is none of these lists nothing.
+    An entry is `*`, `host` or `.host` (that name and its subdomains), `*.host` (its subdomains), an address, or a network such
+    as `10.0.0.0/8`, for a URL with an address in it. A port such as `:443` may follow; an IPv6 address then needs brackets.
+    Entries are separated by commas or spaces. Any other entry matches nothing.
     """
     host, address = host.lower(), _address(host)
     return any(
@@ -129,14 +128,14 @@ def goes_direct(host: str, port: int, no_proxy: str) -> bool:
 
 
 def problems(env: Mapping[str, str] = os.environ) -> Iterator[NetworkError]:
-    """What is wrong with the variables of `env` that name a proxy, whatever is sent: one error for each that counts."""
+    """One error for each unusable proxy variable that is in effect in `env`."""
     try:
         env = _with_file(env)
     except NetworkError as error:
         yield error
         return
-    counting = (_variable(env, name) or _variable(env, "all_proxy") for name in ("https_proxy", "http_proxy"))
-    for variable, value in dict.fromkeys(filter(None, counting)):
+    effective = (_variable(env, name) or _variable(env, "all_proxy") for name in ("https_proxy", "http_proxy"))
+    for variable, value in dict.fromkeys(filter(None, effective)):
         try:
             if value:
                 _read(value, variable)
@@ -145,30 +144,30 @@ def problems(env: Mapping[str, str] = os.environ) -> Iterator[NetworkError]:
 
 
 def effective_variables(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables of `env` about proxies that count, `NO_PROXY` with them, each under the name that it is written by.
+    """The proxy variables and `NO_PROXY` that are in effect in `env`, each under its name in `env`.
 
-    An empty value is among them: it means no proxy. The file in `PORTICO_PROXY_FILE` is not looked into.
+    Empty values, which mean no proxy, are included. The file in `PORTICO_PROXY_FILE` is not read.
     """
     return dict(filter(None, (_variable(env, name) for name in _NAMES)))
 
 
 def sets_proxy(env: Mapping[str, str]) -> bool:
-    """Whether `env` says by which proxy to go, be it by an empty value; `NO_PROXY` alone does not."""
+    """Whether `env` selects a proxy, or none with an empty value. `NO_PROXY` alone does not count."""
     return FILE_ENV in env or any(name in VARIABLES for name in effective_variables(env))
 
 
-def proxy_file(env: Mapping[str, str]) -> Path | None:
-    """The file that `PORTICO_PROXY_FILE` names in `env`.
+def proxy_file_path(env: Mapping[str, str]) -> Path | None:
+    """The path in `PORTICO_PROXY_FILE` of `env`, None without one.
 
     Raises:
-        NetworkError: `proxy-unusable`: it is a URL or looks like the address of a proxy, which may hold a password and is not
-            shown, or it names no file.
+        NetworkError: `proxy-unusable`: the value is a URL or looks like a proxy's address (it is not shown, as it may hold a
+            password), or its home folder is unknown.
     """
     value = env.get(FILE_ENV)
     if not value:
         return None
     hint = f"Write the URL into a file of mode 600, as HTTPS_PROXY=http://proxy.example:3128, and set {FILE_ENV} to its path."
-    why = "it is a URL" if "://" in value else _why_an_address(value, env)
+    why = "it is a URL" if "://" in value else _address_reason(value, env)
     if why is not None:
         raise ProxyUnusable(f"{FILE_ENV} is not the path of a file.", why=why, unsent=True, hint=hint)
     try:
@@ -177,61 +176,61 @@ def proxy_file(env: Mapping[str, str]) -> Path | None:
         raise _unusable_file(Path(value), str(error)) from None
 
 
-def _why_an_address(value: str, env: Mapping[str, str]) -> str | None:
-    """Why `value` is taken for the address of a proxy: people write one without `http://`, as `user:password@host:3128`."""
+def _address_reason(value: str, env: Mapping[str, str]) -> str | None:
+    """Why `value` looks like a proxy's address instead of a path, such as `user:password@host:3128`; None if it does not."""
     if not ("@" in value or _SCHEME.match(value)):
         return None
     with contextlib.suppress(UnknownHome):
-        if os.path.exists(expand_home(value, FILE_ENV, env)):  # noqa: PTH110 - Path's own raises for a name that no file can have
+        if os.path.exists(expand_home(value, FILE_ENV, env)):  # noqa: PTH110 - Path.exists raises for an impossible file name
             return None
     return "it looks like an address, which may hold a password and is not shown, and there is no such file"
 
 
 def file_variables(env: Mapping[str, str], path: Path) -> dict[str, str]:
-    """The variables of the file at `path` that `env` does not set itself, in either case.
+    """The variables of the file at `path` that `env` does not set, in upper or lower case.
 
-    A file that says nothing would mean to go around the proxy in silence. So each line has to be `NAME=value` with the name of a
-    proxy's variable, except an empty one and one that begins with `#`, and one of the values has to be a proxy.
+    An empty or misspelt file would silently bypass the proxy. So each line must be `NAME=value` with the name of a proxy
+    variable, except empty lines and lines that begin with `#`, and at least one value must be a proxy.
 
     Raises:
-        NetworkError: `proxy-unusable`: the file is not there, others may read it or write to it, or it is not such a file.
+        NetworkError: `proxy-unusable`: the file is missing or invalid, or other users may read or write it.
     """
     own = {name.lower() for name in env}
     return {name: value for name, value in _file(path).items() if name.lower() not in own}
 
 
 def may_hold_password(value: str) -> bool:
-    """Whether a variable's value may hold the credentials of a proxy; of one that cannot be read nobody knows.
+    """Whether a variable's value may hold credentials of a proxy. True for a value that cannot be parsed.
 
-    A path, a query or a fragment has no meaning in a proxy's address, and may be a token that its owner has put there.
+    Also true for a path, query or fragment: these have no meaning in a proxy's address, and may be a token.
     """
     if not value:
         return False
     try:
-        is_named = _read(value, "").user is not None
+        has_user = _read(value, "").user is not None
     except NetworkError:
         return True
-    return is_named or not re.fullmatch(r"[^/?#]*/?", value.partition("://")[2] or value)
+    return has_user or not re.fullmatch(r"[^/?#]*/?", value.partition("://")[2] or value)
 
 
 def _with_file(env: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables of `env`, and behind them those of the file in its `PORTICO_PROXY_FILE`.
+    """`env`, with the variables of the file in its `PORTICO_PROXY_FILE` that it does not set itself.
 
     Raises:
-        NetworkError: `proxy-unusable`, as `file_in` and `behind`.
+        NetworkError: `proxy-unusable`, as `proxy_file_path` and `file_variables`.
     """
-    path = proxy_file(env)
+    path = proxy_file_path(env)
     return env if path is None else {**file_variables(env, path), **env}
 
 
 def _file(path: Path) -> dict[str, str]:
 
     def check(fd: int) -> None:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise _unusable_file(path, "it is not a plain file")
-        if os.name == "posix" and (found.st_mode & 0o077 or found.st_uid not in {os.geteuid(), 0}):
-            hint = f"chmod 600 {quote(str(path))}" if found.st_uid == os.geteuid() else None
+        if os.name == "posix" and (status.st_mode & 0o077 or status.st_uid not in {os.geteuid(), 0}):
+            hint = f"chmod 600 {quote(str(path))}" if status.st_uid == os.geteuid() else None
             raise _unusable_file(path, "others may read it or write to it", hint)
 
     try:
@@ -254,14 +253,14 @@ def _file(path: Path) -> dict[str, str]:
 
 
 def _unusable_file(path: Path, why: str, hint: str | None = None) -> NetworkError:
-    hint = hint or f"Write it anew with mode 600, as HTTPS_PROXY=http://proxy.example:3128, or unset {FILE_ENV}."
+    hint = hint or f"Write it again with mode 600, as HTTPS_PROXY=http://proxy.example:3128, or unset {FILE_ENV}."
     return ProxyUnusable(f"The file in {FILE_ENV} cannot be used: {path}", why=why, unsent=True, hint=hint)
 
 
 def _variable(env: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """The variable that counts, as it is written, and its value without spaces around it.
+    """The variable in effect for `name`: its name in `env`, and its value without surrounding spaces.
 
-    `HTTP_PROXY` is what a CGI server makes of a request's header `Proxy` (httpoxy, CVE-2016-1000110): it does not count in one.
+    In a CGI program `HTTP_PROXY` is ignored, since a request's `Proxy` header would set it (httpoxy, CVE-2016-1000110).
     """
     for written in (name, name.upper()):
         if written in env and not (written == "HTTP_PROXY" and "REQUEST_METHOD" in env):
@@ -270,7 +269,7 @@ def _variable(env: Mapping[str, str], name: str) -> tuple[str, str] | None:
 
 
 def _by_settings(scheme: str, host: str) -> Proxy | None:
-    """The proxy of the system's settings. Not by `getproxies`, for which `NO_PROXY` alone replaces all of them."""
+    """The proxy in the system's settings. `getproxies` would ignore these settings if `NO_PROXY` alone is set."""
     for system in ("macosx_sysconf", "registry"):
         proxies, bypass = (getattr(urllib.request, f"{name}_{system}", None) for name in ("getproxies", "proxy_bypass"))
         if proxies is not None and bypass is not None:
@@ -290,7 +289,7 @@ def _read(value: str, variable: str) -> Proxy:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in rest[len(authority) :]:
         raise _unusable(variable, "a '/', '?' or '#' stands before its '@': in a password they are written %2F, %3F and %23")
-    # The last one, as everywhere: a password may hold an `@` that nobody has written as %40.
+    # The last `@` ends the credentials, as in curl: a password may hold an `@` that is not written as %40.
     credentials, separator, place = authority.rpartition("@")
     user, has_secret, secret = credentials.partition(":")
     return Proxy(
@@ -301,7 +300,7 @@ def _read(value: str, variable: str) -> Proxy:
 
 
 def _place(text: str, variable: str) -> str:
-    """The URL of `host:port`. Not by urlsplit, which lets through what stands behind a bracket, or not, by its version."""
+    """The URL of `host:port`. Not by urlsplit, whose versions differ in what they accept after a bracket."""
     found = _PLACE.fullmatch(text)
     if found is None:
         brackets = text.count("[") != text.count("]") or text.find("[") > text.find("]")
@@ -327,14 +326,14 @@ def _unusable(variable: str, why: str) -> NetworkError:
     change = "Change them" if variable == _SETTINGS else f"Set {variable}"
     return ProxyUnusable(
         f"The proxy in {place} cannot be used.",
-        why=f"{variable}: {why}",  # a sign-out, for one, says why it could not revoke and nothing else
+        why=f"{variable}: {why}",  # with the variable, since some messages show only the reason
         unsent=True,
         hint=f"{change} to a proxy such as http://proxy.example:3128, or list the host in NO_PROXY to go there directly.",
     )
 
 
 def _entry(text: str) -> tuple[str, int | None]:
-    """An entry of `NO_PROXY` without its port, and the port; None where it is for every port."""
+    """An entry of `NO_PROXY` without its port, and the port; None if the entry is for every port."""
     host, separator, port = text.rpartition(":")
     is_port = separator and port.isascii() and port.isdigit()
     if not is_port or (":" in host and not host.endswith("]")):  # the colons of an address without brackets
@@ -363,17 +362,17 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def trusted_certificates(env: Mapping[str, str]) -> ssl.SSLContext:
-    """The authorities that this machine trusts, or those in the file that `SSL_CERT_FILE` of `env` names. Blocks: it reads files.
+    """The TLS context with the certificate authorities of this machine, or of the file in `SSL_CERT_FILE` of `env`. Blocking.
 
     Raises:
-        NetworkError: `certificate-refused`: that file has no end, or cannot be read; OpenSSL would wait for a FIFO for ever.
+        NetworkError: `certificate-refused`: that file cannot be read or is endless. OpenSSL would wait forever for a FIFO.
     """
     named = env.get(CERTIFICATES_ENV)
     try:
         if named:
             read_file(named, _MOST_CERTIFICATES)
     except FileNotFoundError:
-        pass  # then no server is trusted, which each request says
+        pass  # then no server is trusted, and each request fails with that reason
     except OSError as error:
         message = f"The certificates in {named} cannot be read."
         hint = f"Point {CERTIFICATES_ENV} at a file of certificates, or unset it."
@@ -383,7 +382,7 @@ def trusted_certificates(env: Mapping[str, str]) -> ssl.SSLContext:
     # OpenSSL reads these variables of the process alone.
     usual = ssl.get_default_verify_paths()
     context = ssl.create_default_context(capath=env.get(_CERTIFICATES_FOLDER_ENV) or usual.openssl_capath)
-    with contextlib.suppress(FileNotFoundError, ssl.SSLError):  # as with the process's own: a file without any trusts no server
+    with contextlib.suppress(FileNotFoundError, ssl.SSLError):  # as OpenSSL does: without certificates no server is trusted
         context.load_verify_locations(cafile=named or usual.openssl_cafile)
     return context
 
@@ -392,7 +391,7 @@ _AddressInfo = Any  # typeshed names a union of tuples here that no function sig
 
 
 class DaemonResolver(AbstractResolver):
-    """The system's own look-up, each on a daemon thread."""
+    """DNS lookups by the system, each on a daemon thread."""
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
         try:
@@ -404,7 +403,7 @@ class DaemonResolver(AbstractResolver):
         return [_result(host, info) for info in found]
 
     async def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: there is nothing to close."""
 
 
 def _result(host: str, info: _AddressInfo) -> ResolveResult:
@@ -419,32 +418,32 @@ def _result(host: str, info: _AddressInfo) -> ResolveResult:
     )
 
 
-KEPT_S: Final = 15.0
-"""Seconds for which an idle connection may be used again."""
-_TURNS: Final = 20  # of the event loop, in which asyncio closes a socket that has ended; it needs about three
+IDLE_S: Final = 15.0
+"""How long an idle connection may be reused, in seconds."""
+_LOOP_PASSES: Final = 20  # in which asyncio closes an ended socket; it needs about three
 _SURELY_SENT: Final = 64 << 10
 
 
 class ConnectedBody(aiohttp.Payload):
-    """A request's body that is told by which connection it goes."""
+    """A request's body that knows the connection it is sent on."""
 
     protocol: ResponseHandler | None = None
 
 
 class Connections(aiohttp.TCPConnector):
-    """At most `limit` connections at once (0: any number), and none after its end; names are looked up on daemon threads.
+    """A pool of at most `limit` connections (0: any number) that checks idle ones before use, and closes all of them.
 
-    aiohttp ends a TLS connection with a close_notify and forgets it (RFC 8446 section 6.1 lets a client close without waiting for
-    the server's). If the server is slow to answer, the socket is still open when the client is closed, and stays open.
+    aiohttp ends a TLS connection with a close_notify and then forgets the connection (RFC 8446 section 6.1 allows a client not
+    to wait for the server's). If the server is slow, aiohttp would leave the socket open when the client is closed.
     """
 
     def __init__(self, *, limit: int) -> None:
         self._opened: WeakSet[socket.socket] = WeakSet()
         self._arrivals: WeakKeyDictionary[ResponseHandler, Callable[[int], object]] = WeakKeyDictionary()
-        super().__init__(resolver=DaemonResolver(), limit=limit, keepalive_timeout=KEPT_S, socket_factory=self._new_socket)
+        super().__init__(resolver=DaemonResolver(), limit=limit, keepalive_timeout=IDLE_S, socket_factory=self._new_socket)
 
     async def connect(self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's name
-        """A connection for `req`. A kept one is used only if it is open, idle, and nothing has come since: its end, say."""
+        """A connection for `req`. A pooled one is reused only if it is open, idle, and has received nothing, not even its end."""
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
@@ -454,7 +453,7 @@ class Connections(aiohttp.TCPConnector):
             if arrived is None:
                 self._arrivals[protocol] = _arrivals(protocol)
                 if protocol.closed is not None:
-                    protocol.closed.add_done_callback(_seen)
+                    protocol.closed.add_done_callback(_retrieve_exception)
             elif protocol.should_close or _is_unsent(protocol) or arrived(0):  # aiohttp would take that for the next response
                 protocol.abort()
                 connection.close()
@@ -463,8 +462,8 @@ class Connections(aiohttp.TCPConnector):
             if isinstance(body, ConnectedBody):
                 body.protocol = protocol
                 if req.is_ssl() and (body.size or 0) > _SURELY_SENT:
-                    # A response may come before the whole request has gone out, and what waits below TLS cannot be asked: the
-                    # rest would go out before the next request.
+                    # A response may come before the whole request is sent. The data that waits below TLS is unknown, and would
+                    # be sent before the next request.
                     protocol.force_close()
             return connection
 
@@ -475,46 +474,46 @@ class Connections(aiohttp.TCPConnector):
         return made
 
     async def close(self, *, abort_ssl: bool = False) -> None:
-        """Close every connection, those as well whose server neither reads what was written nor answers the close."""
+        """Close every connection, even if its server reads nothing and does not respond to the close."""
         closing = super().close(abort_ssl=abort_ssl)
-        await self._let_close()
-        for each in self._left_open():
+        await self._wait_for_close()
+        for opened in self._still_open():
             try:
-                # Ends both directions, which asyncio then reads as the end of the connection.
-                each.shutdown(socket.SHUT_RDWR)
+                # Ends both directions: asyncio then reads the end of the connection.
+                opened.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # not connected, or ended by the server
-        await self._let_close()
+        await self._wait_for_close()
         await closing
 
-    async def _let_close(self) -> None:
-        for _ in range(_TURNS):
-            if not self._left_open():
+    async def _wait_for_close(self) -> None:
+        for _ in range(_LOOP_PASSES):
+            if not self._still_open():
                 return
             await asyncio.sleep(0)
 
-    def _left_open(self) -> list[socket.socket]:
-        return [each for each in self._opened if each.fileno() != -1]
+    def _still_open(self) -> list[socket.socket]:
+        return [opened for opened in self._opened if opened.fileno() != -1]
 
 
-def _seen(end: asyncio.Future[None]) -> None:
-    """Take notice of how a connection ended, which asyncio would log otherwise; whoever used it has its own error."""
-    if not end.cancelled():
-        end.exception()
+def _retrieve_exception(closed: asyncio.Future[None]) -> None:
+    """Retrieve a connection's error, which asyncio would log otherwise. The request on it gets an error of its own."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 def _is_unsent(protocol: ResponseHandler) -> bool:
-    """Whether a kept connection has not sent all that was written."""
+    """Whether a pooled connection has unsent data."""
     return protocol.transport is None or protocol.transport.get_write_buffer_size() > 0
 
 
 def _arrivals(protocol: ResponseHandler) -> Callable[[int], object]:
-    """What tells, without waiting, of bytes that have come by a connection and that the event loop has not read yet."""
+    """A function that returns at once whether a connection has received bytes that the event loop has not read."""
     opened: Any = None if protocol.transport is None else protocol.transport.get_extra_info("socket")
     if opened is None:
         return lambda _ms: False
     if not hasattr(select, "poll"):  # Windows
         return lambda _ms: select.select([opened], [], [], 0)[0]
-    looking = select.poll()
-    looking.register(opened, select.POLLIN)
-    return looking.poll
+    poller = select.poll()
+    poller.register(opened, select.POLLIN)
+    return poller.poll

@@ -1,10 +1,9 @@
-"""HTTP servers on this machine: the sockets they listen on, and how little they give away.
+"""HTTP servers on loopback that limit their clients and disclose nothing.
 
 Sockets are bound to loopback, so that only this machine can reach them (RFC 8252 sections 7.3 and 8.3).
 
-aiohttp's own defaults would name its version, echo a malformed request line and log what was received:
-`RequestHandler.handle_error` and the response class here replace them. A malformed request reaches no handler at all, and a
-response holds nothing that its request brought.
+By default aiohttp names its version, echoes a malformed request line and logs received data. `_Handler.handle_error` and
+`QuietAnswer` replace that. A malformed request reaches no handler, and a response contains no data of its request.
 """
 
 from __future__ import annotations
@@ -31,28 +30,28 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import Redirect
 
 _LINE_CAP: Final = 16 * 1024
-# Bytes that are read of a request after its answer.
+# Bytes of a request that are read after its response was sent.
 _LONGEST_REST: Final = 4 << 20
-# Bytes, unpacked, that may have come of several requests behind the one that is being answered.
+# Decompressed bytes of several pipelined requests that may wait behind the current one.
 _MOST_AHEAD: Final = 64 << 10
 _log = logging.getLogger(__name__)
 
 
 class CallbackPortTaken(NoWayToSignIn):
-    """The port that the sign-in's answer comes to cannot be opened."""
+    """The port for the callback of a sign-in cannot be opened."""
 
     id = "callback-port-taken"
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a server lets its clients do. `idle_s`: seconds for a request's head, and between two requests.
+    """The limits of a server for its clients. `idle_s`: seconds for the headers of a request, and between two requests.
 
-    `connections`: the default is well below the fewest descriptors that a system gives a process (macOS: 256), with room for a
-    burst of as many. `lingers_s`: how long the rest of a request is read that was answered before its end, so that its sender
-    sees the answer and no reset; of 4 MiB at most. `cancels`: whether a client that goes away cancels what is done for it.
-    `line_cap`: bytes of a request's first line. `head`: bytes that a request's head may have before its connection is closed;
-    each of its other lines may have 16 KiB.
+    `connections`: the default is well below the smallest limit of open files (macOS: 256), with room for a burst of as many.
+    `lingers_s`: if a request was answered before its end, how long the rest of it (at most 4 MiB) is still read, so that the
+    client sees the response and no reset. `cancels`: whether a client that disconnects cancels its request's handler.
+    `line_cap`: bytes of a request's first line. `head`: bytes of first line and headers before the connection is closed; each
+    header line may have 16 KiB.
     """
 
     idle_s: float = 10.0
@@ -82,21 +81,21 @@ class QuietAnswer(web.Response):
 
 @contextlib.contextmanager
 def receiving(request: web.BaseRequest) -> Iterator[None]:
-    """While the block runs the request's body is still to come: a server that ends does not wait for it."""
+    """Mark the request's body as incomplete during a `with` block: a server that shuts down does not wait for it."""
     handler = request.protocol
     if isinstance(handler, _Handler):
-        handler.receive(begins=True)
+        handler.set_receiving(True)
     try:
         yield
     finally:
         if isinstance(handler, _Handler):
-            handler.receive(begins=False)
+            handler.set_receiving(False)
 
 
 class QuietServer(web.Server):
     """aiohttp's low-level server with bounded requests and connections, and no access log.
 
-    `refuse` makes the answer, of a given status, to what cannot be understood or handled.
+    `refuse` makes the response, with a given status, to a request that cannot be parsed or handled.
     """
 
     def __init__(
@@ -110,17 +109,17 @@ class QuietServer(web.Server):
         self.refuse = refuse
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection; with too many, the one that has waited longest for its request is closed, or else this one."""
+        """Accept a connection. If there are too many, close the one that has waited longest for a request, else this one."""
         super().connection_made(handler, transport)
         if len(self.connections) > self._bounds.connections:
             waiting = (each for each in self.connections if isinstance(each, _Handler) and each.is_waiting)
             next(waiting, handler).force_close()
 
     def pre_shutdown(self) -> None:
-        """Take no more requests. One whose body has not come whole is not waited for: nothing more is read from here on."""
+        """Accept no more requests, and close connections with an incomplete body: nothing more is read from now on."""
         super().pre_shutdown()
         for each in [*self.connections]:
-            if isinstance(each, _Handler) and each.receives:
+            if isinstance(each, _Handler) and each.is_receiving:
                 each.force_close()
 
     def __call__(self) -> web.RequestHandler:
@@ -135,10 +134,10 @@ class QuietServer(web.Server):
 
 
 def _request(message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: asyncio.Task[None]) -> web.BaseRequest:
-    """A request. No protocol is served to which a connection could be upgraded, so an offer is ignored (RFC 9110 section 7.8).
+    """Make a request object. An offer to upgrade the protocol is ignored (RFC 9110 section 7.8).
 
-    Behind an offer aiohttp's parser reads no further request, or skips what has come of one, so that it might take the middle of
-    a request for the beginning of another: the connection is closed after the answer, which tells the client to send again.
+    After such an offer aiohttp's parser skips received data, so it could take the middle of a request for the start of another.
+    So the connection is closed after the response, and the client sends its next request on a new one.
     """
     if "Upgrade" in message.headers:
         message = message._replace(should_close=True)
@@ -146,19 +145,19 @@ def _request(message: Any, payload: Any, protocol: web.RequestHandler, writer: A
 
 
 class _Handler(web.RequestHandler):
-    __slots__ = ("_head", "_longest_head", "_refuse", "_rest", "receives")
+    __slots__ = ("_head", "_longest_head", "_refuse", "_rest", "is_receiving")
 
     def __init__(self, server: QuietServer, longest_head: int, **limits: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), logger=_log, **limits)
         self._refuse = server.refuse
         self._head = self._rest = 0
         self._longest_head = longest_head
-        self.receives = False
+        self.is_receiving = False
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come. A head that does not end is held in memory, so it may only be so long."""
+        """Handle received data, and close the connection of a client that sends too much of it."""
         requests = self._request_count
-        if data:  # aiohttp calls this without any once a body was read
+        if data:  # aiohttp calls this with no data after a body was read
             self._head = self._head + len(data) if self._awaits_head() else 0
             self._rest += len(data) if self._reads_rest() else 0
         super().data_received(data)
@@ -170,7 +169,7 @@ class _Handler(web.RequestHandler):
             self.force_close()
 
     def _awaits_head(self) -> bool:
-        """Whether what comes now is the head of a request: there is none, or the body of the last one has come whole."""
+        """Whether the next data belongs to the head of a request."""
         if self._messages:
             return bool(self._messages[-1][1].is_eof())
         if self._current_request is not None:
@@ -178,27 +177,27 @@ class _Handler(web.RequestHandler):
         return self._waiter is not None and not self._waiter.done()
 
     def _is_far_ahead(self) -> bool:
-        """Whether the client has sent so much more, before it has its answer, that one connection could fill the memory.
+        """Whether a client has pipelined so many bytes that one connection could fill the memory.
 
-        aiohttp holds up to 32 whole requests, each unpacked. A single one waits for its turn to be read, as it would alone. A
-        client that sends ahead has to send again what was not answered (RFC 9112 section 9.3.2).
+        aiohttp keeps up to 32 whole requests, decompressed. One waiting request is always allowed. A client that pipelines must
+        resend unanswered requests (RFC 9112 section 9.3.2).
         """
         ahead = [*self._messages][0 if self._waiter is None else 1 :]
         return len(ahead) > 1 and sum(_size(message, payload) for message, payload in ahead) > _MOST_AHEAD
 
     def _reads_rest(self) -> bool:
-        """Whether what comes now is the rest of a request that was answered: it is read for nothing, and takes others' time."""
+        """Whether the next data is the rest of an answered request, which is read and thrown away."""
         return not self._request_in_progress and self._waiter is None
 
-    def receive(self, *, begins: bool) -> None:
-        """A request's body begins to be awaited, or it is not any more."""
-        self.receives = begins
-        if begins and self._close:  # the server is ending, and reads nothing more
+    def set_receiving(self, is_receiving: bool) -> None:
+        """Set whether the body of the current request is incomplete."""
+        self.is_receiving = is_receiving
+        if is_receiving and self._close:  # the server shuts down, and reads nothing more
             self.force_close()
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the head of a request has still to come."""
+        """Whether the connection waits for the head of a request."""
         return not (self._request_in_progress or self._messages or self._force_close)
 
     def handle_error(
@@ -206,30 +205,29 @@ class _Handler(web.RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - it repeats what was received
+        message: str | None = None,  # noqa: ARG002 - it quotes received data
     ) -> web.StreamResponse:
         _log.debug("a request could not be handled: %s", type(exc).__name__)
         if isinstance(exc, ContentEncodingError):
             status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
+            raise ConnectionError("the response was already started")
         return self._refuse(status)
 
 
 def _size(message: Any, payload: Any) -> int:
-    """Bytes that are held of a request whose turn has not come."""
+    """The bytes in memory of a pipelined request."""
     head = sum(len(name) + len(value) for name, value in getattr(message, "raw_headers", ()))
     return head + len(getattr(message, "path", "")) + int(payload.total_bytes)
 
 
 def is_for(request: web.BaseRequest, hosts: Collection[str]) -> bool:
-    """Whether the request's own Host header is one of `hosts`, given once, and its target is in origin form.
+    """Whether the request has exactly one Host header, which is one of `hosts`, and a target in origin form.
 
-    `request.host` will not do: aiohttp takes it from the target where that is a whole URL, and from the socket where there is no
-    header at all.
+    `request.host` is no substitute: aiohttp takes it from a target that is a whole URL, and without the header from the socket.
     """
-    given = request.headers.getall(hdrs.HOST, ())
-    return len(given) == 1 and given[0].lower() in hosts and request.raw_path.startswith("/")
+    values = request.headers.getall(hdrs.HOST, ())
+    return len(values) == 1 and values[0].lower() in hosts and request.raw_path.startswith("/")
 
 
 _BOTH_FAMILIES_TRIES: Final = 16
@@ -239,8 +237,8 @@ _NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 def bind_loopback(redirect: Redirect) -> list[socket.socket]:
     """Sockets that listen for `redirect`, all on one port.
 
-    `localhost` is a name that a browser may resolve to either family, so both are bound, or neither: a stranger on the other one
-    would be sent the code. A machine without IPv6 has nobody on `::1`, and IPv4 alone is enough there.
+    A browser may resolve `localhost` to IPv4 or IPv6, so both are bound, or neither: a program of another user on the other one
+    would receive the code. On a machine without IPv6, IPv4 alone is enough.
 
     Raises:
         ConfigError: `endpoint-refused`.
@@ -249,7 +247,7 @@ def bind_loopback(redirect: Redirect) -> list[socket.socket]:
     if not is_loopback(redirect.host):
         raise EndpointRefused(
             "The redirect's host must be 127.0.0.1, ::1 or localhost.",
-            why="a listener that other machines can reach could be sent somebody else's code",
+            why="a listener that other machines can reach could receive another user's code",
             hint=REPORT_TO_AUTHOR,
         )
     tries = _BOTH_FAMILIES_TRIES if redirect.host == "localhost" and redirect.port == 0 else 1
@@ -286,7 +284,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
             # Without it a second listener on the port would silently win.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
-            # Lets a fixed port be used again at once; it does not admit a second listener.
+            # A fixed port can be reused at once. This does not allow a second listener.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)

@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in, the data of each event out (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""Parse server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 EVENT_STREAM: Final = "text/event-stream"
 EVENT_LIMIT: Final = 4 << 20
-"""Bytes of the longest event of a model API that is read."""
+"""The maximum length of an event of a model API in bytes."""
 _MARK: Final = b"\xef\xbb\xbf"
 
 
 class EventTooLong(NetworkError):
-    """One event of a stream is too long to be one."""
+    """An event of a stream is longer than the limit."""
 
     id = "event-too-long"
 
 
 class EventParser:
-    """Parses one stream of events, however the network cuts it.
+    """Parses one stream of events, in chunks of any size.
 
-    Lines end in LF, CRLF or CR, a byte order mark before the first line is ignored, and so is every field but `data`. An event of
-    more than `limit` bytes is dropped and sets `overlong`. An event that the end of the stream cuts off is never returned.
+    Lines end in LF, CRLF or CR. A byte order mark before the first line and all fields but `data` are ignored. An event of more
+    than `limit` bytes is dropped and sets `overlong`. An event without its final empty line is not returned.
     """
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
@@ -37,11 +37,11 @@ class EventParser:
         self._dropping = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of each event that `chunk` completes. An event without data is none."""
+        """The data of each event that `chunk` completes. Events without data are ignored."""
         return [*self.events(self.blocks(chunk))]
 
     def blocks(self, chunk: bytes) -> bytes:
-        """The events that `chunk` completes, not read yet, with an empty line between two."""
+        """The raw events that `chunk` completes, separated by empty lines, for `events`."""
         data = chunk if self._mark is None else self._without_mark(chunk)
         if self._after_cr or b"\r" in data:
             data = self._with_lf(data)
@@ -61,7 +61,7 @@ class EventParser:
         return found
 
     def events(self, blocks: bytes) -> Iterator[bytes]:
-        """The data of each event of what `blocks` has returned."""
+        """The data of each event in the result of `blocks`."""
         for block in blocks.split(b"\n\n"):
             if len(block) > self._limit:
                 self.overlong = True
@@ -70,12 +70,12 @@ class EventParser:
 
     @property
     def is_within_event(self) -> bool:
-        """Whether a part of an event has come without the empty line that ends it."""
+        """Whether the last event is incomplete: its final empty line has not come."""
         return self._dropping or bool(self._rest.strip(b"\n"))
 
     @property
     def rest(self) -> bytes | None:
-        """The data of an event whose empty line has not come yet; None if it has none so far."""
+        """The data of the incomplete last event so far; None if it has none."""
         return None if self._dropping else event_data(bytes(self._rest))
 
     def _without_mark(self, chunk: bytes) -> bytes:
@@ -87,7 +87,7 @@ class EventParser:
         return start.removeprefix(_MARK)
 
     def _with_lf(self, chunk: bytes) -> bytes:
-        """`chunk` with LF as its only line end. A CR ends its line at once: at the end of a stream nothing follows it."""
+        """`chunk` with all line ends as LF. A CR ends its line at once, since no LF may follow at the end of a stream."""
         if not chunk:
             return chunk
         data = chunk.removeprefix(b"\n") if self._after_cr else chunk
@@ -96,10 +96,10 @@ class EventParser:
 
 
 def event_data(block: bytes) -> bytes | None:
-    """The data in the lines of one event; None if none of them has any."""
+    """The data of one raw event; None if it has no `data` line."""
     before, found, data = block.rpartition(b"data:")
     if found and before[-1:] in {b"", b"\n"} and b"\n" not in data and b"data" not in before:
-        return data.removeprefix(b" ")  # one line of data, as most events have
+        return data.removeprefix(b" ")  # the usual case: one `data` line
     lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:") or line == b"data"]
     return b"\n".join(lines) if lines else None
 
@@ -115,4 +115,4 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
         for data in events.feed(chunk):
             yield data.decode(errors="replace")
         if events.overlong:
-            raise EventTooLong("The answer broke off.", why="an event of it is too long to be one")
+            raise EventTooLong("The answer broke off.", why="one of its events is too long")
