@@ -52,7 +52,7 @@ class Installed:
         from portico.gateway.service import with_configured_port
 
         keeps_port = self.manager.keeps_port(with_configured_port(self.service, app))
-        old = (control.give_way(app.paths, SERVICE_DRAIN_S + control.TERM_S) if keeps_port else None) or self.stop(app)
+        old = (control.hand_over(app.paths, SERVICE_DRAIN_S + control.TERM_S) if keeps_port else None) or self.stop(app)
         return None if old is None else (old, self.start(app, None))
 
     def check_port(self, port: int | None) -> None:

@@ -144,7 +144,7 @@ def local_hosts(port: int) -> frozenset[str]:
     return frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
 
 
-def refusal(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | None:
+def rejection(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | None:
     """The error response to a foreign Host (421) or to a web page (403), on every path; None for all other requests."""
     if not is_for(request, hosts):
         why = f"The request is not addressed to this gateway: its base URL is http://{min(hosts)}"
@@ -308,7 +308,7 @@ class Shares:
                 waiter.set_result(None)
 
     async def freed(self) -> None:
-        """Wait until some memory is given back."""
+        """Wait until some memory is free again."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(waiter)
         try:

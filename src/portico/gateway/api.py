@@ -85,7 +85,7 @@ def share_error(used: ShareUsed) -> BadRequest:
 
 
 async def delivered(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-    """Send the response if that has not been done, and return it once the client's connection has taken all of it."""
+    """Send the response unless it was sent, and return it once the client's connection has taken all of it."""
     if not isinstance(response, (SentAnswer, AnswerStream)):
         await response.prepare(request)
         await response.write_eof()
@@ -292,7 +292,7 @@ class Front:
     shares: Shares
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request that `access.refusal` has admitted. Without a valid key the response is 401, on every path."""
+        """Answer a request that `access.rejection` has admitted. Without a valid key the response is 401, on every path."""
         path = request.raw_path.partition("?")[0]
         route = ROUTES.get(path)
         api = None if route is None else route.api

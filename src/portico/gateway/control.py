@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, LockBusy
 from portico.gateway.metrics import LIMIT, open_log
-from portico.gateway.shutdown import GIVE_WAY, PinnedProcess, has_open
+from portico.gateway.shutdown import HAND_OVER, PinnedProcess, has_open
 from portico.paths import CONFIG_ENV, PACKAGE, STATE_ENV
 from portico.services.gateway_state import GatewayState, gateway_lock, read_state, remove_state, running, status
 from portico.util.children import import_folders, portico_command, portico_environment
@@ -168,11 +168,11 @@ def restart(
         stop(paths)
         return None
     secret = passphrase_for(paths, passphrase, env, store)
-    old = give_way(paths, TERM_S) or stop(paths)
+    old = hand_over(paths, TERM_S) or stop(paths)
     return None if old is None else (old, _start(paths, port, secret, env))
 
 
-def give_way(paths: Paths, longest_s: float) -> StoppedGateway | None:
+def hand_over(paths: Paths, longest_s: float) -> StoppedGateway | None:
     """Ask the gateway to release port and lock to a new one, and wait `longest_s` seconds for that; None if it does not.
 
     Raises:
@@ -180,12 +180,12 @@ def give_way(paths: Paths, longest_s: float) -> StoppedGateway | None:
         LockBusy: `gateway-unresponsive`: it belongs to another user.
     """
     state = running(paths)
-    if GIVE_WAY is None or state is None or state.version is None:
+    if HAND_OVER is None or state is None or state.version is None:
         return None
     lock = gateway_lock(paths)
     try:
         with contextlib.closing(PinnedProcess(state.pid, lambda: lock.holder() == state.pid)) as process:
-            released = process.send(GIVE_WAY) and _releases_lock(lock, state.pid, longest_s)
+            released = process.send(HAND_OVER) and _releases_lock(lock, state.pid, longest_s)
         _reap(state.pid)
     except ProcessLookupError:
         return None

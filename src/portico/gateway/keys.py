@@ -150,7 +150,7 @@ class GatewayKeys:
         return profile
 
     def _store_new(self, name: str, before: GatewayKeyProfile | None) -> Secret:
-        """Make and store a key that replaces `before`, or is the first with its name if that is None.
+        """Make and store a key that replaces `before`, or is the first with its name if `before` is None.
 
         Raises:
             GenerationChanged: another process has changed the key since `before` was read.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from aiohttp import web
 
 from portico.errors import LockBusy, StoreError
-from portico.gateway.access import HEALTH, answer, local_hosts, most_connections, not_understood, refusal, refused
+from portico.gateway.access import HEALTH, answer, local_hosts, most_connections, not_understood, refused, rejection
 from portico.gateway.port import bind_port, inherited_socket
 from portico.gateway.shutdown import ANSWER_S, DRAIN_S, end_signal, replace_signal
 from portico.net.server import Bounds, QuietServer
@@ -67,9 +67,9 @@ def make_server(state: GatewayState, front: Front | None, bounds: Bounds = BOUND
     hosts = local_hosts(state.port)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        hostile = refusal(request, hosts)
-        if hostile is not None:
-            return hostile
+        rejected = rejection(request, hosts)
+        if rejected is not None:
+            return rejected
         if request.path == HEALTH:
             return _health(request, state)
         return refused(404, "not-found", "There is nothing at this path.") if front is None else await front.respond(request)

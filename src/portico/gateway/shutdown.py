@@ -36,7 +36,7 @@ waits for it (`ANSWER_S`) after it has released port and lock, so that another g
 """
 ANSWER_S: Final = 40.0
 """Longest wait for that response in seconds: the time of a refresh with its one retry."""
-GIVE_WAY: Final = getattr(signal, "SIGUSR1", None)
+HAND_OVER: Final = getattr(signal, "SIGUSR1", None)
 """The signal by which `gateway restart` asks a gateway to release port and lock to a new process, and then to drain.
 
 None on Windows. A process without a handler dies of it, so it is only sent to a gateway whose state file names a version.
@@ -155,7 +155,7 @@ class EndWatch:
         os._exit(SIGNAL_EXIT_BASE + self.received if self.received else 0)
 
     def _wait_for_responses(self) -> None:
-        """Wait until all unfinished work is done, until the timeout, or until the event loop hangs and can read no response."""
+        """Wait for all unfinished work, for the timeout, or for an event loop that hangs and can read no response."""
         deadline = time.monotonic() + ANSWER_S
         while unfinished() and time.monotonic() < deadline:
             if not self._request_heartbeat().wait(_BEAT_S):
@@ -225,7 +225,7 @@ def end_signal() -> asyncio.Future[None]:
 
 
 def replace_signal() -> asyncio.Future[None]:
-    """A future of the running loop that completes when another gateway is to replace this process (`GIVE_WAY`)."""
+    """A future of the running loop that completes when another gateway is to replace this process (`HAND_OVER`)."""
     loop = asyncio.get_running_loop()
     received: asyncio.Future[None] = loop.create_future()
 
@@ -233,8 +233,8 @@ def replace_signal() -> asyncio.Future[None]:
         with contextlib.suppress(RuntimeError):  # the loop was closed
             loop.call_soon_threadsafe(_complete, received)
 
-    if GIVE_WAY is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(GIVE_WAY, handle)
+    if HAND_OVER is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(HAND_OVER, handle)
     return received
 
 

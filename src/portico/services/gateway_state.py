@@ -38,7 +38,7 @@ class GatewayState:
     """One gateway process. `started_at` is wall ms; `instance` is random and told to anybody; `key` to nobody.
 
     `opens_sealed`: it was given the sealed file store's passphrase, and has it until it ends. `version`: the Portico that it
-    runs; None if that did not note its version yet, and so does not know `ending.GIVE_WAY` either.
+    runs; None if that did not note its version yet, and so does not know `ending.HAND_OVER` either.
     """
 
     pid: int
