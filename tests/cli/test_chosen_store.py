@@ -9,7 +9,7 @@ import pytest
 from portico.services.gateway_state import running
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
-from tests.gateway.parts import wait_until as until
+from tests.gateway.helpers import wait_until as until
 from tests.key_index import key_index
 from tests.minimax_session import GLOBAL
 from tests.store.helpers import HELPERS, InMemory

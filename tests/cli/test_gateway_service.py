@@ -17,7 +17,7 @@ import pytest
 from portico.services.gateway_state import running
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
-from tests.gateway.parts import get, status_of, wait_until
+from tests.gateway.helpers import get, status_of, wait_until
 from tests.needs import needs
 from tests.services import fake_systemd
 

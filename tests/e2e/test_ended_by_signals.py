@@ -136,13 +136,13 @@ import sys
 from portico.gateway import server, shutdown
 from portico.cli.main import main
 shutdown.LONGEST_S = 0.3
-server.DRAIN_S = server._WORK_S = server._PLACE_S = 0.1
+server.DRAIN_S = server._LEAST_REFRESH_S = server._REFRESH_S = 0.1
 sys.exit(main(sys.argv[1:], "portico"))
 """
 _HANGS = """
 import time
 from portico.gateway import server
-server._Process._answered = lambda *_: time.sleep(60)
+server._Process._wait_for_refreshes = lambda *_: time.sleep(60)
 """
 
 

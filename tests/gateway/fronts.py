@@ -14,7 +14,7 @@ from aiohttp import web
 from portico.app import App
 from portico.auth.broker import TokenBroker
 from portico.gateway.access import Limits, Shares
-from portico.gateway.port import bound
+from portico.gateway.port import bind_port
 from portico.gateway.router import open_front
 from portico.gateway.server import BOUNDS, make_server
 from portico.paths import CONFIG_ENV, STATE_ENV
@@ -95,7 +95,7 @@ async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None, lim
     places = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state), **(env or {})}
     app = App.without_terminal(None, places, clock)
     await asyncio.to_thread(lambda: app.plugins)
-    listener = bound(0)
+    listener = bind_port(0)
     state = GatewayState(1, listener.getsockname()[1], app.clock.wall_ms(), "test", new_key())
     key = await asyncio.to_thread(with_key, paths)
     async with app.http() as http, contextlib.AsyncExitStack() as stack:
@@ -109,8 +109,8 @@ async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None, lim
         await asyncio.to_thread(meanwhile)
         front = await stack.enter_async_context(open_front(app, broker, state.started_at))
         outcomes = []
-        tell = front.parts.done
-        front = replace(front, parts=replace(front.parts, done=lambda outcome: (outcomes.append(outcome), tell(outcome))))
+        record = front.parts.record
+        front = replace(front, parts=replace(front.parts, record=lambda outcome: (outcomes.append(outcome), record(outcome))))
         if limits is not None:
             front = replace(front, shares=Shares(limits))
         server = make_server(state, front, bounds)

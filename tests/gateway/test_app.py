@@ -13,7 +13,7 @@ from aiohttp import web
 from portico.gateway.port import bind_port
 from portico.gateway.server import BOUNDS, make_server
 from portico.services.gateway_state import GatewayState, is_proof, new_challenge, new_key
-from tests.gateway.parts import body_of, status_of, talk
+from tests.gateway.helpers import body_of, status_of, talk
 
 KEY = new_key()
 

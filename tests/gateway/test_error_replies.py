@@ -230,9 +230,9 @@ async def test_no_field_and_no_header_shows_the_credential(paths):
     error = {"message": f"bad {key}", "type": f"t-{key}", "code": key, "param": f"Bearer {key}"}
     body = {"error": error, "request_id": key}
     answer = answered(body, f"x-request-id: {key}", f"x-ratelimit-{key}: 1", f"retry-after: {key}", status=400)
-    status, told, headers = await asked(paths, answer, key=key)
+    status, reply, headers = await asked(paths, answer, key=key)
     assert status == 400
-    assert key.lower() not in (json.dumps(told) + str(headers)).lower()
+    assert key.lower() not in (json.dumps(reply) + str(headers)).lower()
 
 
 @pytest.mark.parametrize(
@@ -249,13 +249,13 @@ async def test_fields_that_no_client_expects_are_replaced_by_the_gateways_own(pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "wait_ms", "said"),
+    ("kind", "wait_ms", "text"),
     [
         ("plan-used-up", 3_600_000, "false"),
         ("plan-used-up", 20_000, None),
         ("rate-limit", None, None),
     ],
 )
-def test_a_plan_that_is_used_up_for_hours_is_not_worth_another_try(kind, wait_ms, said):
+def test_a_plan_that_is_used_up_for_hours_is_not_worth_another_try(kind, wait_ms, expected):
     refusal = ProviderError(kind, "", status=429)
-    assert provider_error_headers("plan-used-up", 429, refusal, wait_ms).get("x-should-retry") == said
+    assert provider_error_headers("plan-used-up", 429, refusal, wait_ms).get("x-should-retry") == expected

@@ -60,9 +60,9 @@ async def both(paths, *answers, clock=None, body=BODY, times=1, api=None, path="
     ],
 )
 async def test_the_fallback_answers_and_the_headers_say_why(paths, answer, word):
-    status, told, headers, _, backup, here = await both(paths, answer)
+    status, reply, headers, _, backup, here = await both(paths, answer)
 
-    assert (status, told) == (200, OTHER)
+    assert (status, reply) == (200, OTHER)
     assert headers["x-portico-model"] == "backup/model"
     assert headers["x-portico-attempts"] == f"acme/model; key; {word}, backup/model; key; answered"
     assert len(backup.requests) == 1
@@ -80,10 +80,10 @@ async def test_a_provider_that_is_not_there_is_passed_over(paths, unused_tcp_por
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
 async def test_a_request_that_is_itself_at_fault_goes_back_to_its_sender(paths, status):
-    got, told, headers, _, backup, here = await both(paths, answered(error("the 3rd message is empty"), status=status))
+    got, reply, headers, _, backup, here = await both(paths, answered(error("the 3rd message is empty"), status=status))
 
     assert got == status
-    assert "the 3rd message is empty" in told["error"]["message"]
+    assert "the 3rd message is empty" in reply["error"]["message"]
     assert backup.requests == []
     assert "x-portico-model" not in headers
     assert here.outcomes[0].end == "refused"
@@ -114,8 +114,8 @@ async def test_a_failed_one_rests_and_is_asked_again_when_its_pause_is_over(path
             assert len(acme.requests) == 1, "nobody asks it while it rests"
             assert resting["x-portico-attempts"] == "acme/model; key; resting after server, backup/model; key; answered"
             clock.advance(3)
-            _, told, back = await here.json(body=BODY)
-    assert told == WHOLE
+            _, reply, back = await here.json(body=BODY)
+    assert reply == WHOLE
     assert back["x-portico-attempts"] == "acme/model; key; answered"
 
 
@@ -138,12 +138,12 @@ async def test_one_that_never_answers_does_not_hide_the_rest(paths, clock):
     async with provider(answers[0]) as acme, provider(answers[1]) as backup:
         configure(paths, {"acme": acme.base, "backup": backup.base}, fallbacks=["backup/model"])
         async with gateway(paths, clock=clock) as here:
-            status, told, headers = await here.json(body=BODY)
+            status, reply, headers = await here.json(body=BODY)
             again = await here.json(body=BODY)
     assert status == 500, "the first one's"
-    assert "none of 2 answered" in told["error"]["message"]
-    assert "first" in told["error"]["message"]
-    assert "second" in told["error"]["message"]
+    assert "none of 2 answered" in reply["error"]["message"]
+    assert "first" in reply["error"]["message"]
+    assert "second" in reply["error"]["message"]
     assert headers["x-portico-attempts"] == "acme/model; key; server 500, backup/model; key; server 503"
     assert again[0] == 500
 
@@ -154,10 +154,10 @@ async def test_where_all_of_them_rest_the_client_is_told_until_when(paths, clock
         configure(paths, {"acme": acme.base})
         async with gateway(paths, clock=clock) as here:
             assert (await here.json(body=BODY))[0] == 429
-            status, told, _ = await here.json(body=BODY)
+            status, reply, _ = await here.json(body=BODY)
     assert len(acme.requests) == 1
     assert status == 429
-    assert "was not asked again, and will be from 20" in told["error"]["message"]
+    assert "was not asked again, and will be from 20" in reply["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -172,11 +172,11 @@ async def test_the_error_has_the_shape_of_the_clients_own_vendor(paths, path, ap
     async with provider(answered({"error": {"message": "Overloaded"}}, status=529)) as acme:
         configure(paths, {"acme": {"baseUrl": acme.base, "api": api}})
         async with gateway(paths) as here:
-            status, told, _ = await here.json(path, BODY)
+            status, reply, _ = await here.json(path, BODY)
     assert status == 529
-    assert told["error"].items() >= shape["error"].items()
-    assert told.get("type") == shape.get("type")
-    assert "Overloaded" in told["error"]["message"]
+    assert reply["error"].items() >= shape["error"].items()
+    assert reply.get("type") == shape.get("type")
+    assert "Overloaded" in reply["error"]["message"]
 
 
 async def test_counting_tokens_says_nothing_of_the_model(paths):
@@ -201,10 +201,10 @@ async def test_each_of_minimaxs_codes_moves_on_or_comes_back_as_its_kind_says(pa
         block = {"baseUrl": acme.base, "apiKey": "x"}
         configure(paths, {"minimax": {**block, "models": [{"id": "model"}]}, "backup": backup.base}, fallbacks=["backup/model"])
         async with gateway(paths) as here:
-            status, told, _ = await here.json(body={"model": "minimax/model", "messages": []})
+            status, reply, _ = await here.json(body={"model": "minimax/model", "messages": []})
     assert (status == 200) == elsewhere
     if not elsewhere:
-        assert f"said ({code})" in json.dumps(told)
+        assert f"said ({code})" in json.dumps(reply)
 
 
 async def test_a_stream_that_ends_with_an_error_is_told_as_cut(paths):

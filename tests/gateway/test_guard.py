@@ -10,7 +10,7 @@ import pytest
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
 from tests.gateway.fronts import CHAT, MESSAGES, a_key, configure, gateway
-from tests.gateway.parts import body_of, status_of, talk
+from tests.gateway.helpers import body_of, status_of, talk
 from tests.gateway.providers import WHOLE, answered, provider
 from tests.key_index import key_index
 

@@ -14,7 +14,7 @@ from portico.errors import NetworkError
 from portico.gateway.access import Limits
 from portico.net.client import HttpClient
 from tests.gateway.fronts import CHAT, configure, gateway
-from tests.gateway.parts import status_of
+from tests.gateway.helpers import status_of
 from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, closed, provider, reset, word
 
 BODY = {"stream": True, "messages": []}
@@ -129,10 +129,10 @@ async def test_a_provider_that_falls_silent_within_a_stream_is_given_up():
 async def test_a_provider_that_cannot_be_reached_is_told_with_its_cause(paths, unused_tcp_port, base, status, why):
     configure(paths, {"acme": {"baseUrl": base.format(port=unused_tcp_port), "apiKey": "sk-secret-1234567890"}})
     async with gateway(paths) as here:
-        got, told, _ = await here.json(body=BODY)
+        got, reply, _ = await here.json(body=BODY)
     assert got == status
-    assert why in told["error"]["message"]
-    assert "sk-secret" not in json.dumps(told)
+    assert why in reply["error"]["message"]
+    assert "sk-secret" not in json.dumps(reply)
 
 
 @pytest.mark.requirement("E72")
@@ -146,10 +146,10 @@ async def test_a_certificate_that_nobody_trusts_is_named(paths):
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     configure(paths, {"acme": f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"})
     async with gateway(paths) as here:
-        got, told, _ = await here.json(body=BODY)
+        got, reply, _ = await here.json(body=BODY)
     server.close()
     assert got == 502
-    assert "certificate cannot be trusted" in told["error"]["message"]
+    assert "certificate cannot be trusted" in reply["error"]["message"]
 
 
 @pytest.mark.requirement("E71")
@@ -271,8 +271,8 @@ async def test_a_body_that_is_not_one_is_refused_and_nobody_is_asked(paths, body
     async with provider(answered(WHOLE)) as acme:
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:
-            status, told, _ = await here.json(body=body)
-    assert (status, told["error"]["code"]) == (400, id)
+            status, reply, _ = await here.json(body=body)
+    assert (status, reply["error"]["code"]) == (400, id)
     assert acme.requests == []
 
 
@@ -292,10 +292,10 @@ async def test_a_redirect_is_not_followed_and_takes_no_credential_along(paths, s
         acme.answers = [answered(b"", f"Location: {elsewhere.base}/chat/completions", status=status)]
         configure(paths, {"acme": {"baseUrl": acme.base, "apiKey": "sk-1234567890"}})
         async with gateway(paths) as here:
-            got, told, headers = await here.json(body=BODY)
+            got, reply, headers = await here.json(body=BODY)
     assert elsewhere.requests == []
     assert got == 502
-    assert "redirects" in told["error"]["message"]
+    assert "redirects" in reply["error"]["message"]
     assert "Location" not in headers
 
 
@@ -330,12 +330,12 @@ async def test_an_answer_without_a_length_whose_connection_ends_in_the_middle_is
     async with provider(broken(half_a_json), broken(half_a_stream)) as acme:
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:
-            status, told, _ = await here.json()
+            status, reply, _ = await here.json()
             async with here.ask() as answer:
                 with pytest.raises(aiohttp.ClientError):
                     await answer.read()
             await until(lambda: len(here.outcomes) == 2)
-    assert (status, told["error"]["code"]) == (502, "answer-unknown")
+    assert (status, reply["error"]["code"]) == (502, "answer-unknown")
     assert here.outcomes[1].end == "cut"
 
 

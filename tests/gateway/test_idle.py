@@ -17,7 +17,7 @@ from portico.services.gateway_state import read_state
 from portico.store.profiles import ProfileIndex
 from portico.testing.clock import FakeClock
 from tests.auth.helpers import a_profile
-from tests.gateway.parts import wait_until
+from tests.gateway.helpers import wait_until
 from tests.plugins.helpers import write_plugin
 
 pytestmark = pytest.mark.requirement("E164")

@@ -173,11 +173,11 @@ async def test_blank_lines_before_an_answer_in_one_piece_reach_the_client_too(pa
 
 
 async def test_an_answer_in_one_piece_is_judged_whole_however_slowly_it_comes(paths):
-    told = json.dumps({"base_resp": {"status_code": 1000, "status_msg": "unknown error"}}).encode()
-    slow = Slow(JSON_HEAD, chunk(b"\n"), chunk(told[:9]))
+    reply = json.dumps({"base_resp": {"status_code": 1000, "status_msg": "unknown error"}}).encode()
+    slow = Slow(JSON_HEAD, chunk(b"\n"), chunk(reply[:9]))
     async with waiting(paths, slow) as (_, clock, asking, _, backup):
         clock.advance(10 * COMMENTS_S)
-        slow.send(chunk(told[9:]), END, ends=True)
+        slow.send(chunk(reply[9:]), END, ends=True)
         answer = await asyncio.wait_for(asking, 5)
         assert (await answer.json())["id"] == "other"
     assert len(backup.requests) == 1

@@ -20,7 +20,7 @@ from portico.gateway import control
 from portico.services.gateway_state import gateway_lock, read_state
 from portico.testing.clock import FakeClock
 from tests.free_port import free_port
-from tests.gateway.parts import get, status_of, wait_until
+from tests.gateway.helpers import get, status_of, wait_until
 from tests.gateway.test_restart import a_stream, event, provider, rest_of
 from tests.needs import needs
 
@@ -208,8 +208,8 @@ def test_one_that_was_started_by_hand_goes_on_after_an_upgrade_and_says_what_to_
     environment = {"PORTICO_GATEWAY_PORT": "0"}
     with started(gateway_paths, None, before=looking_at(installed), env=environment) as process:
         installed.write_text('__version__ = "1.1"\n')
-        said = "Portico 1.1 is installed, and this process runs 1.0: to use it, run: portico gateway restart"
-        wait_until(lambda: said in gateway_paths.gateway_log.read_text())
+        text = "Portico 1.1 is installed, and this process runs 1.0: to use it, run: portico gateway restart"
+        wait_until(lambda: text in gateway_paths.gateway_log.read_text())
         assert control.running(gateway_paths).pid == process.pid
 
 

@@ -40,13 +40,13 @@ def test_the_first_key_is_made_once(keys):
 @pytest.mark.parametrize("make", ["add", "ensure_one"])
 def test_of_two_keys_of_one_name_made_at_once_the_first_stays(keys, open_store, make, monkeypatch):
     late = GatewayKeys(open_store(), SystemClock())
-    made, stored = [], late._stored
+    made, stored = [], late._store_new
 
     def after_another(*parts):
         made.append(keys.add("default"))
         return stored(*parts)
 
-    monkeypatch.setattr(late, "_stored", after_another)
+    monkeypatch.setattr(late, "_store_new", after_another)
     if make == "add":
         with pytest.raises(UsageError, match="There is a gateway key default already"):
             late.add("default")

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from portico.gateway import control
-from portico.gateway.port import bound
+from portico.gateway.port import bind_port
 from portico.services.gateway_state import gateway_lock
 from portico.testing.canary import canary
 from portico.util.children import portico_command
@@ -78,10 +78,10 @@ def test_killed_at_any_moment_it_leaves_neither_its_port_nor_its_lock_and_the_ne
             time.sleep(moments.uniform(0, 1.2))
             process.send_signal(kill)
             out = process.communicate(timeout=5)[0].decode()
-        told = f"seed {seed}, round {number}, {kill.name}: {out}"
-        assert process.returncode in {0, -kill, 128 + kill}, told
-        assert not lock.is_locked(), told
-        bound(port).close()
+        reply = f"seed {seed}, round {number}, {kill.name}: {out}"
+        assert process.returncode in {0, -kill, 128 + kill}, reply
+        assert not lock.is_locked(), reply
+        bind_port(port).close()
         if number % 10 == 9 or number == rounds - 1:
-            assert control.start(gateway_paths, port=port).port == port, told
-            assert control.stop(gateway_paths).killed is False, told
+            assert control.start(gateway_paths, port=port).port == port, reply
+            assert control.stop(gateway_paths).killed is False, reply

@@ -135,8 +135,8 @@ async def test_a_costly_body_is_refused_over_http_and_another_client_is_served_m
                 began = time.perf_counter()
                 assert (await here.json())[0] == 200
                 waits.append(time.perf_counter() - began)
-            status, told, _ = await costly
-    assert (status, told["error"]["code"]) == (413, "too-many-values")
+            status, reply, _ = await costly
+    assert (status, reply["error"]["code"]) == (413, "too-many-values")
     assert max(waits) < 0.5
     assert len(waits) > 3
 

@@ -31,7 +31,7 @@ def write(paths, program, stderr=None):
 
 def test_what_any_library_logs_is_redacted(paths):
     secret = canary("at")
-    said = write(
+    expected = write(
         paths,
         f"""
 logging.getLogger("aiohttp.server").error("bad header: Authorization: Bearer {secret}")
@@ -40,9 +40,9 @@ logging.getLogger("somebody.else").info("chatter")
 warnings.warn("refresh_token={secret}")
 """,
     ).read_text()
-    assert said.count("[redacted]") >= 3
-    assert in_text(said) == []
-    assert "chatter" not in said
+    assert expected.count("[redacted]") >= 3
+    assert in_text(expected) == []
+    assert "chatter" not in expected
 
 
 def test_it_is_kept_short_while_the_process_runs(paths):

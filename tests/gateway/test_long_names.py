@@ -25,10 +25,10 @@ async def test_a_long_model_name_is_refused_and_kept_nowhere(paths, path, length
     async with provider(answered(WHOLE)) as acme:
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:
-            status, told, headers = await here.json(path, {"model": ("acme/" + "long" * length)[:length], "messages": []})
+            status, reply, headers = await here.json(path, {"model": ("acme/" + "long" * length)[:length], "messages": []})
             metrics = await (await here.get("/metrics")).text()
-    assert (status, told["error"]["code"]) == (400, "bad-model-name")
-    assert told["error"]["message"] == f"The model's name has more than 256 characters: {('acme/' + 'long' * 40)[:40]}..."
+    assert (status, reply["error"]["code"]) == (400, "bad-model-name")
+    assert reply["error"]["message"] == f"The model's name has more than 256 characters: {('acme/' + 'long' * 40)[:40]}..."
     assert acme.requests == []
     for kept in (metrics, caplog.text, str(headers)):
         assert "long" * 15 not in kept
@@ -49,10 +49,10 @@ async def test_a_name_that_cannot_be_seen_reaches_no_log(paths, name, caplog):
     async with provider(answered(WHOLE)) as acme:
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:
-            status, told, _ = await here.json(body={"model": name})
-    assert (status, told["error"]["code"]) == (400, "bad-model-name")
+            status, reply, _ = await here.json(body={"model": name})
+    assert (status, reply["error"]["code"]) == (400, "bad-model-name")
     assert name not in caplog.text
-    assert name not in told["error"]["message"]
+    assert name not in reply["error"]["message"]
 
 
 async def test_models_that_no_catalogue_lists_share_a_label_beyond_the_first_of_them(paths):

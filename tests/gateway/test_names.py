@@ -39,8 +39,8 @@ async def test_a_name_is_a_reference_an_alias_a_bare_id_or_mapped(paths, acme, n
     agents = {"defaults": {"model": "acme/model", "models": {"acme/other": {"alias": "short"}}, "allow": "all"}}
     configure(paths, {"acme": two_models(acme)}, names=names, extra={"agents": agents})
     async with gateway(paths) as here:
-        status, told, _ = await here.json(body={"messages": [], **({} if name is None else {"model": name})})
-    assert status == 200, told
+        status, reply, _ = await here.json(body={"messages": [], **({} if name is None else {"model": name})})
+    assert status == 200, reply
     assert acme.requests[0].json()["model"] == sent
 
 
@@ -55,9 +55,9 @@ async def test_a_name_is_a_reference_an_alias_a_bare_id_or_mapped(paths, acme, n
 async def test_a_name_that_means_nothing_says_what_was_probably_meant(paths, acme, name, status, says):
     configure(paths, {"acme": two_models(acme)})
     async with gateway(paths) as here:
-        got, told, _ = await here.json(body={"model": name, "messages": []})
+        got, reply, _ = await here.json(body={"model": name, "messages": []})
     assert got == status
-    assert says in told["error"]["message"]
+    assert says in reply["error"]["message"]
     assert acme.requests == []
 
 
@@ -73,37 +73,37 @@ async def test_a_default_without_a_credential_leaves_the_answer_to_the_fallback_
 async def test_a_named_model_without_a_credential_says_so_and_no_other_answers(paths, acme):
     configure(paths, {"acme": two_models(acme)}, fallbacks=["acme/other"])
     async with gateway(paths) as here:
-        status, told, _ = await here.json(body={"model": "minimax/MiniMax-M2.1", "messages": []})
+        status, reply, _ = await here.json(body={"model": "minimax/MiniMax-M2.1", "messages": []})
     assert (status, acme.requests) == (403, [])
-    assert told["error"]["message"].startswith("Unknown model: minimax/MiniMax-M2.1")
+    assert reply["error"]["message"].startswith("Unknown model: minimax/MiniMax-M2.1")
 
 
 async def test_where_nothing_has_a_credential_the_ways_out_are_named(paths):
     configure(paths, {}, primary="minimax/MiniMax-M2.1")
     async with gateway(paths) as here:
-        status, told, _ = await here.json(body={"messages": []})
+        status, reply, _ = await here.json(body={"messages": []})
     assert status == 403
-    assert told["error"]["message"].startswith("Unknown model: minimax/MiniMax-M2.1")
-    assert "MINIMAX_API_KEY" in told["error"]["message"]
+    assert reply["error"]["message"].startswith("Unknown model: minimax/MiniMax-M2.1")
+    assert "MINIMAX_API_KEY" in reply["error"]["message"]
 
 
 async def test_a_model_that_is_not_served_over_the_protocol_names_those_that_are(paths, acme):
     blocks = {"acme": acme.base, "claude": {"baseUrl": "http://127.0.0.1:9", "api": "anthropic-messages"}}
     configure(paths, blocks)
     async with gateway(paths) as here:
-        status, told, _ = await here.json(MESSAGES, {"model": "acme/model", "messages": []})
+        status, reply, _ = await here.json(MESSAGES, {"model": "acme/model", "messages": []})
     assert status == 400
-    assert told["error"]["code"] == "no-such-protocol"
-    assert "it is served over openai-completions" in told["error"]["message"]
-    assert "claude/model" in told["error"]["message"]
+    assert reply["error"]["code"] == "no-such-protocol"
+    assert "it is served over openai-completions" in reply["error"]["message"]
+    assert "claude/model" in reply["error"]["message"]
 
 
 async def test_a_model_off_the_allow_list_is_refused(paths, acme):
     agents = {"defaults": {"model": "acme/model", "models": {"acme/model": {}}}}
     configure(paths, {"acme": two_models(acme)}, extra={"agents": agents})
     async with gateway(paths) as here:
-        status, told, _ = await here.json(body={"model": "acme/other", "messages": []})
-    assert (status, told["error"]["code"]) == (403, "model-not-allowed")
+        status, reply, _ = await here.json(body={"model": "acme/other", "messages": []})
+    assert (status, reply["error"]["code"]) == (403, "model-not-allowed")
 
 
 async def test_the_list_has_both_vendors_fields_and_every_name(paths, acme):
@@ -145,10 +145,10 @@ async def test_a_config_that_was_never_readable_is_said_to_each_client(paths):
     await asyncio.to_thread(paths.config.parent.mkdir, parents=True, exist_ok=True)
     await asyncio.to_thread(paths.config.write_text, "{}")
     async with gateway(paths, meanwhile=lambda: paths.config.write_text("{ agents: { defaults: 5 } }")) as here:
-        status, told, _ = await here.json()
+        status, reply, _ = await here.json()
     assert status == 500
-    assert "portico.json5" in told["error"]["message"]
-    assert json.dumps(told)
+    assert "portico.json5" in reply["error"]["message"]
+    assert json.dumps(reply)
 
 
 @pytest.mark.requirement("E178")
@@ -158,11 +158,11 @@ async def test_signed_out_is_said_as_that_and_not_as_an_unknown_model(paths, ask
     configure(paths, {}, primary="minimax-portal/MiniMax-M2.1", extra=on)
     async with gateway(paths) as here:
         if asked == "a question":
-            status, told, _ = await here.json(body={"messages": []})
+            status, reply, _ = await here.json(body={"messages": []})
         else:
             async with here.get("/v1/models/minimax-portal/MiniMax-M2.1") as response:
-                status, told = response.status, await response.json()
-    message = told["error"]["message"]
-    assert (status, told["error"]["code"]) == (403, "not-signed-in")
+                status, reply = response.status, await response.json()
+    message = reply["error"]["message"]
+    assert (status, reply["error"]["code"]) == (403, "not-signed-in")
     assert message.startswith("You are signed out of minimax-portal.")
     assert "Run `portico onboard --auth-choice minimax-portal`." in message

@@ -20,7 +20,7 @@ from portico.gateway import control
 from portico.gateway.port import Owner, bind_port, owner_of
 from portico.services.gateway_state import gateway_lock
 from tests.free_port import free_port
-from tests.gateway.parts import somebody_on
+from tests.gateway.helpers import server_on
 from tests.minimax_session import in_this_process
 
 pytestmark = pytest.mark.requirement("E120")
@@ -180,7 +180,7 @@ def test_the_variables_of_a_shell_are_printed_only_for_a_port_that_is_free_or_ha
     made = in_this_process(("gateway", "key", "add", "default", "--store", "file"), env)
     assert made.returncode == 0, made.stderr
     assert in_this_process(("env",), env).returncode == 0
-    with somebody_on(port, b"{}") as other:
+    with server_on(port, b"{}") as other:
         done = in_this_process(("env",), env)
     assert (done.returncode, done.stdout, made.stdout.strip() in done.stderr) == (9, "", False)
     assert other.seen == []

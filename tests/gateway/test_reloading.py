@@ -151,8 +151,8 @@ async def test_the_gateway_answers_again_once_what_failed_at_its_start_works(pat
         configure(paths, {"acme": acme.base})
         monkeypatch.setattr(router, "live_models", fails)
         async with gateway(paths) as here:
-            status, told, _ = await here.json()
-            assert (status, told["error"]["code"]) == (500, "internal-error")
+            status, reply, _ = await here.json()
+            assert (status, reply["error"]["code"]) == (500, "internal-error")
             monkeypatch.setattr(router, "live_models", works)
             here.front.models._retry_at = here.front.models._check_at = 0.0
             assert (await here.json())[:2] == (200, WHOLE)

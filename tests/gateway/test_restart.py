@@ -14,7 +14,7 @@ import pytest
 from portico.gateway import control
 from portico.services.gateway_state import gateway_lock, write_state
 from tests.gateway.fronts import configure, with_key
-from tests.gateway.parts import get, status_of, wait_until
+from tests.gateway.helpers import get, status_of, wait_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and passed-on sockets as POSIX has them")
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"

@@ -86,13 +86,13 @@ async def test_a_request_whose_connection_breaks_was_sent_once_and_the_client_is
         async with gateway(paths) as here:
             await keep_connections(here)
             assert acme.connections == KEPT
-            status, told, headers = await here.json()
+            status, reply, headers = await here.json()
 
     assert breaking.broken == 1
-    assert (status, told["error"]["code"]) == (502, "answer-unknown")
+    assert (status, reply["error"]["code"]) == (502, "answer-unknown")
     assert headers["x-should-retry"] == "false"
     assert headers["x-portico-attempts"] == "acme/model; key; answer-unknown"
-    assert "may have" in told["error"]["message"]
+    assert "may have" in reply["error"]["message"]
 
 
 @pytest.mark.requirement("E84")
@@ -101,8 +101,8 @@ async def test_a_request_that_breaks_on_a_new_connection_was_sent_once_too(paths
     async with provider(breaking) as acme:
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:
-            status, told, _ = await here.json()
-    assert (breaking.broken, status, told["error"]["code"]) == (1, 502, "answer-unknown")
+            status, reply, _ = await here.json()
+    assert (breaking.broken, status, reply["error"]["code"]) == (1, 502, "answer-unknown")
 
 
 @pytest.mark.requirement("E84")
@@ -116,9 +116,9 @@ async def test_the_same_provider_is_not_asked_by_another_way_and_the_next_one_is
             fallbacks=["acme/other", "backup/model"],
         )
         async with gateway(paths) as here:
-            status, told, headers = await here.json()
+            status, reply, headers = await here.json()
 
-    assert (status, told) == (200, WHOLE)
+    assert (status, reply) == (200, WHOLE)
     assert (breaking.broken, len(backup.requests)) == (1, 1)
     assert headers["x-portico-attempts"] == (
         "acme/model; key; answer-unknown, acme/other; key; skipped after answer-unknown, backup/model; key; answered"
@@ -131,12 +131,12 @@ async def test_where_the_next_one_fails_as_well_the_client_still_hears_of_the_un
     async with provider(Counting(closed, fine=0)) as acme, provider(error) as backup:
         configure(paths, {"acme": acme.base, "backup": backup.base}, fallbacks=["backup/model"])
         async with gateway(paths) as here:
-            status, told, headers = await here.json()
+            status, reply, headers = await here.json()
 
-    assert (status, told["error"]["code"], headers["x-should-retry"]) == (502, "answer-unknown", "false")
+    assert (status, reply["error"]["code"], headers["x-should-retry"]) == (502, "answer-unknown", "false")
     assert "Retry-After" not in headers
-    assert "acme/model" in told["error"]["message"]
-    assert "backup/model" in told["error"]["message"]
+    assert "acme/model" in reply["error"]["message"]
+    assert "backup/model" in reply["error"]["message"]
 
 
 @pytest.mark.requirement("E84")
@@ -147,8 +147,8 @@ async def test_a_provider_that_was_never_reached_may_be_asked_by_another_way(pat
         fallbacks=["acme/other"],
     )
     async with gateway(paths) as here:
-        status, told, headers = await here.json()
-    assert (status, told["error"]["code"]) == (502, "network")
+        status, reply, headers = await here.json()
+    assert (status, reply["error"]["code"]) == (502, "network")
     assert "x-should-retry" not in headers
     assert headers["x-portico-attempts"] == "acme/model; key; unreachable, acme/other; key; unreachable"
 
@@ -165,8 +165,8 @@ async def test_an_error_whose_body_breaks_off_is_still_the_providers_answer(path
     async with provider(answer) as acme:
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:
-            status, told, headers = await here.json()
-    assert (status, told["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "7")
+            status, reply, headers = await here.json()
+    assert (status, reply["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "7")
 
 
 @pytest.mark.requirement("E84")
@@ -180,9 +180,9 @@ async def test_a_provider_silent_for_too_long_is_not_asked_again_either(paths, m
     async with provider(hang) as acme:
         configure(paths, {"acme": {"baseUrl": acme.base, "models": MODELS}}, fallbacks=["acme/other"])
         async with gateway(paths) as here:
-            status, told, headers = await here.json()
+            status, reply, headers = await here.json()
     assert len(acme.requests) == 1
-    assert (status, told["error"]["code"], headers["x-should-retry"]) == (504, "answer-unknown", "false")
+    assert (status, reply["error"]["code"], headers["x-should-retry"]) == (504, "answer-unknown", "false")
 
 
 @pytest.mark.requirement("E84")
@@ -292,10 +292,10 @@ async def test_a_second_rejection_is_told_and_puts_the_profile_to_rest(account, 
 async def test_a_403_about_rights_is_told_without_a_refresh(account):
     of_rights = answered({"error": {"type": "permission_error", "message": "no access to this model"}}, status=403)
     async with provider(of_rights, answered(WHOLE)) as acme, signed_in(account, acme) as here:
-        status, told, _ = await here.json()
+        status, reply, _ = await here.json()
 
     assert (status, len(acme.requests), account.posts) == (403, 1, 0)
-    assert "no access to this model" in told["error"]["message"]
+    assert "no access to this model" in reply["error"]["message"]
 
 
 @pytest.mark.requirement("E101")
@@ -330,9 +330,9 @@ async def test_a_rejection_whose_body_never_ends_is_waited_for_a_moment_and_the_
         await asyncio.sleep(60)
 
     async with provider(hangs, answered(WHOLE)) as acme, signed_in(account, acme) as here, asyncio.timeout(5):
-        status, told, _ = await here.json()
+        status, reply, _ = await here.json()
 
-    assert (status, told, len(acme.requests), account.posts) == (200, WHOLE, 2, 1)
+    assert (status, reply, len(acme.requests), account.posts) == (200, WHOLE, 2, 1)
 
 
 @pytest.mark.requirement("E101")
@@ -345,9 +345,9 @@ async def test_a_403_counts_though_its_connection_stays_open_after_its_body(acco
         await asyncio.sleep(60)
 
     async with provider(stays_open, answered(WHOLE)) as acme, signed_in(account, acme) as here, asyncio.timeout(5):
-        status, told, _ = await here.json()
+        status, reply, _ = await here.json()
 
-    assert (status, told, len(acme.requests), account.posts) == (200, WHOLE, 2, 1)
+    assert (status, reply, len(acme.requests), account.posts) == (200, WHOLE, 2, 1)
 
 
 @pytest.mark.requirement("E101")
@@ -363,9 +363,9 @@ async def test_nothing_of_a_stream_that_has_begun_is_sent_again(account):
 async def test_a_good_answer_that_quotes_the_number_is_passed_on(account):
     quoting = {**WHOLE, "choices": [{"message": {"content": '{"base_resp": {"status_code": 1004}}'}}]}
     async with provider(answered(quoting)) as acme, signed_in(account, acme) as here:
-        status, told, _ = await here.json()
+        status, reply, _ = await here.json()
 
-    assert (status, told, len(acme.requests), account.posts) == (200, quoting, 1, 0)
+    assert (status, reply, len(acme.requests), account.posts) == (200, quoting, 1, 0)
 
 
 @pytest.mark.requirement("E84")
@@ -375,9 +375,9 @@ async def test_what_an_earlier_request_met_is_not_said_of_a_later_one(paths):
         configure(paths, {"acme": acme.base, "backup": backup.base}, fallbacks=["backup/model"])
         async with gateway(paths) as here:
             assert (await here.json())[0] == 200
-            status, told, headers = await here.json()
+            status, reply, headers = await here.json()
     assert len(acme.requests) == 1
-    assert (status, told["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "7")
+    assert (status, reply["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "7")
     assert "x-should-retry" not in headers
 
 
@@ -389,8 +389,8 @@ async def test_a_refusal_that_ends_the_search_does_not_hide_the_unknown_answer(p
     async with provider(Counting(closed, fine=0)) as acme, provider(error) as backup:
         configure(paths, {"acme": acme.base, "backup": backup.base}, fallbacks=["backup/model"])
         async with gateway(paths) as here:
-            got, told, headers = await here.json()
-    assert (got, told["error"]["code"], headers["x-should-retry"]) == (502, "answer-unknown", "false")
+            got, reply, headers = await here.json()
+    assert (got, reply["error"]["code"], headers["x-should-retry"]) == (502, "answer-unknown", "false")
 
 
 @pytest.mark.requirement("E84")
@@ -407,9 +407,9 @@ async def test_a_connection_that_ends_before_anything_was_written_is_not_an_unkn
     async with provider(answered(WHOLE)) as acme:
         configure(paths, {"acme": {"baseUrl": acme.base, "models": MODELS}}, fallbacks=["acme/other"])
         async with gateway(paths) as here:
-            status, told, headers = await here.json()
+            status, reply, headers = await here.json()
     assert acme.requests == []
-    assert (status, told["error"]["code"]) == (502, "network")
+    assert (status, reply["error"]["code"]) == (502, "network")
     assert headers["x-portico-attempts"] == "acme/model; key; unreachable, acme/other; key; unreachable"
 
 
@@ -426,8 +426,8 @@ async def test_silence_in_the_middle_of_an_answer_is_told_as_too_long_a_wait(pat
     async with provider(half_and_silence) as acme:
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:
-            status, told, _ = await here.json()
-    assert (status, told["error"]["code"]) == (504, "answer-unknown")
+            status, reply, _ = await here.json()
+    assert (status, reply["error"]["code"]) == (504, "answer-unknown")
 
 
 @pytest.mark.requirement("E84")
@@ -435,9 +435,9 @@ async def test_two_provider_ids_of_one_server_are_one_provider(paths):
     async with provider(Counting(closed, fine=0)) as acme:
         configure(paths, {"acme": acme.base, "acme-portal": acme.base}, fallbacks=["acme-portal/model"])
         async with gateway(paths) as here:
-            status, told, headers = await here.json()
+            status, reply, headers = await here.json()
     assert len(acme.requests) == 1
-    assert (status, told["error"]["code"]) == (502, "answer-unknown")
+    assert (status, reply["error"]["code"]) == (502, "answer-unknown")
     assert headers["x-portico-attempts"].endswith("acme-portal/model; key; skipped after answer-unknown")
 
 

@@ -33,7 +33,7 @@ from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer,
 from portico.testing.canary import canary, in_text
 from portico.util.clock import SystemClock
 from tests.auth.helpers import PROFILE, OffLoop, a_profile, until
-from tests.gateway.parts import body_of, get, somebody_on, status_of, talk, wait_until
+from tests.gateway.helpers import body_of, get, server_on, status_of, talk, wait_until
 
 pytestmark = pytest.mark.requirement("S9")
 
@@ -156,23 +156,23 @@ def innocent():
 def killed_gateway(paths):
     """The note of a gateway that was killed, and what it told everybody while it lived."""
     state = control.start(paths, port=0)
-    told = body_of(get(state.port))
+    reply = body_of(get(state.port))
     os.kill(state.pid, signal.SIGKILL)
     os.waitpid(state.pid, 0)
-    return state, told
+    return state, reply
 
 
 def test_a_program_that_repeats_what_a_dead_gateway_told_is_not_taken_for_it(gateway_paths):
-    state, told = killed_gateway(gateway_paths)
-    with somebody_on(state.port, told):
+    state, reply = killed_gateway(gateway_paths)
+    with server_on(state.port, reply):
         assert gateway_state.status(gateway_paths) == ("stopped", None)
         assert control.start(gateway_paths, port=0).port != state.port
 
 
 def test_a_process_that_came_to_a_dead_gateways_id_is_not_signalled_whatever_answers(gateway_paths, innocent):
-    state, told = killed_gateway(gateway_paths)
+    state, reply = killed_gateway(gateway_paths)
     write_state(gateway_paths, replace(state, pid=innocent.pid))
-    with somebody_on(state.port, json.dumps({**json.loads(told), "pid": innocent.pid}).encode()):
+    with server_on(state.port, json.dumps({**json.loads(reply), "pid": innocent.pid}).encode()):
         assert control.stop(gateway_paths) is None
     assert innocent.poll() is None
 
@@ -237,9 +237,9 @@ def test_nothing_that_is_sent_to_it_gets_into_its_log(gateway_paths):
     for rubbish in (b"GET /" + b"A" * 20_000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nAuthorization Bearer A\r\n\r\n"):
         assert status_of(talk(state.port, rubbish)) == 400
     control.stop(gateway_paths)
-    said = gateway_paths.gateway_log.read_bytes().removeprefix(before)
-    assert said.endswith(b"ending\n")
-    assert said.count(b"\n") == 1
+    text = gateway_paths.gateway_log.read_bytes().removeprefix(before)
+    assert text.endswith(b"ending\n")
+    assert text.count(b"\n") == 1
 
 
 def test_half_open_connections_do_not_take_it_down(gateway_paths):

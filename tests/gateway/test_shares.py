@@ -17,7 +17,7 @@ from portico.gateway.access import Shares, ShareUsed, requests_within
 from portico.gateway.server import BOUNDS
 from portico.testing.canary import canary
 from tests.gateway.fronts import CHAT, MESSAGES, Limits, a_key, configure, gateway, with_key
-from tests.gateway.parts import get, status_of, wait_until
+from tests.gateway.helpers import get, status_of, wait_until
 from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, provider, word
 from tests.key_index import key_index
 
@@ -121,10 +121,10 @@ async def test_a_key_with_its_share_of_requests_is_asked_to_wait_and_another_key
         async with gateway(paths, limits=Limits(requests=6)) as here:
             waiting = [asyncio.create_task(here.json(path)) for _ in range(3)]
             await until(lambda: acme.open == 3)
-            status, told, headers = await here.json(path)
+            status, reply, headers = await here.json(path)
             assert (status, headers["Retry-After"], headers["x-should-retry"]) == (429, "1", "true")
-            assert ("type" in told) == (path == MESSAGES)
-            assert (told["error"]["type"], told["error"]["code"]) == ("rate_limit_error", "too-many-requests")
+            assert ("type" in reply) == (path == MESSAGES)
+            assert (reply["error"]["type"], reply["error"]["code"]) == ("rate_limit_error", "too-many-requests")
             others = asyncio.create_task(here.json(path, key=two_keys))
             await until(lambda: acme.open == 4)
             over.set()
@@ -154,9 +154,9 @@ async def test_bodies_of_one_key_beyond_its_memory_are_refused_before_they_come_
         async with gateway(paths, limits=Limits(body_bytes=4 * MIB, wait_s=0.05)) as here:
             half = head(here, MIB - 4096)
             async with sending(here, half, half, half) as readers:
-                status, headers, told = await answer_of(readers[2])
+                status, headers, reply = await answer_of(readers[2])
                 assert (status, headers["retry-after"], headers["x-should-retry"]) == (503, "1", "true")
-                assert (told["error"]["type"], told["error"]["code"]) == ("server_error", "bodies-too-large")
+                assert (reply["error"]["type"], reply["error"]["code"]) == ("server_error", "bodies-too-large")
                 body = b'{"messages":"' + b"x" * (MIB - 20000) + b'"}'
                 assert (await here.json(body=body, key=two_keys))[0] == 200
 
@@ -166,8 +166,8 @@ async def test_the_memory_of_bodies_is_refused_in_anthropics_words_too(paths):
     configure(paths, {"acme": "http://127.0.0.1:9/v1"})
     limits = Limits(body_bytes=MIB, wait_s=0.0)
     async with gateway(paths, limits=limits) as here, sending(here, head(here, MIB, path=MESSAGES)) as (reader,):
-        status, _, told = await answer_of(reader)
-    assert (status, told["type"], told["error"]["type"]) == (503, "error", "overloaded_error")
+        status, _, reply = await answer_of(reader)
+    assert (status, reply["type"], reply["error"]["type"]) == (503, "error", "overloaded_error")
 
 
 @requests
@@ -209,8 +209,8 @@ async def test_a_body_whose_length_nobody_says_is_counted_as_it_comes(paths, pac
         async with sending(here, head(here, len(sent) if packed else None, **more) + (sent if packed else chunk(sent))) as (
             reader,
         ):
-            status, _, told = await answer_of(reader)
-    assert (status, told["error"]["code"]) == (503, "bodies-too-large")
+            status, _, reply = await answer_of(reader)
+    assert (status, reply["error"]["code"]) == (503, "bodies-too-large")
 
 
 @requests
@@ -320,9 +320,9 @@ async def test_a_body_that_trickles_loses_its_place(paths):
         while not answer.done() and time.monotonic() < began + 3:
             writer.write(b" ")
             await asyncio.sleep(0.02)
-        status, _, told = await answer
+        status, _, reply = await answer
         writer.close()
-    assert (status, told["error"]["code"], told["error"]["message"]) == (408, "body-late", "The body arrives too slowly.")
+    assert (status, reply["error"]["code"], reply["error"]["message"]) == (408, "body-late", "The body arrives too slowly.")
     assert time.monotonic() < began + 1.5
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from portico.gateway.port import bound
+from portico.gateway.port import bind_port
 from portico.secret import Secret
 from portico.services.gateway_state import GatewayState, gateway_lock, read_state, remove_state, running, write_state
-from tests.gateway.parts import somebody_on
+from tests.gateway.helpers import server_on
 
 OURS = GatewayState(4711, 18444, 5, "abcd", Secret("00" * 32))
 
@@ -20,7 +20,7 @@ OURS = GatewayState(4711, 18444, 5, "abcd", Secret("00" * 32))
 @pytest.fixture
 def somebody_else():
     """A web server that answers every path with another gateway's state."""
-    with somebody_on(0, json.dumps({**OURS.as_json(), "proof": "00" * 32}).encode()) as server:
+    with server_on(0, json.dumps({**OURS.as_json(), "proof": "00" * 32}).encode()) as server:
         yield server
 
 
@@ -81,7 +81,7 @@ def test_nobody_is_asked_while_the_noted_process_does_not_hold_the_lock(paths, s
 def test_proxies_of_the_environment_are_not_asked(paths, somebody_else, lock_held, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{somebody_else.server_port}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{somebody_else.server_port}")
-    with bound(0) as silent:
+    with bind_port(0) as silent:
         port = silent.getsockname()[1]
     write_state(paths, replace(OURS, pid=os.getpid(), port=port))
     assert running(paths) is None
@@ -99,7 +99,7 @@ def test_a_program_on_its_port_that_answers_byte_by_byte_keeps_nobody_waiting(pa
             while not ended.wait(0.05):
                 connection.sendall(b"H")
 
-    with bound(0) as listener:
+    with bind_port(0) as listener:
         listener.setblocking(True)
         write_state(paths, replace(OURS, pid=os.getpid(), port=listener.getsockname()[1]))
         threading.Thread(target=drip, daemon=True).start()

@@ -119,8 +119,8 @@ async def test_while_something_fails_on_this_machine_the_next_candidate_answers(
         store.error = LOCAL[id][0]
         first, second = await here.json(), await here.json()
 
-    for status, told, headers in (first, second):
-        assert (status, told) == (200, OTHER)
+    for status, reply, headers in (first, second):
+        assert (status, reply) == (200, OTHER)
         assert headers["x-portico-attempts"] == f"test/model; {PROFILE}; {id}, backup/model; key; answered"
     assert (store.read_times, acme.requests) == (2, [])
 
@@ -177,9 +177,9 @@ async def test_a_bug_that_no_future_can_hold_or_that_would_end_the_process_fails
         asyncio.timeout(10),
     ):
         store.error = bug()
-        _, told, headers = await here.json()
+        _, reply, headers = await here.json()
 
-    assert told == OTHER
+    assert reply == OTHER
     assert headers["x-portico-attempts"] == f"test/model; {PROFILE}; internal-error, backup/model; key; answered"
 
 
@@ -188,9 +188,9 @@ async def test_a_bug_is_told_without_its_text_which_may_hold_a_secret(account):
     secret = canary("bug")
     async with provider(answered(WHOLE)) as acme, signed_in(account, acme) as (here, store):
         store.error = RuntimeError(secret)
-        _, told, _ = await here.json()
-    assert secret not in str(told)
-    assert "RuntimeError" in told["error"]["message"]
+        _, reply, _ = await here.json()
+    assert secret not in str(reply)
+    assert "RuntimeError" in reply["error"]["message"]
 
 
 @pytest.mark.requirement("E141")
@@ -208,7 +208,7 @@ async def test_a_store_that_is_locked_is_used_by_the_next_request_once_it_is_unl
             env["PORTICO_PASSPHRASE"] = unlocked
             works = await here.json()
 
-    assert [(status, told["error"]["code"]) for status, told, _ in locked] == [(500, "passphrase-needed")] * 2
+    assert [(status, reply["error"]["code"]) for status, reply, _ in locked] == [(500, "passphrase-needed")] * 2
     assert works[0] == 200
 
 
@@ -328,9 +328,9 @@ async def test_the_other_region_is_mentioned_only_where_the_provider_has_regions
     async with provider(answered(error("invalid api key (2049)"), status=401)) as acme:
         configure(paths, {name: {"baseUrl": acme.base, "apiKey": "sk-1234567890"}})
         async with gateway(paths) as here:
-            _, told, _ = await here.json()
-    assert ("other region" in told["error"]["message"]) == speaks_of_it
-    assert f"Check config models.providers.{name}.apiKey" in told["error"]["message"]
+            _, reply, _ = await here.json()
+    assert ("other region" in reply["error"]["message"]) == speaks_of_it
+    assert f"Check config models.providers.{name}.apiKey" in reply["error"]["message"]
 
 
 SHAPES = [
@@ -355,14 +355,14 @@ async def test_a_used_up_plan_is_the_same_429_at_every_request_and_is_not_worth_
                 wall.advance(60)
 
     assert len(acme.requests) == 1
-    for number, (found, told, headers) in enumerate(got):
+    for number, (found, reply, headers) in enumerate(got):
         kept = "x" if status == 429 and path != RESPONSES else kind
-        assert (found, told["error"]["type"], told["error"]["code"]) == (429, kept, "plan-used-up")
-        assert told.get("type") == ("error" if path == MESSAGES else None)
+        assert (found, reply["error"]["type"], reply["error"]["code"]) == (429, kept, "plan-used-up")
+        assert reply.get("type") == ("error" if path == MESSAGES else None)
         assert headers["x-should-retry"] == "false"
         assert int(headers["Retry-After"]) == THREE_HOURS_S - 60 * number
         assert headers["retry-after-ms"] == "1", "opencode sleeps for as long as this says"
-        assert told["error"].get("resets_at") == (RESETS_AT_S if path == RESPONSES else None)
+        assert reply["error"].get("resets_at") == (RESETS_AT_S if path == RESPONSES else None)
 
 
 WAITS = {
@@ -429,7 +429,7 @@ async def test_a_bill_that_comes_as_429_is_not_worth_a_retry(paths):
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:
             got = [await here.json() for _ in range(2)]
-    assert [(status, told["error"]["code"], headers["x-should-retry"]) for status, told, headers in got] == [
+    assert [(status, reply["error"]["code"], headers["x-should-retry"]) for status, reply, headers in got] == [
         (429, "insufficient_quota", "false")
     ] * 2
 
@@ -443,10 +443,10 @@ async def test_of_several_accounts_the_one_that_is_back_first_says_when(account)
     ):
         got = [await here.json() for _ in range(2)]
 
-    for status, told, headers in got:
-        assert (status, told["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "9")
+    for status, reply, headers in got:
+        assert (status, reply["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "9")
         assert "x-should-retry" not in headers
-        assert "usage limit exceeded" in told["error"]["message"]
+        assert "usage limit exceeded" in reply["error"]["message"]
 
 
 @pytest.mark.requirement("E144")
@@ -457,9 +457,9 @@ async def test_a_fallback_that_is_back_sooner_shortens_the_wait_of_a_used_up_pla
         async with gateway(paths, clock=wall) as here:
             got = [await here.json() for _ in range(2)]
 
-    for status, told, headers in got:
-        assert (status, told["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "9")
-        assert told["error"]["message"].startswith("acme answers that the limit is reached.")
+    for status, reply, headers in got:
+        assert (status, reply["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "9")
+        assert reply["error"]["message"].startswith("acme answers that the limit is reached.")
         assert "x-should-retry" not in headers
 
 
@@ -481,9 +481,9 @@ async def test_a_fallback_that_rejects_the_request_does_not_hide_why_the_first_f
         async with gateway(paths) as here:
             got = [await here.json() for _ in range(2)]
 
-    for found, told, headers in got:
-        assert (found, told["error"]["code"]) == (status, code)
-        assert "Invalid `signature`" in told["error"]["message"], "it is still mentioned"
+    for found, reply, headers in got:
+        assert (found, reply["error"]["code"]) == (status, code)
+        assert "Invalid `signature`" in reply["error"]["message"], "it is still mentioned"
         assert "backup/model; key; invalid-request 400" in headers["x-portico-attempts"]
 
 
@@ -497,8 +497,8 @@ async def test_after_a_fallback_that_rejects_the_request_the_next_one_is_asked(p
         blocks = {"acme": acme.base, "backup": backup.base, "third": third.base}
         configure(paths, blocks, fallbacks=["backup/model", "third/model"])
         async with gateway(paths) as here:
-            status, told, _ = await here.json()
-    assert (status, told) == (200, OTHER)
+            status, reply, _ = await here.json()
+    assert (status, reply) == (200, OTHER)
 
 
 @pytest.mark.requirement("E145")
@@ -509,11 +509,11 @@ async def test_where_the_default_cannot_be_called_the_next_fallback_is_asked_too
             paths, {"one": first.base, "two": second.base}, primary="minimax/MiniMax-M3", fallbacks=["one/model", "two/model"]
         )
         async with gateway(paths) as here:
-            status, told, _ = await here.json()
+            status, reply, _ = await here.json()
             answer = await here.json()
 
-    assert (status, told["error"]["code"]) == (400, "provider-refused")
-    assert "in place of minimax/MiniMax-M3, which cannot be called" in told["error"]["message"]
+    assert (status, reply["error"]["code"]) == (400, "provider-refused")
+    assert "in place of minimax/MiniMax-M3, which cannot be called" in reply["error"]["message"]
     assert (answer[0], answer[1]) == (200, OTHER)
 
 
@@ -525,9 +525,9 @@ async def test_another_key_of_the_same_model_that_rejects_the_request_is_the_ans
         provider(answered(OTHER)) as backup,
         signed_in(account, acme, ids=(PROFILE, "test:work"), fallback=backup) as (here, _),
     ):
-        status, told, _ = await here.json()
+        status, reply, _ = await here.json()
     assert (status, backup.requests) == (400, [])
-    assert "Invalid `signature`" in told["error"]["message"]
+    assert "Invalid `signature`" in reply["error"]["message"]
 
 
 @pytest.mark.requirement("E145")

@@ -20,7 +20,7 @@ from portico.services import gateway_state
 from portico.services.gateway_state import GatewayState, prove
 from portico.util.clock import SystemClock
 from tests.gateway.fronts import CHAT, configure, gateway
-from tests.gateway.parts import body_of, status_of
+from tests.gateway.helpers import body_of, status_of
 from tests.gateway.providers import DONE, WHOLE, answered, event, provider, word
 from tests.models.test_client import a_model
 from tests.segments import Cut, answer_to, cut_server, every_cut, failures, outcome, padded, received, response

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, configure, gateway
-from tests.gateway.parts import body_of, status_of, talk
+from tests.gateway.helpers import body_of, status_of, talk
 from tests.gateway.providers import WHOLE, answered, provider
 
 BODY = b'{"messages":[]}'
@@ -79,12 +79,12 @@ async def test_a_path_beside_the_one_that_was_meant_is_answered_with_it_and_with
     here, acme, path, meant, base, shape, method
 ):
     answer = await raw(here, JSON, target=path, method=method)
-    error, told = error_in(answer), json.loads(body_of(answer))
+    error, reply = error_in(answer), json.loads(body_of(answer))
 
     assert (status_of(answer), error["code"]) == (404, "not-found")
     assert f"{meant} was meant" in error["message"]
     assert f"http://127.0.0.1:{here.port}{base}\n" in f"{error['message']}\n".replace(" ", "\n").replace(".\n", "\n")
-    assert (told.get("type"), error["type"]) == (
+    assert (reply.get("type"), error["type"]) == (
         ("error", "not_found_error") if shape == ANTHROPIC else (None, "invalid_request_error")
     )
     assert acme.requests == []
@@ -285,10 +285,10 @@ async def test_without_a_default_model_a_client_is_told_to_name_one(paths, path,
         config["agents"]["defaults"] = {} if model is None else {"model": model}
         paths.config.write_text(json.dumps(config))
         async with gateway(paths) as here:
-            status, told, headers = await here.json(path, body)
+            status, reply, headers = await here.json(path, body)
 
-    assert (status, told["error"]["code"]) == (400, "no-default-model")
-    assert "portico models set" in told["error"]["message"]
-    assert "model" in told["error"]["message"]
+    assert (status, reply["error"]["code"]) == (400, "no-default-model")
+    assert "portico models set" in reply["error"]["message"]
+    assert "model" in reply["error"]["message"]
     assert headers.get("x-should-retry") != "true"
     assert acme.requests == []

@@ -1,4 +1,4 @@
-"""Gateways of a test: real processes, none of which outlives it."""
+"""Helpers for tests of a gateway process: wait, send raw requests, occupy a port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wait_until(condition, timeout_s=10.0):
 
 
 def talk(port: int, request: bytes) -> bytes:
-    """The whole answer to raw bytes."""
+    """The whole response to raw bytes."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(request)
         connection.settimeout(5)
@@ -40,8 +40,8 @@ def get(port: int, target: str = "/health") -> bytes:
 
 
 @contextlib.contextmanager
-def somebody_on(port: int, body: bytes):
-    """A web server that answers every path with `body`; what it was asked is noted in `seen`."""
+def server_on(port: int, body: bytes):
+    """A web server that answers every path with `body`, and records the headers of requests in `seen`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
