@@ -249,7 +249,7 @@ async def test_fields_that_no_client_expects_are_replaced_by_the_gateways_own(pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "wait_ms", "text"),
+    ("kind", "wait_ms", "expected"),
     [
         ("plan-used-up", 3_600_000, "false"),
         ("plan-used-up", 20_000, None),

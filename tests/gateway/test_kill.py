@@ -78,10 +78,10 @@ def test_killed_at_any_moment_it_leaves_neither_its_port_nor_its_lock_and_the_ne
             time.sleep(moments.uniform(0, 1.2))
             process.send_signal(kill)
             out = process.communicate(timeout=5)[0].decode()
-        reply = f"seed {seed}, round {number}, {kill.name}: {out}"
-        assert process.returncode in {0, -kill, 128 + kill}, reply
-        assert not lock.is_locked(), reply
+        context = f"seed {seed}, round {number}, {kill.name}: {out}"
+        assert process.returncode in {0, -kill, 128 + kill}, context
+        assert not lock.is_locked(), context
         bind_port(port).close()
         if number % 10 == 9 or number == rounds - 1:
-            assert control.start(gateway_paths, port=port).port == port, reply
-            assert control.stop(gateway_paths).killed is False, reply
+            assert control.start(gateway_paths, port=port).port == port, context
+            assert control.stop(gateway_paths).killed is False, context

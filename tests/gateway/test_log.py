@@ -31,7 +31,7 @@ def write(paths, program, stderr=None):
 
 def test_what_any_library_logs_is_redacted(paths):
     secret = canary("at")
-    expected = write(
+    log_text = write(
         paths,
         f"""
 logging.getLogger("aiohttp.server").error("bad header: Authorization: Bearer {secret}")
@@ -40,9 +40,9 @@ logging.getLogger("somebody.else").info("chatter")
 warnings.warn("refresh_token={secret}")
 """,
     ).read_text()
-    assert expected.count("[redacted]") >= 3
-    assert in_text(expected) == []
-    assert "chatter" not in expected
+    assert log_text.count("[redacted]") >= 3
+    assert in_text(log_text) == []
+    assert "chatter" not in log_text
 
 
 def test_it_is_kept_short_while_the_process_runs(paths):
