@@ -122,7 +122,7 @@ class Parts:
 
     @cached_property
     def patience(self) -> Patience:
-        """How long the start of an answer waits here, since it may still be an error."""
+        """How long the start of an answer is delayed, since it may still be an error."""
         return Patience(ERROR_BODY_S, ERROR_BODY_S, None, HEAD_ALONE_S, COMMENTS_S, self.clock)
 
 
