@@ -14,7 +14,7 @@ from typing import Final
 _HEAD: Final = """
 import asyncio, ctypes, os, sys, threading
 from portico.gateway import shutdown
-shutdown.LONGEST_S = 0.4
+shutdown.LONGEST_S, shutdown._CHECK_LOCK_EVERY_S = 0.4, 0.2
 def c_call(*_, **__):
     print("hangs", flush=True)
     mutex = ctypes.create_string_buffer(256)
