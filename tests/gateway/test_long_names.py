@@ -76,8 +76,8 @@ def test_pauses_of_any_number_of_names_are_bounded_and_the_longest_stay():
     cooldowns.failed(("acme: key", "acme/model"), limited)
     for number in range(1100):
         cooldowns.failed(("acme: key", f"acme/{number}"), ProviderError("server", "it is down"))
-    assert len(cooldowns.kept) == 1000
-    assert cooldowns.resting(("acme: key", "acme/model")).refusal is limited
+    assert len(cooldowns.by_key) == 1000
+    assert cooldowns.active(("acme: key", "acme/model")).provider_error is limited
 
 
 async def test_names_of_models_and_queries_are_remembered_in_bounded_number(paths):

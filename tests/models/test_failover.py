@@ -64,7 +64,7 @@ def test_while_it_rests_it_is_passed_over_and_says_why(cooldowns, fake_clock):
     tried(cooldowns, FIRST, SECOND, refusals={id(FIRST): DOWN})
     seen, failover = tried(cooldowns, FIRST, SECOND, refusals={})
     assert seen == [SECOND]
-    assert (failover.attempts[0].outcome, failover.attempts[0].why) == ("passed over", "resting after HTTP 529: overloaded")
+    assert (failover.attempts[0].outcome, failover.attempts[0].why) == ("passed over", "in cooldown after HTTP 529: overloaded")
 
 
 def test_after_its_pause_one_request_tries_it_and_the_others_do_not_wait_for_it(cooldowns, fake_clock):
@@ -81,7 +81,7 @@ def test_a_trial_that_fails_doubles_the_pause_up_to_a_minute(cooldowns, fake_clo
     pauses = []
     for _ in range(8):
         cooldowns.failed(ONE, DOWN)
-        cooldown = cooldowns.resting(ONE)
+        cooldown = cooldowns.active(ONE)
         pauses.append((cooldown.until_ms - cooldown.began_ms) / 1000)
         fake_clock.advance(pauses[-1])
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
@@ -100,15 +100,15 @@ def test_a_trial_that_never_reports_back_closes_the_way_for_a_minute_only(cooldo
     cooldowns.failed(ONE, ProviderError("rate-limit", ""))
     fake_clock.advance(15)
     assert Failover([FIRST], cooldowns).next() is FIRST
-    assert cooldowns.resting(ONE) is not None
+    assert cooldowns.active(ONE) is not None
     fake_clock.advance(60)
-    assert cooldowns.resting(ONE) is None
+    assert cooldowns.active(ONE) is None
 
 
 def test_requests_that_fail_together_are_one_failure(cooldowns):
     for _ in range(100):
         cooldowns.failed(ONE, DOWN)
-    assert cooldowns.resting(ONE).failures == 1
+    assert cooldowns.active(ONE).failures == 1
 
 
 def test_success_forgets_what_was(cooldowns, fake_clock):
@@ -117,7 +117,7 @@ def test_success_forgets_what_was(cooldowns, fake_clock):
         fake_clock.advance(60)
     cooldowns.answered(ONE)
     cooldowns.failed(ONE, DOWN)
-    assert cooldowns.resting(ONE).failures == 1
+    assert cooldowns.active(ONE).failures == 1
 
 
 @pytest.mark.parametrize(
@@ -136,29 +136,29 @@ def test_success_forgets_what_was(cooldowns, fake_clock):
 def test_a_pause_is_as_long_as_the_provider_says_else_as_its_kind(cooldowns, fake_clock, provider_error, seconds):
     cooldowns.failed(ONE, provider_error)
     fake_clock.advance(seconds - 0.01)
-    assert cooldowns.resting(ONE) is not None
+    assert cooldowns.active(ONE) is not None
     fake_clock.advance(0.01)
-    assert cooldowns.resting(ONE) is None
+    assert cooldowns.active(ONE) is None
 
 
 def test_one_model_of_a_provider_does_not_hold_back_the_others_but_a_credential_does(cooldowns):
     cooldowns.failed(ONE, DOWN)
-    assert cooldowns.resting(TWO) is None
+    assert cooldowns.active(TWO) is None
     cooldowns.failed(ONE, ProviderError("plan-used-up", ""))
-    assert cooldowns.resting(TWO) is not None
-    assert cooldowns.resting(OTHER_ONE) is None
+    assert cooldowns.active(TWO) is not None
+    assert cooldowns.active(OTHER_ONE) is None
 
 
 @pytest.mark.parametrize("kind", ["invalid-request", "content", "unknown-model"])
 def test_a_request_that_is_itself_at_fault_rests_nobody(cooldowns, kind):
     cooldowns.failed(ONE, ProviderError(kind, ""))
-    assert cooldowns.resting(ONE) is None
+    assert cooldowns.active(ONE) is None
 
 
 def test_a_clock_that_is_set_back_ends_a_pause(cooldowns, fake_clock):
     cooldowns.failed(ONE, DOWN)
     fake_clock.jump(-60)
-    assert cooldowns.resting(ONE) is None
+    assert cooldowns.active(ONE) is None
 
 
 def test_where_all_rest_on_a_guess_the_one_that_is_back_first_is_tried(cooldowns, fake_clock):

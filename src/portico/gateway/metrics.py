@@ -166,7 +166,7 @@ def _word(attempt: Attempt) -> str:
         return "answered"
     kind = attempt.provider_error.label
     if attempt.outcome == "passed over":
-        return f"{'skipped' if attempt.rest is None else 'resting'} after {kind}"
+        return f"{'skipped' if attempt.cooldown is None else 'resting'} after {kind}"
     return f"{kind} {attempt.provider_error.status}" if attempt.provider_error.status is not None else kind
 
 

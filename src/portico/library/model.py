@@ -205,7 +205,7 @@ class Model:
     async def _candidates(self) -> Sequence[CallableModel]:
         """The candidates with the sign-ins of now, so that a new one of the same profile is used at once."""
         candidates = self._resolution.candidates
-        if all(self._cooldowns.resting(key_of(model)) is None for model in candidates if model.profile_id is not None):
+        if all(self._cooldowns.active(key_of(model)) is None for model in candidates if model.profile_id is not None):
             return candidates
         signed_in_at = await self._engine.signed_in_at()
         return [

@@ -1,16 +1,14 @@
-"""Failover: which candidate is next when one does not answer, and which is left alone for a while.
+"""Failover: the order of the candidates, and the cooldown of candidates that failed.
 
-The candidates are the provider's other profiles, then the fallbacks, in their order. Nothing here asks a model: a `Failover` is
-one request's way through its candidates, and the caller that sends the request says what came of each. A request that the model
-itself calls wrong goes back to its sender. What a fallback calls wrong does not: a fallback may lack what the model has (one
-rejects the signed thinking of another provider with 400, openclaw#64840). So the next candidate is asked, and if none answers,
-the client gets the first model's reason.
+The candidates are the provider's other profiles, then the fallbacks. A `Failover` belongs to one request; the caller sends the
+request and reports each outcome. If the wanted model itself calls the request wrong, the request goes back to the client. If a
+fallback does, the next candidate is asked, because a fallback may lack what the wanted model has (one rejects the signed thinking
+of another provider with 400, openclaw#64840). If no candidate answers, the client gets the wanted model's reason.
 
-A cooldown is state of one process, by credential and model, so that one model does not hold back the others of its provider
-(openclaw#11352); a failure of the credential itself holds for all of its models. It belongs to that very credential and to how
-it is sent: another key, profile or address begins without one. When it has run out, one request is let through and decides for
-all of them (half-open, as circuit breakers do). Only a provider's answer, or a provider that cannot be reached, begins a
-cooldown. A failure on this machine begins none: it may work at the next request.
+Cooldowns are state of one process, by credential and model, so that one model does not block the other models of its provider
+(openclaw#11352). A failure of the credential applies to all of its models. A cooldown belongs to one exact credential, profile
+and address. After its end, one request is let through and decides for all (half-open, as in a circuit breaker). Only a provider's
+answer, or a provider that cannot be reached, starts a cooldown. A failure on this machine does not: the next request may work.
 """
 
 from __future__ import annotations
@@ -34,32 +32,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A pause for these is a guess at when a server is back; the one that ends first is tried where nothing else is left.
+# The length of these cooldowns is a guess. If no other candidate is left, the one whose cooldown ends first is tried.
 _GUESSED: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown"})
 # How long to wait for the outcome of the one request that tries a candidate again.
 _TRIAL_MS: Final = 1000
-# Nobody has answered there, so nothing tells when somebody will.
-_NOT_THERE: Final = frozenset({"unreachable", "answer-unknown"})
+# No server answered, so the time of recovery is unknown.
+_NO_SERVER: Final = frozenset({"unreachable", "answer-unknown"})
 
 
 @dataclass(slots=True)
 class Attempt:
-    """What came of one candidate. `why` is for a person; `rest` is the pause that it was passed over for.
+    """The outcome of one candidate. `why` is for the user; `cooldown` is why the candidate was passed over.
 
-    Passed over without a `rest`: `provider_error` is why its provider must not be sent this request again. `error` is the failure
-    that a person is to see, where it was not the provider's word.
+    Without a `cooldown`, a candidate is passed over because its provider must not receive this request again: `provider_error`
+    is the reason. `error` is the failure to show if it did not come from the provider.
     """
 
     model: CallableModel
     outcome: Literal["answered", "failed", "passed over"]
     why: str = ""
     provider_error: ProviderError | None = None
-    rest: Cooldown | None = None
+    cooldown: Cooldown | None = None
     error: PorticoError | None = None
 
 
 def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
-    """The first of `attempts` whose answer is unknown. What a candidate rests for is an earlier request's."""
+    """Return the first attempt whose answer is unknown. Cooldowns do not count: they come from earlier requests."""
     failed = (one for one in attempts if one.outcome == "failed")
     return next((one for one in failed if one.provider_error is not None and one.provider_error.unknown), None)
 
@@ -67,10 +65,10 @@ def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
 async def first_answer(
     failover: Failover, attempt: Callable[[CallableModel], Awaitable[T]], *, on_failed: Callable[[Attempt], None]
 ) -> T | None:
-    """What `attempt` returns for the first candidate that answers; None if none does, and `failover.reason` says why.
+    """Return the result of `attempt` for the first candidate that answers; None if none does (see `failover.reason`).
 
-    `attempt` raises `AttemptFailed` for a candidate that does not answer; `on_failed` is called with what came of it. Anything
-    else that it raises ends the request.
+    `attempt` raises `AttemptFailed` for a candidate that does not answer; `on_failed` is then called with the outcome. Any other
+    exception ends the request.
     """
     while (model := failover.next()) is not None:
         try:
@@ -89,9 +87,9 @@ async def first_answer(
 
 @dataclass(slots=True)
 class Failover:
-    """One request and its `candidates`. `attempts` is what came of them so far, in order.
+    """One request and its candidates. `attempts` are the outcomes so far, in order.
 
-    `wanted` is the model that was asked for; None where it is the first candidate. Where it cannot be called, all candidates are
+    `wanted` is the requested model; None means the first candidate's. If the wanted model cannot be called, all candidates are
     its fallbacks.
     """
 
@@ -100,13 +98,13 @@ class Failover:
     wanted: ModelReference | None = None
     attempts: list[Attempt] = field(default_factory=list)
     _next: int = 0
-    _desperate: bool = False
+    _tries_cooldowns: bool = False
     _ended: bool = False
 
     def next(self) -> CallableModel | None:
-        """The candidate to try now; None where none is left.
+        """Return the candidate to try now; None if none is left.
 
-        Where every one of them rests, the one is tried whose pause is a guess and ends first.
+        If all candidates are in cooldown, return the one whose cooldown is a guess and ends first.
         """
         while not self._ended and self._next < len(self.candidates):
             model = self.candidates[self._next]
@@ -115,43 +113,44 @@ class Failover:
                 why = f"not asked: {_server(model)} may still answer this request, and bill it"
                 self.attempts.append(Attempt(model, "passed over", why, unknown))
                 continue
-            if not self.cooldowns.kept:
+            if not self.cooldowns.by_key:
                 return model
             key = key_of(model)
-            rest = self.cooldowns.resting(key)
-            if rest is None:
-                self.cooldowns.begin(key)
+            cooldown = self.cooldowns.active(key)
+            if cooldown is None:
+                self.cooldowns.start_trial(key)
                 return model
-            self.attempts.append(Attempt(model, "passed over", f"resting after {rest.refusal}", rest.refusal, rest))
-        return self._despite_its_rest()
+            error = cooldown.provider_error
+            self.attempts.append(Attempt(model, "passed over", f"in cooldown after {error}", error, cooldown))
+        return self._despite_cooldown()
 
     def answered(self, model: CallableModel) -> None:
-        """It has begun to answer: from here on no other is tried."""
-        if self.cooldowns.kept:
+        """Record that `model` has started to answer. No other candidate is tried."""
+        if self.cooldowns.by_key:
             self.cooldowns.answered(key_of(model))
         self.attempts.append(Attempt(model, "answered"))
 
-    def failed(self, model: CallableModel, refusal: ProviderError, error: PorticoError | None = None) -> None:
-        """It did not answer. `error` is the failure itself where it was not the provider's word."""
-        self.cooldowns.failed(key_of(model), refusal)
-        self.attempts.append(Attempt(model, "failed", str(refusal), refusal, error=error))
-        self._ended = not refusal.may_succeed_elsewhere and self.is_wanted(model)
+    def failed(self, model: CallableModel, provider_error: ProviderError, error: PorticoError | None = None) -> None:
+        """Record that `model` did not answer. `error` is the failure if it did not come from the provider."""
+        self.cooldowns.failed(key_of(model), provider_error)
+        self.attempts.append(Attempt(model, "failed", str(provider_error), provider_error, error=error))
+        self._ended = not provider_error.may_succeed_elsewhere and self.is_wanted(model)
 
     @property
     def goes_on(self) -> bool:
-        """Whether another candidate may be asked: not where the model itself has called the request wrong."""
+        """Whether another candidate may be asked: not after the wanted model has called the request wrong."""
         return not self._ended
 
     def gave_up(self, model: CallableModel) -> None:
-        """Nobody waits for its answer any more."""
+        """Record that the caller no longer waits for an answer of `model`."""
         self.cooldowns.gave_up(key_of(model))
 
     @property
     def reason(self) -> Attempt | None:
-        """Why there is no answer, None where one has begun or nothing was tried.
+        """The attempt that explains why there is no answer; None after an answer or without attempts.
 
-        An unknown answer comes first, since the request must not be repeated. Then what the first model says, whatever its
-        fallbacks say: that the request is wrong; else what is over soonest of what passes by itself; else what came first.
+        An unknown answer comes first, because the request must not be repeated. Then come the wanted model's attempts, before
+        those of its fallbacks: a wrong request; else the temporary failure that ends soonest; else the first failure.
         """
         if any(attempt.outcome == "answered" for attempt in self.attempts):
             return None
@@ -161,7 +160,7 @@ class Failover:
         if self._ended:
             return self.attempts[-1]
         own = [attempt for attempt in self.attempts if self._is_own(attempt)]
-        # What an earlier request met is not said of this one.
+        # An unknown answer behind a cooldown belongs to an earlier request.
         now = [one for one in own if one.outcome == "failed" or one.provider_error is None or not one.provider_error.unknown]
         others = [
             one
@@ -172,7 +171,7 @@ class Failover:
 
     @property
     def wait_ms(self) -> int | None:
-        """After how many ms the same request is worth another try; None where that is not known, or a person has to act first."""
+        """After how many ms the same request may succeed; None if unknown, or if the user must act first."""
         reason = self.reason.provider_error if self.reason is not None else None
         if reason is None or not reason.temporary or (reason.kind in _GUESSED and reason.retry_after is reason.resets_at is None):
             return None
@@ -180,71 +179,71 @@ class Failover:
         return min((wait for wait in waits if wait is not None), default=0) or None
 
     def _badness(self, attempt: Attempt) -> tuple[bool, int]:
-        refusal = attempt.provider_error
-        if refusal is None or not refusal.temporary:
+        provider_error = attempt.provider_error
+        if provider_error is None or not provider_error.temporary:
             return True, 0
         wait = self._wait_ms(attempt)
         return False, sys.maxsize if wait is None else wait
 
     def _wait_ms(self, attempt: Attempt) -> int | None:
-        """Until its candidate may be asked again; None where it may not be there then either."""
-        refusal = attempt.provider_error
-        if refusal is None or refusal.kind in _NOT_THERE:
+        """Return after how many ms the candidate may be asked again; None if unknown."""
+        provider_error = attempt.provider_error
+        if provider_error is None or provider_error.kind in _NO_SERVER:
             return None
-        if refusal.kind == "local":
-            return round((refusal.retry_after or 0.0) * 1000)
-        rest = self.cooldowns.resting(key_of(attempt.model))
-        # Where the pause is over, another request is the one that tries it, and its outcome is near.
-        return (self.cooldowns.left_ms(rest) or _TRIAL_MS) if rest is not None else None
+        if provider_error.kind == "local":
+            return round((provider_error.retry_after or 0.0) * 1000)
+        cooldown = self.cooldowns.active(key_of(attempt.model))
+        # A cooldown of 0 ms has ended: another request is the trial, with an outcome soon.
+        return (self.cooldowns.left_ms(cooldown) or _TRIAL_MS) if cooldown is not None else None
 
     def is_wanted(self, model: CallableModel) -> bool:
-        """Whether `model` is the one that was asked for, with whichever credential, and not a fallback."""
+        """Whether `model` is the requested model, with any credential, and not a fallback."""
         return model.reference == (self.wanted or self.candidates[0].reference)
 
     def _is_own(self, attempt: Attempt) -> bool:
-        """Whether `attempt` was of the model that was asked for; where that cannot be called, of a fallback that says why."""
-        return self.is_wanted(attempt.model) if self.not_callable is None else _says_why(attempt)
+        """Whether `attempt` was of the wanted model or, if the wanted model cannot be called, of a meaningful fallback."""
+        return self.is_wanted(attempt.model) if self.not_callable is None else _explains(attempt)
 
     @property
     def not_callable(self) -> ModelReference | None:
-        """The model that was asked for, where it cannot be called; None where it is among the candidates."""
+        """The wanted model, if it cannot be called and is not among the candidates."""
         return self.wanted if not any(map(self.is_wanted, self.candidates)) else None
 
     @property
     def back_at(self) -> int | None:
-        """When the first of those that rest may be tried again (wall ms), None where none rests."""
-        rests = (self.cooldowns.resting(key_of(model)) for model in self.candidates)
-        return min((rest.until_ms for rest in rests if rest is not None), default=None)
+        """When the first cooldown ends (wall ms); None if no candidate is in cooldown."""
+        cooldowns = (self.cooldowns.active(key_of(model)) for model in self.candidates)
+        return min((cooldown.until_ms for cooldown in cooldowns if cooldown is not None), default=None)
 
     @property
     def unknown(self) -> ProviderError | None:
-        """Why the answer of a candidate is unknown: this request must not be repeated (RFC 9110 section 9.2.2)."""
+        """Why the answer of a candidate is unknown, so that this request must not be repeated (RFC 9110 section 9.2.2)."""
         attempt = unanswered(self.attempts)
         return attempt.provider_error if attempt is not None else None
 
     def _unknown_at(self, model: CallableModel) -> ProviderError | None:
-        """Why `model` must not be asked: the same provider may have answered, by its id or, under two ids, by its server."""
+        """Return why `model` must not be asked: its provider, the same id or the same server, may already have answered."""
         attempt = unanswered([one for one in self.attempts if _are_of_one_provider(one.model, model)])
         return attempt.provider_error if attempt is not None else None
 
-    def _despite_its_rest(self) -> CallableModel | None:
+    def _despite_cooldown(self) -> CallableModel | None:
         if (
-            self._desperate
+            self._tries_cooldowns
             or self._ended
-            or any(attempt.outcome != "passed over" for attempt in self.attempts if _says_why(attempt))
+            or any(attempt.outcome != "passed over" for attempt in self.attempts if _explains(attempt))
         ):
             return None
-        self._desperate = True
-        guessed = [one for one in self.attempts if one.rest is not None and one.rest.refusal.kind in _GUESSED]
-        chosen = min(guessed, key=lambda one: one.rest.until_ms if one.rest is not None else 0, default=None)
+        self._tries_cooldowns = True
+        guessed = [one for one in self.attempts if one.cooldown is not None and one.cooldown.provider_error.kind in _GUESSED]
+        chosen = min(guessed, key=lambda one: one.cooldown.until_ms if one.cooldown is not None else 0, default=None)
         if chosen is None:
             return None
         self.attempts.remove(chosen)
         return chosen.model
 
 
-def _says_why(attempt: Attempt) -> bool:
-    """Whether a fallback's outcome counts: that it calls the request wrong says nothing of the model that was asked for."""
+def _explains(attempt: Attempt) -> bool:
+    """Whether a fallback's outcome explains the failure. A fallback that calls the request wrong explains nothing."""
     return attempt.provider_error is None or attempt.provider_error.may_succeed_elsewhere
 
 
@@ -253,20 +252,20 @@ def _are_of_one_provider(one: CallableModel, other: CallableModel) -> bool:
 
 
 def _server(model: CallableModel) -> str:
-    """Host and port."""
+    """Return host and port."""
     return urlsplit(model.base_url).netloc.lower()
 
 
 def key_of(model: CallableModel) -> Key:
-    """What a pause of this candidate is noted under: which credential, as it is now and as it is sent, and which model."""
-    whose = model.profile_id or f"{model.reference.provider}: {model.source}"
-    return (f"{whose} {model.signed_in_at} {model.fingerprint}", str(model.reference))
+    """Return the key of a candidate's cooldown: the exact credential with its address, and the model."""
+    owner = model.profile_id or f"{model.reference.provider}: {model.source}"
+    return (f"{owner} {model.signed_in_at} {model.fingerprint}", str(model.reference))
 
 
 Key = tuple[str, str]
 
-# Seconds of the first pause and of the longest; each further failure in a row doubles it.
-_PAUSES: Final[Mapping[ProviderErrorKind, tuple[float, float]]] = {
+# Seconds of the first and the longest cooldown. Each further failure in a row doubles the time.
+_SECONDS: Final[Mapping[ProviderErrorKind, tuple[float, float]]] = {
     "server": (2.0, 60.0),
     "timeout": (2.0, 60.0),
     "unreachable": (2.0, 60.0),
@@ -280,21 +279,21 @@ _PAUSES: Final[Mapping[ProviderErrorKind, tuple[float, float]]] = {
     "no-plan": (900.0, 3600.0),
     "billing": (900.0, 3600.0),
 }
-# The account's trouble, and not the model's.
+# Failures of the account, not of one model.
 _OF_CREDENTIAL: Final = frozenset({"auth", "account-refused", "billing", "no-plan", "plan-used-up"})
-# A trial that never reports back, since its client went away, must not close the way for good.
+# A trial without a result, such as after its client has disconnected, must not block the candidate forever.
 _TRIAL_S: Final = 60.0
-# A provider's own time is kept, within a week and a bit: its windows are hours and weeks.
+# The longest time of a provider that is respected: the windows of plans are hours and weeks.
 _MAX_RETRY_AFTER_S: Final = 8 * 86_400.0
-# Clients may name models that no catalogue lists: of more pauses than this the one that ends first is forgotten.
-_MOST: Final = 1_000
+# Clients may name models that no catalog lists. At this limit the cooldown that ends first is dropped.
+_MAX_COOLDOWNS: Final = 1_000
 
 
 @dataclass(slots=True)
 class Cooldown:
-    """One pause: what it is for, until when (wall ms), and the trial that is under way (monotonic seconds of its end)."""
+    """One cooldown: its cause, its start and end (wall ms), and the end of a running trial (monotonic seconds)."""
 
-    refusal: ProviderError
+    provider_error: ProviderError
     until_ms: int
     began_ms: int
     failures: int
@@ -302,68 +301,68 @@ class Cooldown:
 
 
 class Cooldowns:
-    """Every pause of one process, those in `kept` that have ended too. For one event loop; nothing here waits."""
+    """The cooldowns of one process. `by_key` also contains ended ones. For one event loop; no method waits."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.kept: dict[Key, Cooldown] = {}
+        self.by_key: dict[Key, Cooldown] = {}
 
-    def resting(self, key: Key) -> Cooldown | None:
-        """The pause that keeps `key` from being tried now, None where it may be. Asking makes no trial."""
-        held = [rest for rest in self._of(key) if self._holds(rest)]
-        return max(held, key=lambda rest: rest.until_ms, default=None)
+    def active(self, key: Key) -> Cooldown | None:
+        """Return the cooldown or trial that blocks `key` now; None if `key` may be tried. Starts no trial."""
+        active = [cooldown for cooldown in self._of(key) if self._is_active(cooldown)]
+        return max(active, key=lambda cooldown: cooldown.until_ms, default=None)
 
-    def left_ms(self, rest: Cooldown) -> int:
-        """How long a pause goes on, in ms."""
-        return max(0, rest.until_ms - self._clock.wall_ms())
+    def left_ms(self, cooldown: Cooldown) -> int:
+        """Return the rest of a cooldown in ms."""
+        return max(0, cooldown.until_ms - self._clock.wall_ms())
 
-    def begin(self, key: Key) -> None:
-        """A request is about to try `key`: where a pause has just run out, it is the only one until it reports back."""
-        for rest in self._of(key):
-            rest.trial_until = self._clock.monotonic() + _TRIAL_S
+    def start_trial(self, key: Key) -> None:
+        """Let one request try `key` after an ended cooldown, and block all others until its outcome is known."""
+        for cooldown in self._of(key):
+            cooldown.trial_until = self._clock.monotonic() + _TRIAL_S
 
     def answered(self, key: Key) -> None:
-        """It works."""
+        """Delete the cooldowns of `key`."""
         for each in _keys(key):
-            self.kept.pop(each, None)
+            self.by_key.pop(each, None)
 
     def gave_up(self, key: Key) -> None:
-        """The trial ended without an outcome: its client left."""
-        for rest in self._of(key):
-            rest.trial_until = 0.0
+        """End a trial without an outcome: its client has disconnected."""
+        for cooldown in self._of(key):
+            cooldown.trial_until = 0.0
 
-    def failed(self, key: Key, refusal: ProviderError) -> None:
-        """It does not: a pause begins, or goes on where the request had set out before that one began."""
+    def failed(self, key: Key, provider_error: ProviderError) -> None:
+        """Start a cooldown. An active cooldown goes on: the failed request was sent before its start."""
         self.gave_up(key)
-        if refusal.kind not in _PAUSES:
+        if provider_error.kind not in _SECONDS:
             return
-        place = (key[0], "") if refusal.kind in _OF_CREDENTIAL else key
-        earlier, now = self.kept.get(place), self._clock.wall_ms()
-        failures = 1 if earlier is None else earlier.failures + (not self._holds(earlier))
-        until = now + round(_seconds(refusal, failures, now) * 1000)
-        if earlier is not None and self._holds(earlier):
+        blocked = (key[0], "") if provider_error.kind in _OF_CREDENTIAL else key
+        earlier, now = self.by_key.get(blocked), self._clock.wall_ms()
+        failures = 1 if earlier is None else earlier.failures + (not self._is_active(earlier))
+        until = now + round(_seconds(provider_error, failures, now) * 1000)
+        if earlier is not None and self._is_active(earlier):
             until = max(until, earlier.until_ms)
-        if earlier is None and len(self.kept) >= _MOST:
-            del self.kept[min(self.kept, key=lambda each: self.kept[each].until_ms)]
-        self.kept[place] = Cooldown(refusal, until, now, failures)
+        if earlier is None and len(self.by_key) >= _MAX_COOLDOWNS:
+            del self.by_key[min(self.by_key, key=lambda each: self.by_key[each].until_ms)]
+        self.by_key[blocked] = Cooldown(provider_error, until, now, failures)
 
     def _of(self, key: Key) -> list[Cooldown]:
-        return [rest for each in _keys(key) if (rest := self.kept.get(each)) is not None]
+        return [cooldown for each in _keys(key) if (cooldown := self.by_key.get(each)) is not None]
 
-    def _holds(self, rest: Cooldown) -> bool:
-        waits = rest.began_ms <= self._clock.wall_ms() < rest.until_ms  # a clock that was set back ends it
-        return waits or self._clock.monotonic() < rest.trial_until
+    def _is_active(self, cooldown: Cooldown) -> bool:
+        waits = cooldown.began_ms <= self._clock.wall_ms() < cooldown.until_ms  # setting the clock back ends a cooldown
+        return waits or self._clock.monotonic() < cooldown.trial_until
 
 
 def _keys(key: Key) -> tuple[Key, Key]:
     return (key[0], ""), key
 
 
-def _seconds(refusal: ProviderError, failures: int, now_ms: int) -> float:
-    first, longest = _PAUSES[refusal.kind]
-    told = [refusal.retry_after] if refusal.retry_after is not None else []
-    if refusal.resets_at is not None and refusal.resets_at > now_ms:
-        told.append((refusal.resets_at - now_ms) / 1000)
-    if told:
-        return min(max(told), _MAX_RETRY_AFTER_S)
+def _seconds(provider_error: ProviderError, failures: int, now_ms: int) -> float:
+    first, longest = _SECONDS[provider_error.kind]
+    provider_waits = [provider_error.retry_after] if provider_error.retry_after is not None else []
+    if provider_error.resets_at is not None and provider_error.resets_at > now_ms:
+        provider_waits.append((provider_error.resets_at - now_ms) / 1000)
+    if provider_waits:
+        return min(max(provider_waits), _MAX_RETRY_AFTER_S)
     return min(longest, first * 2.0 ** min(failures - 1, 16))
