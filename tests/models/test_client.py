@@ -322,7 +322,7 @@ async def test_an_api_key_travels_as_its_provider_wants_it_and_is_not_retried(ap
     ("status", "kind", "told"),
     [
         (400, "invalid-request", "said so"),
-        (307, "server", "it redirects, and a credential follows no redirect"),
+        (307, "server", "the provider redirects, and Portico follows no redirect with a credential"),
         (429, "rate-limit", "said so"),
         (529, "server", "said so"),
     ],

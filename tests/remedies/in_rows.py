@@ -119,7 +119,7 @@ ROWS: Final = (
         before=("""config set models.providers.acme '{api: "openai-completions", apiKey: "x", models: [{id: "m"}]}'""",),
     ),
     Row(
-        ("Others: {prog} models list --all --json",),
+        ("Other models: {prog} models list --all --json",),
         "ask --no-fallback --model acme/m --effort low x",
         before=(
             (

@@ -1,7 +1,7 @@
-"""Whether a provider's response is an answer: one rule for `ask`, the library, probes and the gateway.
+"""Decide if a provider's response is an answer: one rule for `ask`, the library, probes and the gateway.
 
-A 200 is no answer yet: MiniMax reports errors in the body of one, and a stream may begin with an error. Until something of an
-answer has been passed on, another candidate can answer in its place.
+HTTP 200 does not yet mean an answer: MiniMax reports errors in the body of a 200, and a stream may begin with an error. Until
+part of an answer was passed on, failover can still go to another candidate.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError
-from portico.models.protocols import DONE, PROTOCOLS
+from portico.models.protocols import PROTOCOLS, STREAM_END
 from portico.models.provider_errors import (
     AttemptFailed,
     ProviderError,
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 _OK: Final = range(200, 300)
 _ERRORS: Final = 400
 _JSON: Final = "application/json"
-# Bytes of an answer in one piece that are held until it is known to be one, and of a stream before its first event.
-_HELD: Final = 8 << 20
-_FIRST_EVENT: Final = 64 << 10
+# The most bytes that are read before a response is accepted: of a body in one piece, and of a stream before its first event.
+_MAX_WHOLE: Final = 8 << 20
+_MAX_BEFORE_EVENT: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many seconds one attempt waits, by `clock`.
+    """How many seconds one attempt waits, measured by `clock`. None means: without a limit.
 
-    `error_s` for the body of an error, `forbidden_s` for that of a 403, which tells whether a refresh would help. `whole_s` for a
-    body that is no stream, None: as long as it comes. `head_s` and `comments_s` are how long the start of an answer is held if
-    nothing comes of it, or only comments and blanks: whoever waits for it may give up. None: as long as it takes.
+    `error_s` is for the body of an error, `forbidden_s` for the body of a 403, which shows if a refresh would help. `whole_s` is
+    for a body in one piece. `head_s` and `comments_s` limit how long the start of a response is buffered if nothing arrives, or
+    only comments and blanks: a client that receives no byte may give up.
     """
 
     error_s: float = 2.0
@@ -61,7 +61,7 @@ class Patience:
 
 @dataclass(slots=True)
 class Exchange:
-    """Which model was asked over which protocol, with which credential."""
+    """One request: the model, the protocol and the credential."""
 
     model: CallableModel
     api: ApiKind
@@ -69,16 +69,16 @@ class Exchange:
     patience: Patience
 
     def failed(self, response: Response, body: bytes) -> AttemptFailed:
-        """The provider's error in `body`."""
+        """Return the provider's error in `body`, as an exception."""
         return AttemptFailed(read_provider_error(response.status, response.headers, body, self.model.error_codes, self.key))
 
 
 @dataclass(slots=True)
 class Accepted:
-    """A response accepted as an answer. It is closed by whoever has it.
+    """A response accepted as an answer. The caller closes it.
 
-    `start` holds the bytes read so far, the whole body if `complete`; then `fields` is the JSON object that it is, None if it is
-    none. What comes after `start` is in `body`, or without one in `response`.
+    `start` holds the bytes read so far, the whole body if `complete`; `fields` is the parsed JSON object of a complete body.
+    `rest` reads the bytes after `start`.
     """
 
     model: CallableModel
@@ -87,36 +87,35 @@ class Accepted:
     start: bytes
     complete: bool
     fields: Mapping[str, object] | None = None
-    body: HeldBody | None = None
+    body: BodyReader | None = None
 
     @property
     def streams(self) -> bool:
         return self.response.content_type == EVENT_STREAM
 
     def rest(self) -> AsyncIterator[bytes]:
-        """What comes after `start`.
+        """Yield the bytes after `start`.
 
         Raises:
-            NetworkError: it broke off.
+            NetworkError: the body broke off.
         """
         return self.response.chunks() if self.body is None else self.body.rest()
 
     def close(self) -> None:
-        """Let go of the response. What has not been read is not waited for."""
+        """Close the response without waiting for unread bytes."""
         if self.body is not None:
             self.body.close()
         self.response.close()
 
 
 async def accepted(exchange: Exchange, response: Response) -> Accepted:
-    """The answer, unless the response is an error: by its status, in the body of an HTTP 200, or in a stream's first event.
+    """Accept the response as an answer, unless its status, its body (also of an HTTP 200) or its first event is an error.
 
-    Until something of an answer has been passed on, another candidate can answer in its place. So a body in one piece is held
-    until it is known to be an answer, and a stream until its first event is there.
+    A body in one piece is buffered until it is known to be an answer, a stream until its first event arrives.
 
     Raises:
-        AttemptFailed: it is an error.
-        AnswerUnknown: it broke off before anything of it could be passed on.
+        AttemptFailed: the response is an error.
+        AnswerUnknown: the response broke off before a part of it could be passed on.
     """
     try:
         if response.status in _OK:
@@ -134,7 +133,7 @@ async def accepted(exchange: Exchange, response: Response) -> Accepted:
 
 async def _error(exchange: Exchange, response: Response) -> AttemptFailed:
     if response.status < _ERRORS:
-        why = "it redirects, and a credential follows no redirect"
+        why = "the provider redirects, and Portico follows no redirect with a credential"
         return AttemptFailed(ProviderError("server", why, status=response.status))
     patience = exchange.patience
     body = await response.read_error(forbidden_s=patience.forbidden_s, other_s=patience.error_s)
@@ -147,9 +146,9 @@ async def _of_stream(exchange: Exchange, response: Response) -> Accepted:
     def is_before_first_event(start: bytes, piece: bytes) -> bool:
         nonlocal first
         first = next(parser.events(parser.blocks(piece)), None)
-        return first is None and len(start) < _FIRST_EVENT
+        return first is None and len(start) < _MAX_BEFORE_EVENT
 
-    body = HeldBody(response, exchange.patience)
+    body = BodyReader(response, exchange.patience)
     start, ended = await body.start(is_before_first_event)
     if ended:
         raise AnswerCut("its stream ended before its first event")
@@ -159,16 +158,16 @@ async def _of_stream(exchange: Exchange, response: Response) -> Accepted:
 
 
 def read_event(protocol: ApiProtocol, data: bytes | str) -> Piece | None:
-    """What the data of one event says; None if it is neither a JSON object nor the end of a stream of completions."""
+    """Read the data of one event; None if it is neither a JSON object nor the end of a stream of completions."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     if text.strip() == "[DONE]":
-        return protocol.read(DONE)
+        return protocol.read(STREAM_END)
     event = json_object(text)
     return None if event is None else protocol.read(event)
 
 
 def _is_error(exchange: Exchange, event: bytes) -> bool:
-    """Whether a stream's first event is an error: MiniMax's own, which no protocol knows, or the protocol's."""
+    """Whether a stream's first event is an error, in MiniMax's form or in the protocol's."""
     if is_error_body(event, exchange.model.error_codes):
         return True
     piece = read_event(PROTOCOLS[exchange.api], event)
@@ -176,9 +175,9 @@ def _is_error(exchange: Exchange, event: bytes) -> bool:
 
 
 async def _of_whole(exchange: Exchange, response: Response) -> Accepted:
-    # The start of a body of known length is not passed on before its end.
-    body = None if "Content-Length" in response.headers else HeldBody(response, exchange.patience)
-    reading, whole_s = response.read(_HELD) if body is None else _held(body), exchange.patience.whole_s
+    # A body with a Content-Length is passed on as a whole, so only a body without one needs a reader.
+    body = None if "Content-Length" in response.headers else BodyReader(response, exchange.patience)
+    reading, whole_s = response.read(_MAX_WHOLE) if body is None else _read_whole(body), exchange.patience.whole_s
     try:
         if whole_s is None:
             start, complete = await reading
@@ -195,8 +194,8 @@ async def _of_whole(exchange: Exchange, response: Response) -> Accepted:
     return Accepted(exchange.model, response, exchange.key, start, complete, fields, body)
 
 
-async def _held(body: HeldBody) -> tuple[bytes, bool]:
-    """As `Response.read`, up to `_HELD` bytes; of a body that begins with blanks, those alone if no more comes in time."""
+async def _read_whole(body: BodyReader) -> tuple[bytes, bool]:
+    """Read up to `_MAX_WHOLE` bytes, as `Response.read`; only the leading blanks if the rest does not arrive in time."""
     start, complete = await body.start(lambda start, _piece: not start.strip())
     if complete or not start.strip():
         return start, complete
@@ -204,18 +203,18 @@ async def _held(body: HeldBody) -> tuple[bytes, bool]:
     async for piece in body.rest():
         parts.append(piece)
         size += len(piece)
-        if size > _HELD:
+        if size > _MAX_WHOLE:
             return b"".join(parts), False
     return b"".join(parts), True
 
 
-class HeldBody:
-    """The body of a response as it comes, whose start may be held back until it is known what it is.
+class BodyReader:
+    """Reads the body of a response, and can stop waiting for the next piece without losing that piece.
 
     A provider may send comments so that the client goes on waiting (HTML Standard, section 9.2.7;
     https://openrouter.ai/docs/api-reference/streaming), or empty lines before an answer in one piece
-    (https://api-docs.deepseek.com/quick_start/rate_limit). A client that sees none of them gives up, and the answer is lost and
-    paid. So whoever waits for the next piece can give up without losing it.
+    (https://api-docs.deepseek.com/quick_start/rate_limit). They must reach the client in time: a client that sees none of them
+    gives up, and the answer is lost but billed.
     """
 
     def __init__(self, response: Response, patience: Patience) -> None:
@@ -223,10 +222,8 @@ class HeldBody:
         self._patience = patience
         self._pending: asyncio.Task[bytes] | None = None
 
-    async def start(self, holds: Callable[[bytes, bytes], bool]) -> tuple[bytes, bool]:
-        """What has come of the body once `holds(what has come, its last piece)` is false, and whether its end has come.
-
-        A start of which it is still true is returned if nothing else comes in time.
+    async def start(self, needs_more: Callable[[bytes, bytes], bool]) -> tuple[bytes, bool]:
+        """Read until `needs_more(start, last piece)` is false or the time is up; return the start, and if the body has ended.
 
         Raises:
             NetworkError: the body broke off.
@@ -241,14 +238,14 @@ class HeldBody:
                 if not start and clock is not None and until is not None and self._patience.comments_s is not None:
                     until = min(until, clock.monotonic() + self._patience.comments_s)
                 start += piece
-                if not holds(start, piece):
+                if not needs_more(start, piece):
                     return start, False
         except BaseException:
             self.close()
             raise
 
     async def rest(self) -> AsyncIterator[bytes]:
-        """Every further piece, as it comes.
+        """Yield the further pieces as they arrive.
 
         Raises:
             NetworkError: the body broke off.
@@ -263,17 +260,17 @@ class HeldBody:
     def close(self) -> None:
         """Stop waiting for the next piece."""
         if self._pending is not None:
-            self._pending.add_done_callback(_seen)
+            self._pending.add_done_callback(_retrieve_exception)
             self._pending.cancel()
 
     async def _next(self, until: float | None) -> bytes | None:
-        """The next piece; empty at the end of the body, None if none has come until then (monotonic seconds)."""
+        """Return the next piece; empty at the end of the body, None if no piece arrives before `until` (monotonic seconds)."""
         clock = self._patience.clock
         if clock is None or until is None:
-            return await self._following()
+            return await self._read()
         if self._pending is None:
-            self._pending = asyncio.create_task(self._following(), name="the next piece of an answer")
-        timer = asyncio.create_task(clock.sleep(max(0.0, until - clock.monotonic())), name="how long a piece is waited for")
+            self._pending = asyncio.create_task(self._read(), name="read the next piece of a body")
+        timer = asyncio.create_task(clock.sleep(max(0.0, until - clock.monotonic())), name="time limit of a piece")
         try:
             await asyncio.wait([self._pending, timer], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -283,10 +280,11 @@ class HeldBody:
         pending, self._pending = self._pending, None
         return pending.result()
 
-    async def _following(self) -> bytes:
+    async def _read(self) -> bytes:
         return await anext(self._chunks, b"")
 
 
-def _seen(task: asyncio.Task[bytes]) -> None:
+def _retrieve_exception(task: asyncio.Task[bytes]) -> None:
+    """Keep asyncio from logging the exception of a task that is not awaited."""
     if not task.cancelled():
         task.exception()

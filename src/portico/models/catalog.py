@@ -1,8 +1,8 @@
-"""The catalog: which models there are, and what is known of each.
+"""The catalog: all known models with their limits and prices.
 
-It is made of the plugins' catalogs, over them the config, and over that the corrections of `models.json`: a page's config block
-may hold a placeholder for a price, and `models.json` is where it is corrected (provider page: notes). Models that a config
-block does not list stay callable, as `models.mode: "merge"` promises.
+The plugins' catalogs come first; the config overrides them, and `models.json` overrides both. A config block may contain a
+placeholder for a price, which `models.json` corrects (provider page: notes). With `models.mode: "merge"`, models that a config
+block does not list stay callable.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def merged_models(
     *,
     only_listed: bool,
 ) -> tuple[dict[str, ModelSpec], dict[str, str]]:
-    """The models of one provider by id, and for each that has a price where it comes from.
+    """Return the models of one provider by id, and the source of each known price by model id.
 
-    `only_listed` leaves out those of the plugin that the config does not list, as `models.mode: "replace"` wants it.
+    `only_listed` (for `models.mode: "replace"`) leaves out the plugin's models that the config does not list.
     """
     known = {model.id: model for model in spec.models} if spec is not None else {}
     listed = {model.id: model for model in config.models} if config is not None else {}
@@ -68,9 +68,9 @@ def _with_overrides(model: ModelSpec, override: ModelConfig) -> ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider as this installation has it. `spec` is None where only the config knows it, `config` where only plugins do.
+    """A provider with the plugin's and the config's parts. `spec` is None without a plugin, `config` without a config block.
 
-    `prices` tells for each model that has a price where it comes from: `models.json`, `config`, or a public source.
+    `prices` maps the id of each model with a known price to the source: `models.json`, `config`, or a public source.
     """
 
     id: str
@@ -81,27 +81,27 @@ class Provider:
 
     @property
     def api(self) -> ApiKind | None:
-        """The protocol to speak: the config's word, else the plugin's."""
+        """The protocol from the config, else from the plugin."""
         if self.config is not None and self.config.api is not None:
             return self.config.api
         return self.spec.api if self.spec is not None else None
 
     def configured_model(self, model_id: str) -> ModelConfig | None:
-        """What the config says of the model."""
+        """Return the config's entry for the model."""
         return next((model for model in self.config.models if model.id == model_id), None) if self.config is not None else None
 
     def api_of(self, model_id: str) -> ApiKind | None:
-        """The protocol that the model speaks: its own in the config, else the provider's."""
+        """Return the model's protocol: from its own config entry, else the provider's."""
         configured = self.configured_model(model_id)
         return configured.api if configured is not None and configured.api is not None else self.api
 
     def model(self, model_id: str) -> ModelSpec | None:
-        """The model of exactly this id."""
+        """Return the model with exactly this id."""
         return next((model for model in self.models if model.id == model_id), None)
 
 
 class Catalog:
-    """Every provider and model that can be named, and the aliases for them."""
+    """All known providers and models, and their aliases."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Catalog:
 
     @cached_property
     def providers(self) -> Mapping[str, Provider]:
-        """Providers by id; with `models.mode: "replace"` only those that the config lists."""
+        """Providers by id; with `models.mode: "replace"` only the config's."""
         configured = self._config.models.providers
         ids = dict.fromkeys(configured)
         if self._config.models.mode != "replace":
@@ -131,7 +131,7 @@ class Catalog:
 
     @cached_property
     def aliases(self) -> Mapping[str, ModelReference]:
-        """Lower-case alias to model; the config's aliases first, then those the plugins propose for their own models."""
+        """Models by lower-case alias; the config's aliases override the aliases that plugins propose."""
         proposed = {
             model.alias.lower(): ModelReference(provider.id, model.id)
             for provider in self.providers.values()
@@ -147,13 +147,13 @@ class Catalog:
 
     @cached_property
     def allowed(self) -> frozenset[ModelReference] | None:
-        """The models that may be named, None where all may.
+        """The models that may be used; None if all may.
 
-        `agents.defaults.models` is such a list as soon as it holds more than the shorthands that a sign-in writes, unless
-        `agents.defaults.allow` says `all`. The default and the fallbacks are in it whether it names them or not.
+        `agents.defaults.models` restricts them as soon as it contains more than the aliases that a sign-in writes, unless
+        `agents.defaults.allow` is `all`. The default model and the fallbacks are always allowed.
         """
         agents = self._config.agents
-        if agents.allow == "all" or all(self._is_shorthand(key, settings) for key, settings in agents.models.items()):
+        if agents.allow == "all" or all(self._is_proposed_alias(key, settings) for key, settings in agents.models.items()):
             return None
         references = set()
         for text in (*agents.models, *agents.fallbacks, *filter(None, [agents.primary])):
@@ -162,11 +162,11 @@ class Catalog:
         return frozenset(references)
 
     def allows(self, reference: ModelReference) -> bool:
-        """Whether `reference` may be named."""
+        """Whether `reference` may be used."""
         return self.allowed is None or reference in self.allowed
 
-    def _is_shorthand(self, key: str, settings: ModelSettings) -> bool:
-        """Whether this entry is just the alias that a plugin proposes for its own model."""
+    def _is_proposed_alias(self, key: str, settings: ModelSettings) -> bool:
+        """Whether this entry only repeats the alias that a plugin proposes for its model."""
         provider, _, model = key.partition("/")
         spec = self.specs.get(provider)
         proposed = (
@@ -175,17 +175,17 @@ class Catalog:
         return proposed is not None and settings.alias == proposed
 
     def references(self) -> Iterator[ModelReference]:
-        """Every known model, by provider and id."""
+        """Iterate over all known models, sorted by provider and id."""
         known = (ModelReference(provider.id, model.id) for provider in self.providers.values() for model in provider.models)
         return iter(sorted(known))
 
     def find(self, reference: ModelReference) -> ModelSpec | None:
-        """The model of exactly this provider and id."""
+        """Return the model with exactly this provider and id."""
         provider = self.providers.get(reference.provider)
         return provider.model(reference.model) if provider is not None else None
 
     def expand(self, text: str) -> ModelReference:
-        """An alias, a bare model id that only one provider has, or `provider/model`.
+        """Expand an alias, a bare model id that only one provider has, or `provider/model`.
 
         Raises:
             UsageError: `invalid-model-reference`.
@@ -201,7 +201,7 @@ class Catalog:
         return parse_reference(name, near=() if "/" in name else self.near(name))
 
     def near(self, text: str, *, count: int = 3) -> list[str]:
-        """Known spellings close to `text`: the wrong case (provider page: troubleshooting), else a part, else near misses."""
+        """Return known names close to `text`: in another case (provider page: troubleshooting), else with this part."""
         import difflib
 
         names = [str(reference) for reference in self.references()]
@@ -218,13 +218,13 @@ class Catalog:
 
 
 def _starts_word(wanted: str, name: str) -> bool:
-    """Whether `wanted`, with or without `name`'s provider, begins a hyphenated part of its model id: M2 of MiniMax-M2.1."""
+    """Whether a hyphenated part of the model id in `name` starts with `wanted`, such as M2 in MiniMax-M2.1."""
     provider, _, model = name.partition("/")
     return f"-{wanted.removeprefix(f'{provider}/')}" in f"-{model}"
 
 
 def retirement_notice(spec: ModelSpec) -> str | None:
-    """What a person who names `spec` should know; None for a model that its provider has not retired."""
+    """Return a sentence about a retired model; None for a model that its provider still offers."""
     if spec.retired_on is None:
         return None
     when = f"on {spec.retired_on}" if spec.retired_on.count("-") > 1 else f"in {spec.retired_on}"
@@ -232,7 +232,7 @@ def retirement_notice(spec: ModelSpec) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """The host of `url`, lower-case; empty where there is none."""
+    """Return the host of `url` in lower case; empty if the URL has no host."""
     from urllib.parse import urlsplit
 
     try:

@@ -1,10 +1,10 @@
-"""One attempt to have a model answer: its credential, the request, and whether the response is accepted as an answer.
+"""One attempt: get the credential, send the request, and accept the response as an answer or not.
 
-`ask`, the library, probes and the gateway differ in the request that they send and in what they do with the answer; everything
-between is here, once. `portico.models.failover` goes from one candidate to the next.
+`ask`, the library, probes and the gateway build their own requests and use the answers differently; all of them send through
+this module. `portico.models.failover` selects the next candidate.
 
-A probe is one tiny real request. A provider's own list of models is `GET /v1/models`, in Anthropic's shape or OpenAI's: names
-that a server sent, which are shown and make nothing callable that the loader would refuse.
+A probe is one tiny real request. A provider's list of models is `GET /v1/models`, in Anthropic's form or OpenAI's. Its names are
+only shown: they make no model callable that the loader rejects.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ASKING: Final = Patience()
-"""How long `ask`, the library and probes wait: nobody gives up while a provider sends comments."""
+"""How long `ask`, the library and probes wait. They go on waiting while a provider sends comments."""
 DEFAULT_MAX_TOKENS: Final = 8192
-# For a model whose thinking counts as part of its answer: MiniMax-M3.1-Flash has spent 6,400 tokens on it for a small bug fix
-# (dev.to/aihubmix, October 2026), and OpenAI advises to keep 25,000 free (platform.openai.com/docs/guides/reasoning).
+# For a model whose thinking is part of its answer: MiniMax-M3.1-Flash used 6,400 tokens of thinking for a small bug fix
+# (dev.to/aihubmix, October 2026), and OpenAI advises to reserve 25,000 (platform.openai.com/docs/guides/reasoning).
 THINKING_MAX_TOKENS: Final = 32_768
 _CHARACTERS_PER_TOKEN: Final = 4
-_LEAST_ANSWER: Final = 16
+_MIN_ANSWER_TOKENS: Final = 16
 
 
 class NoStream(NetworkError):
-    """A stream was asked for, and the provider answered something else."""
+    """The request asked for a stream, and the provider answered in another form."""
 
     id = "reply-invalid"
 
@@ -76,31 +76,31 @@ def attempt(
     api: ApiKind | None = None,
     patience: Patience | None = None,
 ) -> Awaitable[Accepted]:
-    """Ask `model` by `send`, which gets the credential. A token that the provider rejects is refreshed once, and sent once more.
+    """Call `send` with the model's credential and accept its response; after a refresh again, if the provider rejects the token.
 
-    `api` is the protocol of the request, if it is another one than the model's own.
+    `api` is the protocol of the request, if it is not the model's own.
 
     Raises:
-        AttemptFailed: no answer began, or what began is an error whatever its status.
+        AttemptFailed: there was no response, or the response is an error whatever its status.
     """
 
-    async def sent(key: Secret | None) -> Accepted:
+    async def send_and_accept(key: Secret | None) -> Accepted:
         return await accepted(Exchange(model, api or model.api, key, patience or ASKING), await send(key))
 
-    return with_credential(model, broker, sent)
+    return with_credential(model, broker, send_and_accept)
 
 
 async def with_credential(model: CallableModel, broker: TokenBroker, send: Callable[[Secret | None], Awaitable[T]]) -> T:
-    """What `send` returns for the model's credential, refreshed once if the provider rejects it.
+    """Return what `send` returns for the model's credential, which is refreshed once if the provider rejects it.
 
-    Where it fails decides what that means: while the request is on its way the network or the provider failed; before that this
-    machine did (a locked keyring, a busy lock, a plugin), which says nothing about the credential.
+    An error of `send` is the network's or the provider's. Any other error is this machine's (a locked keyring, a busy lock, a
+    plugin) and means nothing about the credential.
 
     Raises:
-        AttemptFailed: it did not begin to answer.
+        AttemptFailed: the model did not start to answer.
     """
 
-    async def sent(key: Secret | None) -> T:
+    async def send_checked(key: Secret | None) -> T:
         try:
             return await send(key)
         except NetworkError as error:
@@ -108,8 +108,8 @@ async def with_credential(model: CallableModel, broker: TokenBroker, send: Calla
 
     try:
         if model.profile_id is None:
-            return await sent(model.key)
-        return await with_token(broker, model.profile_id, sent)
+            return await send_checked(model.key)
+        return await with_token(broker, model.profile_id, send_checked)
     except PorticoError as error:
         raise AttemptFailed(local_error(error), error) from error
 
@@ -121,15 +121,15 @@ async def with_token(
     *,
     may_refresh: Callable[[], bool] = lambda: True,
 ) -> T:
-    """What `send` returns for the profile's token. If the provider rejects that one, `send` is called once more with another.
+    """Return what `send` returns for the profile's token. If the provider rejects the token, call `send` again with a new token.
 
-    Every request to a provider goes by this rule, so that an ended token is one refresh however it is answered
-    (`provider_errors.rejects_token`). A token that somebody else has replaced meanwhile needs none. An API key cannot be
-    replaced, so a stored one is sent once. `may_refresh` is called before the second token is asked for.
+    All requests to a provider follow this rule (`provider_errors.rejects_token`). If another process has replaced the token
+    meanwhile, there is no refresh. A stored API key cannot be replaced, so it is sent once. `may_refresh` is called before the
+    second token is requested.
 
     Raises:
-        AttemptFailed: what `send` raised last.
-        PorticoError: no token can be had.
+        AttemptFailed: the last error of `send`.
+        PorticoError: no token is available.
     """
     token = await broker.access(profile_id)
     try:
@@ -145,7 +145,7 @@ async def with_token(
 
 
 def credential_header(model: CallableModel, key: Secret | None) -> dict[str, str]:
-    """How the credential travels to this model's provider."""
+    """Return the header that carries the credential to this model's provider."""
     if key is None:
         return {}
     if model.auth_header == "x-api-key":
@@ -153,17 +153,17 @@ def credential_header(model: CallableModel, key: Secret | None) -> dict[str, str
     return {"Authorization": f"Bearer {key.reveal()}"}
 
 
-def request_headers(model: CallableModel, key: Secret | None, *first: Mapping[str, str]) -> dict[str, str]:
-    """The headers of one request to `model`: `first`, over it the config's, over it the credential. Each name is there once."""
-    found: dict[str, tuple[str, str]] = {}
-    for headers in (*first, model.headers, credential_header(model, key)):
-        found.update({name.lower(): (name, value) for name, value in headers.items()})
-    return dict(found.values())
+def request_headers(model: CallableModel, key: Secret | None, *base: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of one request: the config's headers override `base`, and the credential overrides both."""
+    merged: dict[str, tuple[str, str]] = {}
+    for headers in (*base, model.headers, credential_header(model, key)):
+        merged.update({name.lower(): (name, value) for name, value in headers.items()})
+    return dict(merged.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The streamed answer to a question. Its pieces are read once."""
+    """The streamed answer to a question. `pieces` can be read once."""
 
     accepted: Accepted
 
@@ -172,10 +172,10 @@ class Answer:
         return self.accepted.model
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """The answer as it comes.
+        """Yield the answer as it arrives.
 
         Raises:
-            NetworkError: `answer-cut`: it broke off.
+            NetworkError: `answer-cut`: the answer broke off.
         """
         protocol = PROTOCOLS[self.model.api]
         try:
@@ -200,10 +200,10 @@ class Answer:
 async def begin(
     model: CallableModel, question: Question, *, http: HttpClient, broker: TokenBroker, patience: Patience | None = None
 ) -> Answer:
-    """Send the question, and return the answer once it has begun.
+    """Send the question and return the answer as soon as its stream starts.
 
     Raises:
-        AttemptFailed: it did not begin.
+        AttemptFailed: the answer did not start.
     """
     protocol = PROTOCOLS[model.api]
 
@@ -212,13 +212,13 @@ async def begin(
         body = protocol.body(model.reference.model, question)
         return await http.post(protocol.url(model.base_url), body=body, headers=headers)
 
-    begun = await attempt(model, broker, send, patience=patience)
-    if begun.streams:
-        return Answer(begun)
-    begun.close()
-    why = f"an answer of type {shown(begun.response.content_type)} instead of a stream"
+    answer = await attempt(model, broker, send, patience=patience)
+    if answer.streams:
+        return Answer(answer)
+    answer.close()
+    why = f"an answer of type {shown(answer.response.content_type)} instead of a stream"
     no_stream = NoStream(f"{model.reference.provider} did not stream its answer.", why=why)
-    # It has answered, in a form that is of no use here: the same request would be billed again.
+    # The provider has answered in an unusable form; the same request would be billed again.
     raise AttemptFailed(ProviderError("answer-unknown", str(no_stream), unknown=True), no_stream)
 
 
@@ -230,26 +230,26 @@ async def ask(
     broker: TokenBroker,
     on_failed: Callable[[Attempt], None],
 ) -> Answer:
-    """The answer of the first candidate that begins one; `on_failed` is called for each other one, while there is a next.
+    """Return the answer of the first candidate that answers. `on_failed` is called for each failure that another attempt follows.
 
     Raises:
-        PorticoError: none does; why the first model did not (`Failover.reason`), and what came of the others.
+        PorticoError: no candidate answers: why the first model did not (`Failover.reason`), and the outcome of the others.
     """
 
-    async def one(model: CallableModel) -> Answer:
+    async def ask_one(model: CallableModel) -> Answer:
         return await begin(model, _question(question_for, model, failover), http=http, broker=broker)
 
-    def failed(attempt: Attempt) -> None:
+    def report(attempt: Attempt) -> None:
         if failover.goes_on:
             on_failed(attempt)
 
-    if (answer := await first_answer(failover, one, on_failed=failed)) is None:
+    if (answer := await first_answer(failover, ask_one, on_failed=report)) is None:
         raise no_answer_error(failover)
     return answer
 
 
 def _question(question_for: Callable[[CallableModel], Question], model: CallableModel, failover: Failover) -> Question:
-    """The question for `model`. What a fallback lacks for it (no images, no reasoning) is an attempt that failed."""
+    """Return the question for `model`. If a fallback lacks a feature (images, reasoning), its attempt fails."""
     try:
         return question_for(model)
     except UsageError as error:
@@ -259,10 +259,10 @@ def _question(question_for: Callable[[CallableModel], Question], model: Callable
 
 
 def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> Question:
-    """`question` within what `model` can do: the answer is bounded by its limit and by the room its context leaves.
+    """Return `question` with `max_tokens` within the model's limit and the rest of its context window.
 
     Raises:
-        UsageError: `model-lacks-feature`: the model lacks what was asked of it.
+        UsageError: `model-lacks-feature`: the model lacks a feature that the question uses.
     """
     spec = model.spec
     if question.images and "image" not in spec.input:
@@ -274,13 +274,13 @@ def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> 
     wanted = max_tokens or (THINKING_MAX_TOKENS if thinks(question, model.reference.model) else DEFAULT_MAX_TOKENS)
     limit = min(wanted, spec.max_tokens or wanted)
     if spec.context_window is not None:
-        # An estimate: the provider counts, and refuses what is too long in its own words.
+        # An estimate: the provider counts exactly, and rejects a request that is too long.
         room = spec.context_window - len(question.text) // _CHARACTERS_PER_TOKEN
-        limit = max(_LEAST_ANSWER, min(limit, room))
+        limit = max(_MIN_ANSWER_TOKENS, min(limit, room))
     return replace(question, max_tokens=limit)
 
 
-_LIST: Final = "Others: {prog} models list --all --json"
+_LIST: Final = "Other models: {prog} models list --all --json"
 
 
 TIMEOUT_S: Final = 5.0
@@ -291,7 +291,7 @@ _OK: Final = 200
 
 
 class ListUnreadable(NetworkError):
-    """The provider's list of models is in no form that is known."""
+    """The provider's list of models has an unknown form."""
 
     id = "reply-invalid"
 
@@ -306,7 +306,7 @@ class Discovered:
 
 
 class Connects(Protocol):
-    """What opens connections to account services, and refreshes tokens over them: the parts of one run."""
+    """The parts of the app that listing models needs: an HTTP client and a broker of tokens."""
 
     def http(self) -> HttpClient: ...
 
@@ -316,10 +316,10 @@ class Connects(Protocol):
 async def discover(
     model: CallableModel, *, http: HttpClient, broker: TokenBroker, within_s: float | None = None
 ) -> tuple[Discovered, ...]:
-    """The models that `model`'s provider lists for this credential, within `within_s` seconds (5 if None).
+    """Fetch the provider's list of models for this credential, within `within_s` seconds (5 if None).
 
     Raises:
-        PorticoError: it does not list them.
+        PorticoError: the provider does not list them.
     """
     within_s = TIMEOUT_S if within_s is None else within_s
     try:
@@ -333,14 +333,14 @@ async def discover(
 
 
 def _not_listed_error(model: CallableModel, provider_error: ProviderError) -> PorticoError:
-    """The error for a list that was refused, which is about no single model."""
+    """Return the error for a rejected list, which is not about one model."""
     if provider_error.kind != "model-refused":
         return model_error(model, provider_error)
     return ProviderRefused(f"{model.reference.provider} does not list its models for this account.", why=str(provider_error))
 
 
 def list_models(app: Connects, models: Mapping[str, CallableModel], *, within_s: float | None = None) -> dict[str, ModelList]:
-    """What each provider lists for its model's credential, by its id, or why it does not. All are asked at once."""
+    """Fetch the list of models of each provider in parallel; an error takes the place of a list that cannot be fetched."""
     return signals.run(_list_all(app, models, within_s)) if models else {}
 
 
@@ -348,18 +348,18 @@ async def _list_all(app: Connects, models: Mapping[str, CallableModel], within_s
     async with app.http() as http:
         broker = app.broker(http)
 
-        async def one(candidate: CallableModel) -> ModelList:
+        async def list_or_error(model: CallableModel) -> ModelList:
             try:
-                return await discover(candidate, http=http, broker=broker, within_s=within_s)
+                return await discover(model, http=http, broker=broker, within_s=within_s)
             except PorticoError as error:
                 return error
 
-        lists = await asyncio.gather(*(one(model) for model in models.values()))
+        lists = await asyncio.gather(*map(list_or_error, models.values()))
     return dict(zip(models, lists, strict=True))
 
 
 def list_url(model: CallableModel) -> str:
-    """Where the list is: beside the chat endpoint where there is one, which MiniMax has it at, else beside the messages."""
+    """Return the URL of the list: beside OpenAI's endpoints if the provider has them, as at MiniMax, else beside Anthropic's."""
     base = model.bases.get("openai-completions") or model.bases.get("openai-responses")
     if base is not None:
         return f"{versioned(base)}/models"
@@ -377,7 +377,7 @@ async def _fetch_models(model: CallableModel, key: Secret | None, http: HttpClie
         if is_error_body(body, model.error_codes):
             raise AttemptFailed(read_provider_error(response.status, response.headers, body, model.error_codes, key))
     if not complete:
-        why = f"its answer is longer than {_MAX_BYTES >> 20} MiB"
+        why = f"the list is longer than {_MAX_BYTES >> 20} MiB"
         raise ListUnreadable(f"{model.reference.provider} did not list its models.", why=why)
     return tuple(_read_models(body, model))
 
@@ -387,7 +387,7 @@ def _read_models(body: bytes, model: CallableModel) -> list[Discovered]:
         rows = json.loads(body)["data"]
         models = [_read_model(entry) for entry in rows[:_MAX_MODELS]]
     except (ValueError, KeyError, TypeError, RecursionError):
-        why = "its answer is not a list of models"
+        why = "the response is not a list of models"
         raise ListUnreadable(f"{model.reference.provider} did not list its models.", why=why) from None
     return [entry for entry in models if entry is not None]
 
@@ -426,7 +426,7 @@ _PROBE_MAX_TOKENS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What came of it. `error` says in full why it is not `ok`; `latency_ms` is the time to the first sign of an answer."""
+    """The result of a probe. `error` is the full error unless `ok`; `latency_ms` is the time until the answer starts."""
 
     model: CallableModel
     status: Status
@@ -443,7 +443,7 @@ async def probe(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     max_tokens: int = _PROBE_MAX_TOKENS,
 ) -> Probe:
-    """Ask `model` for a word, for at most `timeout_s` seconds. Never raises for what the provider or the network does."""
+    """Ask `model` for one word, within `timeout_s` seconds. Return errors of the provider and of the network."""
     started = clock.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
@@ -468,5 +468,5 @@ def _status(failure: AttemptFailed) -> Status:
     if isinstance(failure.error, SignInNeeded):
         return "auth"
     if failure.provider_error.kind == "local" and isinstance(failure.error, NetworkError) and failure.error.unsent:
-        return "unreachable"  # a proxy that cannot be used, say: no provider has seen the credential
+        return "unreachable"  # such as an unusable proxy: no provider has received the credential
     return _STATUS.get(failure.provider_error.kind, "unknown")

@@ -1,6 +1,7 @@
-"""Whose credential answers for a provider: its profiles, else an environment key, else a key in the config.
+"""The credentials of a provider: its profiles, else an environment key, else a key in the config.
 
-A key is not tried after a profile: it may be paid by the token where the profile has a plan, and nobody has said to spend that.
+A key is not tried after a profile: the key may be billed per token while the profile has a plan, and the user did not agree to
+that cost.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ API_KEY = "api_key"
 
 
 class CredentialRefused(SignInNeeded):
-    """The provider does not accept the credential."""
+    """The provider rejects the credential."""
 
     id = "credential-refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One credential and where it comes from, in words. `base_url` is the only place it may be sent to, where it has one.
+    """One credential and its `source` in words. If it has a `base_url`, it is sent there only.
 
-    `signed_in_at` is when its profile was signed in or its key stored (wall ms), 0 without a profile. `sign_in_again` is the
-    command that replaces it, of a profile.
+    `signed_in_at` is when the profile was signed in or its key stored (wall ms), 0 without a profile. `sign_in_again` is the
+    command that replaces the profile.
     """
 
     source: str
@@ -48,7 +49,7 @@ class Credential:
 
 
 class Credentials:
-    """The credentials of every provider. `env` is the environment with the config's own variables behind it."""
+    """The credentials of all providers. `env` is the environment, completed by the config's variables."""
 
     def __init__(self, config: Config, profiles: Sequence[Profile], env: Mapping[str, str]) -> None:
         self._config = config
@@ -56,28 +57,24 @@ class Credentials:
         self._env = env
 
     def for_provider(self, provider: Provider) -> list[Credential]:
-        """Those to try for `provider`, best first; none where nobody has set it up."""
-        profiles = self.profiles_of(provider)
-        if profiles:
+        """Return the credentials to try for `provider`, best first; empty if the provider is not set up."""
+        if profiles := self.profiles_of(provider):
             return [profile_credential(profile) for profile in profiles]
-        key = self.key_for(provider, provider.spec.env_keys if provider.spec is not None else ()) or _no_credential_needed(
-            provider
-        )
+        env_keys = provider.spec.env_keys if provider.spec is not None else ()
+        key = self.key_for(provider, env_keys) or _no_credential_needed(provider)
         return [key] if key is not None else []
 
     def key_for(self, provider: Provider, env_keys: Sequence[str]) -> Credential | None:
-        """The key for `provider` that stands in the first of these variables that is set, else in the config."""
+        """Return the key for `provider` from the first of these variables that is set, else from the config."""
         return self._environment_key(env_keys) or self._config_key(provider)
 
     def profiles_of(self, provider: Provider) -> list[Profile]:
-        """Its profiles, best first: `auth.order`, then the region of the config's `baseUrl`, then the oldest.
+        """Return the provider's profiles, best first: by `auth.order`, then the region of the config's `baseUrl`, then the age.
 
-        One that needs a new sign-in is used only if there is no other.
+        A profile that must sign in again is used only if there is no other.
         """
         order = self.order_for(provider.id)
-        profiles = [
-            candidate for candidate in self._profiles if candidate.provider == provider.id and not candidate.sign_out_unfinished
-        ]
+        profiles = self._signed_in(provider.id)
         if order:
             profiles = [profile for profile in profiles if profile.id in order]
         base_url = provider.config.base_url if provider.config is not None else None
@@ -93,12 +90,15 @@ class Credentials:
         return usable or ranked
 
     def order_for(self, provider: str) -> tuple[str, ...]:
-        """The provider's `auth.order`, without profiles that do not exist: an order that names no other is none."""
-        signed_in = {profile.id for profile in self._profiles if profile.provider == provider and not profile.sign_out_unfinished}
+        """Return the provider's `auth.order` without profiles that do not exist."""
+        signed_in = {profile.id for profile in self._signed_in(provider)}
         return tuple(id for id in self._config.auth.order.get(provider, ()) if id in signed_in)
 
+    def _signed_in(self, provider: str) -> list[Profile]:
+        return [one for one in self._profiles if one.provider == provider and not one.sign_out_unfinished]
+
     def region_for(self, provider: Provider) -> str:
-        """The region that the environment names for `provider`; empty where it names none."""
+        """Return the region that the environment specifies for `provider`, or an empty string."""
         name = provider.spec.region_env if provider.spec is not None else None
         return self._env.get(name, "").lower() if name is not None else ""
 
@@ -109,7 +109,7 @@ class Credentials:
         return None
 
     def unset_variable_for(self, provider: Provider) -> str | None:
-        """The variable that the config's `apiKey` is the bare name of, where it is not set."""
+        """Return the variable whose bare name is the config's `apiKey`, if the variable is not set."""
         name = named_variable(_configured_key(provider))
         return name if name is not None and not self._env.get(name) else None
 
@@ -121,30 +121,30 @@ class Credentials:
         try:
             value = self._env.get(name, "") if name is not None else resolve_variables(configured, self._env, where=config_path)
         except ConfigError:
-            return None  # the variable is not set: the same as no key, and `unknown-model` names the ways out
+            return None  # an unset variable means no key; the `unknown-model` error lists the remedies
         return Credential(f"config {config_path}", key=Secret(value)) if value else None
 
 
 def _configured_key(provider: Provider) -> str:
-    """The config's `apiKey` as it is written; empty where there is none, or the placeholder beside a sign-in."""
+    """Return the config's `apiKey` as written; empty without a key, or for the placeholder of a provider with a sign-in."""
     spec, config = provider.spec, provider.config
     configured = config.api_key.reveal() if config is not None and config.api_key is not None else ""
     return "" if spec is not None and configured == spec.placeholder_key and spec.needs_credential else configured
 
 
 def _no_credential_needed(provider: Provider) -> Credential | None:
-    """For a server nearby: one that is known to ask for none, or one that the config alone names, without a key."""
+    """Return a credential without a key for a provider that needs none: a plugin's, or a local server in the config."""
     if provider.spec is not None:
-        return None if provider.spec.needs_credential else Credential("no credential")
-    base_url = provider.config.base_url if provider.config is not None else None
-    needs_none = (
-        base_url is not None and is_nearby(host_of(base_url)) and provider.config is not None and provider.config.api_key is None
-    )
+        needs_none = not provider.spec.needs_credential
+    else:
+        config = provider.config
+        base_url = config.base_url if config is not None and config.api_key is None else None
+        needs_none = base_url is not None and is_nearby(host_of(base_url))
     return Credential("no credential") if needs_none else None
 
 
 def profile_credential(profile: Profile) -> Credential:
-    """The credential that a profile is. A token goes to the API base that it was issued for; a key where the config says."""
+    """Return the credential of a profile. A token is sent to the API base that issued it, a key to the config's base URL."""
     base_url = profile.api_base if profile.type != API_KEY else None
     return Credential(
         f"profile {profile.id}",

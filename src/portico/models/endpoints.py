@@ -1,4 +1,4 @@
-"""Where a provider's models are served, and how its key is sent there."""
+"""The endpoints of a provider: base URLs, headers, and the form in which a key is sent."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class BaseUrlRefused(ConfigError):
-    """The base URL of a provider cannot be right, so nothing is sent there."""
+    """The base URL of a provider is wrong, so nothing is sent to it."""
 
     id = "base-url-refused"
 
 
 def with_base_urls(config: Config, env: Mapping[str, str]) -> Config:
-    """`config` with each `${VAR}` in a base URL resolved and the URL checked; where a variable is not set it stays as it is."""
-    found = {id: _with_base_url(id, provider, env) for id, provider in config.models.providers.items()}
-    if all(found[id] is provider for id, provider in config.models.providers.items()):
+    """Return `config` with each `${VAR}` in a base URL resolved and checked. A URL with an unset variable stays as it is."""
+    resolved = {id: _with_base_url(id, provider, env) for id, provider in config.models.providers.items()}
+    if all(resolved[id] is provider for id, provider in config.models.providers.items()):
         return config
-    return replace(config, models=replace(config.models, providers=found))
+    return replace(config, models=replace(config.models, providers=resolved))
 
 
 def _with_base_url(id: str, provider: ProviderConfig, env: Mapping[str, str]) -> ProviderConfig:
@@ -42,7 +42,7 @@ def _with_base_url(id: str, provider: ProviderConfig, env: Mapping[str, str]) ->
     try:
         url = normalised_base_url(resolve_variables(provider.base_url, env, where=place))
     except ConfigError:
-        return provider  # said when the provider is called
+        return provider  # `checked_base_url` reports the variable when the provider is called
     why, hint = why_not_a_base_url(url), hint_for_base_url(url)
     if why is None:
         return replace(provider, base_url=url)
@@ -50,9 +50,9 @@ def _with_base_url(id: str, provider: ProviderConfig, env: Mapping[str, str]) ->
 
 
 def base_url_of(provider: Provider, region: str) -> str | None:
-    """The API base where no profile says it: the config's, else the region's, else the first; None where nobody says.
+    """Return the API base without a profile: the config's, else the region's, else the first; None if unknown.
 
-    A provider whose base URL in the config cannot be used has none: its key is not for the provider's usual host.
+    If the config's base URL is unusable, the result is None: the key is not meant for the provider's usual host.
     """
     if provider.config is not None and provider.config.problem is not None:
         return None
@@ -65,16 +65,16 @@ def base_url_of(provider: Provider, region: str) -> str | None:
 def checked_base_url(
     provider: Provider, region: str, env: Mapping[str, str], specs: Iterable[ProviderSpec], *, own: Iterable[ApiKind | None] = ()
 ) -> str | None:
-    """As `base_url_of`. `own` are the protocols that models have in the config instead of the provider's.
+    """Return `base_url_of` after a check. `own` are the protocols that single models have in the config.
 
     Raises:
-        ConfigError: `base-url-refused`: the config's cannot be used; `variable-unset`: it refers to a variable that is not set.
+        ConfigError: `base-url-refused`: the config's base URL is unusable; `variable-unset`: its variable is not set.
     """
-    written, place = provider.config, f"models.providers.{provider.id}.baseUrl"
-    if written is not None and written.problem is not None:
-        raise _wrong_base(provider, written.problem, "URL")
+    config, place = provider.config, f"models.providers.{provider.id}.baseUrl"
+    if config is not None and config.problem is not None:
+        raise _wrong_base(provider, config.problem, "URL")
     url = base_url_of(provider, region)
-    if url is None or written is None or written.base_url is None:
+    if url is None or config is None or config.base_url is None:
         return url
     url = resolve_variables(url, env, where=place)
     wrong = _misfit_of_all(url, provider.api, own, specs)
@@ -84,36 +84,35 @@ def checked_base_url(
 
 
 def _wrong_base(provider: Provider, why: str, instead: str) -> ConfigError:
-    message = f"Provider {provider.id} cannot be called: its base URL cannot be right."
+    message = f"Provider {provider.id} cannot be called: its base URL is wrong."
     hint = f"{{prog}} config set models.providers.{provider.id}.baseUrl {instead}"
     return BaseUrlRefused(message, why=why, hint=hint)
 
 
 def headers_of(provider: Provider, model_id: str, env: Mapping[str, str]) -> dict[str, str]:
-    """The config's headers of requests to one model: its own over the provider's, whatever the case of their names.
+    """Return the config's headers for one model: the model's headers override the provider's, in any case of their names.
 
     Raises:
         ConfigError: `variable-unset`.
     """
     place = f"models.providers.{provider.id}"
-    shared = provider.config.headers if provider.config is not None else {}
     model = provider.configured_model(model_id)
     own = model.headers if model is not None else {}
-    taken = {name.lower() for name in own}
-    found = {
+    own_names = {name.lower() for name in own}
+    shared = {
         name: resolve_header(text, env, where=f"{place}.headers.{name}")
-        for name, text in shared.items()
-        if name.lower() not in taken
+        for name, text in (provider.config.headers if provider.config is not None else {}).items()
+        if name.lower() not in own_names
     }
-    return found | {
+    return shared | {
         name: resolve_header(text, env, where=f"the header {name} of {place}'s model {model_id}") for name, text in own.items()
     }
 
 
 def auth_header(provider: Provider, api: ApiKind, base_url: str, specs: Iterable[ProviderSpec]) -> Literal["bearer", "x-api-key"]:
-    """How a key is sent: as `authHeader` says; else as the provider at that host is known to want it; else by the protocol.
+    """Return the header that carries a key: by `authHeader`, else by the provider of this host, else by the protocol.
 
-    OpenAI's protocols know `Authorization: Bearer` alone; Anthropic's own header is `x-api-key`
+    OpenAI's protocols use `Authorization: Bearer` only. Anthropic's header is `x-api-key`
     (https://docs.anthropic.com/en/api/overview), which OpenClaw's library sends to every provider of that protocol.
     """
     if api != "anthropic-messages":
@@ -123,14 +122,14 @@ def auth_header(provider: Provider, api: ApiKind, base_url: str, specs: Iterable
         return "bearer" if chosen else "x-api-key"
     if provider.spec is not None:
         return provider.spec.auth_header
-    there = next((spec for spec in specs if host_of(base_url) in declared_hosts(spec) and spec.needs_credential), None)
-    return there.auth_header if there is not None else "x-api-key"
+    of_host = next((spec for spec in specs if host_of(base_url) in declared_hosts(spec) and spec.needs_credential), None)
+    return of_host.auth_header if of_host is not None else "x-api-key"
 
 
 def all_bases(api: ApiKind, base_url: str, spec: ProviderSpec | None) -> Mapping[ApiKind, str]:
-    """The bases by protocol: `base_url` for `api`, and those beside it at one origin, where the provider is known to have them.
+    """Return the API bases by protocol: `base_url` for `api`, and the provider's other bases at the same origin.
 
-    Only a host of the provider's own is taken to serve them: behind anybody else's URL there may be one protocol alone.
+    Only the provider's own hosts are expected to serve the other protocols; another server may serve just one.
     """
     bases: dict[ApiKind, str] = {api: base_url}
     parts = urlsplit(base_url)
@@ -142,9 +141,9 @@ def all_bases(api: ApiKind, base_url: str, spec: ProviderSpec | None) -> Mapping
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A base URL and an `api` that do not fit each other: the key of the two to change, and its right value.
+    """A base URL that does not fit its `api`: which `key` to change, and its right value in `instead`.
 
-    `is_certain` at a host whose provider says where it serves each protocol; elsewhere the path may be somebody's own choice.
+    `is_certain` is true at a host whose provider documents the path of each protocol; elsewhere the path may be intended.
     """
 
     api: ApiKind
@@ -154,30 +153,30 @@ class Misfit:
 
     @property
     def message(self) -> str:
-        """What is wrong, to follow the place of the base URL."""
+        """The problem, to be read after the config path of the base URL."""
         return f"is not where that provider serves {self.api}" if self.is_certain else f"looks wrong for {self.api}"
 
 
 def misfit(base_url: str, api: ApiKind, specs: Iterable[ProviderSpec]) -> Misfit | None:
-    """What does not fit if requests of `api` go to `base_url`; None where they may be answered.
+    """Return the misfit of `base_url` and `api`; None if requests may be answered.
 
-    MiniMax has Anthropic's protocol under `/anthropic` and OpenAI's under `/v1`: the one sent to the other is a bare 404. Other
-    providers use the first of these names too.
+    MiniMax serves Anthropic's protocol under `/anthropic` and OpenAI's under `/v1`; a request to the wrong one gets a bare 404.
+    Other providers use `/anthropic` too.
     """
     try:
         parts, host = urlsplit(base_url), host_of(base_url)
-    except ValueError:  # `http://[${VAR}]`, whose variable is not resolved here
+    except ValueError:  # such as `http://[${VAR}]`, with an unresolved variable
         return None
-    written = parts.path.rstrip("/")
+    path = parts.path.rstrip("/")
     spec = next((spec for spec in specs if api in spec.paths and host in declared_hosts(spec)), None)
     if spec is not None:
-        meant = spec.paths[api]
-        # Anthropic's may have its version, and a bare origin gets OpenAI's.
-        if written in {meant, f"{meant}/v1" if api == "anthropic-messages" else ""}:
+        right_path = spec.paths[api]
+        # Anthropic's path may end in its version, and OpenAI's is added to a bare origin.
+        if path in {right_path, f"{right_path}/v1" if api == "anthropic-messages" else ""}:
             return None
-        if written in {"", *spec.paths.values()}:
-            return Misfit(api, "baseUrl", urlunsplit((parts.scheme, parts.netloc, meant, "", "")), is_certain=True)
-    if written.endswith("/anthropic") and api != "anthropic-messages":
+        if path in {"", *spec.paths.values()}:
+            return Misfit(api, "baseUrl", urlunsplit((parts.scheme, parts.netloc, right_path, "", "")), is_certain=True)
+    if path.endswith("/anthropic") and api != "anthropic-messages":
         return Misfit(api, "api", "anthropic-messages", is_certain=False)
     return None
 
@@ -185,7 +184,7 @@ def misfit(base_url: str, api: ApiKind, specs: Iterable[ProviderSpec]) -> Misfit
 def _misfit_of_all(
     base_url: str, api: ApiKind | None, own: Iterable[ApiKind | None], specs: Iterable[ProviderSpec]
 ) -> Misfit | None:
-    """As `misfit`, of a provider some of whose models have protocols of their `own`, which the base URL may be meant for."""
+    """Return the misfit for the provider's protocol, unless the base URL fits a protocol that one of its models has (`own`)."""
     wrong = misfit(base_url, api, specs) if api is not None else None
     if wrong is not None and any(misfit(base_url, each, specs) is None for each in own if each is not None):
         return None
@@ -193,16 +192,16 @@ def _misfit_of_all(
 
 
 def misfits(config: Config, specs: Sequence[ProviderSpec]) -> Iterator[tuple[ConfigPath, Misfit]]:
-    """Each provider of the config whose base URL and `api` do not fit, by the path of its block."""
+    """Yield each misfit in the config with the path of the provider's block."""
     for id, provider in config.models.providers.items():
         spec = next((spec for spec in specs if spec.id == id), None)
         api = provider.api or (spec.api if spec is not None else None)
         own = [model.api for model in provider.models]
-        found = _misfit_of_all(provider.base_url, api, own, specs) if provider.base_url is not None else None
-        if found is not None:
-            yield ("models", "providers", id), found
+        wrong = _misfit_of_all(provider.base_url, api, own, specs) if provider.base_url is not None else None
+        if wrong is not None:
+            yield ("models", "providers", id), wrong
 
 
 def declared_hosts(spec: ProviderSpec) -> frozenset[str]:
-    """Every host that a credential of this provider may be sent to."""
+    """Return all hosts that a credential of this provider may be sent to."""
     return frozenset().union(*spec.hosts.values(), {host_of(url) for url in spec.base_urls.values()})

@@ -1,11 +1,11 @@
-"""What a client of the gateway is told of a provider's error: its fields, and when to ask again.
+"""The fields and headers of a provider's error that programs read, and the time of the next try.
 
-Anthropic's and OpenAI's SDKs, and the agents on top of them, decide by these fields and headers whether to send a request
-again, when, and whether to shorten it first (anthropic-sdk-python and openai-python: `_base_client.py`, `_exceptions.py`).
+Anthropic's and OpenAI's SDKs, and the agents that use them, read these fields and headers to decide if and when to repeat a
+request, and if to shorten it first (anthropic-sdk-python and openai-python: `_base_client.py`, `_exceptions.py`).
 
-A provider says when to ask again in a header: `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms` (the SDKs of Anthropic
-and OpenAI read it first); in a field: `resets_at` (epoch), `resets_in_seconds` (Codex), `retryDelay` (google.rpc.RetryInfo); or
-in words: "resets at 2026-05-15T15:00:00Z" (MiniMax-M2.7#36), "Please try again in 1m12.5s" (OpenAI), "resets in 3h 20m".
+The time of the next try is in a header: `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms` (the SDKs of Anthropic and
+OpenAI read it first); in a field: `resets_at` (epoch), `resets_in_seconds` (Codex), `retryDelay` (google.rpc.RetryInfo); or in
+the message: "resets at 2026-05-15T15:00:00Z" (MiniMax-M2.7#36), "Please try again in 1m12.5s" (OpenAI), "resets in 3h 20m".
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ HEADERS: Final = frozenset(
         *("x-should-retry", "retry-after", "retry-after-ms"),
     }
 )
-"""The headers of a provider's answer that SDKs read, in small letters."""
+"""The response headers that SDKs read, in lower case."""
 HEADER_PREFIXES: Final = ("anthropic-ratelimit-", "x-ratelimit-")
-"""The beginnings of further ones."""
+"""The prefixes of further headers that SDKs read."""
 _MAX_FIELD_LENGTH: Final = 256
 _MAX_HEADER_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """The fields of a provider's error object and the headers beside it; None where it has none. No text of it is a credential.
+    """The fields of a provider's error object, None if absent, and the SDK headers. Credentials in them are redacted.
 
-    `type`, `code` and `param` are those of `error`; `request_id` is Anthropic's, beside `error`. `headers` have small names.
+    `type`, `code` and `param` are members of `error`; `request_id` (Anthropic's) is beside `error`. Header names are lower-case.
     """
 
     type: str | None = None
@@ -50,15 +50,15 @@ class ErrorReply:
     headers: tuple[tuple[str, str], ...] = ()
 
     def without_fields(self) -> ErrorReply:
-        """The same without what the provider says of the credential, which is the gateway's and not the client's."""
+        """Return the reply without its fields, for an error about the credential, which is the gateway's and not the client's."""
         return replace(self, type=None, code=None, param=None)
 
 
 def error_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object that says what is wrong: `error`, or where a stream of responses has it; empty where there is none.
+    """Return the error object of a body or event; empty if there is no error.
 
-    In such a stream an `error` event is itself that object, and a `response.failed` event has it in its response
-    (https://platform.openai.com/docs/api-reference/responses-streaming).
+    The object is in `error`. In a stream of OpenAI's Responses an `error` event is itself the error object, and a
+    `response.failed` event contains the object in `response` (https://platform.openai.com/docs/api-reference/responses-streaming).
     """
     error = answer.get("error")
     if isinstance(error, dict):
@@ -73,7 +73,7 @@ def error_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def read_error_reply(headers: Iterable[tuple[str, str]], body: Mapping[str, object], *known_secrets: Secret | None) -> ErrorReply:
-    """What `headers` and the JSON object `body` say to programs. `known_secrets` are hidden."""
+    """Read the fields for programs from `headers` and the JSON object `body`. `known_secrets` are redacted."""
     secrets = [secret for secret in known_secrets if secret is not None]
     hide = Hider(secrets)
     fields = error_in(body)
@@ -94,7 +94,7 @@ def read_error_reply(headers: Iterable[tuple[str, str]], body: Mapping[str, obje
 
 
 def is_sdk_header(name: str) -> bool:
-    """Whether SDKs read the header of this name, in small letters."""
+    """Whether SDKs read the header with this lower-case name."""
     return name in HEADERS or name.startswith(HEADER_PREFIXES)
 
 
@@ -116,7 +116,7 @@ _MIN_EPOCH_MS: Final = 10**12
 
 
 def read_wait(headers: Mapping[str, str], body: Mapping[str, Any], message: str) -> float | None:
-    """The seconds that an answer asks to wait; None where it names no span of time."""
+    """Return how many seconds the response asks to wait; None if it does not say."""
     from portico.net.reply_values import seconds_to_wait
 
     wait_ms = _number(_header(headers, "retry-after-ms"))
@@ -137,7 +137,7 @@ def read_wait(headers: Mapping[str, str], body: Mapping[str, Any], message: str)
 
 
 def read_reset(body: Mapping[str, Any], message: str) -> int | None:
-    """The moment that an answer names for it, in wall ms; None where it names none, or one that is no time."""
+    """Return the time at which the response allows the next try (wall ms); None if it names no valid time."""
     for fields in _error_objects(body):
         value = fields.get("resets_at")
         epoch = _number(value)
@@ -167,12 +167,12 @@ def _epoch_ms(number: float) -> int:
 
 
 def moment(wall_ms: int) -> str:
-    """A time as a message shows it: ISO 8601 in UTC, in whole seconds."""
+    """Format a time for a message: ISO 8601 in UTC, in whole seconds."""
     return datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _error_objects(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Where an error's fields may stand: in its own object, in the entries of its `details`, or beside it."""
+    """Yield the objects that may contain an error's fields: the error, the entries of its `details`, and the body."""
     error = error_in(body)
     yield error
     details = error.get("details")
@@ -181,7 +181,7 @@ def _error_objects(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _number(value: object) -> float | None:
-    """A number that is no less than 0 and no more than any time is, also one that is written as text."""
+    """Return a number, also from text, if it is in the range of a time; otherwise None."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -196,6 +196,6 @@ def _header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def _span(text: str) -> float | None:
-    """The seconds of `1m12.5s`, `350ms`, `3 hours and 20 minutes`."""
+    """Return the seconds of a duration such as `1m12.5s`, `350ms` or `3 hours and 20 minutes`."""
     parts = _PART.findall(text)
     return sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts) if parts else None

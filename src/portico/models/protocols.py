@@ -211,7 +211,7 @@ def _messages_image(image: Image) -> dict[str, object]:
 
 
 # The one event that is no JSON; read as this object, so that a protocol sees objects only.
-DONE: Final[Mapping[str, object]] = {"object": "[DONE]"}
+STREAM_END: Final[Mapping[str, object]] = {"object": "[DONE]"}
 
 
 class Completions:
@@ -241,7 +241,7 @@ class Completions:
         }
 
     def read(self, event: Mapping[str, object]) -> Piece:
-        if event is DONE:
+        if event is STREAM_END:
             return Piece(end=True)
         if event.get("error") is not None:
             return Piece(error=failure_text(event))
