@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,14 @@ def test_a_dialect_that_calls_the_readers_grant_gets_the_token_set_and_a_warning
     )
     with pytest.warns(DeprecationWarning, match=r"ReplyReader\.grant goes with 1\.0; use ReplyReader\.token_set"):
         assert reader.grant() == reader.token_set()
+
+
+def test_a_provider_spec_takes_the_old_name_of_its_group_with_a_warning():
+    with pytest.warns(DeprecationWarning, match=r"ProviderSpec\(vendor(_hint)?=\.\.\.\) goes with 1\.0; use group"):
+        spec = plugin_api.ProviderSpec("acme", "Acme", "openai-completions", {}, {}, vendor="ACME", vendor_hint="Keys")
+
+    assert (spec.group, spec.group_hint) == ("ACME", "Keys")
+    assert replace(spec, label="A").group == "ACME"
 
 
 def test_importing_the_plugin_api_loads_no_oauth_engine():

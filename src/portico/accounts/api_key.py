@@ -296,7 +296,7 @@ def _ask_key(app: App, request: KeyRequest, setup: KeySetup, refused: PorticoErr
     if place == "env" and not app.prompter.interactive:
         raise KeyVariableNotSet(f"{name} is not set.", hint=f"Set it, and run the command again: export {name}=...")
     again = " (empty: give up)" if refused is not None else ""
-    typed = app.prompter.secret(f"Enter {spec.vendor or spec.label} API key{again}", flag="--api-key-stdin")
+    typed = app.prompter.secret(f"Enter {spec.group or spec.label} API key{again}", flag="--api-key-stdin")
     if refused is not None and not typed.reveal().strip():
         raise refused
     return _read_key(typed.reveal())

@@ -157,8 +157,8 @@ def provider_groups(app: App) -> list[ProviderGroup]:
         ours = [by_sign_in.pop(id) for id in spec.sign_in_choices if id in by_sign_in]
         methods = [Choice(each.id, each.label, each.hint) for each in ours]
         methods += [Choice(each.id, each.label, each.hint) for each in spec.key_choices]
-        hint = spec.vendor_hint or (methods[0].hint if len(methods) == 1 else "")
-        found.append(ProviderGroup(spec.id, spec.vendor or spec.label, hint, tuple(methods)))
+        hint = spec.group_hint or (methods[0].hint if len(methods) == 1 else "")
+        found.append(ProviderGroup(spec.id, spec.group or spec.label, hint, tuple(methods)))
     for choice in by_sign_in.values():
         row = Choice(choice.id, choice.label, choice.hint)
         found.append(ProviderGroup(choice.id, choice.label, choice.hint, (row,)))

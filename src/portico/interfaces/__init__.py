@@ -1,4 +1,4 @@
-"""What the layers meet through: small types and protocols, by topic.
+"""Interfaces between the layers: small types and protocols, by topic.
 
-Nothing here does I/O or imports more than the standard library's cheap parts.
+No module of this package does I/O or imports more than the cheap parts of the standard library.
 """

@@ -1,7 +1,6 @@
-"""An authorization server as one client knows it: the requests that go to it, its replies, and the dialect that words both.
+"""The authorization server of a client: requests, replies, and the dialect that writes and reads them.
 
-Times are wall-clock milliseconds since the epoch (`..._ms`, `expires_at`) or seconds (`..._s`, `interval`), as each docstring
-says.
+Times are milliseconds since the epoch (`..._ms`, `expires_at`) or seconds (`..._s`, `interval`).
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Where the authorization server may send the browser back to (RFC 8252 section 7.3).
+    """The address that the authorization server sends the browser back to (RFC 8252 section 7.3).
 
-    `port` 0 asks for any free port. The path is the one that is registered for the client: servers compare it exactly, and let
-    the port of a loopback address alone vary. Answers are told apart by their `state`, and by the port that each sign-in has.
+    `port` 0 means any free port. `path` is registered for the client: servers compare it exactly, and accept any port of a
+    loopback address. Responses are distinguished by their `state`, and by the port of each sign-in.
     """
 
     host: str = "127.0.0.1"
@@ -30,11 +29,11 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class OAuthServer:
-    """One authorization server as one client is registered with it: a plain description, from a plugin's table or config.
+    """An authorization server and the registration of one client, from a plugin's table or config.
 
-    `redirect` None means that no redirect URI is known for this client id, whatever the server's metadata says.
-    `relocated` maps URLs that the server has moved to their new place: a POST answered by 307/308 to exactly that URL is sent
-    there, any other redirect is refused.
+    `redirect` None means that this client id has no known redirect URI, whatever the server's metadata says.
+    `relocated` maps moved URLs to their new URL: a POST answered by 307/308 to exactly the new URL is repeated there; any other
+    redirect is an error.
     `iss_advertised` is RFC 9207's `authorization_response_iss_parameter_supported`. `pushed_authorization_required` is RFC 9126's
     `require_pushed_authorization_requests`: the authorization request goes to its endpoint first.
     """
@@ -63,7 +62,7 @@ class OAuthServer:
 
 @dataclass(frozen=True, slots=True)
 class FormRequest:
-    """A form-encoded POST to be sent as it is. Values that are secrets stay `Secret` until the bytes are made."""
+    """A form-encoded POST. Secret values stay a `Secret` until the request body is encoded."""
 
     url: str
     form: Mapping[str, str | Secret]
@@ -72,10 +71,10 @@ class FormRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """What came back: status, lower-case header names, and the body up to the client's cap.
+    """A reply: status, headers with lower-case names, and the body up to the client's size limit.
 
-    `sent_at_ms` is when the request left, by the wall clock as it was when the reply came; `took_ms` is how long that took.
-    `secrets` are those of the request, which the reply may repeat and which no message made of it may show.
+    `sent_at_ms` is the reply's arrival by the wall clock minus `took_ms`. `secrets` are the request's secrets: the reply may
+    repeat them, and messages about the reply must not show them.
     """
 
     status: int
@@ -88,10 +87,10 @@ class HttpReply:
 
 
 class FormPoster(Protocol):
-    """Sends a `FormRequest` once; never follows a redirect but to `relocated`.
+    """Sends a `FormRequest` once, and follows redirects to a `relocated` URL only.
 
     Raises:
-        NetworkError: nothing usable came back.
+        NetworkError: there was no usable reply.
     """
 
     async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply: ...
@@ -114,22 +113,21 @@ class DeviceAuthorization:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Poll again after the interval; `slow_down` adds five seconds to it for good (RFC 8628 section 3.5)."""
+    """Poll again after the interval. `slow_down` adds five seconds to all further intervals (RFC 8628 section 3.5)."""
 
     slow_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:
-    """What a token reply holds. `expires_at` is wall ms, None where the server gave no lifetime that can be used.
+    """The content of a token reply. `expires_at` is wall ms, None without a usable lifetime.
 
-    `refresh` None means that the reply carried none: on a refresh the old one stays. `refresh_expires_at` is its end, wall ms.
-    `subject` names the account at its issuer (OpenID Connect Core section 2, `sub`), None where the server does not tell.
-    `id_token` is the reply's, empty where it is no text; it is checked and not kept.
-    `notice` is text from the provider for the user, already free of control characters.
-    `unread` names the fields that are not what they must be: they count as absent, since a server that rotates tokens has spent
-    the one before, and throwing its reply away would end the sign-in. `token_type` is as the server tells it, and `unfit` why no
-    request can carry `access`, which is empty where none came: such tokens are for nobody here, and are given back.
+    `refresh` None means that the reply has no refresh token: a refresh keeps the old one. `refresh_expires_at` is its end, wall
+    ms. `subject` identifies the account at its issuer (OpenID Connect Core section 2, `sub`), None if unknown. `id_token` is
+    empty if the reply's is not text; it is validated and not stored. `notice` is text from the provider for the user, without
+    control characters. `unread` names invalid fields, which count as absent: a server that rotates tokens has invalidated the old
+    token, so rejecting its reply would end the sign-in. `token_type` is the server's value. `unfit` is why no request can carry
+    `access` (empty if the reply has none); such tokens are revoked.
     """
 
     access: Secret
@@ -147,10 +145,10 @@ class TokenSet:
 
 
 class TokenDialect(Protocol):
-    """How one family of servers words its requests and replies. Pure: no I/O, no clock, no state.
+    """The requests and replies of one family of servers. Pure: no I/O, no clock, no state.
 
-    Every `read_...` raises `OAuthError` for an error reply or one that does not hold what it must; `Denied` and `TimedOut`
-    where the reply says so.
+    Every `read_...` raises `OAuthError` for an error reply or an incomplete reply, `Denied` if the user denied the sign-in, and
+    `TimedOut` if the sign-in expired.
     """
 
     name: str

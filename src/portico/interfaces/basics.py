@@ -1,4 +1,4 @@
-"""What every layer needs: JSON values, a clock, a person who can be asked."""
+"""Basic interfaces of all layers: JSON values, the clock, prompts."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "Jso
 
 
 class Clock(Protocol):
-    """Time, injected so that tests need not wait."""
+    """Time, injected so that tests do not wait."""
 
     def wall_ms(self) -> int:
-        """Milliseconds since the epoch; jumps when the clock is set and runs on through sleep."""
+        """Milliseconds since the epoch. Jumps when the clock is set; continues while the machine sleeps."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never goes back, may stand still during sleep."""
+        """Seconds from an arbitrary start. Never goes back; may stop while the machine sleeps."""
         ...
 
     def boot(self) -> str:
-        """A name for this run of the machine, in which all processes share `monotonic` and it goes on in sleep; else empty."""
+        """Return an id of this boot if all processes share `monotonic` and it continues in sleep; else an empty string."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Let others run for `seconds`."""
+        """Suspend this task for `seconds`."""
         ...
 
 
@@ -43,9 +43,9 @@ class Choice:
 
 
 class Prompter(Protocol):
-    """Asks a person. `interactive` False: nobody can be asked, and each question raises UsageError naming `flag`.
+    """Asks the user. Without a terminal `interactive` is False, and each question raises a UsageError that names `flag`.
 
-    `flag` is what answers the question on the command line: an option, or a whole command that begins with `{prog}`.
+    `flag` answers the question on the command line: an option, or a whole command that starts with `{prog}`.
     """
 
     interactive: bool
@@ -55,7 +55,7 @@ class Prompter(Protocol):
     def choose_many(
         self, question: str, choices: Sequence[Choice], *, flag: str, chosen: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Any number of `choices`, in their order; `chosen` are those that are marked to begin with."""
+        """Return any number of `choices`, in their order; `chosen` are selected at the start."""
         ...
 
     def confirm(self, question: str, *, flag: str, default: bool = False) -> bool: ...

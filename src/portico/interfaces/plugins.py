@@ -1,8 +1,9 @@
-"""What a plugin brings: a provider with its models and API keys, auth methods, plan readers, emulators, checks and commands."""
+"""Types of plugins: providers with models and API keys, auth methods, plan readers, emulators, checks and commands."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 ApiKind = Literal["anthropic-messages", "openai-completions", "openai-responses"]
 
 
-# Why a model did not answer, in the terms that decide what to do next (`models/provider_errors.py`). `local` is no provider's
-# word: a failure on this machine (a locked keyring, a busy lock, a plugin's bug), which has an id of its own.
+# Why a model did not answer, classified for the next step (`models/provider_errors.py`). `local` is a failure on this machine (a
+# locked keyring, a busy lock, a plugin's bug), not of the provider.
 ProviderErrorKind = Literal[
     "local",
     "auth",
@@ -39,7 +40,7 @@ ProviderErrorKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class PriceTier:
-    """US dollars per million tokens of a whole request with more than `input_above` input tokens, cached ones among them."""
+    """US dollars per million tokens of a whole request with more than `input_above` input tokens, including cached tokens."""
 
     input_above: int
     input: float
@@ -61,10 +62,10 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model of a provider's catalogue. None means: no public source says. `source` is that source.
+    """One model of a provider's catalog. A None is a value without a public source; `source` is the source of the others.
 
-    `retired_on` is the day or the month (ISO 8601) since which the provider no longer offers it: no menu does either. `successor`
-    is the id of the model to use where the provider refuses this one, retired or not.
+    `retired_on` is the day or the month (ISO 8601) of the model's retirement; menus do not offer a retired model. `successor` is
+    the id of the model to use if the provider rejects this one.
     """
 
     id: str
@@ -83,11 +84,11 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class KeyChoice:
-    """A way to set a provider up without an account of its own kind: with an API key, or with none for a server on this machine.
+    """An auth choice without a sign-in: with an API key, or without a key for a server on this machine.
 
-    `id` is what `--auth-choice` takes, `model` the one that becomes the default, `region` the key of `base_urls` that it uses.
-    `spec` describes a model that is not in the provider's catalogue and is written into the config. `aliases` are further names
-    that `--auth-choice` takes for it, and menus do not show.
+    `id` is the value of `--auth-choice`, `model` becomes the default model, `region` is a key of `base_urls`. `spec` describes a
+    model that is not in the provider's catalog and is written into the config. `aliases` are further values of `--auth-choice`,
+    which menus do not show.
     """
 
     id: str
@@ -106,15 +107,17 @@ class ProviderSpec:
 
     `base_urls` maps a region to the API base (a provider without regions has the one key `""`).
     `hosts` maps a region to the only hosts its credential may be sent to.
-    `env_keys` are the environment variables that hold a credential, in the order they are tried.
-    `auth_header` is how the credential travels: `Authorization: Bearer` or `x-api-key`.
-    `paths` are the places of further protocols under the same origin, for a provider that speaks more than `api`; `api` is in it.
-    `error_codes` are the provider's own numbers in its error bodies. `subscribe_urls` maps a region to where a plan is bought.
-    `key_choices` and `sign_in_choices` are the auth choices that set it up, with a key and by signing in.
-    `vendor` is whose models they are, by which menus group what sets them up (the label, where it is empty); `vendor_hint` is
-    told beside it.
-    `region_env` is the environment variable that names the region where no profile does. `placeholder_key` stands in configs
-    where a key would; it is none, unless the provider asks for no credential (`needs_credential` False: one on this machine).
+    `env_keys` are the environment variables for a key, in the order of reading.
+    `auth_header` is the header of the credential: `Authorization: Bearer` or `x-api-key`.
+    `paths` are the paths of all protocols under the same origin, if the provider has more than `api`.
+    `error_codes` are the provider's own numbers in its error bodies.
+    `subscribe_urls` maps a region to the page that sells a plan.
+    `key_choices` and `sign_in_choices` are the auth choices with a key and with a sign-in.
+    `group` is the name under which menus group auth choices (default: `label`), `group_hint` the hint beside the name.
+    `vendor` and `vendor_hint` are their deprecated names.
+    `region_env` is the environment variable for the region without a profile.
+    `placeholder_key` takes the place of a key in configs; it is not used as a key unless `needs_credential` is False
+    (a provider on this machine).
     """
 
     id: str
@@ -134,28 +137,33 @@ class ProviderSpec:
     needs_credential: bool = True
     key_choices: tuple[KeyChoice, ...] = ()
     sign_in_choices: tuple[str, ...] = ()
-    vendor: str = ""
-    vendor_hint: str = ""
+    group: str = ""
+    group_hint: str = ""
+    vendor: InitVar[str] = ""
+    vendor_hint: InitVar[str] = ""
 
-    def __post_init__(self) -> None:
-        """Raise ValueError where a key is to be set up and no variable is named for it."""
+    def __post_init__(self, vendor: str, vendor_hint: str) -> None:
+        """Take the deprecated arguments, and raise ValueError if a choice needs a key and there are no `env_keys`."""
+        for old, name, value in (("vendor", "group", vendor), ("vendor_hint", "group_hint", vendor_hint)):
+            if value:
+                warnings.warn(f"ProviderSpec({old}=...) goes with 1.0; use {name}", DeprecationWarning, stacklevel=3)
+                object.__setattr__(self, name, value)
         if not self.env_keys and any(choice.needs_key for choice in self.key_choices):
             raise ValueError(f"the provider {self.id} has a choice that needs a key, and no env_keys")
 
 
-# How much a window of a plan still gives; `unknown` where the provider tells nothing that can be relied on.
+# The state of a window of a plan; `unknown` without reliable data.
 WindowState = Literal["limited", "exhausted", "unlimited", "not-in-plan", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class PlanWindow:
-    """One window of a plan: how much of one kind of use it still gives.
+    """One window of a plan: the rest of one kind of use.
 
-    `kind` is the provider's word for that use (`general`, `video`), `name` is how long the window lasts (`5h`, `week`).
-    `percent_left` counts the boost in and may exceed 100; None where none is told that can be. `left` and `total` are requests,
-    both None unless they agree with the percentage. `resets_at` is wall ms. `boost` is what the plan's own allowance is
-    multiplied by. `started` False: the window begins with its first use, and nothing has been used, so that it resets at no time
-    that is known.
+    `kind` is the provider's word for the use (`general`, `video`), `name` is the length of the window (`5h`, `week`).
+    `percent_left` includes the boost and may exceed 100; None if unknown or implausible. `left` and `total` are requests, both
+    None unless they agree with the percentage. `resets_at` is wall ms. `boost` multiplies the plan's own allowance. `started`
+    False: the window starts with its first use and is unused, so its reset time is unknown.
     """
 
     kind: str
@@ -170,9 +178,9 @@ class PlanWindow:
 
 
 class PlanReader(Protocol):
-    """How a provider tells what an account's plan has left. Pure: no I/O, no clock, no state; the host sends the requests.
+    """Reads the rest of an account's plan. Pure: no I/O, no clock, no state; the host sends the requests.
 
-    `provider` is whose accounts it reads. `env_keys` are the variables that may hold a key of a plan, in the order of trying.
+    `provider` is the provider of the accounts. `env_keys` are the variables for a key of a plan, in the order of reading.
     """
 
     @property
@@ -182,34 +190,34 @@ class PlanReader(Protocol):
     def env_keys(self) -> tuple[str, ...]: ...
 
     def urls(self, base_url: str) -> tuple[str, ...]:
-        """Where an account whose API is at `base_url` is asked, by GET, in order.
+        """Return the URLs to GET for an account with its API at `base_url`, in order; empty if there are none.
 
-        The next URL is asked if the one before is not served, cannot be reached, answers with a web page or with one of its
-        `unsure_codes`, or is at a host other than the API's and answers with an HTTP error without an error number. Empty if no
-        such account can be asked. A URL is requested only at a host that the provider declares, or that `hosts` names.
+        The host requests the next URL if one is not served, unreachable, or answers with a web page or one of its `unsure_codes`;
+        also if a host other than the API's answers with an HTTP error without an error number. It requests a URL only at a host
+        of the `ProviderSpec` or of `hosts`.
         """
         ...
 
     def can_have_plan(self, key: Secret) -> bool:
-        """Whether `key` may be one of a plan; False for one whose form says that it is of another kind."""
+        """Whether `key` may belong to a plan; False if its form shows another kind of key."""
         ...
 
     def read(self, answer: Mapping[str, JsonValue], now_ms: int) -> tuple[PlanWindow, ...]:
-        """The windows that an answer tells of, at `now_ms` (wall ms). What makes no sense in it is left out, and raises nothing.
+        """Return the windows in an answer, at `now_ms` (wall ms). Leave out invalid data without raising.
 
-        Failures are read by the host before: the HTTP status, and the provider's own `error_codes`.
+        The host has already handled failures: the HTTP status, and the provider's own `error_codes`.
 
-        A reader may have a method `unsure_codes(url)` besides: the numbers of `error_codes` that prove nothing about the
-        credential or the plan where `url` answers them. They are told as a failure, cost no refresh and ask for no sign-in. An
-        attribute `hosts` may name further hosts of the provider's own that are asked about plans, and are sent its credentials
-        for nothing else.
+        Optional members of a reader: a method `unsure_codes(url)` returns the numbers of `error_codes` that prove nothing about
+        the credential or the plan in an answer of `url`. They are reported as a failure, and cause no refresh and no sign-in. An
+        attribute `hosts` names further hosts of the provider for requests about plans, and for no other request with its
+        credentials.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One of an auth choice's portals: `id` is what `--region` takes, `profile` names the default profile."""
+    """A region of an auth choice: `id` is the value of `--region`, `profile` the name of the default profile."""
 
     id: str
     label: str
@@ -219,14 +227,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedTokens:
-    """What a provider's own checks made of a validated reply: the API base to use, what to tell the user."""
+    """The result of a provider's own checks of a valid reply: the API base to use, and notes for the user."""
 
     api_base: str
     notes: tuple[str, ...] = ()
 
 
 class AuthMethod(Protocol):
-    """How one auth choice signs in, as its plugin tells it; the host runs the flow."""
+    """The sign-in of one auth choice, described by its plugin; the host runs the flow."""
 
     choice: str
     provider: str
@@ -235,38 +243,38 @@ class AuthMethod(Protocol):
     default_model: str
 
     def hint(self, region: str) -> str:
-        """What a user should know before signing in to `region`; empty where there is nothing. Shown once, at the first step.
+        """Return a note for the user before a sign-in to `region`, or an empty string. Shown once, at the first step.
 
         `{prog}` in it stands for the program's name.
         """
         ...
 
     def server(self, region: str) -> OAuthServer:
-        """The authorization server of `region`, with the user's overrides from the plugin's config applied.
+        """Return the authorization server of `region`, with the user's overrides from the plugin's config.
 
-        `issuer` alone may be known: empty endpoints are then found by discovery.
+        With an `issuer` only, discovery finds the empty endpoints.
         """
         ...
 
     def flow(self, region: str) -> Literal["auto", "browser", "device"]:
-        """The flow the user's plugin config asks for."""
+        """Return the flow from the user's plugin config."""
         ...
 
     def accept(self, region: str, token_set: TokenSet) -> AcceptedTokens:
-        """Hold what the reply says (its `resource_url`, say) to what this region may be.
+        """Check that the reply (such as its `resource_url`) belongs to this region.
 
         Raises:
-            OAuthError: the reply names a place that is not this region's.
+            OAuthError: the reply belongs to another region.
         """
         ...
 
 
 @runtime_checkable
 class KnowsClients(Protocol):
-    """An auth method that also knows the provider's other public clients: a sign-in that another tool made can be taken over."""
+    """An auth method that also knows the provider's other public clients, so that a sign-in of another tool can be imported."""
 
     def for_client(self, client_id: str) -> AuthMethod:
-        """The same choice as the client `client_id` uses it, at the provider's own portals.
+        """Return the same choice for the client `client_id`, at the provider's own portals.
 
         Raises:
             ConfigError: `config-invalid`.
@@ -276,7 +284,7 @@ class KnowsClients(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EmulatorOptions:
-    """What `portico emulator run` was asked for. `access_ttl_s` is the lifetime of access tokens in seconds."""
+    """The options of `portico emulator run`. `access_ttl_s` is the lifetime of access tokens in seconds."""
 
     redirect: bool = False
     access_ttl_s: float | None = None
@@ -285,32 +293,32 @@ class EmulatorOptions:
 
 
 class Emulator(Protocol):
-    """A stand-in for a provider's servers, run by `portico emulator`. `hosts` are the real host names it answers for."""
+    """Emulates a provider's servers for `portico emulator`. `hosts` are the real host names that it serves."""
 
     id: str
     label: str
     hosts: tuple[str, ...]
 
     def app(self, options: EmulatorOptions) -> object:
-        """An `aiohttp.web.Application` that answers for every one of `hosts`, told apart by the Host header."""
+        """Return an `aiohttp.web.Application` that serves all `hosts`, selected by the Host header."""
         ...
 
     def config(self, options: EmulatorOptions) -> Mapping[str, JsonValue]:
-        """What the user's config has to say so that real commands meet what `options` add to the real service."""
+        """Return the config that real commands need for the additions of `options` to the real service."""
         ...
 
     def approval_url(self, user_code: str) -> str:
-        """The page where a person would approve `user_code`."""
+        """Return the URL of the page on which a user approves `user_code`."""
         ...
 
     def loopback_port(self, options: EmulatorOptions) -> int | None:
-        """A port on 127.0.0.1 where the app answers plain HTTP too (0: any), for a service that is local in real life."""
+        """Return a port on 127.0.0.1 for plain HTTP (0: any), to emulate a local service; else None."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a doctor check saw."""
+    """A result of a doctor check."""
 
     id: str
     level: Literal["ok", "warning", "error"]
@@ -321,7 +329,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """One check of `doctor`: `run` is called in the event loop and bounded by the caller."""
+    """One check of `doctor`. `run` is called in the event loop, with a time limit."""
 
     id: str
     label: str
@@ -330,7 +338,7 @@ class DoctorCheck:
 
 @dataclass(frozen=True, slots=True)
 class CliCommand:
-    """A command that a plugin adds. `target` is `module:function`, called with the words after the command's name."""
+    """A command of a plugin. `target` is `module:function`, called with the arguments after the command's name."""
 
     name: str
     summary: str

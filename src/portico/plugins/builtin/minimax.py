@@ -215,8 +215,8 @@ PROVIDER: Final = ProviderSpec(
         KeyChoice("minimax-cn-api", "MiniMax M2.1 (CN)", "MiniMax-M2.1", "API key, CN: api.minimaxi.com", "cn"),
     ),
     sign_in_choices=("minimax-portal",),
-    vendor="MiniMax",
-    vendor_hint="MiniMax M2.1: OAuth with a plan, or an API key",
+    group="MiniMax",
+    group_hint="MiniMax M2.1: OAuth with a plan, or an API key",
 )
 # The M Plan, earlier Coding Plan and Token Plan, as its keys reach it: in OpenClaw's variables, in its order
 # (docs.openclaw.ai/concepts/usage-tracking).
