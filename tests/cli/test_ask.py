@@ -48,7 +48,7 @@ def test_a_model_that_is_named_and_is_not_the_default_is_never_answered_for_by_a
     done = session.run("ask", "--model", "anthropic/claude-opus-4-6", "Why?", env={"ANTHROPIC_API_KEY": "sk-wrong-1234567890"})
 
     assert (done.returncode, done.stdout) == (3, "")
-    assert "anthropic refuses the credential from environment variable ANTHROPIC_API_KEY." in done.stderr
+    assert "anthropic rejected the credential from environment variable ANTHROPIC_API_KEY." in done.stderr
 
 
 @pytest.mark.requirement("P14")
@@ -114,7 +114,7 @@ def test_signed_out_the_first_step_is_to_sign_in(session):
 
     done = session.run("ask", "Why?")
 
-    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "portico: You are signed out of minimax-portal.")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "portico: You are not signed in to minimax-portal.")
     assert "  Run `portico onboard --auth-choice minimax-portal`." in done.stderr
 
 
@@ -171,7 +171,7 @@ def test_what_a_family_cannot_do_is_an_error_with_the_way_that_works_or_a_note(s
 
     done = session.run(*flash, "--thinking", "off", "Why?")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == "portico: MiniMax-M3.1-Flash always thinks; the lowest is --effort low."
+    assert done.stderr.splitlines()[0] == "portico: MiniMax-M3.1-Flash always thinks; the lowest level is --effort low."
     assert session.ok(*flash, "--effort", "low", "Why?")
 
     done = session.run("ask", "--model", "minimax-portal/MiniMax-M3", "--effort", "high", "Why?")

@@ -117,7 +117,7 @@ def test_a_refused_key_is_not_kept_and_nothing_is_written(session, typed):
     done = session.run(*SET_UP, "--api-key-stdin", *session.store)
 
     assert done.returncode == 3
-    assert "minimax refuses the credential from the key that was given." in done.stderr
+    assert "minimax rejected the credential from the key that was given." in done.stderr
     assert session.paths.config.read_bytes() == before
     assert ProfileIndex(session.paths).profiles() == ()
 
@@ -321,7 +321,7 @@ def test_a_person_whose_key_is_no_key_or_is_refused_is_asked_again(session):
         "Enter MiniMax API key (empty: give up)",
     ]
     assert "That is no API key." in done.stderr
-    assert "minimax refuses the credential" in done.stderr
+    assert "minimax rejected the credential" in done.stderr
     assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello")
 
 

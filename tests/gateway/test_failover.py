@@ -141,7 +141,7 @@ async def test_one_that_never_answers_does_not_hide_the_rest(paths, clock):
             status, reply, headers = await here.json(body=BODY)
             again = await here.json(body=BODY)
     assert status == 500, "the first one's"
-    assert "none of 2 answered" in reply["error"]["message"]
+    assert "none of 2 candidates answered" in reply["error"]["message"]
     assert "first" in reply["error"]["message"]
     assert "second" in reply["error"]["message"]
     assert headers["x-portico-attempts"] == "acme/model; key; server 500, backup/model; key; server 503"
@@ -157,7 +157,7 @@ async def test_where_all_of_them_rest_the_client_is_told_until_when(paths, clock
             status, reply, _ = await here.json(body=BODY)
     assert len(acme.requests) == 1
     assert status == 429
-    assert "was not asked again, and will be from 20" in reply["error"]["message"]
+    assert "was not asked again: in cooldown until 20" in reply["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -459,7 +459,7 @@ async def test_a_fallback_that_is_back_sooner_shortens_the_wait_of_a_used_up_pla
 
     for status, reply, headers in got:
         assert (status, reply["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "9")
-        assert reply["error"]["message"].startswith("acme answers that the limit is reached.")
+        assert reply["error"]["message"].startswith("The rate limit of acme is reached.")
         assert "x-should-retry" not in headers
 
 
@@ -513,7 +513,7 @@ async def test_where_the_default_cannot_be_called_the_next_fallback_is_asked_too
             answer = await here.json()
 
     assert (status, reply["error"]["code"]) == (400, "provider-refused")
-    assert "in place of minimax/MiniMax-M3, which cannot be called" in reply["error"]["message"]
+    assert "instead of minimax/MiniMax-M3, which cannot be called" in reply["error"]["message"]
     assert (answer[0], answer[1]) == (200, OTHER)
 
 

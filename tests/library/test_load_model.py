@@ -112,7 +112,7 @@ def test_a_fallback_answers_for_the_default_model_unless_it_may_not(session, mon
 
     assert [one.outcome for one in reply.attempts] == ["failed", "answered"]
     assert reply.model == M21
-    with pytest.raises(SignInNeeded, match="was not asked again, and will be from 20"):
+    with pytest.raises(SignInNeeded, match="was not asked again: in cooldown until 20"):
         load_model("anthropic/claude-opus-4-6", fallback=False).ask("Why?")
 
 

@@ -193,4 +193,4 @@ def test_what_a_fallback_lacks_is_told_with_the_model_that_it_was_asked_for(cool
     failover = Failover([FIRST], cooldowns, ModelReference("q", "wanted"))
     assert failover.next() is FIRST
     failover.failed(FIRST, ProviderError("invalid-request", "no"), ModelLacksFeature("p/one is not a reasoning model."))
-    assert no_answer_error(failover).why == "asked in place of q/wanted, which cannot be called"
+    assert no_answer_error(failover).why == "asked instead of q/wanted, which cannot be called"

@@ -236,7 +236,7 @@ def test_a_model_that_was_named_keeps_every_account_of_its_provider():
 def test_where_nothing_can_be_called_the_named_model_says_why():
     with pytest.raises(SignInNeeded) as raised:
         loader(WITH_FALLBACK).resolve()
-    assert (raised.value.id, raised.value.message) == ("not-signed-in", "You are signed out of minimax-portal.")
+    assert (raised.value.id, raised.value.message) == ("not-signed-in", "You are not signed in to minimax-portal.")
 
 
 def test_an_unknown_model_is_never_answered_for_by_another():

@@ -77,7 +77,7 @@ def a_stored_key_that_a_provider_without_regions_refuses(desk):
         desk.ok(*ASK, "anthropic/claude-opus-4-6", "Hello")
 
 
-@scenario("Wait a minute and ask again, or use another model: {prog} models list")
+@scenario("Wait a minute and try again, or use another model: {prog} models list")
 def a_provider_that_wants_fewer_requests(desk):
     with acme(desk, refusal(429, "slow down"), CHAT):
         error = desk.refused(*ASK, "acme/model", "Hello")
@@ -111,7 +111,7 @@ def a_model_that_the_provider_no_longer_serves(desk):
         desk.ok(*ASK, "acme/other", "Hello")
 
 
-@scenario("Look at the account on the provider's website, or use another: {prog} auth list")
+@scenario("Check the account on the provider's website, or use another account: {prog} auth list")
 def an_account_that_is_suspended(desk):
     session = desk.signed_in()
     with acme(desk, refusal(403, "Your account has been suspended for abuse")):
@@ -131,7 +131,7 @@ def a_provider_that_cannot_be_reached(desk):
         desk.not_found("network")
 
 
-@scenario("It was not sent again, because the provider may bill it twice. Send it again if that does not matter.")
+@scenario("The request was not sent again, because the provider may bill it twice. Send it again if that does not matter.")
 def an_answer_that_did_not_arrive(desk):
     with acme(desk, closed, CHAT) as served:
         desk.refused(*ASK, "acme/model", "Hello")
@@ -139,7 +139,7 @@ def an_answer_that_did_not_arrive(desk):
         desk.ok(*ASK, "acme/model", "Hello")
 
 
-@scenario("When its limits reset: {prog} usage")
+@scenario("When the limits reset: {prog} usage")
 def a_plan_that_is_used_up(desk):
     desk.signed_in(knobs={"quota": "exhausted"})
     error = desk.refused(*ASK, M21, "Hello")
@@ -165,7 +165,7 @@ def a_provider_that_fails(desk):
 # --- thinking ----------------------------------------------------------------------------------------------------------------------
 
 
-@scenario("Ask with --effort {} instead.")
+@scenario("Use --effort {} instead.")
 def an_effort_that_the_model_does_not_have(desk):
     with acme(desk, CHAT, models=[{"id": "gpt-5-pro"}, {"id": "gpt-5.1"}, {"id": "o4-mini"}]):
         for model, option in (
@@ -174,7 +174,7 @@ def an_effort_that_the_model_does_not_have(desk):
             ("o4-mini", ("--thinking", "off")),
         ):
             error = desk.refused(*ASK, f"acme/{model}", *option, "Hello")
-            effort = error["hint"].removeprefix("Ask with ").removesuffix(" instead.").split()
+            effort = error["hint"].removeprefix("Use ").removesuffix(" instead.").split()
             desk.ok(*ASK, f"acme/{model}", *effort, "Hello")
 
 
@@ -189,7 +189,7 @@ def thinking_that_cannot_be_switched_off(desk):
 # --- a provider that is not set up -------------------------------------------------------------------------------------------------
 
 
-@scenario("{prog} config set env.{} - reads the key and keeps it in the configuration; or: export {}=...")
+@scenario("{prog} config set env.{} - reads the key and stores it in the configuration; or: export {}=...")
 def a_key_that_is_the_name_of_a_variable_that_is_not_set(desk):
     with acme(desk, CHAT, apiKey="ACME_API_KEY") as served:
         error = desk.refused(*ASK, "acme/model", "Hello")

@@ -93,8 +93,8 @@ ROWS: Final = (
     Row(
         (
             "{prog} models list --all",
-            "or set it up: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart",
-            "{}\n  or set it up: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart",
+            "or set up the provider: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart",
+            "{}\n  or set up the provider: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart",
         ),
         "models set nothing/at-all",
     ),

@@ -66,7 +66,7 @@ def a_model_that_you_are_signed_out_of(desk):
     "set {} in the environment; a running gateway reads it after {prog} gateway restart",
     "sign in: {prog} onboard --auth-choice {}",
     "choose it in the menu: {prog} configure (Model/auth)",
-    "then look: {prog} models list; where a gateway still refuses it, upgrade if you can, then: {prog} gateway restart",
+    "then check: {prog} models list; if a gateway still rejects the model, upgrade if you can, then: {prog} gateway restart",
 )
 def a_key_is_missing_and_the_same_model_is_there_by_sign_in(desk):
     desk.signed_in()
@@ -125,7 +125,7 @@ def an_order_of_nobody(desk):
     desk.ok(*words, id)
 
 
-@scenario("Give a model of it: --model {}/MODEL")
+@scenario("Specify a model of its provider: --model {}/MODEL")
 def a_model_of_another_provider_than_the_accounts(desk):
     desk.signed_in()
     hint = desk.refused("ask", "--profile", GLOBAL, "--model", "minimax/MiniMax-M2.1", "Hello")["hint"]
@@ -229,7 +229,7 @@ def nobody_can_be_asked(desk):
     desk.ok("purge", "--yes")
 
 
-@scenario("Check {} and its region: one of the provider's other region is refused the same way.")
+@scenario("Check {} and its region: the provider rejects accounts of its other regions in the same way.")
 def a_pasted_key_that_the_provider_refuses(desk):
     desk.emulator()
     words = ("onboard", "--auth-choice", "minimax-api", "--non-interactive", "--no-background")
@@ -239,7 +239,7 @@ def a_pasted_key_that_the_provider_refuses(desk):
     desk.ok(*words, *desk.commands.store, env=KEY)
 
 
-@scenario("Sign in again, with the account's own region (one of the provider's other region is refused the same way): {}")
+@scenario("Sign in again, with the account's own region (the provider rejects accounts of its other regions in the same way): {}")
 def a_stored_key_that_the_provider_refuses(desk):
     session = desk.emulator()
     words = ("onboard", "--auth-choice", "minimax-api", "--non-interactive", "--no-background")
@@ -347,7 +347,7 @@ def the_emulator_of_this_shell_is_gone(desk):
     desk.ok("auth", "token")
 
 
-@scenario("The provider serves nothing at this address. Compare baseUrl and api of the provider in your config: {prog} doctor")
+@scenario("The provider serves no API at this address. Check baseUrl and api of the provider in your config: {prog} doctor")
 def an_address_at_which_the_provider_serves_nothing(desk):
     desk.signed_in()
     entry = {"baseUrl": "https://api.minimax.io/elsewhere", "api": "anthropic-messages", "models": [{"id": "MiniMax-M2.1"}]}

@@ -208,7 +208,7 @@ def known_model(text: str, loader: ModelLoader) -> ModelReference:
     provider = catalog.providers.get(reference.provider)
     listed = provider is not None and (provider.model(reference.model) is not None or provider.config is not None)
     if not listed or (wrong_case(catalog, reference) and catalog.find(reference) is None):
-        raise unknown_model_error(catalog, reference, switched_off_by=loader.switched_off_by(reference), kind=UnknownModel)
+        raise unknown_model_error(catalog, reference, switched_off_by=loader.off_plugin(reference.provider), kind=UnknownModel)
     return parse_reference(str(reference))
 
 

@@ -133,7 +133,7 @@ def _row(reference: ModelReference, tags: list[str], accounts: _ProviderFacts) -
 
 
 def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
-    off = loader.switched_off_by(reference)
+    off = loader.off_plugin(reference.provider)
     error = unknown_model_error(loader.catalog, reference, switched_off_by=off, kind=UnknownModel)
     suggestion = did_you_mean(loader.catalog.near(str(reference)))
     return f"{error.why}{f'. {suggestion}' if suggestion else ''}"

@@ -58,7 +58,8 @@ def error_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the error object of a body or event; empty if there is no error.
 
     The object is in `error`. In a stream of OpenAI's Responses an `error` event is itself the error object, and a
-    `response.failed` event contains the object in `response` (https://platform.openai.com/docs/api-reference/responses-streaming).
+    `response.failed` event contains the object in `response`
+    (https://platform.openai.com/docs/api-reference/responses-streaming).
     """
     error = answer.get("error")
     if isinstance(error, dict):

@@ -1,8 +1,8 @@
-"""The loader: from a name to a model that can be called, and to those that answer in its place.
+"""The loader: turn a name into callable models, the requested one and its fallbacks.
 
-A callable model is everything that a request needs but a profile's token. A provider is usable when a profile, an environment
-key or the config says so, in this order. A profile carries the URL of its requests: its token goes to the API base that it was
-issued for, whatever the config's `baseUrl` says since.
+A callable model has everything that a request needs except a profile's token. The credential comes from a profile, an environment
+variable or the config, in this order. A profile's token is sent only to the API base that issued it, even if the config's
+`baseUrl` changes.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 
 class ProviderIncomplete(ConfigError):
-    """The config of a provider lacks what is needed to call it."""
+    """The config of a provider lacks a key that calling it needs."""
 
     id = "provider-incomplete"
 
 
 class NoDefaultModel(ConfigError):
-    """No model was named, and the config has no default."""
+    """No model is specified, and the config has no default model."""
 
     id = "no-default-model"
 
@@ -62,7 +62,7 @@ class WrongProvider(UsageError):
 
 
 class NoSuchProtocol(UsageError):
-    """The model is not served over the API that the client speaks."""
+    """The provider does not serve the model over the client's protocol."""
 
     id = "no-such-protocol"
 
@@ -71,12 +71,11 @@ class NoSuchProtocol(UsageError):
 class CallableModel:
     """One model with one credential.
 
-    Either `profile_id` names the profile whose token to ask the broker for, or `key` is the credential, or the provider
-    takes none. `source` tells where the credential comes from, in words. `bases` are the API bases by protocol, `base_url` is
-    that of `api`. `listed`: the catalogue has the model; `near` is what was probably meant where it does not. `fingerprint`
-    changes with the key and with how and where the model is called, `signed_in_at` with the profile's sign-in (wall ms; 0 without
-    one). `has_regions`: the provider has accounts of several regions, each of which is refused in the others.
-    `sign_in_again` is the command that replaces the profile; `{prog}` in it stands for the program name.
+    The credential is the token of `profile_id`, or `key`; without both, the provider needs none. `source` describes its origin.
+    `bases` are the API bases by protocol, `base_url` is the base of `api`. `listed`: the catalog has the model; if not, `near`
+    are similar names. `fingerprint` changes with the key, the address and the headers; `signed_in_at` with the profile's sign-in
+    (wall ms; 0 without a profile). `has_regions`: accounts of one region are rejected in the others. `sign_in_again` is the
+    command that replaces the profile; `{prog}` in it stands for the program name.
     """
 
     reference: ModelReference
@@ -101,7 +100,7 @@ class CallableModel:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A model that was to be called and cannot be, and why."""
+    """A model that cannot be called, and why."""
 
     reference: ModelReference
     error: PorticoError
@@ -109,9 +108,9 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a name stands for: the candidates in the order they are tried, at least one, and those that cannot be called.
+    """The result for a name: at least one candidate, in the order of the attempts, and the models that cannot be called.
 
-    `wanted` is the model that was asked for, which may be among the latter; None where it is the first candidate.
+    `wanted` is the requested model, which may be in `passed`; None means the first candidate's.
     """
 
     candidates: tuple[CallableModel, ...]
@@ -128,10 +127,10 @@ _FINGERPRINT_KEY: Final = os.urandom(32)
 
 
 class ModelLoader:
-    """Turns `provider/model`, an alias or nothing (the default) into models that can be called.
+    """Turns `provider/model`, an alias or None (the default model) into callable models.
 
-    `env` is the environment with the config's own variables behind it, as `LoadedConfig.env` has it. `switched_off` names the
-    plugins that are off, by the providers that they would bring.
+    `env` is `LoadedConfig.env`: the environment, completed by the config's variables. `switched_off` maps providers to the
+    disabled plugins that offer them.
     """
 
     def __init__(
@@ -153,25 +152,25 @@ class ModelLoader:
         self._switched_off = switched_off or {}
 
     def load(self, text: str | None = None, *, profile: Profile | None = None) -> CallableModel:
-        """The model to call, with `profile`'s token where one is given.
+        """Return the model to call, with `profile`'s token if specified.
 
         Raises:
-            UsageError, ConfigError: `unknown-model`, with the spelling that was meant; `model-not-allowed`; `no-default-model`;
+            UsageError, ConfigError: `unknown-model`, with similar names; `model-not-allowed`; `no-default-model`;
                 `wrong-provider`.
-            SignInNeeded: `unknown-model`, where the provider has no credential of any kind.
+            SignInNeeded: `unknown-model`: the provider has no credential.
         """
         reference = self.reference(text)
         return self._callables(reference, named=text is not None, profile=profile)[0]
 
     def resolve(self, text: str | None = None) -> Resolution:
-        """What to call for a name, in order: each of its provider's credentials and, for the default model, the fallbacks.
+        """Return the candidates for a name: the model with each of its credentials and, for the default model, the fallbacks.
 
-        It is the default model however it was named: not at all, in full, or by an alias. Any other model was chosen on purpose
-        and is answered by itself or not at all. A model that cannot be called is passed over, and says why.
+        The default model has fallbacks however it is named: by None, in full, or by an alias. Another model has none, because the
+        user chose it on purpose. Models that cannot be called are in `passed`.
 
         Raises:
-            UsageError, ConfigError, SignInNeeded: as `load`, where neither the model nor a fallback can be called; also where the
-                model is unknown or not allowed, since then no other was meant.
+            UsageError, ConfigError, SignInNeeded: as `load`, if neither the model nor a fallback can be called; also if the model
+                is unknown or not allowed.
         """
         wanted = self.reference(text)
         self._check(wanted, named=text is not None)
@@ -187,28 +186,24 @@ class ModelLoader:
         return Resolution(tuple(candidates), tuple(passed), wanted)
 
     def each_credential(self, text: str) -> tuple[CallableModel, ...]:
-        """The model that `text` names with each credential that answers for it; none where it cannot be called."""
+        """Return the model `text` with each of its credentials; empty if the model cannot be called."""
         try:
             return self._callables(self.reference(text), named=False)
         except PorticoError:
             return ()
 
     def one_of_each(self) -> dict[str, CallableModel]:
-        """By provider, one of its models with the credential that answers for it; without those that have none."""
+        """Return one callable model of each provider, by provider id; without providers that have no credential."""
         samples = {id: next((model.id for model in one.models), "any") for id, one in self.catalog.providers.items()}
-        found = {id: self.each_credential(f"{id}/{sample}") for id, sample in samples.items()}
-        return {id: models[0] for id, models in found.items() if models}
-
-    def switched_off_by(self, reference: ModelReference) -> str | None:
-        """The plugin that would bring the model's provider and is off."""
-        return self.off_plugin(reference.provider)
+        callables = {id: self.each_credential(f"{id}/{sample}") for id, sample in samples.items()}
+        return {id: models[0] for id, models in callables.items() if models}
 
     def off_plugin(self, provider: str) -> str | None:
-        """The plugin that would bring `provider` and is off."""
+        """Return the id of the disabled plugin that offers `provider`."""
         return self._switched_off.get(provider)
 
     def reference(self, text: str | None) -> ModelReference:
-        """The model that a name stands for, whether or not it can be called.
+        """Return the reference for a name, even if the model cannot be called.
 
         Raises:
             UsageError: `invalid-model-reference`.
@@ -217,7 +212,7 @@ class ModelLoader:
         return self.catalog.expand(text or self._default())
 
     def check(self, text: str) -> None:
-        """Show that a name stands for a model that exists, whether or not it can be called.
+        """Check that a name is a known model, even if the model cannot be called.
 
         Raises:
             UsageError, ConfigError: `invalid-model-reference`, `unknown-model`.
@@ -225,25 +220,25 @@ class ModelLoader:
         self._check(self.reference(text), named=False)
 
     def has_credential(self, provider: Provider) -> bool:
-        """Whether a profile, an environment key or a key in the config would answer for `provider`."""
+        """Whether `provider` has a profile, an environment key or a key in the config."""
         return bool(self.credentials.for_provider(provider))
 
     def profile_for(self, provider: Provider) -> Profile | None:
-        """The profile whose token a request would carry."""
+        """Return the profile whose token a request would carry."""
         return next(iter(self.credentials.profiles_of(provider)), None)
 
     def in_use(self) -> frozenset[str]:
-        """The ids of the profiles that are taken where nobody says which: one of each provider."""
-        providers = {one.provider for one in self._profiles}
+        """Return the ids of the profiles that are used if the user specifies none: one of each provider."""
+        providers = {profile.provider for profile in self._profiles}
         return frozenset(profile.id for id in providers if (profile := self.profile_in_use(id)) is not None)
 
     def profile_in_use(self, provider: str) -> Profile | None:
-        """The profile of `provider` that is used if the user names none."""
+        """Return the profile of `provider` that is used if the user specifies none."""
         spec, config = self.catalog.specs.get(provider), self._config.models.providers.get(provider)
         return self.profile_for(Provider(provider, (), spec=spec, config=config))
 
     def describe_choice(self, profile_id: str) -> str | None:
-        """Which profile is used and which others are not, for a person; None if there is no other, or `auth.order` decides."""
+        """Say which profile is used and which are not; None if there is only one, or if `auth.order` decides."""
         provider = next((one.provider for one in self._profiles if one.id == profile_id), None)
         if provider is not None and self.credentials.order_for(provider):
             return None
@@ -252,14 +247,14 @@ class ModelLoader:
         return f"Using {profile_id}, and not {' or '.join(others)}." if others else None
 
     def base_url(self, provider: Provider) -> str | None:
-        """Where `provider` is called without a profile; None where nobody says."""
+        """Return the API base of `provider` without a profile; None if unknown."""
         return base_url_of(provider, self.credentials.region_for(provider))
 
     def _default(self) -> str:
         primary = self._config.agents.primary
         if primary is None:
             raise NoDefaultModel(
-                "No model was named and no default is set.",
+                "No model is specified and no default model is set.",
                 hint="{prog} models set <provider/model>, or: {prog} onboard --auth-choice minimax-portal",
             )
         return primary
@@ -271,12 +266,12 @@ class ModelLoader:
         return self._references(self._config.agents.fallbacks)
 
     def _references(self, names: Iterable[str]) -> list[ModelReference]:
-        """Those of `names` that are references: a wrong one is a finding of `models status`, and no reason to fail."""
-        found = []
+        """Expand `names` without invalid ones, which are findings of `models status`."""
+        references = []
         for text in names:
             with suppress(UsageError):
-                found.append(self.catalog.expand(text))
-        return found
+                references.append(self.catalog.expand(text))
+        return references
 
     def _check(self, reference: ModelReference, *, named: bool) -> tuple[Provider, ModelSpec]:
         kind = UnknownModel if named else ConfiguredModelUnknown
@@ -296,8 +291,8 @@ class ModelLoader:
     def _callables(self, reference: ModelReference, *, named: bool, profile: Profile | None = None) -> tuple[CallableModel, ...]:
         provider, spec = self._check(reference, named=named)
         if profile is not None and profile.provider != provider.id:
-            hint = f"Give a model of it: --model {profile.provider}/MODEL"
-            raise WrongProvider(f"{profile.id} is a sign-in to {profile.provider}, not to {provider.id}.", hint=hint)
+            hint = f"Specify a model of its provider: --model {profile.provider}/MODEL"
+            raise WrongProvider(f"{profile.id} is an account of {profile.provider}, not of {provider.id}.", hint=hint)
         credentials = [profile_credential(profile)] if profile is not None else self.credentials.for_provider(provider)
         if not credentials and (unset := self.credentials.unset_variable_for(provider)) is not None:
             raise key_not_set_error(provider, unset)
@@ -315,19 +310,19 @@ class ModelLoader:
         known = provider.model(reference.model)
         if known is not None or provider.config is None or wrong_case(self.catalog, reference):
             return known
-        # A model newer than this catalogue is passed on where the user configured the provider: the provider itself says no.
+        # A model may be newer than this catalog: for a provider in the config, the provider itself decides.
         return ModelSpec(reference.model, reference.model, reasoning=reasons(reference.model))
 
     def _instead(self, reference: ModelReference) -> list[str]:
-        """Models of the same id whose provider is set up."""
+        """Return models with the same id whose provider is set up."""
         others = (provider for provider in self.catalog.providers.values() if provider.id != reference.provider)
         return [f"{one.id}/{reference.model}" for one in others if one.model(reference.model) and self.has_credential(one)]
 
     def with_key(self, reference: ModelReference, spec: ModelSpec, key: Secret | None, region: str, source: str) -> CallableModel:
-        """The model as the config sets its provider up, called with a key that is not kept anywhere yet.
+        """Return the callable model for a key that is not stored yet.
 
         Raises:
-            ConfigError: as the config is, it cannot be called.
+            ConfigError: the config of the provider does not allow calls.
         """
         provider = self.catalog.providers[reference.provider]
         model = self._callable(provider, reference, spec, Credential(source, None, region, key=key))
@@ -371,11 +366,11 @@ class ModelLoader:
 
 
 def _fingerprint(key: Secret | None, *called: object) -> str:
-    """A name for this key and this way of calling, which tells nothing of either: a keyed digest, of this process alone."""
+    """Return a digest of a key and of the call's address and headers, keyed for this process so that it reveals neither."""
     import hashlib
 
-    told = repr((key.reveal() if key is not None else None, *called))
-    return hashlib.blake2b(told.encode(errors="surrogatepass"), key=_FINGERPRINT_KEY, digest_size=12).hexdigest()
+    text = repr((key.reveal() if key is not None else None, *called))
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), key=_FINGERPRINT_KEY, digest_size=12).hexdigest()
 
 
 def _incomplete(provider: Provider, missing: str) -> ConfigError:

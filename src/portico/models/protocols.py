@@ -1,7 +1,7 @@
-"""The three protocols that models are called over: where a request goes, how one question is asked, how the answer is read.
+"""The three protocols of model APIs: URLs, request bodies, and reading of answers; also token usage and its cost.
 
-Anthropic's Messages (https://docs.anthropic.com/en/api/messages-streaming), where only `message_stop` makes an answer whole, and
-OpenAI's Chat Completions and Responses. Beside them what an answer has used, and what that costs.
+They are Anthropic's Messages (https://docs.anthropic.com/en/api/messages-streaming), in which only `message_stop` completes an
+answer, and OpenAI's Chat Completions and Responses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Thinking = Literal["on", "off"]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture: its media type (`image/png`) and its bytes in base64."""
+    """An image: its media type (`image/png`) and its bytes in base64."""
 
     media_type: str
     data: str
@@ -31,10 +31,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked. `max_tokens` bounds the answer.
+    """A question to a model. `max_tokens` limits the answer.
 
-    `effort` None leaves it to the model how much it thinks, `thinking` None whether. Which of them a model takes, and in which
-    form, `portico.models.thinking` knows.
+    With `effort` None the model decides how much it thinks, with `thinking` None if it thinks. `portico.models.thinking` defines
+    which values a model accepts.
     """
 
     text: str
@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one event of a stream says. `end`: the answer is whole; `error`: the provider's message if it broke off."""
+    """The content of one event of a stream. `end`: the answer is complete; `error`: the provider's message of a failure."""
 
     text: str = ""
     usage: Usage | None = None
@@ -55,33 +55,33 @@ class Piece:
 
 
 class ApiProtocol(Protocol):
-    """How one API is spoken. Pure: no I/O, no state."""
+    """One protocol of model APIs. Pure: no I/O, no state."""
 
     api: ApiKind
 
     def url(self, base_url: str) -> str:
-        """Where questions go under an API base, with or without its version."""
+        """Return the URL for questions under an API base, with or without its version."""
         ...
 
     def headers(self) -> Mapping[str, str]:
-        """What every request carries besides its credential."""
+        """Return the headers of every request, without the credential."""
         ...
 
     def body(self, model_id: str, question: Question) -> dict[str, object]:
-        """The request for a streamed answer."""
+        """Return the request body for a streamed answer."""
         ...
 
     def read(self, event: Mapping[str, object]) -> Piece:
-        """What an event of the stream says; an event that is none of this protocol says nothing."""
+        """Read an event of the stream; an event that the protocol does not know gives an empty piece."""
         ...
 
     def usage(self, answer: Mapping[str, object]) -> Usage | None:
-        """What a whole, unstreamed answer has used; None where it does not tell."""
+        """Return the usage of an answer that is not streamed; None if the answer does not contain it."""
         ...
 
 
 def failure_text(event: Mapping[str, object]) -> str:
-    """The provider's own words in an event that tells of a failure."""
+    """Return the provider's message in an event about a failure."""
     error = event.get("error")
     message = error.get("message") if isinstance(error, dict) else event.get("message")
     return message if isinstance(message, str) and message else "the provider gave no reason"
@@ -93,9 +93,9 @@ _MAX_COUNT: Final = 10**12
 
 
 class Usage(NamedTuple):
-    """Tokens of one answer; `input` leaves out what was read from or written to a cache, which has prices of its own.
+    """Tokens of one answer. `input` is without tokens that a cache read or wrote, which have other prices.
 
-    `cache_write_1h` is the part of `cache_write` that the cache keeps for an hour.
+    `cache_write_1h` is the part of `cache_write` that stays in the cache for an hour.
     """
 
     input: int = 0
@@ -106,11 +106,11 @@ class Usage(NamedTuple):
 
     @property
     def total_input(self) -> int:
-        """The whole prompt, by whose size some prices go: cached tokens are input too."""
+        """The size of the whole prompt, including cached tokens; some prices depend on it."""
         return self.input + self.cache_read + self.cache_write
 
     def updated(self, newer: Usage) -> Usage:
-        """What is known once `newer` has come as well: streams give the counts piece by piece, each as a total."""
+        """Return the counts with the known counts of `newer`. Streams send the counts piece by piece, each as a total."""
         return Usage(
             newer.input or self.input,
             newer.output or self.output,
@@ -121,16 +121,16 @@ class Usage(NamedTuple):
 
 
 def list_price(usage: Usage, cost: ModelCost | None) -> float | None:
-    """US dollars for `usage`; None where the prices are not known, or the provider has not told the counts."""
+    """Return US dollars for `usage`; None if the prices or the counts are unknown."""
     return cost_of(usage, cost) if cost is not None and usage.output else None
 
 
 def cost_of(usage: Usage, cost: ModelCost) -> float:
-    """US dollars for `usage` at the prices of `cost`.
+    """Return US dollars for `usage` at the prices of `cost`.
 
-    The highest tier below the whole prompt counts, for everything in the request: reads and writes of the cache are part of the
-    prompt's size, as BerriAI/litellm#30207 and junhoyeo/tokscale#862 have found. What Anthropic's cache keeps for an hour costs
-    twice the input (https://platform.claude.com/docs/en/build-with-claude/prompt-caching); where writes are free, that is too.
+    The highest tier below the size of the prompt applies to the whole request. Reads and writes of the cache are part of the
+    prompt (BerriAI/litellm#30207, junhoyeo/tokscale#862). Tokens that Anthropic's cache keeps for an hour cost twice the input
+    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching), or nothing if cache writes are free.
     """
     reached_tiers = (tier for tier in cost.tiers if usage.total_input > tier.input_above)
     prices = max(reached_tiers, key=lambda tier: tier.input_above, default=cost)
@@ -145,13 +145,13 @@ def cost_of(usage: Usage, cost: ModelCost) -> float:
 
 
 def count(fields: Mapping[str, object], name: str) -> int:
-    """The count in member `name`; 0 where it is absent, or no count."""
+    """Return the count in member `name`; 0 if absent or invalid."""
     value = fields.get(name)
-    return value if type(value) is int and 0 <= value < _MAX_COUNT else 0  # no `bool`, which is an `int` too
+    return value if type(value) is int and 0 <= value < _MAX_COUNT else 0  # `type`, because a `bool` is an `int` too
 
 
 def member(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
-    """The object in member `name`, empty where there is none."""
+    """Return the object in member `name`; empty if absent or not an object."""
     value = fields.get(name)
     return value if isinstance(value, dict) else {}
 
@@ -210,7 +210,7 @@ def _messages_image(image: Image) -> dict[str, object]:
     return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.data}}
 
 
-# The one event that is no JSON; read as this object, so that a protocol sees objects only.
+# Stands for the one event that is not JSON, so that protocols read objects only.
 STREAM_END: Final[Mapping[str, object]] = {"object": "[DONE]"}
 
 
@@ -259,13 +259,13 @@ class Completions:
 
 
 def versioned(base_url: str) -> str:
-    """An API base as OpenAI's SDKs take it, with its version; one that is a bare origin gets it."""
+    """Return an API base with its version, as OpenAI's SDKs expect. The version is added to a bare origin."""
     base = base_url.rstrip("/")
     return base if urlsplit(base).path else f"{base}/v1"
 
 
 def data_url(image: Image) -> str:
-    """The picture as a `data:` URL."""
+    """Return the image as a `data:` URL."""
     return f"data:{image.media_type};base64,{image.data}"
 
 

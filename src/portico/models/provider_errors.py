@@ -1,8 +1,8 @@
-"""Provider errors: why a provider did not answer, classified, and what the user is told.
+"""Provider errors: why a provider did not answer, classified, and the messages about them.
 
-Read from the status, then from the provider's own number (MiniMax puts one into `base_resp`, also under HTTP 200, or in
-brackets at the end of a message), then from the words (openclaw#20999 lists those that providers use). A failure of the network
-is classified too.
+The kind follows from the status, then from the provider's own number (MiniMax puts one into `base_resp`, also with HTTP 200, or
+in brackets at the end of a message), then from the words (openclaw#20999 lists words of providers). A failure of the network has
+a kind too.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 MESSAGE_LIMIT: Final = 8 * 1024
-"""Characters of the longest message that is kept of a refusal: some hundred faults of a tool's schema, say."""
+"""The most characters of a provider's message, which may list some hundred faults of a tool's schema."""
 _SHOWN_LIMIT: Final = 300
-# So much more of a text is read than is shown of it: a stream may hold one of many MiB, and a secret may lie across the limit.
+# How many characters past the limit are searched for secrets: a secret may lie across the limit of a text of many MiB.
 _READ_AHEAD: Final = 4096
 _CODE: Final = re.compile(r"\((\d{4})\)\s*$")
 _KIND_OF_STATUS: Final[dict[int, ProviderErrorKind]] = {
@@ -44,22 +44,19 @@ _KIND_OF_STATUS: Final[dict[int, ProviderErrorKind]] = {
     429: "rate-limit",
 }
 _KIND_PATTERNS: Final[tuple[tuple[ProviderErrorKind, re.Pattern[str]], ...]] = (
-    (
-        "billing",
-        re.compile(r"credit balance|insufficient.(?:balance|credits|funds|quota)|payment required", re.IGNORECASE),
-    ),
+    ("billing", re.compile(r"credit balance|insufficient.(?:balance|credits|funds|quota)|payment required", re.IGNORECASE)),
     ("rate-limit", re.compile(r"rate limit|too many requests|resource exhausted|overloaded", re.IGNORECASE)),
     ("unknown-model", re.compile(r"unknown model|model[^.]{0,80}(?:not found|does not exist)", re.IGNORECASE)),
 )
-# The words of an error's `type` and `code` that ask for payment, whatever the status: OpenAI's 429 among them
-# (https://platform.openai.com/docs/guides/error-codes), for which no waiting helps.
+# Values of an error's `type` and `code` that require a payment with any status, such as OpenAI's 429, for which waiting does not
+# help (https://platform.openai.com/docs/guides/error-codes).
 _BILLING_CODES: Final = frozenset(
     {
         *("insufficient_quota", "billing_not_active", "billing_hard_limit_reached", "billing_error", "insufficient_balance"),
         "insufficient_balance_error",
     }
 )
-# The status that an error's `code` or `type` stands for, where it comes in a stream after HTTP 200; any other is the server's.
+# The status for an error's `code` or `type` in a stream after HTTP 200. Other values mean that the server failed.
 # Anthropic's types: https://platform.claude.com/docs/en/api/errors. OpenAI's codes: the `error` of a response object. A `code`
 # that is the status itself: https://openrouter.ai/docs/api/reference/errors-and-debugging.
 _STATUS_OF_WORD: Final = {
@@ -80,33 +77,33 @@ _FORBIDDEN: Final = 403
 # MiniMax: "not authorized", "token not match group" (platform.minimax.io/docs/api-reference/errorcode), "cookie is missing, log
 # in again" (CodexBar#1615) and "login fail" (openclaw#85218). It also comes with HTTP 200.
 _NOT_AUTHORIZED: Final = 1004
-# RFC 9110 section 11.2: `name=value` in a challenge. A quoted string is passed over whole, whatever it holds.
+# RFC 9110 section 11.2: `name=value` in a challenge. A quoted string is matched as a whole.
 _ATTRIBUTE: Final = re.compile(
     r"""(?<![\w!#$%&'*+.^`|~-])([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)(?:"|\\?$)|([\w!#$%&'*+.^`|~-]+))""",
     re.DOTALL,
 )
-# The words of an error's `type` and `code` that say what is wrong with the token, in the spelling of RFC 6750 and others.
+# Values of an error's `type` and `code` for a bad token, in the spelling of RFC 6750 and others.
 _TOKEN_FAULTS: Final = frozenset(
     {
         *("invalid_token", "expired_token", "token_expired", "token_invalid", "token_revoked", "invalid_access_token"),
         "access_token_expired",
     }
 )
-# Those and the words, Anthropic's among them, that are also used where the token is good.
+# Also the values, Anthropic's among them, that some servers use for a good token.
 _TOKEN_CODES: Final = _TOKEN_FAULTS | {"authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"}
-# Anthropic's `type` of each 403, a revoked token's too (anthropics/claude-code#9635): its message tells which it is.
+# Anthropic's `type` of every 403, also for a revoked token (anthropics/claude-code#9635). Only the message shows the cause.
 _GENERIC_403_TYPES: Final = frozenset({"permission_error"})
-# What a 403 says of the account, the model, the place or the way. It outweighs a token that the same answer names ("your Token
-# Plan", an `authentication_error` about a plan), but not one of `_TOKEN_FAULTS`, beside which a text may speak of anything.
+# Words of a 403 about the account, the model, the country or the connection. They outweigh a mention of the token ("your Token
+# Plan", an `authentication_error` about a plan), but not one of `_TOKEN_FAULTS`.
 _RIGHTS_PATTERN: Final = re.compile(
     r"scope|permi(?:ssion|tted)|privilege|not (?:allowed|authori[sz]ed) to|not have access|no access|model|\bplan\b|subscription"
     r"|region|country|territor|quota|balance|billing|payment|credits?\b|limit|policy|organi[sz]ation|blocked|suspended|deactivated"
     r"|two[ _-]factor|multi[ _-]factor|\b[2m]fa\b|\bproxy\b|\b[cx]srf\b|captcha",
     re.IGNORECASE,
 )
-# Other things are called token too ("Invalid CSRF token", "Token count required"), and others are authenticated than the sender
-# of a token ("proxy authentication failed"): what counts is the word for a fault right beside the word for a credential. For text
-# in small letters, each run of spaces, `_` and `-` one space.
+# The word for a fault must be next to the word for a credential, because "token" and "authentication" have other meanings too
+# ("Invalid CSRF token", "Token count required", "proxy authentication failed"). For text in lower case, with each run of spaces,
+# `_` and `-` replaced by one space.
 _FAULTS: Final = r"(?:invalid|expired|revoked|unknown|bad|malformed)"
 _KINDS: Final = (
     rf"(?:the|your|this|that|an?|or|and|supplied|provided|given|current|access|auth|authentication|authorization|bearer|oauth2?|api"
@@ -122,20 +119,20 @@ _TOKEN_PATTERN: Final = re.compile(
     r"|\A(?:authentication (?:is )?(?:required|failed)|unauthenticated|not authenticated)\W*\Z"
 )
 _SPACES: Final = re.compile(r"[\s_-]+")
-# Where to read more: the path of a manual (".../models/auth") says nothing of this answer.
+# Links to a manual: words in their path (".../models/auth") mean nothing.
 _LINK: Final = re.compile(r"""\bhttps?://[^\s"'<>]+""", re.IGNORECASE)
-# Where a body says something to a person, beside `error`.
+# Members of a body with a text for the user, beside `error`.
 _MESSAGE_FIELDS: Final = ("message", "msg", "error_description", "detail", "title")
-# The request's own fault: no other credential would answer it.
+# The request itself is wrong: no other credential helps.
 _FINAL_KINDS: Final = frozenset({"unknown-model", "content", "invalid-request"})
-# Over after a while without anybody's doing.
+# These end without anyone's action.
 _TEMPORARY_KINDS: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown", "rate-limit", "plan-used-up"})
-# Why a request could not be sent, where that is this machine's doing and not the way's.
+# Reasons on this machine why a request could not be sent.
 _NOT_SENT: Final = (ProxyUnusable, CertificatesUnreadable, RequestRefused)
-# Seconds after which a lock that another process holds may be free.
+# Seconds after which another process may have released a lock.
 _LOCK_WAIT_S: Final = 1.0
-# What a 403 says of the key, and of the account. Without such words it is about the model, so that one model does not hold back
-# the others (openclaw#3604). For text in small letters, each run of spaces, `_` and `-` one space.
+# Words of a 403 about the key and about the account. A 403 without such words is about the model, so that one model does not
+# block the others (openclaw#3604). For the same form of text as `_TOKEN_PATTERN`.
 _KEY_FAULT: Final = (
     r"(?:invalid|incorrect|wrong|expired|revoked|disabled|deactivated|suspended|blocked|unknown|missing|leaked|not valid)"
 )
@@ -153,7 +150,7 @@ _PLACE_PATTERN: Final = re.compile(r"\b(?:country|countries|region|territory|ter
 
 
 class RateLimited(NetworkError):
-    """The provider wants fewer requests for a while."""
+    """The rate limit of the provider is reached."""
 
     id = "rate-limited"
 
@@ -171,25 +168,25 @@ class PlanLacksModel(NetworkError):
 
 
 class ModelRefused(NetworkError):
-    """The provider refuses the model to this account, or something in between does."""
+    """The provider, or a proxy before it, rejects requests for the model from this account."""
 
     id = "model-refused"
 
 
 class AccountRefused(NetworkError):
-    """The provider refuses the account."""
+    """The provider rejects the account."""
 
     id = "account-refused"
 
 
 class PaymentNeeded(NetworkError):
-    """The provider wants a payment first."""
+    """The provider requires a payment."""
 
     id = "billing"
 
 
 class ProviderRefused(NetworkError):
-    """The provider refused the request itself."""
+    """The provider rejected the request itself."""
 
     id = "provider-refused"
 
@@ -208,12 +205,12 @@ class ProviderFailed(NetworkError):
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
-    """Why one attempt brought no answer. `message` is safe to show, and whole up to `MESSAGE_LIMIT`; `str` shows its beginning.
+    """Why an attempt brought no answer. `message` is safe to show, at most `MESSAGE_LIMIT` characters; `str()` shows its start.
 
-    `code` is the provider's own number, `reply` what programs read of the provider's error, None where no answer came.
-    `retry_after` is in seconds, `resets_at` wall ms: when it is worth another try, where the provider tells. `unknown`: the
-    request was sent and no whole answer came, so the provider may have answered it, and may bill it. `rejects_token`: the
-    provider rejected the token itself, so another token may be answered. `id` is the error's where `kind` is `local`.
+    `code` is the provider's own number; `reply` contains the fields that programs read, None without a response. `retry_after`
+    (seconds) and `resets_at` (wall ms) are the provider's times for the next try. `unknown`: the request was sent and no complete
+    answer arrived, so the provider may have answered and billed it. `rejects_token`: the provider rejected the token itself, so
+    a new token may work. `id` is the id of the error if `kind` is `local`.
     """
 
     kind: ProviderErrorKind
@@ -229,30 +226,30 @@ class ProviderError:
 
     @property
     def may_succeed_elsewhere(self) -> bool:
-        """Whether another credential or another model may answer what this one did not."""
+        """Whether another credential or another model may answer the request."""
         return self.kind not in _FINAL_KINDS
 
     @property
     def temporary(self) -> bool:
-        """Whether the same request may be answered later without anybody's doing."""
+        """Whether the same request may be answered later without anyone's action."""
         return self.kind in _TEMPORARY_KINDS or (self.kind == "local" and self.retry_after is not None)
 
     @property
     def label(self) -> str:
-        """The one word for it in headers, counters and the history: what failed on this machine has its own."""
+        """The word for the error in headers, counters and the history: the kind, or the id of an error on this machine."""
         return self.id if self.kind == "local" else self.kind
 
     def __str__(self) -> str:
         return self.text(_SHOWN_LIMIT)
 
     def text(self, limit: int) -> str:
-        """The status or the kind, and the message up to `limit` characters."""
+        """Return the status or the kind, and the message up to `limit` characters."""
         head = f"HTTP {self.status}" if self.status is not None else self.kind
         return f"{head}: {_shorten(self.message, limit)}" if self.message else head
 
 
 class AttemptFailed(Exception):
-    """A candidate did not answer. `error` is the failure that a person is to see, if it was not the provider's word."""
+    """A candidate did not answer. `error` is the failure to show if it did not come from the provider."""
 
     def __init__(self, provider_error: ProviderError, error: PorticoError | None = None) -> None:
         super().__init__(str(provider_error))
@@ -267,7 +264,7 @@ def read_provider_error(
     codes: Mapping[int, ProviderErrorKind],
     *known_secrets: Secret | None,
 ) -> ProviderError:
-    """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known_secrets` are never shown."""
+    """Classify an error response. `known_secrets` are redacted."""
     message, code = _read_message(body)
     answer = json_object(body) or {}
     effective_status = _effective_status(status, answer)
@@ -291,9 +288,9 @@ def read_provider_error(
 
 
 def _effective_status(status: int, answer: Mapping[str, Any]) -> int:
-    """`status`; where that is a success, the one that the error in the answer stands for by its `code` or its `type`.
+    """Return `status`; for a success, the status that the `code` or `type` of the error stands for.
 
-    Not 401 or 403: an event in a stream that was accepted says nothing of the token (`rejects_token`).
+    Never 401 or 403: an event in an accepted stream means nothing about the token (`rejects_token`).
     """
     if status not in _SUCCESS or _envelope_number(answer) is not None:
         return status
@@ -306,11 +303,11 @@ def _effective_status(status: int, answer: Mapping[str, Any]) -> int:
 
 
 def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: Mapping[int, ProviderErrorKind]) -> bool:
-    """Whether an answer with this status and body rejects the token that was sent, so that it is worth one refresh.
+    """Whether a response rejects the token itself, so that a refresh may help.
 
-    A 401 does (RFC 9110 section 15.5.2). A 403 does where its challenge or its body speaks of the token (RFC 6750 section 3.1 has
-    `invalid_token` at 401, and servers differ), and not where it speaks of rights, a model, a plan or a place. A success does
-    where MiniMax's `base_resp` holds 1004, or another number that `codes` has for the credential.
+    A 401 does (RFC 9110 section 15.5.2). A 403 does if its challenge or body mentions a bad token (RFC 6750 section 3.1 has
+    `invalid_token` at 401, but servers differ), and not if it mentions rights, a model, a plan or a country. A success does if
+    MiniMax's `base_resp` contains 1004, or another number that `codes` maps to `auth`.
     """
     if status == _UNAUTHORIZED:
         return True
@@ -343,14 +340,14 @@ def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, Pr
 
 
 def _challenge_errors(headers: Mapping[str, str]) -> set[str]:
-    """The `error` of each challenge (RFC 6750 section 3), of one header or of several, however its name is written."""
+    """Return the `error` of each challenge (RFC 6750 section 3), in one or several headers, in any case of their name."""
     challenges = ", ".join(value for name, value in headers.items() if name.lower() == "www-authenticate")
     matches = (match.groups() for match in _ATTRIBUTE.finditer(challenges))
     return {(quoted or plain or "").lower() for name, quoted, plain in matches if name.lower() == "error"}
 
 
 def _error_words(answer: Mapping[str, Any]) -> set[str]:
-    """What an error calls itself, in `error`, `type`, `code` and `status`, there or in the error's own object."""
+    """Return the lower-case values of `error`, `type`, `code` and `status` in the body and in its error object."""
     values = [
         error_object.get(name) for error_object in (answer, error_in(answer)) for name in ("error", "type", "code", "status")
     ]
@@ -362,25 +359,25 @@ def _is_credential_number(number: int, codes: Mapping[int, ProviderErrorKind]) -
 
 
 def _envelope_number(answer: Mapping[str, Any]) -> int | None:
-    """The number in MiniMax's `base_resp`."""
+    """Return the number in MiniMax's `base_resp`."""
     envelope = answer.get("base_resp")
     number = envelope.get("status_code") if isinstance(envelope, dict) else None
     return number if isinstance(number, int) else None
 
 
 def is_error_body(body: bytes, codes: Mapping[int, ProviderErrorKind]) -> bool:
-    """Whether a body that came with HTTP 200 is an error all the same."""
+    """Whether the body of an HTTP 200 is an error."""
     return is_error_object(json_object(body) or {}, codes)
 
 
 def is_error_object(answer: Mapping[str, Any], codes: Mapping[int, ProviderErrorKind]) -> bool:
-    """As `is_error_body`, of the object in the body."""
+    """Whether the JSON object in the body of an HTTP 200 is an error."""
     number = _envelope_number(answer)
     return number is not None and number != 0 and (number in codes or number == _NOT_AUTHORIZED or "choices" not in answer)
 
 
 def unreachable(error: NetworkError) -> ProviderError:
-    """What a failure on the way to a provider means, or before it."""
+    """Classify an error of the network, or of this machine before the request was sent."""
     if isinstance(error, _NOT_SENT):
         return local_error(error)
     if not isinstance(error, AnswerUnknown):
@@ -390,7 +387,7 @@ def unreachable(error: NetworkError) -> ProviderError:
 
 
 def local_error(error: PorticoError) -> ProviderError:
-    """What a failure on this machine means, before any provider was asked: nothing about the credential or the model."""
+    """Classify an error on this machine before a request was sent. It means nothing about the credential or the model."""
     if isinstance(error, LockBusy):
         return ProviderError("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
     is_temporary = isinstance(error, NetworkError) and not isinstance(error, _NOT_SENT)
@@ -399,7 +396,7 @@ def local_error(error: PorticoError) -> ProviderError:
 
 
 def shown(text: str, *known_secrets: Secret | None, limit: int = _SHOWN_LIMIT) -> str:
-    """Received text, fit for a terminal: no control characters, no credential, at most `limit` characters."""
+    """Return received text without control characters and credentials, at most `limit` characters."""
     safe = redact(text[: limit + _READ_AHEAD], *(secret for secret in known_secrets if secret is not None))
     return "".join(character if character.isprintable() else " " for character in safe[:limit]).strip()
 
@@ -424,7 +421,7 @@ def _kind(
 
 
 def _kind_of_403(message: str, words: set[str]) -> ProviderErrorKind:
-    """What a 403 is about that neither rejects the token nor has a number: the key, a bill, the account, else the model."""
+    """Classify a 403 that does not reject the token and has no number: key, bill, account, else model."""
     if message.lstrip().startswith("<"):
         return "model-refused"  # a page, of a firewall or a proxy
     text = _SPACES.sub(" ", _LINK.sub("", ". ".join([message, *sorted(words)])).lower())
@@ -438,7 +435,7 @@ def _kind_of_403(message: str, words: set[str]) -> ProviderErrorKind:
 
 
 def _read_message(body: bytes) -> tuple[str, int | None]:
-    """The provider's own words and number, else the body's start and the number that it ends in."""
+    """Return the provider's message and number, else the start of the body and the number at the end of it."""
     answer = json_object(body) or {}
     message, number = _message(answer), _envelope_number(answer)
     if message is None:
@@ -449,7 +446,7 @@ def _read_message(body: bytes) -> tuple[str, int | None]:
 
 
 def _message(answer: Mapping[str, Any]) -> str | None:
-    """What `base_resp` (MiniMax) or `error.message` (Anthropic, OpenAI) says."""
+    """Return the message in `base_resp` (MiniMax) or `error.message` (Anthropic, OpenAI)."""
     if _envelope_number(answer) is not None:
         return str(answer["base_resp"].get("status_msg", ""))
     message = error_in(answer).get("message") or answer.get("error")
@@ -457,9 +454,9 @@ def _message(answer: Mapping[str, Any]) -> str | None:
 
 
 def json_object(data: bytes | str) -> dict[str, Any] | None:
-    """The JSON object that `data` is; None if it is none."""
+    """Parse `data` as a JSON object; None if it is not a JSON object."""
     try:
-        # `json.loads` would look for UTF-16 first, which no JSON between systems is in (RFC 8259 section 8.1).
+        # `json.loads` would try to detect UTF-16 first; JSON between systems is UTF-8 (RFC 8259 section 8.1).
         text = (data if isinstance(data, str) else data.decode("utf-8", "surrogatepass").removeprefix("\ufeff")).strip(_BLANKS)
         value, end = _decoded(text)
     except (ValueError, RecursionError):
@@ -472,7 +469,7 @@ _decoded: Final = json.JSONDecoder().raw_decode
 
 
 def is_json(data: bytes) -> bool:
-    """Whether `data` is a whole JSON text."""
+    """Whether `data` is a complete JSON text."""
     try:
         json.loads(data)
     except (ValueError, RecursionError):
@@ -480,15 +477,15 @@ def is_json(data: bytes) -> bool:
     return True
 
 
-_OTHER_REGION: Final = "one of the provider's other region is refused the same way"
+_OTHER_REGION: Final = "the provider rejects accounts of its other regions in the same way"
 _NOT_FOUND: Final = 404
 _WRONG_ADDRESS_HINT: Final = (
-    "The provider serves nothing at this address. Compare baseUrl and api of the provider in your config: {prog} doctor"
+    "The provider serves no API at this address. Check baseUrl and api of the provider in your config: {prog} doctor"
 )
 
 
 def model_error(model: CallableModel, provider_error: ProviderError) -> PorticoError:
-    """The error for one model's refusal."""
+    """Return the error to show for a provider error of `model`."""
     name, provider_text = model.reference.provider, _provider_text(provider_error)
     if provider_error.kind == "unknown-model" and not model.listed:
         near = did_you_mean(model.near) or "{prog} models list --all"
@@ -497,46 +494,42 @@ def model_error(model: CallableModel, provider_error: ProviderError) -> PorticoE
         message = f"{name} does not serve {model.reference.model}."
         return UnknownModel(message, why=f"{name} answers {provider_text}", hint=_newer_model_hint(model))
     if provider_error.kind == "auth":
-        message = f"{name} refuses the credential from {model.source}."
+        message = f"{name} rejected the credential from {model.source}."
         return CredentialRefused(message, why=provider_text, hint=_credential_hint(model))
     if provider_error.kind == "no-plan":
         link = f"Subscribe: {model.subscribe_url}" if model.subscribe_url is not None else None
         return NoPlan(f"The account at {name} has no active plan.", why=provider_text, hint=link)
     if provider_error.kind == "invalid-request" and provider_error.status == _NOT_FOUND:
-        return ProviderRefused(f"{name} refused the request.", why=provider_text, hint=_WRONG_ADDRESS_HINT)
+        return ProviderRefused(f"{name} rejected the request.", why=provider_text, hint=_WRONG_ADDRESS_HINT)
     kind = "answer-unknown" if provider_error.unknown else provider_error.kind
-    error_text = _ERROR_TEXTS.get(kind, _REFUSED)
+    error_text = _ERROR_TEXTS.get(kind, _REJECTED)
     message = error_text.message.format(name=name, model=model.reference.model)
-    return error_text.kind(
-        message, why=provider_text, hint=_newer_model_hint(model) if kind == "plan-lacks-model" else error_text.hint
-    )
+    hint = _newer_model_hint(model) if kind == "plan-lacks-model" else error_text.hint
+    return error_text.kind(message, why=provider_text, hint=hint)
 
 
 def no_answer_error(failover: Failover) -> PorticoError:
-    """The error if no candidate answers: why `failover.reason` did not, what came of the others, and when one is asked again."""
+    """Return the error if no candidate answers: the reason, the outcomes of all, and the end of the first cooldown."""
     reason = failover.reason
-    assert reason is not None  # noqa: S101 - there is at least one candidate, and each that does not answer leaves a reason
-    assert reason.provider_error is not None  # noqa: S101 - only an answer has none
+    assert reason is not None  # noqa: S101 - there is at least one candidate, and each failure leaves a reason
+    assert reason.provider_error is not None  # noqa: S101 - only an answer has no provider error
     error = reason.error.copy() if reason.error is not None else model_error(reason.model, reason.provider_error)
-    others = [attempt for attempt in failover.attempts if attempt.outcome != "answered"]
-    retry_moment = moment(failover.back_at) if failover.back_at is not None else None
-    if len(others) > 1:
-        share = MESSAGE_LIMIT // len(others)
-        summary = "; ".join(
-            f"{other.model.reference} ({other.model.source}): {_attempt_result(other, share)}" for other in others
-        )
-        error.why = f"none of {len(others)} answered: {summary}"
+    failed = [attempt for attempt in failover.attempts if attempt.outcome != "answered"]
+    if len(failed) > 1:
+        share = MESSAGE_LIMIT // len(failed)
+        summary = "; ".join(f"{one.model.reference} ({one.model.source}): {_attempt_result(one, share)}" for one in failed)
+        error.why = f"none of {len(failed)} candidates answered: {summary}"
     if failover.not_callable is not None:
-        note = f"asked in place of {failover.not_callable}, which cannot be called"
+        note = f"asked instead of {failover.not_callable}, which cannot be called"
         error.why = f"{error.why}; {note}" if error.why else note
-    if retry_moment is not None and all(attempt.outcome == "passed over" for attempt in others):
-        explanation = "it was not asked again, and will be from" if len(others) == 1 else "the first of them is asked again from"
-        error.why = f"{error.why}; {explanation} {retry_moment}"
+    if (back_at := failover.back_at) is not None and all(attempt.outcome == "passed over" for attempt in failed):
+        explanation = "it was not asked again: in cooldown until" if len(failed) == 1 else "the first cooldown ends at"
+        error.why = f"{error.why}; {explanation} {moment(back_at)}"
     return error
 
 
 def _attempt_result(attempt: Attempt, limit: int) -> str:
-    """Why a candidate did not answer; of a provider's message so many characters."""
+    """Return why a candidate did not answer, with at most `limit` characters of the provider's message."""
     if attempt.outcome == "failed" and attempt.provider_error is not None:
         return attempt.provider_error.text(limit)
     return attempt.why
@@ -544,7 +537,7 @@ def _attempt_result(attempt: Attempt, limit: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _ErrorText:
-    """What is said of one kind of refusal. `message` has places for the provider's `name` and the `model`."""
+    """The message for one kind of provider error, with placeholders for the provider's `name` and the `model`."""
 
     kind: type[NetworkError]
     message: str
@@ -554,36 +547,36 @@ class _ErrorText:
 _ERROR_TEXTS: Final = {
     "rate-limit": _ErrorText(
         RateLimited,
-        "{name} answers that the limit is reached.",
-        hint="Wait a minute and ask again, or use another model: {prog} models list",
+        "The rate limit of {name} is reached.",
+        hint="Wait a minute and try again, or use another model: {prog} models list",
     ),
-    "plan-used-up": _ErrorText(PlanUsedUp, "The plan at {name} is used up for now.", hint="When its limits reset: {prog} usage"),
+    "plan-used-up": _ErrorText(PlanUsedUp, "The plan at {name} is used up for now.", hint="When the limits reset: {prog} usage"),
     "plan-lacks-model": _ErrorText(PlanLacksModel, "The plan at {name} does not include {model}."),
     "model-refused": _ErrorText(
         ModelRefused,
-        "{name} refused the request for {model}.",
+        "{name} rejected the request for {model}.",
         hint="The provider's message says why. Other models: {prog} models list",
     ),
     "account-refused": _ErrorText(
         AccountRefused,
-        "{name} refused this account.",
-        hint="Look at the account on the provider's website, or use another: {prog} auth list",
+        "{name} rejected this account.",
+        hint="Check the account on the provider's website, or use another account: {prog} auth list",
     ),
     "billing": _ErrorText(
         PaymentNeeded,
-        "{name} asks for payment first.",
+        "{name} requires a payment.",
         hint="Pay on the provider's website, or use another model: {prog} models list",
     ),
     "server": _ErrorText(ProviderFailed, "{name} failed.", hint="Try again in a moment."),
     "timeout": _ErrorText(ProviderFailed, "{name} did not answer in time.", hint="Try again in a moment."),
-    "unreachable": _ErrorText(Unreachable, "{name} cannot be reached.", hint="Check the connection: {prog} doctor"),
+    "unreachable": _ErrorText(Unreachable, "Could not reach {name}.", hint="Check the connection: {prog} doctor"),
     "answer-unknown": _ErrorText(
         AnswerMissing,
         "{name} may have answered the request, but its answer did not arrive.",
-        hint="It was not sent again, because the provider may bill it twice. Send it again if that does not matter.",
+        hint="The request was not sent again, because the provider may bill it twice. Send it again if that does not matter.",
     ),
 }
-_REFUSED: Final = _ErrorText(ProviderRefused, "{name} refused the request.")
+_REJECTED: Final = _ErrorText(ProviderRefused, "{name} rejected the request.")
 
 
 def _provider_text(provider_error: ProviderError) -> str:
@@ -593,7 +586,7 @@ def _provider_text(provider_error: ProviderError) -> str:
 
 
 def _newer_model_hint(model: CallableModel) -> str:
-    """The command that makes a model the default which the provider is known to serve."""
+    """Return the command that makes the model's successor the default."""
     if model.spec.successor is None:
         return "Choose another: {prog} models list --all"
     return f"Use a current model: {{prog}} models set {model.reference.provider}/{model.spec.successor}"

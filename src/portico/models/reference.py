@@ -1,10 +1,10 @@
-"""Model references, `provider/model`, and why a name is none that can be used (provider page: notes, troubleshooting).
+"""Model references, `provider/model`, and the errors about unusable ones (provider page: notes, troubleshooting).
 
-The provider's id is case-insensitive, the model's id is not: `minimax/minimax-m2.1` is no model, and is never silently
-corrected.
+The provider's id is case-insensitive, the model's id is not: `minimax/minimax-m2.1` is not a model, and is never corrected
+silently.
 
-The error of a name that means nothing, or of a provider whose key is missing, begins with `Unknown model: provider/model`,
-which is what the page has people look for. A provider that people sign in to is another matter: they are signed out of it.
+The error for an unknown name, or for a provider without a key, starts with `Unknown model: provider/model`, as the provider page
+documents. For a provider with a sign-in the error is "not signed in" instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError, SignInNeeded, UsageError
 from portico.store.errors import NotSignedIn
-from portico.store.profiles import SIGNED_OUT, sign_in
+from portico.store.profiles import sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 
 class UnknownModel(UsageError):
-    """No provider has the model that was named."""
+    """No provider has the specified model."""
 
     id = "unknown-model"
     is_quoted = True
 
 
 class ConfiguredModelUnknown(ConfigError):
-    """No provider has the model that the config names."""
+    """No provider has a model of the config."""
 
     id = "unknown-model"
     is_quoted = True
 
 
 class ModelNotSetUp(SignInNeeded):
-    """There is no credential for the provider of the model."""
+    """The provider of the model has no credential."""
 
     id = "unknown-model"
     is_quoted = True
 
 
 class InvalidModelReference(UsageError):
-    """What was given is neither `provider/model` nor an alias."""
+    """The text is neither `provider/model` nor an alias."""
 
     id = "invalid-model-reference"
 
@@ -62,15 +62,15 @@ class ModelReference:
 
 
 def did_you_mean(names: Sequence[str]) -> str | None:
-    """`Did you mean x, y?`, None without names."""
+    """Return `Did you mean x, y?`; None without names."""
     return f"Did you mean {', '.join(names)}?" if names else None
 
 
 def parse_reference(text: str, *, near: Sequence[str] = ()) -> ModelReference:
-    """Split `provider/model` at the first slash: a model's own id may hold more of them. `near` is what it may have meant.
+    """Split `provider/model` at the first slash; a model id may contain further slashes. `near` are similar names.
 
     Raises:
-        UsageError: `invalid-model-reference`, where a side is empty or there is no slash.
+        UsageError: `invalid-model-reference`: a side is empty, or there is no slash.
     """
     provider, slash, model = text.strip().partition("/")
     if not (slash and provider.strip() and model.strip()):
@@ -84,15 +84,15 @@ def parse_reference(text: str, *, near: Sequence[str] = ()) -> ModelReference:
 
 LIST: Final = "{prog} models list --all"
 AFTERWARDS: Final = (
-    "then look: {prog} models list; where a gateway still refuses it, upgrade if you can, then: {prog} gateway restart"
+    "then check: {prog} models list; if a gateway still rejects the model, upgrade if you can, then: {prog} gateway restart"
 )
 _SET_UP_HINT: Final = (
-    "or set it up: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart"
+    "or set up the provider: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart"
 )
 
 
 def wrong_case(catalog: Catalog, reference: ModelReference) -> bool:
-    """Whether a model of the same letters exists in another case."""
+    """Whether a known model differs from `reference` in case only."""
     return any(str(known).lower() == str(reference).lower() for known in catalog.references())
 
 
@@ -103,7 +103,7 @@ def unknown_model_error(
     switched_off_by: str | None,
     kind: type[UnknownModel | ConfiguredModelUnknown],
 ) -> UnknownModel | ConfiguredModelUnknown:
-    """The error for a provider or a model that nobody brings. `switched_off_by` is the plugin that would."""
+    """Return the error for an unknown provider or model. `switched_off_by` is the disabled plugin that offers the provider."""
     provider = catalog.providers.get(reference.provider)
     if switched_off_by is not None:
         why = f'the plugin that brings provider {reference.provider} is off: "{switched_off_by}"'
@@ -123,7 +123,7 @@ def unknown_model_error(
 def no_credential_error(
     provider: Provider, reference: ModelReference, *, switched_off_by: str | None, instead: Sequence[str], base_url: str | None
 ) -> SignInNeeded:
-    """The error for a provider that has no credential. `instead` are models of the same name that can be called."""
+    """Return the error for a provider without a credential. `instead` are models of the same name that can be called."""
     missing_credentials = "no auth profile, no environment key, no key in the config"
     missing_provider = "" if provider.config is not None else f"models.providers has no {provider.id}, and there is "
     others = [f"use {name}, which is set up: {{prog}} models set {name}" for name in instead]
@@ -131,7 +131,7 @@ def no_credential_error(
         keys = provider.spec.env_keys if provider.spec is not None else ()
         others += [f"set {keys[0]} in the environment"] if keys else []
         return NotSignedIn(
-            f"{SIGNED_OUT[:-1]} of {provider.id}.",
+            f"You are not signed in to {provider.id}.",
             why=f"no credential for provider {provider.id}, which serves {reference.model}",
             hint="\n  ".join([sign_in(provider.id), *(["Or do one of:"] if others else []), *(f"- {other}" for other in others)]),
         )
@@ -146,32 +146,32 @@ def no_credential_error(
 
 
 class KeyNotSet(SignInNeeded):
-    """The variable that the config's `apiKey` is the name of is not set."""
+    """The config's `apiKey` is the name of a variable that is not set."""
 
     id = "key-not-set"
 
 
 def key_not_set_error(provider: Provider, name: str) -> KeyNotSet:
-    """The error for a provider whose `apiKey` is the name of a variable that is not set. The name is never sent as a key."""
+    """Return the error for an `apiKey` that is the name of an unset variable. The name is never sent as a key."""
     config_path = f"models.providers.{provider.id}.apiKey"
     return KeyNotSet(
         f"{name} is not set, so there is no key for provider {provider.id}.",
         why=f"`{config_path}` in the configuration is the name of this environment variable",
-        hint=f"{{prog}} config set env.{name} - reads the key and keeps it in the configuration; or: export {name}=...",
+        hint=f"{{prog}} config set env.{name} - reads the key and stores it in the configuration; or: export {name}=...",
     )
 
 
 def is_signed_in_to(provider: Provider) -> bool:
-    """Whether people sign in to this provider, by the auth choice of its name, rather than paste a key."""
+    """Whether this provider has a sign-in, by the auth choice of its name, and not only keys."""
     return provider.spec is not None and provider.id in provider.spec.sign_in_choices
 
 
 def set_up_command(provider: Provider) -> str:
-    """The one command that sets this provider up; `{prog}` stands for the program name."""
+    """Return the command that sets this provider up; `{prog}` stands for the program name."""
     spec = provider.spec
     choices = (*(key_choice.id for key_choice in spec.key_choices), *spec.sign_in_choices) if spec is not None else ()
     choice = provider.id if is_signed_in_to(provider) else next(iter(choices), None)
-    if choice is None:  # no menu offers it: only a key in the config does it
+    if choice is None:  # no plugin offers the provider: only a key in the config works
         return f"{{prog}} config set models.providers.{provider.id}.apiKey -"
     return f"{{prog}} onboard --auth-choice {choice}"
 

@@ -1,17 +1,18 @@
-"""How each family of models is asked to think: which levels it has, whether thinking can be switched off, and in which form.
+"""Thinking of each family of models: its levels, if it can be switched off, and the request fields.
 
-One table, matched by the model's id, for the three protocols. A form that a family does not take is answered with an HTTP 400, or
-worse is passed over in silence, so that what cannot be asked is refused here, before anything is sent.
+One table, matched by the model's id, serves the three protocols. Fields that a family does not support get an HTTP 400 or are
+ignored silently, so unsupported options are rejected before a request is sent.
 
 Sources, read in November 2026:
     MiniMax: https://platform.minimax.io/docs/api-reference/text-anthropic-api (M3: adaptive or disabled), pi-ai 1.6.0
-        `data/minimax.json` and https://dev.to/aihubmix/fixing-requires-adaptive-thinking-2013-when-moving-from-minimax-m27-to-m31-flash-1iif
-        (M3.1-Flash: always, five levels), NousResearch/hermes-agent#42097 (M2.x: a budget),
+        `data/minimax.json` and
+        https://dev.to/aihubmix/fixing-requires-adaptive-thinking-2013-when-moving-from-minimax-m27-to-m31-flash-1iif (M3.1-Flash:
+        always, five levels), NousResearch/hermes-agent#42097 (M2.x: a budget),
         https://platform.minimax.io/docs/api-reference/responses-create (M2.x cannot be switched off, M3 has no levels),
         esengine/DeepSeek-Reasonix#3594 (Chat Completions of M3 refuses `reasoning_effort`).
     Anthropic: https://platform.claude.com/docs/en/build-with-claude/effort (levels),
         https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html (4.7 refuses a budget, 4.6 has
-        it deprecated, 4.5 and earlier take a budget alone), https://platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5
+        deprecated it, 4.5 and earlier take a budget only), https://platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5
         and https://platform.claude.com/docs/en/models/fable-5/migration-guide (which always think).
     OpenAI: https://platform.openai.com/docs/api-reference/chat/create (`reasoning_effort`, `max_completion_tokens`).
 """
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from portico.models.loader import CallableModel
     from portico.models.protocols import Effort, Question
 
-# Anthropic asks for 1,024 at least, and for less than `max_tokens` (docs.anthropic.com, extended thinking).
+# Anthropic requires at least 1,024 and less than `max_tokens` (docs.anthropic.com, extended thinking).
 BUDGETS: Final[Mapping[str, int]] = {"low": 1024, "medium": 4096, "high": 16384}
 
 _SWITCHES_ON: Final[Effort] = "medium"
+_LEAVE_OUT: Final = "Leave out --thinking off."
 
 _SwitchOff = Literal["omitted", "disabled", "between_tools"]
 _THREE: Final[tuple[Effort, ...]] = ("low", "medium", "high")
@@ -47,19 +49,19 @@ _EVERYWHERE: Final[frozenset[ApiKind]] = frozenset({"anthropic-messages", "opena
 
 
 class ModelLacksFeature(UsageError):
-    """The model does not have what was asked of it."""
+    """The model lacks a feature that the question uses."""
 
     id = "model-lacks-feature"
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a family of models takes.
+    """The thinking of a family of models.
 
-    `efforts` are its levels, lowest first, empty for none; `tuned_over` are the protocols that have them. `off` is how thinking
-    is switched off, None for a family that always thinks. `adaptive`: asked by Anthropic's `adaptive` thinking, else by a budget.
-    `switch`: Chat Completions takes MiniMax's `thinking` object. `starts_on`: it thinks unless it is asked not to, and what it
-    thinks counts as part of the answer's limit. `completion_limit` is the member of Chat Completions that bounds an answer.
+    `efforts` are its levels, lowest first; `tuned_over` are the protocols that support levels. `off` is how thinking is switched
+    off, None for a family that always thinks. `adaptive`: requested by Anthropic's `adaptive` thinking, else by a budget.
+    `switch`: Chat Completions takes MiniMax's `thinking` object. `starts_on`: the model thinks unless switched off, and its
+    thinking counts against the answer's limit. `completion_limit` is the member of Chat Completions that limits an answer.
     """
 
     efforts: tuple[Effort, ...] = _THREE
@@ -75,7 +77,7 @@ class Family:
 _openai: Final = partial(Family, off=None, starts_on=True, completion_limit="max_completion_tokens")
 
 _GPT: Final = r"(?:^|[/:.])gpt-"
-# The first row that is found in an id counts. A dot or a hyphen may stand in a version, and a date may follow it.
+# The first pattern that matches applies. A version may contain a dot or a hyphen, and a date may follow.
 _FAMILIES: Final = (
     (r"minimax-m3[.-]1", Family(_FIVE, None, switch=True, starts_on=True)),
     (r"minimax-m3(?!\d)", Family((), "disabled", switch=True)),
@@ -98,7 +100,7 @@ _FAMILIES: Final = (
 
 
 def family_of(model_id: str) -> Family | None:
-    """The family that a model belongs to by its id; None for one that the table does not have."""
+    """Return the family of a model by its id; None for an unknown family."""
     return next((family for pattern, family in _families() if pattern.search(model_id)), None)
 
 
@@ -109,42 +111,38 @@ def _families() -> tuple[tuple[re.Pattern[str], Family], ...]:
 
 
 def reasons(model_id: str) -> bool:
-    """Whether a model is known by its id to reason."""
+    """Whether a model is known to reason, by its id."""
     family = family_of(model_id)
     return family is not None and family.reasons
 
 
 def check_thinking(question: Question, model: CallableModel) -> None:
-    """Show that `model` takes the thinking that `question` asks for.
+    """Check that `model` supports the thinking that `question` requests.
 
     Raises:
-        UsageError: `model-lacks-feature`: it always thinks, or has no such level.
+        UsageError: `model-lacks-feature`: the model always thinks, or does not have the level.
     """
     name = model.reference.model
     family = family_of(name)
     if question.thinking == "off":
         if family is None and model.spec.reasoning:
-            raise _not_offered_error(
-                f"Portico does not know how to switch off thinking for {name}.", hint="Leave out --thinking off."
-            )
+            raise ModelLacksFeature(f"Portico does not know how to switch off thinking for {name}.", hint=_LEAVE_OUT)
         if family is not None and family.off is None:
             lowest = next(iter(_levels(family, model.api)), None)
             if lowest is None:
-                raise _not_offered_error(f"{name} always thinks.", hint="Leave out --thinking off.")
-            raise _not_offered_error(
-                f"{name} always thinks; the lowest is --effort {lowest}.", hint=f"Ask with --effort {lowest} instead."
-            )
+                raise ModelLacksFeature(f"{name} always thinks.", hint=_LEAVE_OUT)
+            message = f"{name} always thinks; the lowest level is --effort {lowest}."
+            raise ModelLacksFeature(message, hint=f"Use --effort {lowest} instead.")
     levels = _THREE if family is None else _levels(family, model.api)
     if question.effort is not None and levels and question.effort not in levels:
-        why = f"it takes {_join_levels(levels)}"
+        why = f"its levels are {_join_levels(levels)}"
         nearest = levels[-1] if question.effort in {"xhigh", "max"} else levels[0]
-        raise _not_offered_error(
-            f"{name} does not take --effort {question.effort}.", why=why, hint=f"Ask with --effort {nearest} instead."
-        )
+        message = f"{name} does not support --effort {question.effort}."
+        raise ModelLacksFeature(message, why=why, hint=f"Use --effort {nearest} instead.")
 
 
 def thinking_warning(question: Question, model: CallableModel) -> str | None:
-    """What a person should know of the thinking that is asked of `model` and changes less than it says; None for nothing."""
+    """Return a warning if `--effort` does less for `model` than its name says; else None."""
     name, family = model.reference.model, family_of(model.reference.model)
     if question.effort is None or family is None or _levels(family, model.api):
         return None
@@ -154,7 +152,7 @@ def thinking_warning(question: Question, model: CallableModel) -> str | None:
 
 
 def thinks(question: Question, model_id: str) -> bool:
-    """Whether what the model thinks counts as part of the answer to `question`, so that the answer needs room for both."""
+    """Whether the model's thinking counts against the limit of the answer, which then needs room for both."""
     family = family_of(model_id)
     if family is None or not family.adaptive or question.thinking == "off":
         return False
@@ -162,7 +160,7 @@ def thinks(question: Question, model_id: str) -> bool:
 
 
 def messages_fields(question: Question, model_id: str) -> dict[str, object]:
-    """The members of an Anthropic message that ask for thinking."""
+    """Return the fields for thinking of Anthropic's Messages."""
     family = family_of(model_id) or Family(adaptive=False)
     if question.thinking == "off":
         return {} if family.off in {None, "omitted"} else {"thinking": {"type": family.off}}
@@ -177,7 +175,7 @@ def messages_fields(question: Question, model_id: str) -> dict[str, object]:
 
 
 def completions_fields(question: Question, model_id: str) -> dict[str, object]:
-    """The members of a chat completion that ask for thinking."""
+    """Return the fields for thinking of Chat Completions."""
     family = family_of(model_id) or Family()
     wants_thinking = question.thinking == "on" or question.effort is not None
     fields: dict[str, object] = {}
@@ -190,7 +188,7 @@ def completions_fields(question: Question, model_id: str) -> dict[str, object]:
 
 
 def responses_fields(question: Question, model_id: str) -> dict[str, object]:
-    """The members of a response that ask for thinking."""
+    """Return the fields for thinking of OpenAI's Responses."""
     family = family_of(model_id) or Family()
     if question.thinking == "off":
         return {} if family.off == "omitted" else {"reasoning": {"effort": "none"}}
@@ -202,9 +200,9 @@ def responses_fields(question: Question, model_id: str) -> dict[str, object]:
 
 
 def _level(question: Question, family: Family, api: ApiKind) -> Effort | None:
-    """The level to ask for over one of OpenAI's protocols; None for the model's own.
+    """Return the level for one of OpenAI's protocols; None for the model's default.
 
-    A level is all that these protocols have to switch thinking on, and GPT-5.1 and later do not think without one.
+    These protocols switch thinking on by a level only, and GPT-5.1 and later do not think without a level.
     """
     if not _levels(family, api):
         return None
@@ -218,8 +216,4 @@ def _levels(family: Family, api: ApiKind) -> tuple[Effort, ...]:
 
 def _join_levels(levels: tuple[Effort, ...]) -> str:
     *others, last = levels
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def _not_offered_error(message: str, *, hint: str, why: str | None = None) -> UsageError:
-    return ModelLacksFeature(message, why=why, hint=hint)
+    return f"{', '.join(others)} and {last}" if others else last

@@ -94,7 +94,7 @@ def test_the_pages_three_commands_sign_in_and_the_model_answers(machine, region,
 
         assert machine.records() == []
         assert machine.type("auth", "token").returncode == 3
-        assert machine.type("ask", "Still there?").stderr.startswith("openclaw: You are signed out of minimax-portal.\n")
+        assert machine.type("ask", "Still there?").stderr.startswith("openclaw: You are not signed in to minimax-portal.\n")
 
 
 @pytest.mark.requirement("P3")

@@ -81,9 +81,9 @@ def test_a_model_that_always_thinks_says_so_with_its_lowest_level_before_anythin
     error = refused("MiniMax-M3.1-Flash", thinking="off")
 
     assert (error.id, error.exit_code) == ("model-lacks-feature", 2)
-    assert error.message == "MiniMax-M3.1-Flash always thinks; the lowest is --effort low."
+    assert error.message == "MiniMax-M3.1-Flash always thinks; the lowest level is --effort low."
     assert "--effort low" in error.hint
-    assert refused("MiniMax-M2.1", thinking="off").message == "MiniMax-M2.1 always thinks; the lowest is --effort low."
+    assert refused("MiniMax-M2.1", thinking="off").message == "MiniMax-M2.1 always thinks; the lowest level is --effort low."
 
 
 @pytest.mark.requirement("E165")
@@ -91,10 +91,10 @@ def test_a_model_that_always_thinks_says_so_with_its_lowest_level_before_anythin
 @pytest.mark.parametrize(
     ("model_id", "effort", "offers"),
     [
-        ("MiniMax-M2.1", "max", "low, medium or high"),
-        ("claude-opus-4-5", "xhigh", "low, medium or high"),
-        ("claude-opus-4-6", "xhigh", "low, medium, high or max"),
-        ("o4-mini", "max", "low, medium or high"),
+        ("MiniMax-M2.1", "max", "low, medium and high"),
+        ("claude-opus-4-5", "xhigh", "low, medium and high"),
+        ("claude-opus-4-6", "xhigh", "low, medium, high and max"),
+        ("o4-mini", "max", "low, medium and high"),
         ("gpt-5-pro", "low", "high"),
     ],
 )
@@ -104,8 +104,8 @@ def test_a_level_that_the_family_does_not_have_is_refused_with_those_it_has(mode
     error = refused(model_id, api, effort=effort)
 
     assert error.id == "model-lacks-feature"
-    assert error.message == f"{model_id} does not take --effort {effort}."
-    assert error.why == f"it takes {offers}"
+    assert error.message == f"{model_id} does not support --effort {effort}."
+    assert error.why == f"its levels are {offers}"
 
 
 @pytest.mark.requirement("E165")
@@ -179,7 +179,7 @@ def test_thinking_is_switched_off_as_each_claude_family_has_it(model_id, off):
 @pytest.mark.requirement("E166")
 @pytest.mark.parametrize("model_id", ["claude-opus-5-5", "claude-fable-5", "claude-mythos-5"])
 def test_claude_models_that_always_think_say_so(model_id):
-    assert refused(model_id, thinking="off").message == f"{model_id} always thinks; the lowest is --effort low."
+    assert refused(model_id, thinking="off").message == f"{model_id} always thinks; the lowest level is --effort low."
 
 
 @pytest.mark.requirement("E167")
@@ -206,7 +206,7 @@ def test_every_other_server_of_chat_completions_keeps_max_tokens(model_id):
 def test_thinking_is_switched_off_where_openai_offers_it():
     assert asked("gpt-5.1", COMPLETIONS, thinking="off") == {"reasoning_effort": "none"}
     assert asked("gpt-5.2", RESPONSES, thinking="off") == {"reasoning": {"effort": "none"}}
-    assert refused("gpt-5", COMPLETIONS, thinking="off").message == "gpt-5 always thinks; the lowest is --effort low."
+    assert refused("gpt-5", COMPLETIONS, thinking="off").message == "gpt-5 always thinks; the lowest level is --effort low."
 
 
 @pytest.mark.requirement("E167")
