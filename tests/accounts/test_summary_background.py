@@ -41,7 +41,7 @@ def test_a_gateway_without_the_passphrase_is_restarted_with_it_and_only_once(pat
     assert "it was restarted" in summary.set_up_background(app_with(with_passphrase), wanted=False)
     restarted = control.running(paths)
     assert restarted.instance != running.instance
-    assert (restarted.port, restarted.opens_sealed) == (running.port, True)
+    assert (restarted.port, restarted.opens_encrypted_file) == (running.port, True)
     assert summary.set_up_background(app_with(with_passphrase), wanted=False) == "the gateway that runs keeps it fresh"
     assert control.running(paths) == restarted
 

@@ -58,7 +58,7 @@ def test_a_gateway_in_the_background_gets_the_passphrase_and_makes_its_first_key
     session.ok("gateway", "start")
 
     assert stores(session) == {"default": "file"}
-    assert running(session.paths).opens_sealed
+    assert running(session.paths).opens_encrypted_file
 
 
 def test_a_sign_in_goes_there_too(session):

@@ -117,7 +117,7 @@ def test_a_sign_in_gives_an_installed_gateway_the_passphrase_that_it_does_not_ha
 
     after = running(systemd.paths)
     assert "it was restarted" in str(done)
-    assert (after.port, after.opens_sealed, after.pid != placed["pid"]) == (placed["port"], True, True)
+    assert (after.port, after.opens_encrypted_file, after.pid != placed["pid"]) == (placed["port"], True, True)
 
 
 def test_the_port_that_the_service_manager_keeps_is_nobody_elses(systemd):
@@ -313,7 +313,7 @@ def test_without_a_service_manager_install_says_what_works_and_the_log_is_a_file
     done = session.run("gateway", "install")
 
     assert done.returncode == 9
-    assert "there is no systemctl here" in done.stderr
+    assert "systemctl is not installed" in done.stderr
     assert "portico gateway start" in done.stderr
     assert session.ok("gateway", "logs") == ""
     session.ok("gateway", "start", "--verbose")

@@ -441,7 +441,7 @@ def test_without_a_service_manager_the_line_for_cron_is_printed_and_works(run_po
     done = run_portico("auth", "keep-fresh", "--install", env={"PATH": str(tmp_path / "empty")})
 
     assert done.returncode == 9
-    assert "there is no systemctl here" in done.stderr
+    assert "systemctl is not installed" in done.stderr
     line = next(line for line in done.stderr.splitlines() if "with cron: " in line).partition("with cron: ")[2]
     assert line.startswith("*/4 * * * * ")
     job = subprocess.run(

@@ -190,7 +190,7 @@ def a_gateway_that_is_a_service(desk):
         assert "next login" not in desk.ok("gateway", "status", env=BY_CONFIG)
 
 
-@scenario("to do without the service: {prog} {}")
+@scenario("to remove the service: {prog} {}")
 def a_service_manager_that_answers_no_longer(desk):
     with_a_port(desk)
     programs, units = with_systemd(desk)
@@ -237,7 +237,7 @@ def a_systemd_that_does_not_let_go_of_a_service(desk):
     assert manager.uninstall(service) is False
 
 
-@scenario("install it again: {prog} {}", "to do without the service: {prog} {}")
+@scenario("install it again: {prog} {}", "to remove the service: {prog} {}")
 def a_launchd_that_fails(desk):
     manager, service, refused = a_manager(desk, Launchd, "launchctl", 1)
     follow = {("gateway", "install"): manager.install, ("gateway", "uninstall"): manager.uninstall}

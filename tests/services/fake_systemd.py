@@ -104,7 +104,7 @@ def _socket(folder: Path, unit: Path) -> socket.socket:
 
 
 def hold_socket(folder: Path, unit: Path) -> None:
-    """Keep a unit's socket open, and give it to whoever asks at the socket `keeper`."""
+    """Keep a unit's socket open, and pass it to every client of the socket `keeper`."""
     address = next(line.partition("=")[2] for line in unit.read_text().splitlines() if line.startswith("ListenStream="))
     host, _, port = address.rpartition(":")
     (folder / "keeper").unlink(missing_ok=True)

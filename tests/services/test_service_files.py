@@ -81,7 +81,7 @@ def test_systemd_itself_finds_nothing_wrong_with_the_units(service, port, tmp_pa
     assert [line for line in (result.stderr + result.stdout).splitlines() if service.name in line] == []
 
 
-def test_the_port_of_a_service_is_kept_by_a_socket_that_the_service_needs(service, program, tmp_path):
+def test_the_port_of_a_service_stays_open_by_a_socket_that_the_service_needs(service, program, tmp_path):
     manager, served = Systemd(program("systemctl")), replace(service, port=18444)
     folder = tmp_path / "home/.config/systemd/user"
     unit, socket = "portico-keep-fresh.service", "portico-keep-fresh.socket"
@@ -279,13 +279,13 @@ def test_a_service_that_no_unit_can_hold_leaves_no_password_behind(service, prog
     assert not (tmp_path / "proxy.env").exists()
 
 
-def test_what_the_manager_complains_of_is_told(service, program):
+def test_the_managers_error_is_reported(service, program):
     assert "No medium found" in str(Systemd(program("systemctl", refuses="show")).why_unavailable())
     with pytest.raises(ConfigError, match="No medium found"):
         Systemd(program("systemctl", refuses="enable")).install(service)
 
 
 def test_without_the_managers_program_there_is_no_manager(tmp_path):
-    assert Systemd({"PATH": str(tmp_path)}).why_unavailable() == "there is no systemctl here"
+    assert Systemd({"PATH": str(tmp_path)}).why_unavailable() == "systemctl is not installed"
     assert service_manager({}, "win32") is None
     assert service_manager({}, "darwin").kind == "launchd agent"

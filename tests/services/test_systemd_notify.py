@@ -1,4 +1,4 @@
-"""What a service manager that waits is told, over a real socket."""
+"""Notifications to a waiting service manager, over a real socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from portico.services.managers import notify_service_manager
 
 
 @pytest.mark.parametrize("abstract", [False, pytest.param(True, marks=pytest.mark.linux)])
-def test_systemd_is_told_where_it_waits_and_nothing_happens_where_it_does_not(tmp_path, abstract):
+def test_systemd_is_notified_if_it_waits_and_nothing_happens_otherwise(tmp_path, abstract):
     address = f"@portico-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting:
         waiting.bind(address.replace("@", "\0", 1))

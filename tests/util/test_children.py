@@ -192,7 +192,7 @@ def test_a_tool_or_an_editor_that_is_named_without_a_folder_is_no_program_of_the
 def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(planted_program, run_portico):
     name = planted_program("no-such-manager")
     env = {"PATH": CURRENT_FOLDER_FIRST}
-    assert try_run(env, [name]) == ("", f"there is no {name} here")
+    assert try_run(env, [name]) == ("", f"{name} is not installed")
     with pytest.raises(ConfigError, match="cannot be run"):
         list(gateway._lines_of_command([name], App("portico", env=run_portico.environment(env))))
 
@@ -363,7 +363,7 @@ def test_a_gateway_gets_the_passphrase_of_a_file_through_its_pipe_and_not_the_fi
 
     state = control.start(stopped_gateway, port=0, env=env)
 
-    assert state.opens_sealed
+    assert state.opens_encrypted_file
     assert not set(SECRET_VARIABLES) & environ_of(state.pid).keys()
 
 

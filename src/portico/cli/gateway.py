@@ -149,9 +149,9 @@ def _serve(args: argparse.Namespace, app: App, watch: EndWatch, lock: FileLock) 
     passphrase = from_stdin or control.passphrase_for(app.paths, app.passphrase, app.env, app.store_choice())
     log_to_stderr(app.paths.gateway_log, verbose=app.options.verbose)
     gateway_keys.make_first_key(app, passphrase)
-    opens_sealed = passphrase is not None
+    opens_encrypted_file = passphrase is not None
     announce = partial(_show_running, app.out)
-    terms = Terms(app.paths, port, app.clock, app.env, announce, opens_sealed)
+    terms = Terms(app.paths, port, app.clock, app.env, announce, opens_encrypted_file)
     return run_gateway(terms, watch, lock, lambda started_at: serving(app, passphrase, started_at))
 
 

@@ -224,7 +224,7 @@ def passphrase_for(
 
 def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
     """Whether this gateway cannot open the encrypted file store: the first profile came there after the gateway had started."""
-    return not state.opens_sealed and uses_encrypted_file(paths)
+    return not state.opens_encrypted_file and uses_encrypted_file(paths)
 
 
 def uses_encrypted_file(paths: Paths, store: StoreName | None = None) -> bool:

@@ -131,14 +131,14 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a gateway process runs. `announce` is called once it serves; `opens_sealed`: it has the file store's passphrase."""
+    """How a gateway process runs. `announce` is called once it serves; `opens_encrypted_file`: it has its passphrase."""
 
     paths: Paths
     port: int
     clock: Clock
     env: Mapping[str, str]
     announce: Callable[[GatewayState], None]
-    opens_sealed: bool = False
+    opens_encrypted_file: bool = False
 
 
 def take_place(paths: Paths) -> FileLock:
@@ -199,7 +199,7 @@ async def _serve(
         port, instance = listener.getsockname()[1], secrets.token_hex(8)
         if inherited is not None and terms.port not in {0, port}:
             _log.warning("the service manager keeps port %s, not %s: to change it, install the service again", port, terms.port)
-        state = GatewayState(os.getpid(), port, started_at, instance, new_key(), terms.opens_sealed, __version__)
+        state = GatewayState(os.getpid(), port, started_at, instance, new_key(), terms.opens_encrypted_file, __version__)
         place = Place(listener, lock, is_inherited=inherited is not None)
         return await _Process(terms, watch, state, place, parts, ended).run()
 

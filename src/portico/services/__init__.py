@@ -1,1 +1,1 @@
-"""The operating system's own keepers of background processes, and how a process of theirs talks to them."""
+"""Background services: the service managers of the operating system, and the state of the gateway process."""

@@ -1,10 +1,12 @@
-"""The note that a running gateway leaves of itself, and how it proves that the note is true.
+"""The state file of a running gateway, and the proof that the gateway on the port wrote it.
 
-A process id alone says nothing: after a crash another program may have it, and a third one the port. So a gateway counts as
-running when the noted process holds the gateway's lock and what listens on the noted port proves that it knows the noted key.
+After a crash, another program may have the process id, and a third one the port. So a gateway counts as running only if the
+process in the state file holds the gateway's lock, and the program on the port proves that it knows the key in the state file.
 
-What `/health` tells anybody, anybody can tell again once the gateway is dead and its port is free. So the client sends a number
-of its own, and believes only an answer made with the key in the gateway's private note.
+Any program could repeat an old response of `/health` on the port of a dead gateway. So the client sends a random challenge, and
+accepts only a response made with the key in the private state file.
+
+All functions raise a StoreError if they cannot read, write or delete the state file.
 """
 
 from __future__ import annotations
@@ -30,15 +32,15 @@ Condition = Literal["running", "stopped", "unresponsive"]
 
 _PROBE_S: Final = 2.0
 _HTTP_OK: Final = 200
-_LONGEST_ANSWER: Final = 64 * 1024
+_MAX_RESPONSE_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """One gateway process. `started_at` is wall ms; `instance` is random and told to anybody; `key` to nobody.
+    """One gateway process. `started_at` is wall ms; `instance` is random and public; `key` is private.
 
-    `opens_sealed`: it was given the sealed file store's passphrase, and has it until it ends. `version`: the Portico that it
-    runs; None if that did not note its version yet, and so does not know `ending.HAND_OVER` either.
+    `opens_encrypted_file`: the process has the passphrase of the encrypted file. `version` is the Portico that runs; None for an
+    older one that did not write its version and does not know `ending.HAND_OVER`.
     """
 
     pid: int
@@ -46,7 +48,7 @@ class GatewayState:
     started_at: int
     instance: str
     key: Secret
-    opens_sealed: bool = False
+    opens_encrypted_file: bool = False
     version: str | None = None
 
     @property
@@ -54,101 +56,80 @@ class GatewayState:
         return f"http://127.0.0.1:{self.port}"
 
     def as_json(self) -> dict[str, object]:
-        """What anybody may know of it."""
+        """Return the public fields."""
         return {"pid": self.pid, "port": self.port, "startedAt": self.started_at, "instance": self.instance}
 
 
 def gateway_lock(paths: Paths) -> FileLock:
-    """Held by a gateway for as long as it lives: at most one for each state folder."""
+    """Return the lock of the gateway process, so that each state folder has at most one gateway."""
     return FileLock(paths.locks / "gateway.lock", what="the gateway")
 
 
 def write_state(paths: Paths, state: GatewayState) -> None:
-    """Leave the note.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    note = {**state.as_json(), "key": state.key.reveal(), "opensSealed": state.opens_sealed, "version": state.version}
-    write_private(paths.gateway, json.dumps(note).encode(), durable=False)
+    """Write the state file."""
+    fields = {"key": state.key.reveal(), "opensSealed": state.opens_encrypted_file, "version": state.version}
+    write_private(paths.gateway, json.dumps({**state.as_json(), **fields}).encode(), durable=False)
 
 
 def read_state(paths: Paths) -> GatewayState | None:
-    """What the note says, whether it is true or not; None where there is none that can be understood.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
+    """Read the state file without checking the gateway; None if the file is missing or invalid."""
     data = read_private(paths.gateway)
     return _parse(data) if data is not None else None
 
 
 def remove_state(paths: Paths, state: GatewayState | None = None) -> None:
-    """Take the note away; with `state`, only if it is that one's.
-
-    Raises:
-        StoreError: it is there and stays.
-    """
+    """Delete the state file; with `state`, only if the file contains this state."""
     if state is None or read_state(paths) == state:
         remove_private(paths.gateway)
 
 
 def running(paths: Paths) -> GatewayState | None:
-    """The gateway of this state folder, if it is there and answers.
-
-    Raises:
-        StoreError: the state file cannot be read.
-    """
+    """Return the gateway of this state folder, if it runs and answers."""
     state = read_state(paths)
     return state if state is not None and holds_lock(paths, state) and _answers(state) else None
 
 
 def status(paths: Paths) -> tuple[Condition, GatewayState | None]:
-    """`running` with its state, `stopped`, or `unresponsive`: a process is there and does not answer (yet).
-
-    Raises:
-        StoreError: the state file cannot be read.
-    """
-    state = running(paths)
-    if state is not None:
+    """Return `running` with its state, `stopped`, or `unresponsive` for a process that does not answer (yet)."""
+    if (state := running(paths)) is not None:
         return "running", state
     return ("unresponsive" if gateway_lock(paths).is_locked() else "stopped"), None
 
 
 def holds_lock(paths: Paths, state: GatewayState) -> bool:
-    """Whether the noted process is a gateway now, answering or not: the system takes the lock from one that has died."""
+    """Whether the process in `state` is a gateway now. The operating system releases the lock of a dead process."""
     return gateway_lock(paths).holder() == state.pid
 
 
 def _answers(state: GatewayState) -> bool:
-    """Whether the noted gateway answers on its port. Asked directly, whatever proxies the environment names."""
+    """Whether the gateway answers on its port. Connects directly, ignoring proxy variables."""
     from http.client import HTTPException, HTTPResponse
 
     challenge = new_challenge()
     request = f"GET /health?challenge={challenge} HTTP/1.1\r\nHost: 127.0.0.1:{state.port}\r\nConnection: close\r\n\r\n"
-    received = _exchanged(state.port, request.encode())
+    received = _exchange(state.port, request.encode())
     if received is None:
         return False
     try:
-        reply = HTTPResponse(_Received(received))  # type: ignore[arg-type]  # it only asks for a file
-        reply.begin()
-        body = reply.read(_LONGEST_ANSWER)
+        response = HTTPResponse(_Received(received))  # type: ignore[arg-type]  # only `makefile` is called
+        response.begin()
+        body = response.read(_MAX_RESPONSE_BYTES)
     except (OSError, ValueError, HTTPException):
         return False
-    if reply.length:
-        return False  # the body broke off, which `read` with a limit does not report, or is too long to be a gateway's
-    return reply.status == _HTTP_OK and is_proof(state.key, challenge, _proof_in(body))
+    if response.length:
+        return False  # the body broke off, which `read` with a limit does not report, or is too long for a gateway
+    return response.status == _HTTP_OK and is_proof(state.key, challenge, _proof_in(body))
 
 
-def _exchanged(port: int, request: bytes) -> bytes | None:
-    """All that comes back until the connection ends; None if that does not end in time: another user may have the port."""
+def _exchange(port: int, request: bytes) -> bytes | None:
+    """Send a request and return all bytes of the response; None without an end in time: another user may have the port."""
     deadline, received = time.monotonic() + _PROBE_S, bytearray()
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_PROBE_S) as connection:
             connection.sendall(request)
-            while len(received) <= 2 * _LONGEST_ANSWER:
+            while len(received) <= 2 * _MAX_RESPONSE_BYTES:
                 connection.settimeout(max(0.001, deadline - time.monotonic()))
-                chunk = connection.recv(_LONGEST_ANSWER)
+                chunk = connection.recv(_MAX_RESPONSE_BYTES)
                 if not chunk:
                     return bytes(received)
                 received += chunk
@@ -160,7 +141,7 @@ def _exchanged(port: int, request: bytes) -> bytes | None:
 
 
 class _Received:
-    """What `HTTPResponse` reads from in a socket's place."""
+    """Takes the place of a socket for `HTTPResponse`."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -188,36 +169,36 @@ def _parse(data: bytes) -> GatewayState | None:
     if not (isinstance(instance, str) and isinstance(key, str) and key):
         return None
     version = fields.get("version")
-    noted = version if isinstance(version, str) else None
-    return GatewayState(pid, port, at, instance, Secret(key), fields.get("opensSealed") is True, noted)
+    opens_encrypted_file = fields.get("opensSealed") is True
+    return GatewayState(pid, port, at, instance, Secret(key), opens_encrypted_file, version if isinstance(version, str) else None)
 
 
 _BYTES: Final = 32
-# What is signed says what for, so that no other use of the key can be made to sign an answer.
+# The signed text includes its purpose, so that another use of the key cannot produce a proof.
 _PURPOSE: Final = b"portico gateway health\0"
 _CHALLENGE: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def new_key() -> Secret:
-    """A key for one gateway process: 256 random bits."""
+    """Return a key for one gateway process: 256 random bits."""
     return Secret(secrets.token_hex(_BYTES))
 
 
 def new_challenge() -> str:
-    """A number that is asked once: 256 random bits, in hexadecimal digits."""
+    """Return a challenge for one use: 256 random bits, in hexadecimal digits."""
     return secrets.token_hex(_BYTES)
 
 
 def is_challenge(text: str) -> bool:
-    """Whether `text` is of the form that gets an answer."""
+    """Whether `text` has the form of a challenge."""
     return _CHALLENGE.fullmatch(text) is not None
 
 
 def prove(key: Secret, challenge: str) -> str:
-    """The answer to `challenge` that only a holder of `key` can give: HMAC-SHA-256 (RFC 2104), in hexadecimal digits."""
+    """Return the proof for `challenge` that needs `key`: HMAC-SHA-256 (RFC 2104), in hexadecimal digits."""
     return hmac.new(key.reveal().encode(), _PURPOSE + challenge.encode(), "sha256").hexdigest()
 
 
 def is_proof(key: Secret, challenge: str, proof: object) -> bool:
-    """Whether `proof` answers `challenge`; compared in constant time."""
+    """Whether `proof` is right for `challenge`; compared in constant time."""
     return isinstance(proof, str) and hmac.compare_digest(prove(key, challenge).encode(), proof.encode(errors="replace"))

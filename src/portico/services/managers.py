@@ -62,7 +62,7 @@ TimeoutStopSec=80
 [Install]
 WantedBy=default.target
 """
-# Seconds until a service is started again: what has failed will hardly do better at once, but clients wait at a kept port.
+# Seconds until a failed service is started again. Clients wait at a port that systemd keeps open, so then it is short.
 _RESTART_DELAY_S: Final = 30
 _RESTART_DELAY_WITH_PORT_S: Final = 5
 _SOCKET: Final = """\
@@ -80,7 +80,7 @@ WantedBy=sockets.target
 
 
 class Systemd:
-    """systemd's manager of the user's own services."""
+    """systemd for the services of one user."""
 
     kind = "systemd user unit"
 
@@ -107,9 +107,9 @@ class Systemd:
         return try_run(self._env, [*_SYSTEMCTL, "show", "--property=Version"])[1]
 
     def install(self, service: Service) -> Path:
-        path, files = self.path(service), self.files(service)  # a path that no unit can hold fails before anything is written
+        path, files = self.path(service), self.files(service)  # an invalid path fails before a file is written
         for each in self._units(service):
-            if each not in files:  # the configuration does not name a port any more
+            if each not in files:  # the config no longer has a port
                 self._run(service, "disable", "--now", each.name)
                 remove_private(each)
         write_secrets(service)
@@ -117,9 +117,9 @@ class Systemd:
             write_file(each, content)
         self._run(service, "daemon-reload")
         self._run(service, "enable", *(each.name for each in files))
-        if service.port is not None:  # systemd opens no socket for a service that runs already
+        if service.port is not None:  # systemd does not open a socket for a running service
             self.stop(service)
-        self._run(service, "restart", path.name)  # one that ran already takes up what has changed
+        self._run(service, "restart", path.name)  # a service that already runs needs a restart
         return path
 
     def uninstall(self, service: Service) -> bool:
@@ -133,13 +133,13 @@ class Systemd:
             command = " ".join(words)
             hint = f"delete it yourself: rm {shlex.join(map(str, units))}"
             raise ServiceFailed(f"`{command}` failed.", why=error, hint=hint)
-        # Where no manager answers, what `enable` has made is taken away by hand, so that nothing starts it at the next login.
+        # If no manager answers, delete the links of `enable`, so that the service does not start at the next login.
         for each in units:
             for folder in _WANTED:
                 remove_private(each.with_name(folder) / each.name)
             remove_private(each)
         remove_secrets(service)
-        try_run(self._env, [*_SYSTEMCTL, "daemon-reload"])  # a manager that does not answer has nothing to forget
+        try_run(self._env, [*_SYSTEMCTL, "daemon-reload"])  # a failure does not matter: the manager does not run
         return True
 
     def start(self, service: Service) -> None:
@@ -155,35 +155,26 @@ class Systemd:
 
     def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:
         unit = self.path(service).name
-        return [
-            "journalctl",
-            "--user",
-            "--unit",
-            unit,
-            "--lines",
-            str(lines),
-            "--output",
-            "cat",
-            *(["--follow"] if follow else []),
-        ]
+        command = ["journalctl", "--user", "--unit", unit, "--lines", str(lines), "--output", "cat"]
+        return [*command, "--follow"] if follow else command
 
     def _socket(self, service: Service) -> Path:
         return self.path(service).with_suffix(".socket")
 
     def _units(self, service: Service) -> list[Path]:
-        """The unit of the service, and before it that of its socket, by which systemd would start it again, if there is one."""
+        """Return the unit of the service, after the unit of its socket, if any: the socket would start the service again."""
         socket = self._socket(service)
         return [*([socket] if socket.exists() else []), self.path(service)]
 
     def _run(self, service: Service, *words: str) -> None:
-        run_manager(self._env, [*_SYSTEMCTL, *words], hint=f"to do without the service: {{prog}} {service.commands.uninstall}")
+        run_manager(self._env, [*_SYSTEMCTL, *words], hint=_uninstall_hint(service))
 
 
 def systemd_unit(service: Service) -> str:
-    """The unit file.
+    """Return the unit file.
 
     Raises:
-        ConfigError: a path cannot be written into one.
+        ConfigError: a unit file cannot contain one of the paths.
     """
     environment = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in sorted(service.environment.items()))
     name = f"{service.name}.socket"
@@ -199,7 +190,7 @@ def systemd_unit(service: Service) -> str:
 
 
 def systemd_socket(service: Service) -> str:
-    """The unit file of the socket that systemd keeps for the service (systemd.socket(5))."""
+    """Return the unit file of the socket that systemd keeps open for the service (systemd.socket(5))."""
     commands = service.commands
     return _SOCKET.format(
         install=commands.install, uninstall=commands.uninstall, description=service.description, port=service.port
@@ -207,7 +198,7 @@ def systemd_socket(service: Service) -> str:
 
 
 def _split_words(text: str) -> list[str]:
-    """The words of a line that `_quoted` has made; none of one that breaks off within quotes."""
+    """Split a line of `_quoted` words; empty if a quote is not closed."""
     try:
         return [word.replace("%%", "%") for word in shlex.split(text)]
     except ValueError:
@@ -216,7 +207,7 @@ def _split_words(text: str) -> list[str]:
 
 def _quoted(word: str) -> str:
     if not word.isprintable():
-        raise ServiceFailed("A path has characters that no unit file can hold.", why=repr(word))
+        raise ServiceFailed("A path contains characters that are invalid in a unit file.", why=repr(word))
     text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"'
 
@@ -225,12 +216,12 @@ _PREFIX: Final = "portico-"
 
 
 def has_manager(env: Mapping[str, str]) -> bool:
-    """Whether a service manager started this process, and starts another where it fails: systemd, or launchd under its label."""
+    """Whether a service manager (systemd, or launchd under Portico's label) started this process and restarts it on failure."""
     return bool(env.get("NOTIFY_SOCKET")) or env.get("XPC_SERVICE_NAME", "").startswith(_PREFIX)
 
 
 def notify_service_manager(env: Mapping[str, str], state: str) -> None:
-    """Tell systemd, where it waits for that, that this process is `READY=1` or `STOPPING=1`."""
+    """Send `READY=1` or `STOPPING=1` to systemd, if systemd waits for it."""
     address = env.get("NOTIFY_SOCKET", "")
     if not address or not hasattr(socket, "AF_UNIX"):
         return
@@ -240,7 +231,7 @@ def notify_service_manager(env: Mapping[str, str], state: str) -> None:
 
 
 class Launchd:
-    """launchd's manager of the user's own agents."""
+    """launchd for the agents of one user."""
 
     kind = "launchd agent"
 
@@ -253,7 +244,7 @@ class Launchd:
     def files(self, service: Service) -> dict[Path, bytes]:
         return {self.path(service): launchd_plist(service)}
 
-    def keeps_port(self, service: Service) -> bool:  # noqa: ARG002 - a Python program has no call to take a socket from launchd
+    def keeps_port(self, service: Service) -> bool:  # noqa: ARG002 - Python has no function to take over a socket of launchd
         return False
 
     def environment(self, service: Service) -> dict[str, str]:
@@ -269,7 +260,7 @@ class Launchd:
     def install(self, service: Service) -> Path:
         path, content = self.path(service), launchd_plist(service)
         if path.exists():
-            try_run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
+            try_run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # it may not run
         write_secrets(service)
         write_file(path, content)
         run_manager(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=_uninstall_hint(service))
@@ -285,7 +276,7 @@ class Launchd:
         return True
 
     def start(self, service: Service) -> None:
-        try_run(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])  # known already is as good
+        try_run(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])  # launchd may know it already
         hint = f"install it again: {{prog}} {service.commands.install}"
         run_manager(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=hint)
 
@@ -297,7 +288,7 @@ class Launchd:
 
 
 def launchd_plist(service: Service) -> bytes:
-    """The property list."""
+    """Return the property list."""
     return plistlib.dumps(
         {
             "Label": service.name,
@@ -315,7 +306,7 @@ def launchd_plist(service: Service) -> bytes:
 
 
 def _uninstall_hint(service: Service) -> str:
-    return f"to do without the service: {{prog}} {service.commands.uninstall}"
+    return f"to remove the service: {{prog}} {service.commands.uninstall}"
 
 
 def _domain() -> str:
@@ -323,7 +314,7 @@ def _domain() -> str:
 
 
 def service_manager(env: Mapping[str, str], platform: str = sys.platform) -> Manager | None:
-    """The service manager of this system, whether it answers or not; None where Portico knows none."""
+    """Return the service manager of this system, which may be unavailable; None if Portico supports none."""
     if platform == "darwin":
         return Launchd(env)
     return Systemd(env) if platform.startswith("linux") else None

@@ -1,6 +1,6 @@
-"""What is to be kept running, and what every service manager can do about it.
+"""Services that a service manager keeps running, and the interface of service managers.
 
-No file of a service manager holds a secret: all can be read by every process of the user, and land in backups.
+A service manager's files contain no secrets: every process of the user can read them, and they get into backups.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ _ANSWER_S: Final = 30.0
 
 
 class ServiceCommands(NamedTuple):
-    """The commands about one kind of service, without the program's name."""
+    """The commands for one kind of service, without the program's name."""
 
     install: str
     uninstall: str
 
 
-MAX_FILE_BYTES: Final = 1 << 20  # bytes of a service manager's file, and of what belongs to it
+MAX_FILE_BYTES: Final = 1 << 20  # of a service manager's file, or a file that belongs to it
 _YOURS: Final = "make its folder yours (chown), and run the command again"
 
 
 class ServiceFailed(ConfigError):
-    """The service manager's program ended with an error, or there is none."""
+    """The service manager's program failed or is missing."""
 
     id = "service-failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is to run: `name` tells installations apart, `command` and `environment` are exact and hold no secret.
+    """A program to run: `name` is unique for each installation, `command` and `environment` are exact and without secrets.
 
-    `description` is for people. `commands` has the commands that put it in place and take it away, as hints name them.
-    `port` is one on 127.0.0.1 that a manager keeps open while the service restarts, if it can (sd_listen_fds(3)).
-    `secrets` is a file of Portico's own for the variables that do hold one, and `secret_environment` what belongs into it.
+    `description` is for the user. `commands` are the commands for installing and removing it, for hints.
+    `port` is a port on 127.0.0.1 that a manager keeps open while the service restarts, if it can (sd_listen_fds(3)).
+    `secrets` is a private file of Portico for the variables with secrets, and `secret_environment` the content of the file.
     """
 
     name: str
@@ -61,116 +61,87 @@ class Service:
 
 
 class Manager(Protocol):
-    """One kind of service manager."""
+    """One kind of service manager.
+
+    Methods raise a ConfigError (`service-failed`) with the manager's message, or for a path that a file cannot contain; and a
+    StoreError if a file cannot be read, written or deleted.
+    """
 
     kind: str
 
     def path(self, service: Service) -> Path:
-        """The file that it reads."""
+        """Return the path of the service's main file."""
         ...
 
     def files(self, service: Service) -> dict[Path, bytes]:
-        """That file, and any other that it reads for this service, with what is in each.
-
-        Raises:
-            ConfigError: a path cannot be written into one.
-        """
+        """Return the content of all files of the service."""
         ...
 
     def keeps_port(self, service: Service) -> bool:
-        """Whether the service is installed so that `service.port` stays open while it restarts."""
+        """Whether the installed service keeps `service.port` open while it restarts."""
         ...
 
     def environment(self, service: Service) -> dict[str, str]:
-        """The variables in that file as it is now; none where there is no file, or one that Portico has not written.
-
-        Raises:
-            OSError: it is there and cannot be read.
-        """
+        """Return the variables of the installed file; empty without a file, or if Portico did not write it."""
         ...
 
     def why_unavailable(self) -> str | None:
-        """Why it cannot be used here; None where it can."""
+        """Return why the manager is unavailable; None if it is available."""
         ...
 
     def install(self, service: Service) -> Path:
-        """Write the file and start the service, now and at each login; the file.
-
-        Raises:
-            ConfigError: `service-failed`, with what the manager said.
-            StoreError: the file cannot be written.
-        """
+        """Write the files, and start the service now and at each login. Return the path of the main file."""
         ...
 
     def uninstall(self, service: Service) -> bool:
-        """Stop it and take the file away; False where there was none.
-
-        Raises:
-            ConfigError, StoreError: as `install`.
-        """
+        """Stop the service and delete its files; False if it was not installed."""
         ...
 
     def start(self, service: Service) -> None:
-        """Start what is installed; a port that is kept for it is `service.port` from now on, if the service has one.
-
-        Raises:
-            ConfigError: `service-failed`, with what the manager said.
-        """
+        """Start the installed service, after changing its port to `service.port` if needed."""
         ...
 
     def stop(self, service: Service) -> None:
-        """Stop it until the next login, or the next `start`.
-
-        Raises:
-            ConfigError: as `start`.
-        """
+        """Stop the service until the next login or `start`."""
         ...
 
     def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:
-        """What shows the end of its log; None where that is the file `service.log`."""
+        """Return the command that shows the end of the log; None if the log is the file `service.log`."""
         ...
 
 
 def home(env: Mapping[str, str]) -> Path:
-    """The user's home folder."""
+    """Return the user's home folder."""
     return Path(env.get("HOME") or Path.home())
 
 
 def read_service_file(path: Path) -> bytes | None:
-    """A service manager's file; None where there is none.
-
-    Raises:
-        StoreError: it is there and cannot be read.
-    """
+    """Read a service manager's file; None if it does not exist. Raises a StoreError if it cannot be read."""
     try:
         return read_file(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise file_error(f"cannot read {path}", error, advice=_YOURS) from error
+        raise file_error(f"Could not read {path}.", error, advice=_YOURS) from error
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a service manager's file.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    # Not `write_private`: the folder is the service manager's, and its mode is not ours to change.
+    """Write a service manager's file. Raises a StoreError if it cannot be written."""
+    # Not `write_private`, which changes the mode of the folder: this folder is the service manager's.
     try:
         make_folder(path.parent)
         write_in_place(path, data)
     except OSError as error:
-        raise file_error(f"cannot write {path}", error, advice=_YOURS) from error
+        raise file_error(f"Could not write {path}.", error, advice=_YOURS) from error
 
 
 def write_secrets(service: Service) -> None:
-    """Write what the service's own process alone reads, with mode 0600; without any, what an earlier one left is deleted.
+    """Write the service's secret variables to a file with mode 0600. Without any, delete the file of an earlier service.
 
-    It stays if the service's own variables name it all the same.
+    The file is not deleted if a variable of the service names it.
 
     Raises:
-        StoreError: it cannot be written, or deleted.
+        StoreError: the file cannot be written or deleted.
         ConfigError: as `secrets_text`.
     """
     if service.secrets is None:
@@ -182,34 +153,26 @@ def write_secrets(service: Service) -> None:
 
 
 def secrets_text(service: Service) -> bytes:
-    """The file's content: `NAME=value` lines, each value to the end of its line.
+    """Return the content of the file: `NAME=value` lines.
 
     Raises:
-        ConfigError: `service-failed`: a value goes over the end of its line.
+        ConfigError: `service-failed`: a value contains a line break or another control character.
     """
     values = {name: value.reveal() for name, value in sorted(service.secret_environment.items())}
     for name, value in values.items():
         if not value.isprintable():
-            raise ServiceFailed(f"{name} has characters that no address has.", hint=f"set {name} without them")
+            raise ServiceFailed(f"{name} contains characters that are invalid in an address.", hint=f"set {name} without them")
     return "".join(f"{name}={value}\n" for name, value in values.items()).encode()
 
 
 def remove_secrets(service: Service) -> None:
-    """Delete that file.
-
-    Raises:
-        StoreError: it is there and stays.
-    """
+    """Delete the file with the service's secret variables. Raises a StoreError if it stays."""
     if service.secrets is not None:
         remove_private(service.secrets)
 
 
 def run_manager(env: Mapping[str, str], command: Sequence[str], *, hint: str | None = None) -> str:
-    """Run a manager's program; what it printed.
-
-    Raises:
-        ConfigError: `service-failed`, with what it complained of.
-    """
+    """Run a manager's program and return its output. Raises ServiceFailed with the error output."""
     output, error = try_run(env, command)
     if error is not None:
         raise ServiceFailed(f"`{' '.join(command)}` failed.", why=error, hint=hint)
@@ -217,7 +180,7 @@ def run_manager(env: Mapping[str, str], command: Sequence[str], *, hint: str | N
 
 
 def try_run(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None]:
-    """What `command` printed, and what it complained of; None where it ended well."""
+    """Run `command`; return its output, and its error output (None after a success)."""
     try:
         result = subprocess.run(
             resolve_command(command, env),
@@ -229,7 +192,7 @@ def try_run(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | 
             errors="replace",
         )
     except FileNotFoundError:
-        return "", f"there is no {command[0]} here"
+        return "", f"{command[0]} is not installed"
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", str(error)
     if result.returncode == 0:
