@@ -418,8 +418,8 @@ def test_a_plan_that_is_not_told_fails_no_sign_in(minimax):
 
     assert done.returncode == 0
     assert f"Signed in: {GLOBAL}" in done.stderr
-    assert "Plan           not checked; `portico usage` asks again\n" in done.stderr
-    assert "a web page and no data" in done.stderr
+    assert "Plan           not checked; check again: portico usage\n" in done.stderr
+    assert "the response is a web page" in done.stderr
 
 
 @pytest.mark.parametrize("raising", ["urls", "read"])

@@ -132,11 +132,11 @@ def test_a_key_of_the_other_region_says_region_and_kind_and_the_sign_in_beside_i
     assert done.returncode == 3
     assert "89% left" in done.stdout
     for said in (
-        "refuses the credential of MINIMAX_API_KEY",
+        "rejected the credential of MINIMAX_API_KEY",
         "1004",
         "other region",
         "MINIMAX_REGION=cn",
-        "another kind",
+        "not the Subscription Key",
         PLAN_KEY,
     ):
         assert said in done.stderr
@@ -190,7 +190,7 @@ def test_without_a_plan_the_link_of_the_region_is_shown(minimax, region, link):
         ({"quota": "unlimited"}, "unlimited"),
         ({"quota": "not-in-plan"}, "not in the plan"),
         ({"boost": "2000"}, "178% left (1349 of 1500, boost x2)"),
-        ({"remains": "no-percent"}, "not told"),
+        ({"remains": "no-percent"}, "unknown"),
         ({"remains": "null"}, "nothing told"),
         ({"remains": "no-week"}, "89% left (1349 of 1500)"),
     ],
@@ -225,7 +225,7 @@ def test_nonsense_neither_crashes_nor_reaches_the_terminal_as_it_came(minimax, r
     assert done.returncode == (8 if remains == "html" else 0)
     assert "\x1b" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    assert ("a web page and no data" in done.stderr) == (remains == "html")
+    assert ("the response is a web page" in done.stderr) == (remains == "html")
 
 
 def test_with_nobody_set_up_it_says_how_to_begin(minimax):

@@ -451,11 +451,11 @@ def a_plugin_with_plans(desk: Desk) -> Iterator[Path]:
             thread.join()
 
 
-@scenario("Update the plugin that brings it, or report this to its author: {prog} plugins list")
+@scenario("Update its plugin, or report this to the author of the plugin: {prog} plugins list")
 def a_plan_reader_that_fails(desk):
     with a_plugin_with_plans(desk) as plugin:
         _, text = said(desk, "usage", env={"ACME_API_KEY": "odd"})
-        assert "acme" in desk.follow(text.partition("report this to its author: ")[2])
+        assert "acme" in desk.follow(text.partition("report this to the author of the plugin: ")[2])
         module = plugin / "plugin.py"
         module.write_text(module.read_text(encoding="utf-8").replace('answer["windows"]', "()"), encoding="utf-8")
         # This process has the older module still.
@@ -469,11 +469,11 @@ def a_key_that_is_of_no_plan_where_there_are_no_regions(desk):
         _, text = said(desk, "usage", env={"ACME_API_KEY": "wrong"})
         hint = next(line.strip() for line in text.splitlines() if "Perhaps" in line)
         desk.printed.append(hint)
-        assert hint == "Perhaps it is of another kind than the Subscription Key of a plan in ACME_API_KEY."
+        assert hint == "Perhaps it is not the Subscription Key of a plan in ACME_API_KEY."
         desk.ok("usage", env={"ACME_API_KEY": "good"})
 
 
-@scenario("Either it is of the other region ({}), or {}")
+@scenario("Either the credential belongs to another region ({}), or {}")
 def a_stored_key_of_the_other_region_is_asked_about_its_plan(desk):
     session = desk.emulator()
     words = ("onboard", "--auth-choice", "minimax-api", "--non-interactive", "--no-background", "--no-check")
@@ -481,20 +481,20 @@ def a_stored_key_of_the_other_region_is_asked_about_its_plan(desk):
     code, text = said(desk, "usage")
     hint = next(line.strip() for line in text.splitlines() if "Either" in line)
     desk.printed.append(hint)
-    assert (code, "this one was asked: global" in hint) == (3, True)
+    assert (code, "the request went to global" in hint) == (3, True)
     again = ["cn" if word == "global" else word for word in command_of(hint)]
     typed_key(desk, *again, "--non-interactive", "--no-background", "--api-key-stdin", key="sk-emulator-cn")
     desk.ok("usage")
 
 
-@scenario("Either it is of the other region ({}), or {}")
+@scenario("Either the credential belongs to another region ({}), or {}")
 def a_key_of_the_environment_that_is_of_the_other_region(desk):
     desk.emulator()
     key = {"MINIMAX_API_KEY": "sk-emulator-cn"}
     _, text = said(desk, "usage", env=key)
     hint = next(line.strip() for line in text.splitlines() if "Either" in line)
     desk.printed.append(hint)
-    name, region = hint.partition("; ")[2].partition(",")[0].split("=")
+    name, region = hint.partition("; to change it, set ")[2].split()[0].split("=")
     desk.ok("usage", env={**key, name: region})
     desk.ok("config", "set", "models.providers.minimax.baseUrl", '"https://api.minimaxi.com/anthropic"')
     desk.ok("usage", env=key)

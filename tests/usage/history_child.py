@@ -1,4 +1,4 @@
-"""Writes entries into the history of PORTICO_STATE_DIR, each in a transaction of its own, once it is told to go.
+"""Writes entries into the history of PORTICO_STATE_DIR, each in a separate transaction, after a start signal.
 
 `python -m tests.usage.history_child NAME COUNT`: COUNT 0 goes on until it is killed. Prints how many were written.
 """

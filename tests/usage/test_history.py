@@ -1,4 +1,4 @@
-"""The history takes what it is given without holding anybody up, loses nothing to other processes, and stops no request."""
+"""The history never delays its callers, loses no rows to other processes, and stops no request."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def record_all(paths, *new_entries, **more):
 
 @contextlib.contextmanager
 def hold_database(paths, *, by):
-    """The database, held by a transaction of somebody else's."""
+    """The database, locked by a transaction of another process."""
     with contextlib.closing(HistoryFile(paths, pytest.fail).open()) as connection:
         connection.execute(by)
         connection.execute("SELECT count(*) FROM requests").fetchone()
@@ -122,7 +122,7 @@ def test_no_column_is_for_what_was_asked_or_answered_or_for_a_secret():
     assert Entry._fields == COLUMNS
 
 
-def test_names_and_numbers_of_any_size_are_kept_within_bounds(paths):
+def test_names_and_numbers_of_any_size_are_limited(paths):
     record_all(paths, an_entry(client="x" * 100_000, input_tokens=10**30, cost_usd=float("nan")))
 
     [entry] = entries(paths)
@@ -142,14 +142,14 @@ async def test_recording_blocks_no_event_loop_while_another_process_holds_the_da
             holding.set()
             let_go.wait(20)
 
-    holder = asyncio.create_task(asyncio.to_thread(hold))
+    lock = asyncio.create_task(asyncio.to_thread(hold))
     await asyncio.to_thread(holding.wait, 20)
 
     for number in range(50):
         history.record(an_entry(at_ms=number))  # blockbuster fails the test where this blocks
 
     let_go.set()
-    await holder
+    await lock
     assert await asyncio.to_thread(history.close)
     assert len(await asyncio.to_thread(entries, paths)) == 51
 
@@ -157,18 +157,18 @@ async def test_recording_blocks_no_event_loop_while_another_process_holds_the_da
 def test_what_the_queue_cannot_hold_is_counted_and_the_rest_is_written(paths):
     record_all(paths, an_entry())
     history = History(paths, warn=pytest.fail, queue_limit=3)
-    with hold_database(paths, by="BEGIN IMMEDIATE") as holder:
+    with hold_database(paths, by="BEGIN IMMEDIATE") as lock:
         for number in range(100):
             history.record(an_entry(at_ms=number))
         dropped = history.dropped
-        holder.execute("COMMIT")
+        lock.execute("COMMIT")
 
     assert dropped >= 90
     assert history.close() is False
     assert len(entries(paths)) == 101 - dropped
 
 
-def test_closing_waits_no_longer_than_it_is_told_to(paths):
+def test_closing_waits_no_longer_than_its_timeout(paths):
     record_all(paths, an_entry())
     history = History(paths, warn=lambda _text: None)
     with hold_database(paths, by="BEGIN IMMEDIATE"):
@@ -220,7 +220,7 @@ def child(paths, name, count):
 
 def test_processes_that_write_at_once_lose_nothing_and_make_the_database_once(paths):
     writers = {name: child(paths, name, 300) for name in ("one", "two", "three")}
-    for process in writers.values():  # let go together; the database does not exist yet
+    for process in writers.values():  # start together; the database does not exist yet
         process.stdin.write("go\n")
         process.stdin.flush()
 
@@ -248,15 +248,15 @@ def test_a_write_waits_for_another_one_that_is_going_on(paths):
         with HistoryWriter(paths, Retention(), FakeClock(0), pytest.fail) as writer:
             return writer.write([an_entry()])
 
-    with hold_database(paths, by="BEGIN IMMEDIATE") as holder, ThreadPoolExecutor() as threads:
+    with hold_database(paths, by="BEGIN IMMEDIATE") as lock, ThreadPoolExecutor() as threads:
         written = threads.submit(write)
-        holder.execute("COMMIT")
+        lock.execute("COMMIT")
         assert written.result(20)
 
     assert len(entries(paths)) == 2
 
 
-def test_a_write_that_waits_too_long_is_dropped_and_said_once(paths):
+def test_a_write_that_waits_too_long_is_dropped_with_one_warning(paths):
     record_all(paths, an_entry())
     messages = []
     file = HistoryFile(paths, messages.append, busy_s=0.0)
@@ -266,7 +266,7 @@ def test_a_write_that_waits_too_long_is_dropped_and_said_once(paths):
     ):
         assert [writer.write([an_entry()]) for _ in range(3)] == [False, False, False]
 
-    assert messages == ["The usage history cannot be written (database is locked); requests go on without it."]
+    assert messages == ["Could not write the usage history (database is locked); requests go on without it."]
 
 
 @pytest.mark.linux
@@ -352,7 +352,7 @@ def somebody_elses(path):
 
 
 @pytest.mark.parametrize("damage", [garbage, cut, a_bad_page, somebody_elses])
-def test_a_damaged_history_is_set_aside_and_said_and_the_request_is_noted_in_a_new_one(paths, damage):
+def test_a_damaged_history_is_renamed_with_a_warning_and_the_request_is_recorded_in_a_new_one(paths, damage):
     record_all(paths, *(an_entry(at_ms=number) for number in range(200)))
     damage(paths.history)
     before = paths.history.read_bytes()
@@ -407,7 +407,7 @@ def test_a_history_that_is_removed_while_it_is_written_begins_anew(paths):
 
 
 @pytest.mark.requirement("E46")
-def test_the_history_of_a_later_version_is_left_as_it_is_and_said(paths):
+def test_the_history_of_a_later_version_is_left_unchanged_and_reported(paths):
     record_all(paths, an_entry())
     with contextlib.closing(sqlite3.connect(paths.history)) as connection:
         connection.execute("PRAGMA user_version = 99")
@@ -458,7 +458,7 @@ def test_old_rows_go_after_a_while_and_the_rest_stays(paths, fake_clock):
     assert len(entries(paths)) == 990
 
 
-def test_there_are_never_many_more_rows_than_may_be_kept(paths, fake_clock):
+def test_there_are_never_many_more_rows_than_the_retention_allows(paths, fake_clock):
     new_entries = [an_entry(at_ms=fake_clock.wall_ms(), attempts=number) for number in range(3000)]
 
     record_all(paths, *new_entries, clock=fake_clock, retention=Retention(rows=500))

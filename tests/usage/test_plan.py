@@ -33,7 +33,7 @@ class Token:
 
 
 class Broker:
-    """Hands out a token per generation and remembers what it was asked."""
+    """Returns one token for each generation, and records the requests."""
 
     def __init__(self, *tokens):
         self.tokens = [Token(Secret(token), number) for number, token in enumerate(tokens, 1)]
@@ -45,7 +45,7 @@ class Broker:
 
 
 class Api:
-    """Answers what it is told to, the last answer for ever, and keeps what it was sent."""
+    """Returns the answers of the test, the last one repeatedly, and records the requests."""
 
     def __init__(self):
         self.requests = []
@@ -160,13 +160,13 @@ async def test_an_account_without_a_plan_is_no_failure_and_knows_where_to_buy_on
 
 
 @pytest.mark.parametrize("answer", [LOG_IN, status(401, '{"error": {"message": "invalid api key (2049)"}}')])
-async def test_a_refused_key_may_be_of_the_other_region_or_of_another_kind_and_both_are_said(api, fake_clock, answer):
+async def test_the_error_of_a_rejected_key_names_the_other_region_and_the_other_kind_of_key(api, fake_clock, answer):
     api.answers = [answer]
 
     [report] = await ask(fake_clock, an_account(api))
 
     assert isinstance(report.error, SignInNeeded)
-    for text in ("other region", "MINIMAX_REGION=cn", "another kind", "MINIMAX_CODE_PLAN_KEY"):
+    for text in ("other region", "MINIMAX_REGION=cn", "not the Subscription Key", "MINIMAX_CODE_PLAN_KEY"):
         assert text in report.error.hint
     assert any(code in report.error.why for code in ("1004", "2049"))
 
@@ -178,7 +178,7 @@ async def test_the_other_region_is_not_named_where_the_provider_has_none(api, fa
 
     [report] = await ask(fake_clock, an_account(api, spec=one_region, region=""))
 
-    assert report.error.hint.startswith("Perhaps it is of another kind")
+    assert report.error.hint.startswith("Perhaps it is not the Subscription Key")
 
 
 async def test_a_refused_token_is_refreshed_and_asked_with_once_more(api, fake_clock):
@@ -255,17 +255,17 @@ async def test_a_profile_that_has_to_be_signed_in_again_is_its_own_row(api, fake
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (status(200, "<!DOCTYPE html><title>Just a moment...</title>"), "a web page and no data came back (HTTP 200)"),
-        (status(403, "  <html>denied</html>"), "a web page and no data came back (HTTP 403)"),
-        (status(200, "not json"), "no data that can be read"),
-        (status(200, "[1, 2]"), "no data that can be read"),
+        (status(200, "<!DOCTYPE html><title>Just a moment...</title>"), "the response is a web page (HTTP 200)"),
+        (status(403, "  <html>denied</html>"), "the response is a web page (HTTP 403)"),
+        (status(200, "not json"), "not a JSON object"),
+        (status(200, "[1, 2]"), "not a JSON object"),
         (status(200, "{" + " " * 300_000 + "}"), "longer than 256 KiB"),
-        (status(200, "[" * 100_000), "no data that can be read"),
+        (status(200, "[" * 100_000), "not a JSON object"),
         (status(500, '{"error": "boom"}'), "HTTP 500: boom"),
         ({"base_resp": {"status_code": 1024, "status_msg": "system error"}}, "system error (1024)"),
     ],
 )
-async def test_what_is_no_answer_is_said_and_is_a_network_failure(api, fake_clock, answer, text):
+async def test_a_response_without_an_answer_is_a_network_failure_with_its_reason(api, fake_clock, answer, text):
     api.answers = [answer]
 
     [report] = await ask(fake_clock, an_account(api))
@@ -333,7 +333,7 @@ async def test_a_403_whose_body_hangs_is_the_answer_within_the_time_of_whoever_a
     assert (report.error.id, len(api.requests)) == ("provider-failed", 1)
 
 
-async def test_a_server_that_does_not_answer_is_given_up_and_named(api, fake_clock):
+async def test_a_server_that_does_not_answer_is_abandoned_and_named(api, fake_clock):
     api.together = asyncio.Event()
 
     [report] = await ask(fake_clock, an_account(api), timeout_s=0.05)
@@ -341,7 +341,7 @@ async def test_a_server_that_does_not_answer_is_given_up_and_named(api, fake_clo
     assert (report.error.exit_code, report.error.why) == (ExitCode.NETWORK, "no answer within 0.05 s")
 
 
-async def test_a_pay_as_you_go_key_is_not_sent_and_is_told_what_it_needs(api, fake_clock):
+async def test_a_pay_as_you_go_key_is_not_sent_and_its_report_names_the_right_key(api, fake_clock):
     key = an_account(api, key=Secret(f"sk-api-{canary('key')}"))
     account = an_account(api, key=None, profile_id="minimax:default")
 

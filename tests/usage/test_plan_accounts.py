@@ -112,7 +112,7 @@ def test_accounts_can_be_narrowed_to_a_provider_or_a_profile():
     assert list(accounts_of(*profiles, env=env, profile="minimax-portal:cn")) == ["minimax-portal:cn"]
 
 
-def test_a_provider_of_whose_plans_nothing_is_known_is_said():
+def test_a_provider_without_supported_plans_is_an_error():
     with pytest.raises(UsageError, match="acme") as exc_info:
         accounts_of(provider="acme")
     assert exc_info.value.hint == "{prog} plugins enable acme-auth"

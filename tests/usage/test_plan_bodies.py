@@ -45,7 +45,7 @@ async def test_a_plan_that_breaks_off_is_a_broken_answer(ask):
 async def test_a_plan_that_is_too_long_is_named_as_that(ask):
     server, ask_plan = ask
     server.data = response(padded(PLAN_BODY, (256 << 10) + 1))
-    assert (await ask_plan())[2] == ("reply-invalid", "what came back is longer than 256 KiB")
+    assert (await ask_plan())[2] == ("reply-invalid", "the response is longer than 256 KiB")
 
     server.data = response(padded(PLAN_BODY, 256 << 10))
     assert (await ask_plan())[0] == "told"

@@ -118,7 +118,7 @@ async def test_the_older_endpoint_alone_is_no_verdict_and_the_row_says_so(api, a
     [report] = await ask(fake_clock, account, broker=broker)
 
     assert (report.state, report.error.id, broker.rejected) == ("failed", "provider-failed", [None])
-    assert report.error.message == f"The plan usage of {account.label} could not be read."
+    assert report.error.message == f"Could not read the plan usage of {account.label}."
     assert str(answer["base_resp"]["status_code"]) in report.error.why
     assert "proves nothing about the account" in report.error.why
     assert exit_code([report]) == ExitCode.NETWORK

@@ -1,4 +1,4 @@
-"""A window that begins with its first use, and has not begun: said as that, to a person and to a program."""
+"""A window that starts with its first use, before this use: shown as not started, in text and in JSON."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_an_untouched_window_has_not_started_and_resets_at_no_time():
         {"remains_time": None},
         {"start_time": None},
     ],
-    ids=["used a little", "five minutes in", "counted", "unlimited", "no time told", "no length told"],
+    ids=["used a little", "five minutes in", "counted", "unlimited", "unknown time", "unknown length"],
 )
-def test_a_window_that_may_have_started_is_told_as_before(changes):
+def test_a_window_that_may_have_started_is_reported_as_before(changes):
     assert windows(**changes)[0].started
 
 

@@ -1,1 +1,1 @@
-"""What a plan has left, and what was asked of whom, when and for how much."""
+"""Usage: the rest of plans, and the history of requests with their cost."""

@@ -1,4 +1,4 @@
-"""What the requests of a period cost, by model, profile, client or day."""
+"""The cost of the requests in a period, by model, profile, client or day."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 By = Literal["model", "profile", "client", "day"]
 Sums = tuple[Any, ...]  # in the order of the fields of `Spent`
 
-# A quarter of an hour: every time zone's days begin with one, whatever the season.
+# A quarter of an hour: in every time zone and season, days start at a quarter of an hour.
 _QUARTER_MS: Final = 900_000
 _KEYS: Final = {"model": "model", "profile": "credential", "client": "client", "day": f"at_ms / {_QUARTER_MS}"}
 _SUMS: Final = """
@@ -25,19 +25,19 @@ _SUMS: Final = """
     FROM requests WHERE rowid >= ? AND rowid < ? AND at_ms >= ? GROUP BY 1
 """
 _UNPRICED: Final = "SELECT model, count(*) FROM requests WHERE cost_usd IS NULL AND at_ms >= ? GROUP BY model"
-# Three looks at an end of the table: min() and max() in one look would read all of it.
+# Three subqueries: min() and max() in one query would read the whole table.
 _ENDS: Final = """
     SELECT (SELECT min(rowid) FROM requests), (SELECT max(rowid) FROM requests),
         (SELECT at_ms FROM requests ORDER BY rowid LIMIT 1)
 """
 _EARLIEST: Final = "SELECT min(rowid) FROM requests WHERE at_ms >= ?"
-# Few enough to be sorted in the processor's cache: a million rows at once take half as long again.
+# Small enough to be sorted in the processor's cache: a million rows at once take 50 % longer.
 _CHUNK: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What some requests came to. `cost_usd` is that of those whose cost is known; `unpriced` counts the others."""
+    """The totals of some requests. `cost_usd` is the known cost; `unpriced` counts the requests without a known cost."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -53,7 +53,7 @@ _NONE: Final[Sums] = tuple(each.default for each in fields(Spent))
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The groups by name: days in their order, all else by cost. `unpriced` are requests without a known cost, by model."""
+    """Totals by group: days in their order, other groups by cost. `unpriced` counts requests without a known cost, by model."""
 
     groups: dict[str, Spent] = field(default_factory=dict)
     total: Spent = field(default_factory=Spent)
@@ -61,16 +61,16 @@ class Spending:
 
 
 def since(days: int, now_ms: int) -> int:
-    """The midnight, in this machine's time zone, with which the last `days` days begin, today among them (wall ms)."""
+    """Return the start of the last `days` days, including today, in this machine's time zone (wall ms)."""
     first = _local_day(now_ms // 1000) - timedelta(days=days - 1)
     return round(datetime(first.year, first.month, first.day).astimezone().timestamp() * 1000)
 
 
 def spending(file: HistoryFile, since_ms: int, by: By) -> Spending:
-    """What the requests from `since_ms` on came to; nothing where there is no history.
+    """Sum up the requests since `since_ms`; empty without a history.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: the history cannot be read.
     """
     sums: dict[str, Sums] = {}
     for key, *more in file.read(partial(_sums, statement=_SUMS.format(key=_KEYS[by]), since_ms=since_ms)) or []:
@@ -84,9 +84,9 @@ def spending(file: HistoryFile, since_ms: int, by: By) -> Spending:
 
 
 def _sums(history: sqlite3.Connection, *, statement: str, since_ms: int) -> list[tuple[Any, ...]]:
-    """The rows of `statement` for every chunk of the rows of that time; a group is in as many of them as it has chunks.
+    """Return the rows of `statement` for each chunk of the table. A group has one row in each chunk with its requests.
 
-    Requests that are recorded from now on are in none of them.
+    Requests that are recorded meanwhile are not included.
     """
     first, last, at_ms = history.execute(_ENDS).fetchone()
     if first is not None and at_ms < since_ms:
@@ -99,4 +99,4 @@ def _sums(history: sqlite3.Connection, *, statement: str, since_ms: int) -> list
 
 
 def _local_day(seconds: int) -> date:
-    return date.fromtimestamp(seconds)  # noqa: DTZ012 - a day of this machine's time zone is what is wanted
+    return date.fromtimestamp(seconds)  # noqa: DTZ012 - a day in this machine's time zone is intended

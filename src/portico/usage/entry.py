@@ -1,4 +1,4 @@
-"""One request as the usage history keeps it, and for how long it is kept."""
+"""The entry of one request in the usage history, and the retention of entries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from portico.models.loader import CallableModel
     from portico.models.protocols import Usage
 
-# What came of a request that no provider has refused; else it is `portico.models.provider_errors.ProviderError.label`.
+# Outcomes of answered requests; the outcome of a failed one is `portico.models.provider_errors.ProviderError.label`.
 ANSWERED: Final = "answered"
 CUT: Final = "cut"
 LEFT: Final = "left"
@@ -19,23 +19,22 @@ _MAY_COST: Final = (ANSWERED, CUT, LEFT)
 
 
 class Entry(NamedTuple):
-    """One request, in the order of its row: who asked which model with whose credential, what it took, and what came of it.
+    """One request, in the order of its row.
 
-    There is no field for what was asked or answered, and none for a credential: the history is kept for more than a year.
+    No field contains text of the request or the answer, or a credential: entries stay for more than a year.
 
     Attributes:
-        at_ms: when it began (wall ms).
-        model: the reference of the model that answered, or of the last one that was asked where none did.
-        credential: the id of the profile, or where the key stands, in words.
-        client: who asked: `ask`, or the name of a gateway key.
-        api: the protocol that was spoken (`portico.interfaces.plugins.ApiKind`).
-        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens: as the provider counts them; 0 where it does not tell.
-        cost_usd: US dollars at the prices of that time; None where the prices, or the counts, are not known; 0 for a request that
-            was refused, since it has used nothing.
-        first_byte_ms: from the beginning to the first piece of the answer; None where none came.
-        latency_ms: from the beginning to the end.
-        outcome: `answered`; `cut`, where the answer broke off; `left`, where whoever asked went away; else why nobody answered,
-            in the words of `portico.interfaces.plugins.ProviderErrorKind`, or the id of the error on this machine.
+        at_ms: the start of the request (wall ms).
+        model: the reference of the model that answered, or of the last model that was asked.
+        credential: the id of the profile, or the source of the key in words.
+        client: `ask`, or the name of a gateway key.
+        api: the protocol (`portico.interfaces.plugins.ApiKind`).
+        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens: the provider's counts; 0 if unknown.
+        cost_usd: US dollars at the prices of the time; None if the prices or the counts are unknown; 0 for a rejected request.
+        first_byte_ms: from the start to the first piece of the answer; None without an answer.
+        latency_ms: from the start to the end.
+        outcome: `answered`; `cut` if the answer broke off; `left` if the client disconnected; else why there was no answer: a
+            `portico.interfaces.plugins.ProviderErrorKind`, or the id of the error on this machine.
         attempts: how many candidates were asked.
     """
 
@@ -57,7 +56,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much is kept. Older rows are deleted about once in a thousand requests."""
+    """How long, and how many, rows stay in the history. Older rows are deleted about once in a thousand requests."""
 
     days: int = 400
     rows: int = 1_000_000
@@ -75,7 +74,7 @@ def entry_of(
     first_byte_ms: int | None = None,
     latency_ms: int | None = None,
 ) -> Entry:
-    """The entry of a request that `model` was asked, at the prices that hold now."""
+    """Return the entry of a request to `model`, at the current prices."""
     return Entry(
         at_ms,
         str(model.reference),

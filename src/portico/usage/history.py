@@ -1,11 +1,10 @@
-"""The usage history: one row for each request, with its model, client, time and cost, and nothing that was asked or answered.
+"""The usage history: one row for each request, with its model, client, time and cost, and no text of the request or the answer.
 
     history = History(paths)
     history.record(Entry(at_ms=..., model="minimax-portal/MiniMax-M2.1", client="ask", ...))   # returns at once, never raises
-    history.close()                                                                            # writes what is left
+    history.close()                                                                            # writes the remaining entries
 
-Rows are written by a thread of its own, in batches. Where they cannot be written, requests go on and the rows are counted as
-dropped.
+A separate thread writes the rows in batches. If rows cannot be written, requests go on and the rows are counted as dropped.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class History:
-    """Takes entries from any thread or event loop, and writes them. For one process; many may write to one history.
+    """Takes entries from any thread or event loop, and writes them. Several processes may share one history.
 
-    `warn` is told, on the writer's thread, of a damaged history and of rows that cannot be written. `batch_s`:
-    seconds in which the writer lets entries come together, so that a busy process is not interrupted for each.
+    `warn` is called on the writer's thread for a damaged history and for rows that cannot be written. `batch_s` is how many
+    seconds the writer collects entries, so that a busy process is not interrupted for each entry.
     """
 
     def __init__(
@@ -65,11 +64,11 @@ class History:
 
     @property
     def dropped(self) -> int:
-        """How many entries were not written: the queue was full, the database failed, or it was after the end."""
+        """How many entries were not written: the queue was full, the database failed, or the history was closed."""
         return self._not_queued + self._unwritten
 
     def record(self, entry: Entry) -> None:
-        """Hand `entry` to the writer. It is dropped, and counted, where more wait than the queue may hold."""
+        """Pass `entry` to the writer. If the queue is full, the entry is dropped and counted."""
         if self._closed or self._queue.qsize() >= self._queue_limit:
             self._not_queued += 1
             return
@@ -78,7 +77,7 @@ class History:
             self._start()
 
     def close(self, timeout_s: float = CLOSE_S) -> bool:
-        """Write what waits, for at most `timeout_s` seconds; whether everything that was recorded is written. Blocking."""
+        """Write the queued entries, for at most `timeout_s` seconds. Return whether all entries were written. Blocking."""
         self._closed = True
         self._closing.set()
         if self._writer is not None:
@@ -90,7 +89,7 @@ class History:
     def _start(self) -> None:
         with self._starting:
             if self._writer is None:
-                # A daemon: a disk that hangs must not keep a program from ending.
+                # A daemon thread: a disk that hangs must not keep the program from exiting.
                 self._writer = threading.Thread(target=self._write_all, name="portico-history", daemon=True)
                 self._writer.start()
 
@@ -107,7 +106,7 @@ class History:
                     self._unwritten += len(entries)
 
     def _next_batch(self) -> list[Entry | None]:
-        """What waits, at most so much as goes into one transaction; None stands at the end of everything."""
+        """Wait for entries and return at most one transaction of them. None is the end of the queue."""
         batch = [self._queue.get()]
         self._closing.wait(self._batch_s)
         while len(batch) < _BATCH and batch[-1] is not None:

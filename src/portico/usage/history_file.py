@@ -1,7 +1,7 @@
-"""The usage history's database: SQLite in WAL mode (https://www.sqlite.org/wal.html), so that processes share it.
+"""The database of the usage history: SQLite in WAL mode (https://www.sqlite.org/wal.html), shared by processes.
 
-It holds no secret and no text of anybody's. A damaged one is renamed and a new one begun: the history is worth less than the
-requests that it would stop. The thread that writes loads this module: a command without a history does without SQLite.
+The database contains no secrets and no text of requests. A damaged database is renamed and replaced, because requests matter more
+than their history. Only the writer's thread imports this module, so that a command without a history does not load SQLite.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# One script for each version of the schema: it makes that version of the one before.
+# One script for each version of the schema; each upgrades from the version before.
 MIGRATIONS: Final = (
     """
     CREATE TABLE requests (
@@ -54,24 +54,24 @@ MIGRATIONS: Final = (
 )
 COLUMNS: Final = Entry._fields
 BUSY_S: Final = 5.0
-# A name that came from a client may be of any length.
+# Names from clients may have any length.
 _TRUNCATED: Final = frozenset({"model", "credential", "client", "api", "outcome"})
 _VALUES: Final = ", ".join("substr(?, 1, 200)" if name in _TRUNCATED else "?" for name in COLUMNS)
 INSERT: Final = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({_VALUES})"  # noqa: S608 - the names are a class's own
-AT_ONCE: Final = 32
-INSERT_SOME: Final = INSERT + f", ({_VALUES})" * (AT_ONCE - 1)
-"""As many rows in one statement, between whose steps no other thread has to wait for this one."""
+ROWS_PER_INSERT: Final = 32
+INSERT_MANY: Final = INSERT + f", ({_VALUES})" * (ROWS_PER_INSERT - 1)
+"""`ROWS_PER_INSERT` rows in one statement: other threads can run between the statements."""
 
 _SELECT_ONE: Final = f"SELECT {', '.join(COLUMNS)} FROM requests LIMIT 1"  # noqa: S608 - the same
 _OPEN_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-# SQLITE_ERROR: the statements are fixed, so it is the table that is not ours.
+# SQLITE_ERROR: the statements are fixed, so the table is wrong.
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 
 
 class HistoryFile:
-    """Where the database is, and how it is opened and mended. Blocking: for a thread, not for an event loop.
+    """Opens the database and replaces a damaged one. Blocking: for a thread, not for an event loop.
 
-    `busy_s` is how long a write waits for another process's. `warn` is told of a database that was set aside.
+    `busy_s` is how long a write waits for another process. `warn` is called after a damaged database was renamed.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class HistoryFile:
         self._migrations = migrations
 
     def open(self) -> sqlite3.Connection:
-        """A connection to the database, which is made or brought to this version's schema first.
+        """Connect to the database, after creating it or upgrading its schema.
 
         Raises:
-            StoreError: `state-newer`: a later version of Portico has made it; or the file cannot be used.
-            LockBusy: another process is making it, and does not finish.
-            sqlite3.Error: it cannot be opened.
+            StoreError: `state-newer`: a later version of Portico created it; or the file is unusable.
+            LockBusy: another process creates or upgrades it, and does not finish.
+            sqlite3.Error: SQLite cannot open it.
         """
         self._make_private()
         connection = sqlite3.connect(self.path, timeout=self._busy_s, isolation_level=None)
@@ -106,13 +106,13 @@ class HistoryFile:
         return connection
 
     def recover(self, error: Exception) -> bool:
-        """Set the database aside where `error` shows that it is damaged, once it is closed; whether another try is worth it."""
+        """Rename the closed database if `error` shows that it is damaged. Return whether another try makes sense."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
             return False
         try:
             self._lock.acquire()
             try:
-                # Another process may have been faster: what is there now is sound then.
+                # Another process may already have replaced the database with a sound one.
                 return not self.path.exists() or self._is_sound() or self._set_aside(str(error))
             finally:
                 self._lock.release()
@@ -120,10 +120,10 @@ class HistoryFile:
             return False
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """What `work` finds; None where there is no history, or it was damaged and has been set aside.
+        """Return the result of `work`; None without a history, or if a damaged one was renamed.
 
         Raises:
-            StoreError: it cannot be read.
+            StoreError: the history cannot be read.
         """
         if not self.path.exists():
             return None
@@ -133,10 +133,10 @@ class HistoryFile:
         except sqlite3.Error as error:
             if self.recover(error):
                 return None
-            raise FileFailed(f"cannot read {self.path}", why=str(error)) from error
+            raise FileFailed(f"Could not read {self.path}.", why=str(error)) from error
 
     def _make_private(self) -> None:
-        """The file, 0600 before SQLite sees it, which gives the files beside it the same mode."""
+        """Create the file with mode 0600 before SQLite opens it: SQLite gives the files beside it the same mode."""
         try:
             make_private_folder(self.path.parent)
             check_folder(self.path.parent)
@@ -145,21 +145,21 @@ class HistoryFile:
                 status = os.fstat(fd)
                 own = os.name != "posix" or status.st_uid == os.geteuid()
                 if not stat.S_ISREG(status.st_mode) or not own:
-                    raise UnsafeFile(f"refusing to use {self.path}", why="it is not a plain file of yours")
+                    raise UnsafeFile(f"Could not use {self.path}.", why="it is not a regular file of yours")
                 if os.name == "posix" and status.st_mode & 0o077:
                     os.fchmod(fd, FILE_MODE)
             finally:
                 os.close(fd)
         except OSError as error:
-            raise file_error(f"cannot use {self.path}", error) from error
+            raise file_error(f"Could not use {self.path}.", error) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode a power cut may lose the last rows, and damages nothing
+        connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode a power cut loses at most the last rows
         if self._version(connection) == len(self._migrations):
             return
         self._lock.acquire()
         try:
-            # Two machines cannot share what a WAL needs.
+            # WAL needs shared memory, which two machines do not have.
             shared = network_file_system(self.path.parent) is not None
             connection.execute(f"PRAGMA journal_mode = {'DELETE' if shared else 'WAL'}")
             for version in range(self._version(connection), len(self._migrations)):
@@ -171,9 +171,9 @@ class HistoryFile:
     def _version(self, connection: sqlite3.Connection) -> int:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(self._migrations):
-            why = f"its schema has version {version}, and this program knows {len(self._migrations)}"
+            why = f"its schema has version {version}, and this program supports version {len(self._migrations)}"
             hint = f"Upgrade Portico, or move the file away: {self.path}"
-            raise StateNewer("The history was made by a later version of Portico.", why=why, hint=hint)
+            raise StateNewer("A later version of Portico created the history.", why=why, hint=hint)
         return version
 
     def _set_aside(self, why: str) -> bool:
@@ -181,7 +181,7 @@ class HistoryFile:
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).replace(new_path.with_name(new_path.name + suffix))
-        self._warn(f"The usage history is damaged ({why}); it was renamed to {new_path}, and a new one begins.")
+        self._warn(f"The usage history is damaged ({why}); it was renamed to {new_path}, and Portico starts a new one.")
         return True
 
     def _is_sound(self) -> bool:
@@ -193,14 +193,14 @@ class HistoryFile:
             return False
 
 
-_TRIES: Final = 2  # a damaged history is set aside by the first
+_TRIES: Final = 2  # the first may find a damaged history
 _PRUNED_EVERY: Final = 1000  # rows
 _DAY_MS: Final = 86_400_000
 _MAX_INTEGER: Final = 2**53
 
 
 class HistoryWriter:
-    """Writes batches, each in one transaction, over a connection that it keeps."""
+    """Writes batches, each in one transaction, over one connection."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class HistoryWriter:
         self._close()
 
     def write(self, entries: Sequence[Entry]) -> bool:
-        """Write `entries`, into a new history where the old one is damaged; whether they are written. Says why not, once."""
+        """Write `entries`, into a new history if the old one is damaged. Return the success; warn once for each failure."""
         for _ in range(_TRIES):
             try:
                 self._insert(self._current(), entries)
@@ -237,10 +237,10 @@ class HistoryWriter:
             else:
                 self._last_failure = ""
                 return True
-        return self._report_failure("it is damaged each time it is made anew")
+        return self._report_failure("a new database is damaged again")
 
     def _current(self) -> sqlite3.Connection:
-        """The connection, made anew where the file is another one by now: somebody has removed it, or set it aside."""
+        """Return the connection, after connecting again if the file was replaced or deleted."""
         if self._connection is not None and not self._is_in_place():
             self._close()
         if self._connection is None:
@@ -261,11 +261,12 @@ class HistoryWriter:
             self._insert_rows(connection, [[*map(_clamped, entry)] for entry in entries])
 
     def _insert_rows(self, connection: sqlite3.Connection, rows: Sequence[Sequence[object]]) -> None:
-        connection.execute("BEGIN IMMEDIATE")  # a transaction that begins by reading may not be allowed to write later
+        connection.execute("BEGIN IMMEDIATE")  # a transaction that starts with a read may not get the right to write
         try:
-            batched_rows = len(rows) // AT_ONCE * AT_ONCE
-            batches = (chain.from_iterable(rows[start : start + AT_ONCE]) for start in range(0, batched_rows, AT_ONCE))
-            connection.executemany(INSERT_SOME, map(tuple, batches))
+            batched_rows = len(rows) // ROWS_PER_INSERT * ROWS_PER_INSERT
+            starts = range(0, batched_rows, ROWS_PER_INSERT)
+            batches = (chain.from_iterable(rows[start : start + ROWS_PER_INSERT]) for start in starts)
+            connection.executemany(INSERT_MANY, map(tuple, batches))
             connection.executemany(INSERT, rows[batched_rows:])
             last: int = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
             if last // _PRUNED_EVERY != (last - len(rows)) // _PRUNED_EVERY:
@@ -284,7 +285,7 @@ class HistoryWriter:
     def _report_failure(self, why: str) -> bool:
         if why != self._last_failure:
             self._last_failure = why
-            self._warn(f"The usage history cannot be written ({why}); requests go on without it.")
+            self._warn(f"Could not write the usage history ({why}); requests go on without it.")
         return False
 
     def _close(self) -> None:
@@ -294,5 +295,5 @@ class HistoryWriter:
 
 
 def _clamped(value: object) -> object:
-    """`value` as the database can hold it: a number may be of any size."""
+    """Limit an integer to the range of the database."""
     return max(-_MAX_INTEGER, min(value, _MAX_INTEGER)) if isinstance(value, int) else value

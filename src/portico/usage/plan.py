@@ -1,7 +1,7 @@
-"""Plan usage: whose plan can be asked about, what its provider answered, and how that is shown.
+"""Plan usage: the accounts that may have a plan, the requests to their providers, and the text of the answers.
 
-The accounts are a provider's key, then its profiles, each with the URL that it may be sent to. There is one request for each
-account, all at once, and the failure of one is the row of that account.
+The accounts are a provider's key, then its profiles, each with its API base. There is one request for each account, all in
+parallel; a failure becomes the report of its account.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PlanState = Literal["told", "no-plan", "needs-plan-key", "not-asked", "failed"]
 
 
 class PlanUnreadable(NetworkError):
-    """The answer about the plan is in no form that is known."""
+    """The answer about the plan has an unknown form."""
 
     id = "reply-invalid"
 
@@ -54,7 +54,7 @@ class PlanReaderFailed(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """One account's row. `windows` are there where it is `told`, `error` where it `failed`; `why` explains the rest."""
+    """The report of one account. `told` comes with `windows` and `failed` with `error`; `why` explains the other states."""
 
     account: PlanAccount
     state: PlanState
@@ -64,53 +64,56 @@ class PlanReport:
 
 
 def exit_code(reports: Iterable[PlanReport]) -> int:
-    """0 where every account was told of; else 3 where somebody has to sign in, else the code of what failed."""
+    """Return 0 without failures; else 3 if the user must sign in, else the code of a failure."""
     codes = {report.error.exit_code for report in reports if report.error is not None}
     return next((code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.NETWORK, *sorted(codes)) if code in codes), ExitCode.OK)
 
 
 def needs_plan_key(account: PlanAccount) -> PlanReport:
-    """The row of a key that no plan can have; it was not sent anywhere."""
+    """Return the report of a key that cannot belong to a plan and was not sent."""
     why = f"a pay-as-you-go key: plan usage needs the plan's Subscription Key (sk-cp-...){_in_variable(account)}"
     return PlanReport(account, "needs-plan-key", why=why)
 
 
 def not_asked(account: PlanAccount) -> PlanReport:
-    """The row of an account whose API is at a host that is not its provider's own."""
-    why = f"its API base is not at {account.spec.label}'s own hosts, so that nobody else is sent its credential"
+    """Return the report of an account whose API base is not at the provider's own hosts."""
+    why = f"its API base is not at a host of {account.spec.label}, so its credential is not sent"
     return PlanReport(account, "not-asked", why=why)
 
 
-def refused(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
-    """The row of an account that the provider refuses to tell of."""
+def rejected(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
+    """Return the report of a request that the provider rejected."""
     text = _error_text(provider_error)
     if provider_error.kind == "no-plan":
         return PlanReport(account, "no-plan", why=text)
     if provider_error.kind == "auth":
-        message = f"{account.spec.label} refuses the credential of {account.label} for plan usage."
+        message = f"{account.spec.label} rejected the credential of {account.label} for plan usage."
         return failed(account, CredentialRefused(message, why=text, hint=_both_causes(account)))
-    return failed(account, ProviderFailed(f"{account.spec.label} does not tell of the plan.", why=text, hint=_RETRY))
+    return failed(account, ProviderFailed(_unread(account), why=text, hint=_RETRY))
 
 
 def unsure(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
-    """The row of an account of which only an endpoint has answered whose refusals are no verdict."""
+    """Return the report of an account if only an endpoint with unreliable errors has answered."""
     why = f"{_error_text(provider_error)}; from this endpoint that proves nothing about the account, which may have a plan"
-    message = f"The plan usage of {account.label} could not be read."
-    return failed(account, ProviderFailed(message, why=why, hint=_RETRY))
+    return failed(account, ProviderFailed(_unread(account), why=why, hint=_RETRY))
 
 
 def unreadable(account: PlanAccount, why: str) -> PlanReport:
-    """The row of an account that something was told of which is no answer."""
-    return failed(account, PlanUnreadable(f"{account.spec.label} does not tell of the plan.", why=why, hint=_RETRY))
+    """Return the report of an account whose answer is not data about a plan."""
+    return failed(account, PlanUnreadable(_unread(account), why=why, hint=_RETRY))
 
 
 def failed(account: PlanAccount, error: PorticoError) -> PlanReport:
-    """The row of an account that could not be asked about."""
+    """Return the report of a failed request."""
     return PlanReport(account, "failed", error=error)
 
 
+def _unread(account: PlanAccount) -> str:
+    return f"Could not read the plan usage of {account.label}."
+
+
 def _error_text(provider_error: ProviderError) -> str:
-    """The provider's own words, with its number."""
+    """Return the provider's message with its number."""
     adds_code = provider_error.code is not None and str(provider_error.code) not in provider_error.message
     return f"{provider_error} ({provider_error.code})" if adds_code else str(provider_error)
 
@@ -119,16 +122,21 @@ _RETRY: Final = "Try again in a moment."
 
 
 def _both_causes(account: PlanAccount) -> str:
-    """A credential of the other region and one of another kind are refused in the same words (CodexBar#1615, jcode#189)."""
+    """Return the hint with two causes: the provider rejects another region and another kind of key with the same message.
+
+    Sources: CodexBar#1615, jcode#189.
+    """
     spec = account.spec
-    regions = f"this one was asked: {account.region}"
+    regions = f"the request went to {account.region}"
     if account.profile_id is None:
         other_regions = [f"{spec.region_env}={name}" for name in spec.base_urls if name != account.region and spec.region_env]
-        regions = "; ".join([regions, *(f"{setting}, or the config's baseUrl, names the other" for setting in other_regions)])
-        key_cause = f"it is of another kind than the Subscription Key of a plan{_in_variable(account)}."
+        regions = "; ".join([regions, *(f"to change it, set {setting} or the config's baseUrl" for setting in other_regions)])
+        key_cause = f"it is not the Subscription Key of a plan{_in_variable(account)}."
     else:
-        key_cause = f"it is of a kind that has no plan. Set it up again, in its own region: {account.sign_in_again}"
-    return f"Either it is of the other region ({regions}), or {key_cause}" if len(spec.base_urls) > 1 else f"Perhaps {key_cause}"
+        key_cause = f"it is of a kind without a plan. Set it up again, in its own region: {account.sign_in_again}"
+    if len(spec.base_urls) > 1:
+        return f"Either the credential belongs to another region ({regions}), or {key_cause}"
+    return f"Perhaps {key_cause}"
 
 
 def _in_variable(account: PlanAccount) -> str:
@@ -145,7 +153,7 @@ _NOT_SERVED: Final = frozenset({404, 405, 410})
 
 
 class PlanClient:
-    """Asks for one run of a command. A token that is refused is refreshed once, and once only however often it is asked again."""
+    """Requests plan usage for one run of a command. Each profile's rejected token is refreshed at most once per run."""
 
     def __init__(self, http: HttpClient, broker: TokenBroker, clock: Clock) -> None:
         self._http = http
@@ -154,19 +162,19 @@ class PlanClient:
         self._refreshed: set[str] = set()
 
     async def ask_all(self, accounts: Iterable[PlanAccount], *, timeout_s: float = TIMEOUT_S) -> tuple[PlanReport, ...]:
-        """A report for each account, in their order."""
+        """Return a report for each account, in their order."""
         return tuple(await asyncio.gather(*(self.ask(account, timeout_s=timeout_s) for account in accounts)))
 
     async def ask(self, account: PlanAccount, *, timeout_s: float = TIMEOUT_S) -> PlanReport:
-        """What the account's plan has left, within `timeout_s` seconds. Never raises for what the provider or the store does."""
+        """Return the account's report within `timeout_s` seconds. Errors of the provider and the store are part of the report."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._ask_account(account, timeout_s)
         except TimeoutError:
             why = f"no answer within {timeout_s:g} s"
-            return failed(account, Unreachable(f"{account.spec.label} did not tell of the plan.", why=why))
+            return failed(account, Unreachable(_unread(account), why=why))
         except AttemptFailed as error:
-            return refused(account, error.provider_error)
+            return rejected(account, error.provider_error)
         except PorticoError as error:
             return failed(account, error)
 
@@ -184,14 +192,14 @@ class PlanClient:
         )
 
     def _may_refresh(self, profile_id: str | None) -> bool:
-        """Whether no token of this profile has been refreshed for being rejected here."""
+        """Whether this profile may be refreshed: once per run."""
         if profile_id is None or profile_id in self._refreshed:
             return False
         self._refreshed.add(profile_id)
         return True
 
     async def _ask_urls(self, account: PlanAccount, key: Secret, urls: tuple[str, ...], timeout_s: float) -> PlanReport:
-        """The answer of the first URL that gives one."""
+        """Return the report from the first URL that answers."""
         if not _call_reader(account, lambda: account.reader.can_have_plan(key)):
             return needs_plan_key(account)
         *first_urls, last_url = urls
@@ -219,26 +227,26 @@ class PlanClient:
             return _PlanResponse(response.status, response.headers, body, complete)
 
     def _report(self, account: PlanAccount, response: _PlanResponse, key: Secret) -> PlanReport:
-        """What the answer says of the account.
+        """Return the report from a response.
 
         Raises:
-            AttemptFailed: the provider refuses to say.
+            AttemptFailed: the provider rejected the request.
         """
         if response.is_page:
-            return unreadable(account, f"a web page and no data came back (HTTP {response.status})")
+            return unreadable(account, f"the response is a web page (HTTP {response.status})")
         if response.is_error(account):
             raise AttemptFailed(_provider_error(account, response, key))
         if not response.complete:
-            return unreadable(account, f"what came back is longer than {_MAX_BYTES >> 10} KiB")
+            return unreadable(account, f"the response is longer than {_MAX_BYTES >> 10} KiB")
         fields = json_object(response.body)
         if fields is None:
-            return unreadable(account, "what came back is no data that can be read")
+            return unreadable(account, "the response is not a JSON object")
         return PlanReport(account, "told", _call_reader(account, lambda: account.reader.read(fields, self._clock.wall_ms())))
 
 
 @dataclass(frozen=True, slots=True)
 class _PlanResponse:
-    """What came back from one URL. `complete` False: the body is longer than is read."""
+    """The response of one URL. `complete` False: the body is longer than the limit."""
 
     status: int
     headers: Mapping[str, str]
@@ -258,7 +266,7 @@ def _provider_error(account: PlanAccount, response: _PlanResponse, key: Secret) 
 
 
 def _is_not_served(account: PlanAccount, url: str, response: _PlanResponse, key: Secret) -> bool:
-    """Whether the URL does not serve the data: it is not there, or a firewall before a host other than the API's has answered."""
+    """Whether the URL does not serve plan usage: not found, or the answer of a firewall before a host other than the API's."""
     if response.status in _NOT_SERVED or response.is_page:
         return True
     is_website = host_of(url) != host_of(account.base_url)
@@ -266,18 +274,15 @@ def _is_not_served(account: PlanAccount, url: str, response: _PlanResponse, key:
 
 
 def _is_inconclusive(account: PlanAccount, url: str, response: _PlanResponse, key: Secret) -> bool:
-    """Whether the answer is a number that proves nothing about the credential or the plan where `url` says it."""
-    return response.is_error(account) and _provider_error(account, response, key).code in _inconclusive_codes(account, url)
-
-
-def _inconclusive_codes(account: PlanAccount, url: str) -> frozenset[int]:
-    """The numbers that are no verdict on the credential or the plan where `url` answers them; a reader need not name any."""
+    """Whether the answer is an error number that proves nothing about the credential or the plan at this URL."""
     unsure_codes = getattr(account.reader, "unsure_codes", None)
-    return frozenset() if unsure_codes is None else frozenset(_call_reader(account, lambda: unsure_codes(url)))
+    if unsure_codes is None or not response.is_error(account):
+        return False
+    return _provider_error(account, response, key).code in _call_reader(account, lambda: frozenset(unsure_codes(url)))
 
 
 def _call_reader(account: PlanAccount, call: Callable[[], T]) -> T:
-    """What the plugin's reader says. It may fail in any way, which is then the failure of this account alone.
+    """Call the plugin's reader. Any exception becomes the failure of this account only.
 
     Raises:
         ConfigError: `plugin-failed`.
@@ -286,16 +291,16 @@ def _call_reader(account: PlanAccount, call: Callable[[], T]) -> T:
         return call()
     except Exception as error:  # noqa: BLE001 - see above
         message = f"The plan reader of {account.spec.id} failed."
-        hint = "Update the plugin that brings it, or report this to its author: {prog} plugins list"
+        hint = "Update its plugin, or report this to the author of the plugin: {prog} plugins list"
         raise PlanReaderFailed(message, why=type(error).__name__, hint=hint) from None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanAccount:
-    """One credential whose plan can be asked about. `label` names it for people: a profile's id, or where a key stands.
+    """One credential that may have a plan. `label` is its name in messages: a profile's id, or the variable or path of a key.
 
-    `base_url` is where its API is, empty where nobody says. Either `profile_id` or `key` is set. `sign_in_again` is the command
-    that replaces the profile; `{prog}` in it stands for the program name.
+    `base_url` is the API base, empty if unknown. Either `profile_id` or `key` is set. `sign_in_again` is the command that
+    replaces the profile; `{prog}` in it stands for the program name.
     """
 
     label: str
@@ -308,7 +313,7 @@ class PlanAccount:
     sign_in_again: str | None = None
 
     def urls(self) -> tuple[str, ...]:
-        """Where to ask, in order; none where its API is at a host that the provider does not declare."""
+        """Return the URLs to request, in order; empty if the provider does not declare the host of the API base."""
         hosts = declared_hosts(self.spec)
         if host_of(self.base_url) not in hosts:
             return ()
@@ -317,7 +322,7 @@ class PlanAccount:
 
     @property
     def subscribe_url(self) -> str | None:
-        """Where a plan is bought, in the account's region."""
+        """The page that sells a plan in the account's region."""
         links = self.spec.subscribe_urls
         return next((links[name] for name in (self.region, *links) if name in links), None)
 
@@ -330,13 +335,13 @@ def plan_accounts(
     provider: str | None = None,
     profile: str | None = None,
 ) -> tuple[PlanAccount, ...]:
-    """Every account with a plan to ask about, or those of `provider`, or the one of `profile`.
+    """Return all accounts that may have a plan, or only those of `provider` or `profile`.
 
-    Of the keys of a provider the first counts: those of its reader's variables in their order, then the config's. Each of its
-    profiles is an account of its own.
+    Of a provider's keys only the first is an account: from the reader's variables in their order, then from the config. Each
+    profile is an account.
 
     Raises:
-        UsageError: `usage`: nothing is known of such a provider's plans.
+        UsageError: `usage`: no plugin reads the provider's plans.
     """
     profile_provider = next((each.provider for each in profiles if each.id == profile), None)
     for wanted in (provider, profile_provider):
@@ -347,7 +352,7 @@ def plan_accounts(
 
 
 def profile_account(profile: Profile, spec: ProviderSpec, reader: PlanReader) -> PlanAccount:
-    """The account of a profile that was made by signing in."""
+    """Return the account of a signed-in profile."""
     return _account(profile_credential(profile), Provider(spec.id, (), spec), spec, reader, profile.region)
 
 
@@ -382,9 +387,9 @@ def _account(credential: Credential, provider: Provider, spec: ProviderSpec, rea
 
 def _no_reader(loader: ModelLoader, readers: Mapping[str, PlanReader], provider: str) -> UsageError:
     plugin = loader.off_plugin(provider)
-    message = f"Nothing is known of plans of provider {provider}."
+    message = f"Plans of provider {provider} are not supported."
     if plugin is not None:
-        why = f'the plugin that brings it is off: "{plugin}"'
+        why = f'the plugin that supports them is off: "{plugin}"'
         return UsageError(message, why=why, hint=f"{{prog}} plugins enable {plugin}")
     return UsageError(message, hint=f"--provider {'|'.join(readers)}")
 
@@ -393,26 +398,26 @@ _STATES: Final[Mapping[WindowState, str]] = {
     "exhausted": "used up",
     "unlimited": "unlimited",
     "not-in-plan": "not in the plan",
-    "unknown": "not told",
+    "unknown": "unknown",
 }
 
 
 def window_text(window: PlanWindow) -> str:
-    """`89% left (1349 of 1500)`, `178% left (boost x2)`, `used up`, `unlimited`, `not in the plan`, `not told`."""
+    """Return `89% left (1349 of 1500)`, `178% left (boost x2)`, `used up`, `unlimited`, `not in the plan` or `unknown`."""
     if window.percent_left is None or window.state in _STATES:
-        return _STATES.get(window.state, "not told")
+        return _STATES.get(window.state, "unknown")
     details = [f"{window.left} of {window.total}"] if window.left is not None else []
     details += [f"boost x{window.boost:g}"] if window.boost != 1 else []
     return f"{round(window.percent_left, 1):g}% left" + (f" ({', '.join(details)})" if details else "")
 
 
 def plan_summary(report: PlanReport, program: str) -> str:
-    """The plan in one line: the windows of what it is first of all for, or where to buy one, or that it was not told."""
+    """Return the plan in one line: the windows of its first kind of use, the page that sells one, or "not checked"."""
     if report.state == "no-plan":
         link = report.account.subscribe_url
-        return "none, so that models will refuse to answer." + (f" Subscribe: {link}" if link is not None else "")
+        return "none: models do not answer without a plan." + (f" Subscribe: {link}" if link is not None else "")
     if not report.windows:
-        return f"not checked; `{program} usage` asks again"
+        return f"not checked; check again: {program} usage"
     first = report.windows[0].kind
     return "; ".join(
         f"{window.name} {window_text(window)}{'' if window.started else ', not started'}"
@@ -422,9 +427,7 @@ def plan_summary(report: PlanReport, program: str) -> str:
 
 
 def report_as_json(report: PlanReport, program: str) -> dict[str, object]:
-    """One account for `--json`: `percentLeft` has the boost in it, `resetsAt` is in ms since the epoch, null for a
-    window that has not `started`.
-    """
+    """Return one account for `--json`. `percentLeft` includes the boost; `resetsAt` is ms since the epoch."""
     account = report.account
     fields: dict[str, object] = {
         "account": account.label,
