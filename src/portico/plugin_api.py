@@ -1,4 +1,4 @@
-'''All that a plugin may import.
+'''The names that a plugin may import.
 
 A plugin is a package with a manifest, `portico.plugin.json`, beside its `__init__.py`:
 
@@ -20,29 +20,29 @@ a module that implements hooks of `portico.plugins.spec`:
             env_keys=("ACME_API_KEY",),
         )
 
-and, to be found once it is installed, an entry point in its `pyproject.toml`:
+and, for discovery after the installation, an entry point in its `pyproject.toml`:
 
     [project.entry-points."portico.plugins"]
     acme-auth = "acme_auth.plugin"
 
-While writing it, name its folder in the config instead: `plugins: { load: { paths: ["~/acme-auth"] } }`. `portico plugins doctor`
-says what does not fit; `PORTICO_TRACE_PLUGINS=1` shows every hook call.
+During development, add its folder to the config instead: `plugins: { load: { paths: ["~/acme-auth"] } }`.
+`portico plugins doctor` reports problems; `PORTICO_TRACE_PLUGINS=1` shows every hook call.
 
-What there is, by topic (`docs/reference/hooks.md` says which hook takes what):
+The names by topic (`docs/reference/hooks.md` documents the arguments and results of hooks):
 
 - hooks: `hookimpl`
 - providers and their models: `ProviderSpec`, `ApiKind`, `ModelSpec`, `ModelCost`, `PriceTier`, `KeyChoice`, `ProviderErrorKind`;
-  `built_in` is a provider that comes with Portico
-- what a plan has left: `PlanReader`, `PlanWindow`, `WindowState`; `built_in_plans` is the reader of such a provider
+  `built_in` returns a built-in provider
+- plan usage: `PlanReader`, `PlanWindow`, `WindowState`; `built_in_plans` returns the reader of a built-in provider
 - signing in: `AuthMethod`, `Region`, `OAuthServer`, `Redirect`, `TokenSet`, `AcceptedTokens`
-- a server that leaves the RFCs: `TokenDialect`, and `StandardDialect` to build one on; `FormRequest`, `HttpReply`, and
-  `ReplyReader` to read one with; `DeviceAuthorization`, `Pending`
+- a server that differs from the RFCs: `TokenDialect`, and `StandardDialect` as its base class; `FormRequest`, `HttpReply`, and
+  `ReplyReader` to read a reply; `DeviceAuthorization`, `Pending`
 - emulators, checks of `doctor`, commands: `Emulator`, `EmulatorOptions`, `DoctorCheck`, `Finding`, `CliCommand`
 - errors: `PorticoError`, `ConfigError`, `Denied`, `NetworkError`, `OAuthError`, `TimedOut`, `UsageError`; a plugin's
-  own is a class below one of them with an `id`
+  own error is a subclass with an `id`
 - values: `Secret`, `JsonValue`, `Clock`, `plain_text`, `is_loopback`, `why_not_a_safe_url`
 
-Other names that 0.5 had here can be imported until 1.0, with a DeprecationWarning that names what takes their place.
+Other names of 0.5 can be imported until 1.0, with a DeprecationWarning that names their replacement.
 '''
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ __all__ = [  # noqa: RUF022 - by topic
     "ProviderErrorKind",
     "ProviderSpec",
     "built_in",
-    # what a plan has left
+    # plan usage
     "PlanReader",
     "PlanWindow",
     "WindowState",
@@ -116,7 +116,7 @@ __all__ = [  # noqa: RUF022 - by topic
     "Redirect",
     "Region",
     "TokenSet",
-    # a server that leaves the RFCs
+    # a server that differs from the RFCs
     "DeviceAuthorization",
     "FormRequest",
     "HttpReply",
@@ -147,14 +147,14 @@ __all__ = [  # noqa: RUF022 - by topic
     "why_not_a_safe_url",
 ]
 
-# What a dialect is built on is loaded when it is named, so that a plugin can be listed without the OAuth engine.
+# What a dialect needs is loaded on first use, so that listing a plugin does not load the OAuth engine.
 _LAZY: Final = {
     "ReplyReader": "portico.oauth.reply_reader",
     "StandardDialect": "portico.oauth.standard",
 }
 _NO_HOOK_TAKES_ONE: Final = "nothing: no hook takes one"
-_RAISE_ANOTHER: Final = "PorticoError: the host alone raises this one"
-# Where each name of 0.5 is that has left `__all__`, and what takes its place. They go with 1.0.
+_RAISE_ANOTHER: Final = "PorticoError: only the host raises this error"
+# Names of 0.5 that are no longer in `__all__`: their module and their replacement. 1.0 removes them.
 _LEAVING: Final = {
     "Choice": ("portico.interfaces.basics", _NO_HOOK_TAKES_ONE),
     "ExitCode": ("portico.errors", "the `exit_code` of each error"),
@@ -182,22 +182,17 @@ _LEAVING: Final = {
     "unreadable": ("portico.oauth.token_errors", "ReplyReader.fields"),
     "without_query": ("portico.urls", "ReplyReader.where"),
 }
-# Names of 0.5 and 0.6, and what they are called now. They go with 1.0.
+# Names of 0.5 and 0.6, and their new names. 1.0 removes them.
 _RENAMED: Final = {"AcceptedGrant": "AcceptedTokens", "RefusalKind": "ProviderErrorKind", "TokenGrant": "TokenSet"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _RENAMED:
+    module, replacement = _LEAVING.get(name, (__name__, _RENAMED.get(name)))
+    if replacement is not None:
         import warnings
 
-        warnings.warn(f"portico.plugin_api.{name} goes with 1.0; use {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
-        return globals()[_RENAMED[name]]
-    if name in _LEAVING:
-        import warnings
-
-        module, replacement = _LEAVING[name]
         warnings.warn(f"portico.plugin_api.{name} goes with 1.0; use {replacement}", DeprecationWarning, stacklevel=2)
-        return getattr(import_module(module), name)
+        return getattr(import_module(module), _RENAMED.get(name, name))
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_LAZY[name]), name)

@@ -219,7 +219,7 @@ ENTRY = "plugins.entries.minimax-portal-auth.config"
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (f"{ENTRY}.portals.globl.clientId", "x", f"`{ENTRY}.portals.globl` is not known; did you mean global?"),
+        (f"{ENTRY}.portals.globl.clientId", "x", f"`{ENTRY}.portals.globl` is unknown; did you mean global?"),
         (f"{ENTRY}.portals.global.flow", "sideways", f"`{ENTRY}.portals.global.flow` must satisfy enum"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What MiniMax tells of a plan is never shown the wrong way round, and no answer makes the reader fail."""
+"""MiniMax's plan usage is never read as its opposite, and no answer makes the reader fail."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_used_is_never_taken_for_left_at_any_percentage(percent):
     [(151, 40), (745, 50), (755, 50), (151, ...)],
     ids=["none agrees", "both", "both too", "no percentage"],
 )
-def test_counts_that_cannot_be_told_apart_are_left_out(counted, percent):
+def test_ambiguous_counts_are_left_out(counted, percent):
     window = read(a_row(current_interval_usage_count=counted, current_interval_remaining_percent=percent))[0]
 
     assert (window.left, window.total) == (None, None)
@@ -85,7 +85,7 @@ def test_a_percentage_that_lags_one_point_behind_still_agrees():
     assert read(a_row(current_interval_usage_count=151, current_interval_remaining_percent=91))[0].left is None
 
 
-def test_a_boost_enlarges_what_is_shown_and_not_what_counts_are_held_against():
+def test_a_boost_enlarges_the_shown_percentage_and_not_the_one_that_counts_are_compared_with():
     window, week = read(a_row(interval_boost_permille=2000, weekly_boost_permille=1500))
 
     assert (window.percent_left, window.boost, window.left) == (178, 2, 1349)
@@ -116,7 +116,7 @@ def test_a_kind_of_use_that_is_nowhere_limited_and_nowhere_counted_is_not_in_the
     assert read(a_row(**outside | {"current_weekly_status": 1}))[0].state == "unlimited"
 
 
-def test_rows_with_a_total_of_0_and_rows_of_other_kinds_of_use_are_kept():
+def test_rows_with_a_total_of_0_and_rows_of_other_kinds_of_use_are_returned():
     video = a_row(model_name="video", current_interval_total_count=0, current_interval_usage_count=0)
     speech = {"model_name": "speech-hd", "start_time": NOW, "end_time": NOW + 24 * HOUR, "current_interval_remaining_percent": 97}
 

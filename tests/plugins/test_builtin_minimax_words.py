@@ -36,7 +36,7 @@ def test_a_sign_in_says_before_it_begins_what_minimax_says_of_other_tools(minima
     assert "portico onboard --auth-choice minimax-api" in text
 
 
-def test_a_pay_as_you_go_key_is_told_that_the_plan_has_a_key_of_its_own(minimax):
+def test_the_report_of_a_pay_as_you_go_key_names_the_key_of_the_plan(minimax):
     result = minimax().run("usage", env={"MINIMAX_API_KEY": f"sk-api-{canary('key')}"})
 
     assert result.returncode == 0

@@ -43,11 +43,11 @@ def test_what_the_schema_allows_passes(value):
         ({"id": "a", "port": 70000}, "port: must satisfy maximum 65535"),
         ({"id": "a", "port": -1}, "port: must satisfy minimum 0"),
         ({"id": "a", "port": True}, "port: must be integer"),
-        ({"id": "a", "redirect": {"prot": 1}}, "redirect: matches none of what is allowed"),
+        ({"id": "a", "redirect": {"prot": 1}}, "redirect: matches none of the allowed forms"),
         ({"id": "a", "hosts": ["a", 2]}, "hosts[1]: must be string"),
         ({"id": "a", "extra": {"x": "y"}}, "extra.x: must be number or null"),
         ({"id": "a", "version": 2}, "version: must satisfy const 1"),
-        ({"id": "a", "prot": 1}, "prot: is not known; did you mean port?"),
+        ({"id": "a", "prot": 1}, "prot: is unknown; did you mean port?"),
     ],
 )
 def test_what_the_schema_does_not_allow_is_named_with_its_place_and_without_its_value(value, problem):

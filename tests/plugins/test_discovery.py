@@ -38,7 +38,7 @@ def test_a_relative_load_path_starts_at_the_config_files_folder(paths, make_host
     assert [record.id for record in make_host("near").records()] == ["near"]
 
 
-def test_a_load_path_that_leads_nowhere_is_told_and_stops_nothing(tmp_path, make_host):
+def test_a_missing_load_path_is_reported_and_stops_nothing(tmp_path, make_host):
     (tmp_path / "empty").mkdir()
     good = write_plugin(tmp_path / "good", "good")
     host = make_host(tmp_path / "gone", tmp_path / "empty", good)
@@ -59,13 +59,13 @@ def test_an_installed_plugin_is_found_by_its_entry_point_and_not_imported(site, 
     assert not [name for name in sys.modules if name.startswith(folder.name)]
 
 
-def test_an_entry_point_whose_package_is_gone_is_told(site, make_host):
+def test_an_entry_point_whose_package_is_missing_is_reported(site, make_host):
     folder = write_plugin(site, "vanished")
     install(site, folder, "vanished")
     folder.rename(site / "elsewhere")
     host = make_host()
     assert host.record("vanished") is None
-    assert f"package {folder.name} of an installed plugin is not there" in [each.message for each in host.diagnostics()]
+    assert f"package {folder.name} of an installed plugin is missing" in [each.message for each in host.diagnostics()]
 
 
 def test_an_installed_package_without_a_manifest_is_an_error_of_that_plugin(site, make_host):

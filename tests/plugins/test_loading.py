@@ -64,7 +64,7 @@ def test_a_hook_that_fails_when_called_is_reported_and_the_others_answer(tmp_pat
     assert [command.name for command in host.cli_commands()] == ["acme"]
 
 
-def test_a_provider_of_a_taken_name_is_left_out_and_its_plugin_told(tmp_path, make_host):
+def test_a_provider_with_a_used_name_is_left_out_and_its_plugin_reported(tmp_path, make_host):
     first, second = write_plugin(tmp_path / "a", "first"), write_plugin(tmp_path / "b", "second")
     (second / "plugin.py").write_text((second / "plugin.py").read_text().replace("PROVIDER = 'second'", "PROVIDER = 'first'"))
     host = make_host(first, second)
@@ -85,7 +85,7 @@ def test_config_that_the_manifest_does_not_allow_keeps_its_plugin_from_loading(t
     folder = write_plugin(tmp_path, configSchema=schema)
     host = make_host(folder, config={"acme-auth": {"port": "x", "prot": 1}})
     host.load()
-    error = "invalid config: port: must be integer; prot: is not known; did you mean port?"
+    error = "invalid config: port: must be integer; prot: is unknown; did you mean port?"
     assert host.record("acme-auth").error == error
     assert not (folder / "imported").exists()
 

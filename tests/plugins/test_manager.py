@@ -60,13 +60,13 @@ def test_a_dialect_leads_to_its_plugin_and_standard_is_the_hosts_own(tmp_path, m
     host = make_host(write_plugin(tmp_path, code=DIALECT, dialects=["acme-words"]))
     assert host.dialect("acme-words").name == "acme-words"
     assert isinstance(host.dialect("standard"), StandardDialect)
-    with pytest.raises(ConfigError, match="No plugin knows the token dialect gone"):
+    with pytest.raises(ConfigError, match="No plugin has the token dialect gone"):
         host.dialect("gone")
 
 
-def test_a_plugin_that_does_not_bring_what_it_announces_is_told_so(tmp_path, make_host):
+def test_a_plugin_without_the_dialect_that_it_announces_is_reported(tmp_path, make_host):
     host = make_host(write_plugin(tmp_path, dialects=["promised"], authChoices=CHOICES))
-    with pytest.raises(ConfigError, match="announces the token dialect promised but does not bring it"):
+    with pytest.raises(ConfigError, match="announces the token dialect promised but does not have it"):
         host.dialect("promised")
     with pytest.raises(UsageError, match="Unknown auth choice: acmee"):
         host.auth_method("acmee")
@@ -97,7 +97,7 @@ def test_a_plugin_that_the_config_blocks_cannot_be_enabled_in_passing(tmp_path, 
     assert exc_info.value.id == "plugin-disabled"
 
 
-def test_a_plugin_that_the_user_switched_off_is_named_with_the_way_to_switch_it_on(tmp_path, make_host):
+def test_a_plugin_that_the_user_switched_off_is_named_with_the_command_that_switches_it_on(tmp_path, make_host):
     host = make_host(write_plugin(tmp_path), entries={"acme-auth": PluginEntry(enabled=False)})
     with pytest.raises(ConfigError) as exc_info:
         host.enabling("acme-auth")
@@ -106,12 +106,12 @@ def test_a_plugin_that_the_user_switched_off_is_named_with_the_way_to_switch_it_
 
 @pytest.mark.parametrize("off", [PluginEntry(enabled=False), PluginEntry(enabled=True)])
 def test_of_several_plugins_that_announce_a_choice_one_that_is_on_comes_first_and_then_the_bundled_one(tmp_path, make_host, off):
-    announced = {"authChoices": CHOICES, "dialects": ["acme-words"], "emulators": ["acme"]}
+    announced = {"authChoices": CHOICES, "dialects": ["acme-words"]}
     other = write_plugin(tmp_path / "a", "other", **announced)
     own = write_plugin(tmp_path / "b", "own", **announced)
     host = make_host(other, bundled=[own], entries={"other": off})
     expected = "other" if off.enabled else "own"
-    plugin_ids = {host.plugin_for_choice("acme"), host.plugin_for_dialect("acme-words"), host.plugin_for_emulator("acme")}
+    plugin_ids = {host.plugin_for_choice("acme"), host.plugin_for_dialect("acme-words")}
     assert plugin_ids == {expected}
 
 

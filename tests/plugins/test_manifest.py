@@ -43,7 +43,7 @@ def test_a_manifest_without_a_schema_takes_no_config(tmp_path):
         ({**GOOD, "name": 3}, "plugin manifest requires name"),
         ({**GOOD, "name": "\x1b[2J"}, "name must be one line of printable text"),
         ({**GOOD, "authChoices": [{"id": "a", "provider": "a", "label": "\x1b[2J"}]}, "authChoices must be a list"),
-        ({**GOOD, "api": 2}, "written for version 2 of the plugin API, and this Portico offers 1: upgrade Portico"),
+        ({**GOOD, "api": 2}, "needs version 2 of the plugin API, and this Portico has version 1: upgrade Portico"),
         ({**GOOD, "api": "1"}, "api must be a whole number"),
         ({**GOOD, "id": "Ac/me"}, "lower-case letters"),
         ({**GOOD, "module": "../evil"}, "must be a dotted name"),
@@ -73,5 +73,5 @@ def test_a_missing_manifest_is_named(tmp_path):
 
 
 def test_a_folder_in_place_of_a_manifest_is_an_error_not_a_crash(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="could not read plugin manifest"):
         read_manifest(tmp_path)

@@ -214,7 +214,7 @@ def a_plugin_whose_package_is_gone(desk):
     folder = desk.commands.paths.config.parent
     points = {"entry_points.txt": "[portico.plugins]\nlost-auth = lost_auth\n"}
     with installed(folder, "lost", "1.0", **points):
-        assert "package lost_auth of an installed plugin is not there" in desk.found("plugin-fault")["message"]
+        assert "package lost_auth of an installed plugin is missing" in desk.found("plugin-fault")["message"]
         package = folder / "packages" / "1.0" / "lost_auth"
         package.mkdir()
         (package / "__init__.py").touch()

@@ -29,7 +29,7 @@ def all_plugins_are_off(desk):
     blocked(desk, "plugins.enabled", "false")
 
 
-@scenario("Remove {} from `plugins.deny`: `{prog} config edit`, or edit the file that it includes or reads as `base`.")
+@scenario("Remove {} from `plugins.deny`: `{prog} config edit`, or edit the included file or the base file.")
 def a_plugin_that_is_denied_beside_others(desk):
     desk.signed_in()
     desk.expired()
@@ -64,7 +64,7 @@ def signed_in_with(desk: Desk, dialect: str) -> None:
     desk.expired(dialect=dialect)
 
 
-@scenario("The plugin that this sign-in was made with is gone: see `{prog} plugins list`.")
+@scenario("The plugin of this account is no longer installed: see `{prog} plugins list`.")
 def a_sign_in_whose_plugin_is_gone(desk):
     signed_in_with(desk, "acme-words")
     error = desk.refused("auth", "token")

@@ -1,1 +1,1 @@
-"""The plugin host."""
+"""The plugin host: discovery, loading and hooks."""

@@ -1,7 +1,7 @@
-"""Which plugins there are, whether each is on, and whose code it has; no plugin is imported for it.
+"""Discovery: find plugins, decide which are on, and check who can change their code. No plugin is imported.
 
-Plugins are found by their manifests: in paths from the config, in installed distributions, and in the bundle. Whether one is on
-is decided by the first rule that applies. Code that another user can change is never used.
+Plugins are found by their manifests: in the config's paths, in installed distributions, and among the bundled plugins. The first
+rule that applies decides if a plugin is on. Code that another user can change is never used.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ LOAD_ENV: Final = "PORTICO_LOAD_PLUGINS"
 
 
 class PluginDisabled(ConfigError):
-    """The plugin is off, or the one that is needed is gone."""
+    """The plugin is off or no longer installed."""
 
     id = "plugin-disabled"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """On or off. `reason` says why it is off, `word` says the same in a table cell, `remedy` how to lift it."""
+    """On or off. For a plugin that is off: `reason` in words, `word` for a table cell, `remedy` to switch the plugin on."""
 
     enabled: bool
     reason: str | None = None
@@ -51,7 +51,7 @@ ON: Final = Decision(enabled=True)
 
 
 def decide(id: str, config: PluginsConfig, env: Mapping[str, str], *, bundled: bool) -> Decision:
-    """Whether the plugin `id` is on. `bundled`: it comes with Portico, so it is off until somebody asks for it."""
+    """Decide if the plugin `id` is on. A `bundled` plugin is off by default."""
     decision = why_blocked(id, config, env) or off_by_entry(id, config)
     if decision is not None:
         return decision
@@ -62,12 +62,12 @@ def decide(id: str, config: PluginsConfig, env: Mapping[str, str], *, bundled: b
 
 
 def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decision | None:
-    """What keeps the plugin `id` off whatever its own entry says; None where nothing does."""
+    """Return what keeps the plugin `id` off, whatever its own entry says; None if nothing does."""
     if not config.enabled:
         return _disabled("plugins disabled", "plugins off", "Run `{prog} config set plugins.enabled true`.")
     if id in config.deny:
-        # Not `config unset` with an index: where an included file's array is joined, the own file counts otherwise.
-        remedy = f"Remove {id} from `plugins.deny`: `{{prog}} config edit`, or edit the file that it includes or reads as `base`."
+        # Not `config unset` with an index: an included file's array is merged, so the own file has other indexes.
+        remedy = f"Remove {id} from `plugins.deny`: `{{prog}} config edit`, or edit the included file or the base file."
         return _disabled("blocked by denylist", "denied", remedy)
     if config.allow and id not in config.allow:
         return _disabled("not in allowlist", "not allowed", f"Run `{{prog}} plugins enable {id}`.")  # which adds it
@@ -78,7 +78,7 @@ def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decis
 
 
 def off_by_entry(id: str, config: PluginsConfig) -> Decision | None:
-    """The user's own word that the plugin `id` is off, which only `plugins enable` takes back; None where there is none."""
+    """Return the decision of an entry that switches the plugin `id` off; else None."""
     entry = config.entries.get(id)
     if entry is None or entry.enabled is not False:
         return None
@@ -86,7 +86,7 @@ def off_by_entry(id: str, config: PluginsConfig) -> Decision | None:
 
 
 def with_entry_enabled(config: PluginsConfig, id: str) -> PluginsConfig:
-    """The configuration as it is once `with_plugin_enabled(document, id)` has been written."""
+    """Return the config as it will be after writing `with_plugin_enabled(document, id)`."""
     from portico.config.schema import PluginEntry
 
     entry = config.entries.get(id)
@@ -96,9 +96,9 @@ def with_entry_enabled(config: PluginsConfig, id: str) -> PluginsConfig:
 
 
 def with_plugin_enabled(document: Document, id: str) -> Document:
-    """The document with the plugin `id` switched on; it joins an allow list that has members.
+    """Return the document with the plugin `id` switched on, and added to an allow list with members.
 
-    An empty allow list allows everything: a first member would switch every other plugin off.
+    An empty allow list allows all plugins: a first member would switch all others off.
     """
     from portico.config.sources import read_stack
 
@@ -106,19 +106,19 @@ def with_plugin_enabled(document: Document, id: str) -> Document:
     effective = read_stack(document).effective
     allowed = effective.get(allow) if effective.has(allow) else None
     if isinstance(allowed, list) and allowed and id not in allowed:
-        own_allowed = document.get(allow) if document.has(allow) else []  # an included file's array is joined with it
+        own_allowed = document.get(allow) if document.has(allow) else []  # an included file's array is merged with it
         if isinstance(own_allowed, list):
             document = document.set(allow, [*own_allowed, id])
     return document
 
 
 def with_plugin_disabled(document: Document, id: str) -> Document:
-    """The document with the plugin `id` switched off."""
+    """Return the document with the plugin `id` switched off."""
     return document.set(_enabled_path(id), value=False)
 
 
 def disabled_error(id: str, decision: Decision) -> ConfigError:
-    """The error of asking for a plugin that is off."""
+    """Return the error about a plugin that is off."""
     return PluginDisabled(f'Plugin "{id}" is off.', why=decision.reason, hint=decision.remedy)
 
 
@@ -135,7 +135,7 @@ Status = Literal["enabled", "loaded", "disabled", "error"]
 
 @dataclass(frozen=True, slots=True)
 class PluginRecord:
-    """One plugin and what has become of it. `error` says why it failed, `decision` whether and why it is on or off."""
+    """One plugin and its state: `decision` is if and why it is on or off, `error` is why it failed."""
 
     candidate: Candidate
     decision: Decision
@@ -163,12 +163,12 @@ class PluginRecord:
 
     @property
     def version(self) -> str | None:
-        """The manifest's word, else the installed distribution's."""
+        """The version from the manifest, else from the installed distribution."""
         return self.manifest.version or self.candidate.version
 
     @property
     def why(self) -> str | None:
-        """Why it failed, else why it is off."""
+        """Why the plugin failed, else why it is off."""
         return self.error or self.decision.reason
 
     @property
@@ -184,12 +184,12 @@ class PluginRecord:
         return "loaded" if self.loaded else "enabled"
 
     def overridden_by(self, first: PluginRecord) -> PluginRecord:
-        """The record of a later copy of an id."""
+        """Return the record of a later copy with the same id."""
         reason = f"overridden by {first.candidate.origin} plugin"
         return replace(self, decision=Decision(enabled=False, reason=reason, word="overridden"), error=None)
 
     def as_json(self) -> dict[str, JsonValue]:
-        """The record as `plugins list --json` prints it."""
+        """Return the record for `plugins list --json`."""
         manifest = self.manifest
         record: dict[str, JsonValue] = {
             "id": self.id,
@@ -211,16 +211,16 @@ class PluginRecord:
 
 
 ENTRY_POINT_GROUP: Final = "portico.plugins"
-_MAX_METADATA_BYTES: Final = 4 << 20  # bytes of a distribution's metadata, which holds its whole README
+_MAX_METADATA_BYTES: Final = 4 << 20  # a distribution's metadata contains its whole README
 Origin = Literal["config", "installed", "bundled"]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A plugin that was found. `problem` says why its manifest cannot be read; the manifest then holds only an id and a path.
+    """A discovered plugin. `problem` is why its manifest is unreadable; the manifest then has only an id and a path.
 
-    `folder` is where its code is imported from, None where Python's own path finds it. `exposure` says what lets another user
-    change its code, which then is never imported.
+    `folder` is the folder of its code, None if Python finds the code on `sys.path`. `exposure` is how another user can change the
+    code, which is then never imported.
     """
 
     origin: Origin
@@ -233,7 +233,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """Something about plugins that a person should know."""
+    """A warning or error about plugins for the user."""
 
     level: Literal["warning", "error"]
     message: str
@@ -241,7 +241,7 @@ class Diagnostic:
     source: str | None = None
 
     def as_json(self) -> dict[str, JsonValue]:
-        """The diagnostic as `plugins list --json` prints it."""
+        """Return the diagnostic for `plugins list --json`."""
         optional: dict[str, JsonValue] = {"pluginId": self.plugin, "source": self.source}
         optional_fields = {name: value for name, value in optional.items() if value is not None}
         return {"level": self.level, "message": self.message, **optional_fields}
@@ -249,22 +249,19 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class FoundPlugins:
-    """What there is to choose from. `candidates` come first come first: load paths, installed distributions, bundled plugins.
-
-    `problems` are about the places that were looked at.
-    """
+    """The discovered plugins, in the order of load paths, installed distributions, bundled plugins; and the problems of paths."""
 
     candidates: tuple[Candidate, ...]
     problems: tuple[Diagnostic, ...]
 
 
 def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None = None) -> FoundPlugins:
-    """Look for plugins in every place.
+    """Look for plugins in load paths, installed distributions and the bundled plugins.
 
     Args:
-        load_paths: `plugins.load.paths`; relative ones start at `base`, the config file's folder.
-        base: see above.
-        bundled: the package folders of the plugins that come with Portico; None finds them.
+        load_paths: `plugins.load.paths`.
+        base: the config file's folder, to which relative load paths refer.
+        bundled: the package folders of the bundled plugins; None finds them.
     """
     folders = bundled_folders() if bundled is None else bundled
     trusted = {folder.resolve() for folder in folders}
@@ -277,7 +274,7 @@ def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None =
 
 
 def _with_exposure(candidate: Candidate, checker: OwnershipCheck, trusted: set[Path]) -> Candidate:
-    """The candidate with what lets another user change its code, who cannot change Portico itself where both lie together."""
+    """Return the candidate with its exposure. Users who can also change Portico's package beside it do not count."""
     folder = candidate.manifest.path.parent
     if candidate.origin == "bundled" or folder.resolve() in trusted:
         return candidate
@@ -289,7 +286,7 @@ def _with_exposure(candidate: Candidate, checker: OwnershipCheck, trusted: set[P
 
 
 def bundled_folders() -> list[Path]:
-    """The packages of the plugins that come with Portico: in a checkout its `extensions`, else the copy in the wheel."""
+    """Return the packages of the bundled plugins: in a checkout from `extensions`, else from the wheel."""
     checkout = PACKAGE.parent.parent
     if PACKAGE.parent.name == "src" and (checkout / "extensions").is_dir():
         return sorted(manifest.parent for manifest in checkout.glob(f"extensions/*/src/*/{MANIFEST_NAME}"))
@@ -297,20 +294,20 @@ def bundled_folders() -> list[Path]:
 
 
 def package_beside(folder: Path) -> Path | None:
-    """Portico's own package if `folder`, a plugin's, lies in the same folder, as in one `site-packages`; else None."""
+    """Return Portico's package if the plugin's `folder` is beside it, as in one `site-packages`; else None."""
     package = PACKAGE.resolve()
     return package if folder.resolve().parent == package.parent else None
 
 
 def candidate_in(folder: Path, origin: Origin) -> Candidate:
-    """The plugin whose package is `folder`."""
+    """Return the plugin whose package is `folder`."""
     return _candidate(folder / MANIFEST_NAME, origin, fallback_id=folder.name, folder=folder)
 
 
 def in_load_paths(paths: Iterable[str], base: Path) -> Iterator[Candidate | Diagnostic]:
-    """The plugins of `plugins.load.paths`: each a package folder, a folder of such, or a project with a `src` folder.
+    """Yield the plugins of `plugins.load.paths`: a package folder, a folder of packages, or a project with a `src` folder.
 
-    Relative paths start at `base`, the config file's folder.
+    Relative paths refer to `base`, the config file's folder.
     """
     for text in paths:
         try:
@@ -336,45 +333,49 @@ def _plugin_folders(root: Path) -> list[Path]:
 
 
 def installed() -> Iterator[Candidate | Diagnostic]:
-    """The plugins of installed distributions, by their entry points."""
-    for point in _entry_points():
-        yield _from_entry_point(point)
+    """Yield the plugins of installed distributions, by their entry points."""
+    yield from map(_from_entry_point, _entry_points())
 
 
 def _entry_points() -> Iterator[EntryPoint]:
-    # Looking for the group's name in a few small files costs a tenth of importing `importlib.metadata`, which then reads only the
-    # distributions that have it: it would wait for ever for a FIFO in any other one. What only `importlib.metadata` can find, in
-    # an archive on the path or by another finder of distributions, is left to it.
+    # Searching a few small files for the group's name takes a tenth of the time of importing `importlib.metadata`. It also avoids
+    # reading other distributions, in which a FIFO would block forever. Archives and other finders still need
+    # `importlib.metadata`.
     if any(map(_may_find_elsewhere, sys.meta_path)):
-        yield from _all_entry_points()
+        from importlib.metadata import entry_points
+
+        yield from entry_points(group=ENTRY_POINT_GROUP)
         return
     seen: set[str] = set()
     for folder in sys.path:
         try:
-            metadata_folders = sorted(
-                entry for entry in Path(folder).iterdir() if entry.name.endswith((".dist-info", ".egg-info"))
-            )
+            entries = sorted(each for each in Path(folder).iterdir() if each.name.endswith((".dist-info", ".egg-info")))
         except NotADirectoryError:
             if Path(folder).is_file():
-                yield from _entry_points_in(folder)
+                from importlib.metadata import distributions
+
+                for distribution in distributions(path=[folder]):
+                    yield from distribution.entry_points.select(group=ENTRY_POINT_GROUP)
             continue
         except OSError:
             continue
-        for metadata in metadata_folders:
+        for metadata in entries:
             name = metadata.name.partition("-")[0].lower()
-            if name not in seen and _has_group(metadata):  # of two distributions of one name Python has the first
-                yield from _entry_points_of(metadata)
+            if name not in seen and _has_group(metadata):  # Python uses the first of two distributions with one name
+                from importlib.metadata import Distribution
+
+                yield from Distribution.at(metadata).entry_points.select(group=ENTRY_POINT_GROUP)
             seen.add(name)
 
 
 def _may_find_elsewhere(finder: object) -> bool:
-    """Whether it may find distributions that are not in the folders of `sys.path`; the backport of Python's own does not."""
+    """Whether `finder` may find distributions outside the folders of `sys.path`; the backport of Python's own finder does not."""
     backport = getattr(finder, "__module__", type(finder).__module__).partition(".")[0] == "importlib_metadata"
     return hasattr(finder, "find_distributions") and finder is not PathFinder and not backport
 
 
 def _has_group(metadata: Path) -> bool:
-    """Whether a distribution has such entry points, and its files are ones that can be read."""
+    """Whether a distribution has entry points of the group, and its metadata is readable."""
     try:
         if ENTRY_POINT_GROUP.encode() not in read_file(metadata / "entry_points.txt", _MAX_METADATA_BYTES):
             return False
@@ -386,31 +387,12 @@ def _has_group(metadata: Path) -> bool:
     return True
 
 
-def _entry_points_of(metadata: Path) -> Iterable[EntryPoint]:
-    from importlib.metadata import Distribution
-
-    return Distribution.at(metadata).entry_points.select(group=ENTRY_POINT_GROUP)
-
-
-def _entry_points_in(archive: str) -> Iterator[EntryPoint]:
-    from importlib.metadata import distributions
-
-    for distribution in distributions(path=[archive]):
-        yield from distribution.entry_points.select(group=ENTRY_POINT_GROUP)
-
-
-def _all_entry_points() -> Iterable[EntryPoint]:
-    from importlib.metadata import entry_points
-
-    return entry_points(group=ENTRY_POINT_GROUP)
-
-
 def _from_entry_point(point: EntryPoint) -> Candidate | Diagnostic:
     package = point.module.partition(".")[0]
     version = point.dist.version if point.dist is not None else None
     folder = _package_folder(package)
     if folder is None:
-        return Diagnostic("error", f"package {package} of an installed plugin is not there", plugin=point.name)
+        return Diagnostic("error", f"package {package} of an installed plugin is missing", plugin=point.name)
     return _candidate(folder / MANIFEST_NAME, "installed", fallback_id=point.name, version=version)
 
 
@@ -432,6 +414,6 @@ def _candidate(
     try:
         manifest = read_manifest(path)
     except ConfigError as exc:
-        nothing = Manifest(path=path, id=fallback_id, name=fallback_id, description="", module="")
-        return Candidate(origin, nothing, problem=exc.message, folder=folder, version=version)
+        fallback = Manifest(path=path, id=fallback_id, name=fallback_id, description="", module="")
+        return Candidate(origin, fallback, problem=exc.message, folder=folder, version=version)
     return Candidate(origin, manifest, folder=folder, version=version)

@@ -1,7 +1,6 @@
-"""Loading plugins one at a time, and asking those that are loaded, so that none can take another one down.
+"""Loading: import plugins, register them and call their hooks. The failure of a plugin does not affect other plugins.
 
-Whatever a plugin does is recorded, and the others go on. The answers of each hook have rules: how they are named, and what they
-must have to be used.
+Failures are recorded. The results of each hook are checked: their type or attributes, and their unique key.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +23,6 @@ from portico.plugins.manifest import PluginFailed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
     from types import ModuleType
     from typing import TextIO
 
@@ -35,7 +34,7 @@ TRACE_ENV: Final = "PORTICO_TRACE_PLUGINS"
 
 
 def new_registry(env: Mapping[str, str]) -> pluggy.PluginManager:
-    """A registry that knows the hooks and holds the built-in providers."""
+    """Return a registry with the hooks and the built-in providers."""
     from portico.plugins.builtin import BUILT_IN
 
     registry = pluggy.PluginManager(spec.PROJECT)
@@ -43,16 +42,16 @@ def new_registry(env: Mapping[str, str]) -> pluggy.PluginManager:
     if env.get(TRACE_ENV) == "1":
         _trace(registry)
     for id, plugin in BUILT_IN.items():
-        register(registry, plugin, f"builtin:{id}")  # a name that no manifest's id can be
+        register(registry, plugin, f"builtin:{id}")  # a manifest's id cannot contain a colon
     return registry
 
 
 def import_plugin(candidate: Candidate) -> ModuleType:
-    """The plugin's module, imported from where the plugin was found.
+    """Import the plugin's module from the plugin's folder.
 
     Raises:
-        Exception: whatever the plugin's code raises.
-        ConfigError: another package of the same name is loaded already.
+        Exception: any exception of the plugin's code.
+        ConfigError: another package with the same name is already loaded.
     """
     from importlib import import_module
 
@@ -67,8 +66,8 @@ def _import_package(name: str, folder: Path) -> None:
 
     loaded = sys.modules.get(name)
     if loaded is not None:
-        if folder.resolve() not in _folders(loaded):
-            raise PluginFailed(f"another package named {name} is already loaded", where=_file_of(loaded))
+        if folder.resolve() not in {Path(path).resolve() for path in getattr(loaded, "__path__", ())}:
+            raise PluginFailed(f"another package named {name} is already loaded", where=getattr(loaded, "__file__", None))
         return
     init_file = folder / "__init__.py"
     spec = spec_from_file_location(name, init_file, submodule_search_locations=[str(folder)])
@@ -83,28 +82,18 @@ def _import_package(name: str, folder: Path) -> None:
         raise
 
 
-def _folders(package: ModuleType) -> set[Path]:
-    from pathlib import Path
-
-    return {Path(entry).resolve() for entry in getattr(package, "__path__", ())}
-
-
-def _file_of(package: ModuleType) -> str | None:
-    return getattr(package, "__file__", None)
-
-
 def register(registry: pluggy.PluginManager, plugin: object, name: str) -> tuple[str, ...]:
-    """Register `plugin` and return the names of the hooks it implements; what is misspelt leaves it unregistered.
+    """Register `plugin` and return the names of its hooks. A plugin with a misspelt hook is not registered.
 
     Raises:
-        ConfigError: `plugin-failed`: a hook is unknown, takes what it is not given, or lacks its marker.
+        ConfigError: `plugin-failed`: a hook is unknown, has an unknown parameter, or has no marker.
     """
     try:
         registry.register(plugin, name=name)
     except (pluggy.PluginValidationError, ValueError) as exc:
         if registry.has_plugin(name):
             registry.unregister(name=name)
-        raise PluginFailed(_single_line(exc)) from exc
+        raise PluginFailed(" ".join(str(exc).split())) from exc
     problems = [*_unknown_hooks(registry, plugin), *_unmarked_hooks(plugin, registry)]
     hooks = tuple(sorted(caller.name for caller in registry.get_hookcallers(plugin) or ()))
     if not hooks and not problems:
@@ -136,14 +125,14 @@ def _suggestion(name: str) -> str:
 
 
 def call_one(registry: pluggy.PluginManager, hook: str, plugin: object, **arguments: object) -> list[object]:
-    """What one plugin answers to one hook, its iterables read to the end.
+    """Call one hook of one plugin, and return all items of its result.
 
     Raises:
-        Exception: whatever the plugin's code raises.
+        Exception: any exception of the plugin's code.
     """
     others = [each for each in registry.get_plugins() if each is not plugin]
-    answers = registry.subset_hook_caller(hook, others)(**arguments)
-    return [item for answer in answers for item in answer]
+    results = registry.subset_hook_caller(hook, others)(**arguments)
+    return [item for result in results for item in result]
 
 
 def _trace(registry: pluggy.PluginManager) -> None:
@@ -155,29 +144,22 @@ def _trace(registry: pluggy.PluginManager) -> None:
         started.append(perf_counter())
 
     def after(outcome: pluggy.Result[Any], hook: str, impls: Sequence[pluggy.HookImpl], _arguments: object) -> None:
-        took = (perf_counter() - started.pop()) * 1000
+        ms = (perf_counter() - started.pop()) * 1000
         names = ", ".join(impl.plugin_name for impl in impls)
-        trace(f"{hook}: {names or 'nobody'} ({took:.1f} ms){_outcome_text(outcome)}")
+        raised = f" raised {type(outcome.exception).__name__}" if outcome.exception is not None else ""
+        trace(f"{hook}: {names or 'no plugin'} ({ms:.1f} ms){raised}")
 
     registry.add_hookcall_monitoring(before, after)
 
 
-def _outcome_text(outcome: pluggy.Result[Any]) -> str:
-    return f" raised {type(outcome.exception).__name__}" if outcome.exception is not None else ""
-
-
 def trace(text: str) -> None:
-    """One line of `PORTICO_TRACE_PLUGINS`; names and times, never values."""
-    print(f"plugins: {text}", file=sys.stderr)  # noqa: T201 - a tracing aid, on stderr by its definition
-
-
-def _single_line(exc: Exception) -> str:
-    return " ".join(str(exc).split())
+    """Print a line for `PORTICO_TRACE_PLUGINS`, with names and times but without values."""
+    print(f"plugins: {text}", file=sys.stderr)  # noqa: T201 - tracing goes to stderr
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of contribution: what it is called, the attribute that names one, its type or the attributes it must have."""
+    """One kind of contribution: its name in messages, its key attribute, and its type or required attributes."""
 
     label: str
     key: str
@@ -185,7 +167,7 @@ class Kind:
     attributes: tuple[str, ...] = ()
 
     def problem(self, item: object) -> str | None:
-        """Why `item` cannot be one of these."""
+        """Return why `item` is not of this kind."""
         if self.type is not None and not isinstance(item, self.type):
             return f"{self.label} must be a {self.type.__name__}, not {type(item).__name__}"
         missing_attributes = [name for name in self.attributes or (self.key,) if not hasattr(item, name)]
@@ -195,9 +177,9 @@ class Kind:
 
 
 def _members(protocol: type) -> tuple[str, ...]:
-    """What a protocol asks for, in the order in which it is written there.
+    """Return the members of a protocol, in their order; plugins must have all of them.
 
-    So what a later version asks for besides is optional, and stands in a protocol of its own, as `KnowsClients` does.
+    So an optional addition of a later version needs a separate protocol, such as `KnowsClients`.
     """
     return tuple(name for name in (*protocol.__annotations__, *vars(protocol)) if not name.startswith("_"))
 
@@ -213,12 +195,12 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-# Dialects are asked for on the threads of refreshes, while stdout and the loaded modules belong to the whole process.
+# Refreshes need dialects on their own threads, while stdout and the loaded modules belong to the whole process.
 _LOADING: Final = RLock()
 
 
 class Registry:
-    """Loads the plugins of an `Inventory` and keeps what they answer; failures go into the inventory's records."""
+    """Loads the plugins of an `Inventory` and caches the results of their hooks; failures go into the inventory's records."""
 
     def __init__(self, inventory: Inventory, config: PluginsConfig, env: Mapping[str, str]) -> None:
         self._inventory = inventory
@@ -228,7 +210,7 @@ class Registry:
         self._results: dict[tuple[str, str], list[Any]] = {}
 
     def load(self, only: Collection[str] | None = None) -> None:
-        """Import and register the plugins that are on, or those of them that `only` names."""
+        """Import and register the plugins that are on, limited to `only`."""
         with _LOADING:
             for record in list(self._inventory.records.values()):
                 is_wanted = record.enabled and record.error is None and (only is None or record.id in only)
@@ -237,7 +219,7 @@ class Registry:
                     self._load_one(record)
 
     def gather(self, hook: str, only: Collection[str] | None = None) -> list[Any]:
-        """What the built-ins and the plugins answer to `hook`; of two things of one name the first stays."""
+        """Return the results of `hook` from built-ins and plugins. Of two results with one key the first wins."""
         with _LOADING:
             self.load(only)
             return list(self._gather_unique(hook, only))
@@ -258,7 +240,6 @@ class Registry:
 
     @cached_property
     def _pluggy(self) -> pluggy.PluginManager:
-
         return new_registry(self._env)
 
     def _implementers(self, hook: str) -> list[tuple[str, object]]:
@@ -294,7 +275,6 @@ class Registry:
         return items
 
     def _call_and_check(self, hook: str, name: str, plugin: object) -> list[Any]:
-
         arguments = {"config": self._plugin_config(name)} if hook == "portico_auth_methods" else {}
         items = call_one(self._pluggy, hook, plugin, **arguments)
         problems = [problem for item in items if (problem := KINDS[hook].problem(item)) is not None]
@@ -304,9 +284,9 @@ class Registry:
 
     @contextmanager
     def _isolated(self, name: str, what: str) -> Iterator[None]:
-        # What plugin code prints must not reach a stdout that some program reads.
+        # A program may read stdout, so output of plugins must not go there.
         try:
-            with _PRINTS_ASIDE:
+            with _STDOUT_TO_STDERR:
                 yield
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - a plugin may fail in any way; it is reported, others go on
             self._update(name, error=f"{what}: {_describe(exc)}")
@@ -318,7 +298,6 @@ class Registry:
             self._inventory.records[name] = replace(record, **changes)
 
     def _trace(self, exc: BaseException) -> None:
-
         if self._env.get(TRACE_ENV) == "1":
             import traceback
 
@@ -327,8 +306,8 @@ class Registry:
             trace(redact("".join(traceback.format_exception(exc))))
 
 
-class _PrintsAside:
-    """What is printed while any thread is inside goes to stderr. After two threads `redirect_stdout` could leave it there."""
+class _StdoutToStderr:
+    """Sends stdout to stderr while any thread is inside. With two threads `redirect_stdout` might not restore stdout."""
 
     def __init__(self) -> None:
         self._changing = Lock()
@@ -348,7 +327,7 @@ class _PrintsAside:
                 sys.stdout = self._stdout
 
 
-_PRINTS_ASIDE: Final = _PrintsAside()
+_STDOUT_TO_STDERR: Final = _StdoutToStderr()
 
 
 def _describe(exc: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""The plugin manager: what plugins there are, which are on, and what those that are on bring.
+"""The plugin manager: the installed plugins, which of them are on, and their contributions.
 
-A plugin that is off is never imported. One that cannot be read, imported, registered or called is reported and left out. Which
-are on is worked out from manifests and config alone, and so are the problems in plugins' own settings.
+A plugin that is off is never imported. A plugin that cannot be read, imported, registered or called is reported and left out.
+Manifests and config alone decide which plugins are on, and if plugins' own settings are valid.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class PluginNotYours(ConfigError):
 
 
 class PluginNotFound(UsageError):
-    """No plugin of that id is installed."""
+    """No plugin with this id is installed."""
 
     id = "plugin-not-found"
 
 
 class Inventory:
-    """The plugins found, first come first, and whether each is on.
+    """The discovered plugins in their order, with the decision if each is on.
 
-    `records` holds one plugin an id; `overridden` the later copies, without those that an installed distribution replaces.
+    `records` has one plugin for each id; `overridden` has later copies, except bundled plugins that are also installed.
     """
 
     def __init__(self, found: FoundPlugins, config: PluginsConfig, env: Mapping[str, str]) -> None:
@@ -78,7 +78,7 @@ class Inventory:
         if first is record:
             return
         if first.candidate.exposure is not None and candidate.exposure is None:
-            # Otherwise another user keeps a plugin from being used by a manifest of its id alone.
+            # Otherwise another user could block a plugin with just a manifest that has its id.
             self.records[id] = record
             self.overridden.append(replace(first.overridden_by(record), error=first.error))
             return
@@ -86,7 +86,7 @@ class Inventory:
             self.overridden.append(record.overridden_by(first))
 
     def diagnostics(self) -> list[Diagnostic]:
-        """What is wrong with the plugins section and with the places it names."""
+        """Return problems of the plugins section and its paths."""
         return [*self._problems, *self._unknown_ids(), *self._unused_configs()]
 
     def _unknown_ids(self) -> Iterator[Diagnostic]:
@@ -112,7 +112,7 @@ class Inventory:
         return f"; did you mean {near}?" if near else ""
 
     def nearest(self, name: str) -> str | None:
-        """The id closest to a misspelt or shortened one."""
+        """Return the id closest to a misspelt or shortened name."""
         from difflib import get_close_matches
 
         by_prefix = [id for id in self.records if id.startswith(name.lower())]
@@ -123,7 +123,7 @@ T = TypeVar("T")
 
 
 class _Run:
-    """What the hosts of one run share, whatever the configuration has become meanwhile: plugins are looked for once."""
+    """The state shared by the hosts of one run: plugins are discovered once, even if the config changes."""
 
     def __init__(self, paths: Paths, env: Mapping[str, str], bundled: Sequence[Path] | None) -> None:
         self.paths = paths
@@ -141,14 +141,14 @@ class _Run:
 
 
 class PluginHost:
-    """The plugins of one run, as one `plugins` section has them.
+    """The plugins of one run for one `plugins` section of the config.
 
     Args:
         config: the config's `plugins` section.
-        paths: relative `plugins.load.paths` start at the config file's folder.
-        env: `PORTICO_LOAD_PLUGINS` (empty, or ids with commas) narrows what is on; `PORTICO_TRACE_PLUGINS=1` tells hook calls.
-        bundled: the package folders of the plugins that come with Portico; None finds them.
-        run: what is shared with the other hosts of the run (`for_config`).
+        paths: relative `plugins.load.paths` refer to the config file's folder.
+        env: `PORTICO_LOAD_PLUGINS` (empty, or ids with commas) limits the plugins; `PORTICO_TRACE_PLUGINS=1` traces hook calls.
+        bundled: the package folders of the bundled plugins; None finds them.
+        run: the state shared with other hosts of the run (`for_config`).
     """
 
     def __init__(
@@ -166,89 +166,80 @@ class PluginHost:
         self._run.hosts.append((config, self))
 
     def for_config(self, config: PluginsConfig) -> PluginHost:
-        """The host of this run for another `plugins` section; the same host for the same section."""
+        """Return this run's host for another `plugins` section; the same section gets the same host."""
         same = next((each for section, each in self._run.hosts if _same_host(section, config)), None)
         return same or PluginHost(config, paths=self._run.paths, env=self._env, run=self._run)
 
-    # --- what there is, without importing anything ---
+    # --- discovery, without imports ---
 
     @cached_property
     def _inventory(self) -> Inventory:
         return _set_once(self, "_inventory", Inventory(self._run.found(self._config.load_paths), self._config, self._env))
 
     def records(self) -> list[PluginRecord]:
-        """Every plugin found, first come first; then the later copies of an id, shown as overridden."""
+        """Return all discovered plugins in their order; then later copies of an id, as overridden."""
         return [*self._inventory.records.values(), *self._inventory.overridden]
 
     def record(self, name: str) -> PluginRecord | None:
-        """The plugin of this id, or of this name in any case."""
+        """Return the plugin with this id, or with this name in any case."""
         records = self._inventory.records
         by_name = (record for record in records.values() if record.name.lower() == name.lower())
         return records.get(name) or min(by_name, key=lambda record: record.candidate.exposure is not None, default=None)
 
     def find(self, name: str) -> PluginRecord:
-        """The plugin of this id or name.
+        """Return the plugin with this id or name.
 
         Raises:
             UsageError: `plugin-not-found`, with the nearest id.
         """
-        record = self.record(name)
-        if record is None:
-            near = self._inventory.nearest(name)
-            hint = f"Did you mean {near}?" if near else "See `{prog} plugins list`."
-            raise PluginNotFound(f"Plugin not found: {name}", hint=hint)
-        return record
+        if (record := self.record(name)) is not None:
+            return record
+        near = self._inventory.nearest(name)
+        raise PluginNotFound(f"Plugin not found: {name}", hint=f"Did you mean {near}?" if near else "See `{prog} plugins list`.")
 
     def providers_off(self) -> dict[str, str]:
-        """The providers that only a plugin which is off, and could be used, would bring, with its id."""
+        """Return the providers that only a usable plugin that is off offers, with the id of the plugin."""
         usable = [record for record in self.records() if record.candidate.exposure is None]
         provided = [(provider, record) for record in usable for provider in record.manifest.providers]
         enabled = {provider for provider, record in provided if record.enabled}
         return {provider: record.id for provider, record in provided if provider not in enabled}
 
     def diagnostics(self) -> list[Diagnostic]:
-        """What is wrong with the plugins section and with the places it names; none of it stops another command."""
+        """Return problems of the plugins section and its paths; they do not stop other commands."""
         return self._inventory.diagnostics()
 
     def why_not(self, id: str) -> str | None:
-        """Why the plugin is off or has failed; None where nothing is known against it."""
+        """Return why the plugin is off or failed; else None."""
         return self.find(id).why
 
     def plugin_for_choice(self, choice: str) -> str | None:
-        """The id of the plugin whose manifest announces this auth choice."""
+        """Return the id of the plugin whose manifest announces this auth choice."""
         return self._plugin_announcing(lambda manifest: choice in {each.id for each in manifest.auth_choices})
 
     def plugin_for_dialect(self, name: str) -> str | None:
-        """The id of the plugin whose manifest announces this token dialect."""
         return self._plugin_announcing(lambda manifest: name in manifest.dialects)
 
-    def plugin_for_emulator(self, id: str) -> str | None:
-        """The id of the plugin whose manifest announces this emulator."""
-        return self._plugin_announcing(lambda manifest: id in manifest.emulators)
-
     def _plugin_announcing(self, announces: Callable[[Manifest], bool]) -> str | None:
-        """Of several plugins that announce one thing, one that is on comes first, then one that comes with Portico.
+        """Return the id of the first plugin that announces something: plugins that are on first, then bundled plugins.
 
-        Last comes one whose code another user can change: her manifest takes no sign-in away from a plugin that can be used.
+        Plugins whose code another user can change come last, so that their manifest cannot take over a sign-in of a usable
+        plugin.
         """
 
         def rank(record: PluginRecord) -> tuple[bool, ...]:
             return record.candidate.exposure is not None, not record.enabled, record.candidate.origin != "bundled"
 
-        claimants = [record for record in self._records() if announces(record.manifest)]
+        claimants = [record for record in self._inventory.records.values() if announces(record.manifest)]
         first = min(claimants, key=rank, default=None)
         return first.id if first is not None else None
 
-    def _records(self) -> Collection[PluginRecord]:
-        return self._inventory.records.values()
-
     def enabling(self, id: str) -> PluginHost:
-        """A host in which the plugin is on, as it will be once `with_plugin_enabled` has been written.
+        """Return a host in which the plugin is on, as after writing `with_plugin_enabled`.
 
-        This lifts the default that keeps a bundled plugin off, and never what the user has said.
+        It overrides only the default that a bundled plugin is off, and never the user's config.
 
         Raises:
-            ConfigError: `plugin-disabled`: its own entry switches it off, or the config or the environment blocks it.
+            ConfigError: `plugin-disabled`: the plugin's entry switches it off, or the config or the environment blocks it.
         """
         config = with_entry_enabled(self._config, self.find(id).id)
         decision = why_blocked(id, config, self._env) or off_by_entry(id, self._config)
@@ -259,12 +250,12 @@ class PluginHost:
     # --- loading ---
 
     def load(self, only: Collection[str] | None = None) -> None:
-        """Import and register the plugins that are on, or those of them that `only` names. Failures are recorded, not raised."""
-        if any(record.enabled for record in self._records()):
+        """Import and register the plugins that are on, limited to `only`. Failures are recorded, not raised."""
+        if any(record.enabled for record in self._inventory.records.values()):
             self._registry.load(only)
 
     def require(self, id: str) -> PluginRecord:
-        """The plugin, loaded.
+        """Load the plugin and return its record.
 
         Raises:
             UsageError: `plugin-not-found`.
@@ -285,44 +276,41 @@ class PluginHost:
 
         return _set_once(self, "_registry", Registry(self._inventory, self._config, self._env))
 
-    # --- what the loaded plugins bring ---
+    # --- contributions of loaded plugins ---
 
     def providers(self) -> tuple[ProviderSpec, ...]:
-        """The providers of the built-ins and of every plugin that is on."""
+        """Return the providers of the built-ins and of all plugins that are on."""
         return tuple(self._registry.gather("portico_providers"))
 
     def plan_readers(self) -> Mapping[str, PlanReader]:
-        """Who reads the plan usage of which provider's accounts, by provider: of the built-ins and of every plugin that is on."""
+        """Return the plan readers of the built-ins and of all plugins that are on, by provider."""
         return {reader.provider: reader for reader in self._registry.gather("portico_plan_readers")}
 
     def auth_methods(self) -> tuple[AuthMethod, ...]:
-        """The sign-in methods of every plugin that is on."""
         return tuple(self._registry.gather("portico_auth_methods"))
 
     def emulators(self) -> tuple[Emulator, ...]:
-        """The emulators of every plugin that is on."""
         return tuple(self._registry.gather("portico_emulators"))
 
     def doctor_checks(self) -> tuple[DoctorCheck, ...]:
-        """The doctor checks of every plugin that is on."""
         return tuple(self._registry.gather("portico_doctor_checks"))
 
     def dialects(self) -> tuple[TokenDialect, ...]:
-        """The token dialects of every plugin that is on; the host's own `standard` is not among them."""
+        """Return the token dialects of all plugins that are on, without the host's own `standard`."""
         return tuple(self._registry.gather("portico_token_dialects"))
 
     def cli_commands(self, only: Collection[str] | None = None) -> tuple[CliCommand, ...]:
-        """The commands of every plugin that is on, or of those that `only` names."""
-        if not any(record.enabled for record in self._records()):
+        """Return the commands of all plugins that are on, limited to `only`."""
+        if not any(record.enabled for record in self._inventory.records.values()):
             return ()
         return tuple(self._registry.gather("portico_cli_commands", only))
 
     def auth_method(self, choice: str) -> AuthMethod:
-        """The method of an auth choice; only the plugin that announces it is loaded.
+        """Return the method of an auth choice, after loading only the plugin that announces the choice.
 
         Raises:
             UsageError: `unknown-name`.
-            ConfigError: the plugin is off or has failed.
+            ConfigError: the plugin is off or failed.
         """
         owner = self.plugin_for_choice(choice)
         if owner is None:
@@ -331,10 +319,10 @@ class PluginHost:
         return method
 
     def dialect(self, name: str) -> TokenDialect:
-        """The token dialect of this name; only the plugin that announces it is loaded.
+        """Return the token dialect with this name, after loading only the plugin that announces the dialect.
 
         Raises:
-            ConfigError: `plugin-disabled`: no plugin knows it, or the one that does is off. `plugin-failed`.
+            ConfigError: `plugin-disabled`: no plugin has the dialect, or its plugin is off. `plugin-failed`.
         """
         if name == "standard":
             from portico.oauth.standard import StandardDialect
@@ -342,8 +330,8 @@ class PluginHost:
             return StandardDialect()
         owner = self.plugin_for_dialect(name)
         if owner is None:
-            hint = "The plugin that this sign-in was made with is gone: see `{prog} plugins list`."
-            raise PluginDisabled(f"No plugin knows the token dialect {name}.", hint=hint)
+            hint = "The plugin of this account is no longer installed: see `{prog} plugins list`."
+            raise PluginDisabled(f"No plugin has the token dialect {name}.", hint=hint)
         dialect: TokenDialect = self._get_one("portico_token_dialects", owner, name)
         return dialect
 
@@ -358,11 +346,11 @@ class PluginHost:
         record = self.find(owner)
         if record.error is not None:
             raise _failed_error(record)
-        raise PluginFailed(f'Plugin "{owner}" announces the {kind.label} {key} but does not bring it.')
+        raise PluginFailed(f'Plugin "{owner}" announces the {kind.label} {key} but does not have it.')
 
 
 def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str]) -> Iterator[Problem]:
-    """What `plugins.entries.<id>.config` says against the plugin's `configSchema`, and where; no plugin is imported."""
+    """Yield the violations of plugins' `configSchema` in `plugins.entries.<id>.config`; no plugin is imported."""
     from portico.config.document import Problem, shown_path
     from portico.plugins.manifest import config_problems
 
@@ -371,7 +359,7 @@ def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, en
     for id, settings in configured.items():
         record = host.record(id)
         if record is None or record.id != id or record.candidate.problem is not None:
-            continue  # `plugins doctor` reports that
+            continue  # `plugins doctor` reports the problem
         for problem in config_problems(record.manifest.config_schema, settings):
             path = ("plugins", "entries", id, "config", *problem.path)
             origin = source.origin(path, of_key=True)
@@ -379,7 +367,7 @@ def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, en
 
 
 def _same_host(one: PluginsConfig, other: PluginsConfig) -> bool:
-    """Whether two sections make the same host: what is wrong with an entry takes no part in its comparison, and counts here."""
+    """Whether two sections need the same host. `==` ignores problems of entries, so they are compared separately."""
     return one == other and all(
         (entry.problem, entry.inherited) == (other.entries[id].problem, other.entries[id].inherited)
         for id, entry in one.entries.items()
@@ -387,13 +375,13 @@ def _same_host(one: PluginsConfig, other: PluginsConfig) -> bool:
 
 
 def _set_once(host: PluginHost, name: str, value: T) -> T:
-    """`value`, or what another thread has made first: from Python 3.12 on, `cached_property` lets two of them in."""
+    """Return `value`, or the value of another thread that was first: since Python 3.12 `cached_property` does not lock."""
     shared_value: T = host.__dict__.setdefault(name, value)
     return shared_value
 
 
 def not_yours_error(record: PluginRecord) -> ConfigError:
-    """The error of a plugin whose code another user can change."""
+    """Return the error about a plugin whose code another user can change."""
     exposure = record.candidate.exposure
     message = f'Plugin "{record.id}" is not used: another user can change its code.'
     hint = exposure.hint if exposure is not None else None

@@ -1,4 +1,4 @@
-"""`portico.plugin.json`: what a plugin is, read without importing it.
+"""`portico.plugin.json`, the manifest of a plugin, read without importing the plugin.
 
     {
       "api": 1, "id": "acme-auth", "name": "Acme", "description": "Sign in to Acme", "version": "1.0",
@@ -9,15 +9,13 @@
       "configSchema": {"type": "object", "properties": {}}
     }
 
-`id`, `name`, `description` and `module` are required. `api` is the version of the plugin API that the plugin is written for, 1 if
-it is missing. `module` is what is imported once the plugin is on; the file lies in the folder of `module`'s top package. An auth
-choice may have `"aliases": {"acme-eu": "eu"}`: further names of it, each with the region that it means; `--auth-choice` takes
-them, and menus do not show them.
+`id`, `name`, `description` and `module` are required. `api` is the version of the plugin API that the plugin uses, 1 by default.
+`module` is imported if the plugin is on; the manifest is in the folder of `module`'s top package. An auth choice may have
+`"aliases": {"acme-eu": "eu"}`: further names, each with its region; `--auth-choice` accepts them, and menus do not show them.
 
-A plugin's own config is checked against the `configSchema` of its manifest, in the part of JSON Schema that such schemas use:
-`type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`, `anyOf`, `oneOf`, `minimum`, `maximum`,
-`minLength`, and `$ref` into the schema's own `$defs`; `format` where it is `uri`, which is then held to the rules for URLs that
-requests may go to. Other keywords say nothing here.
+A plugin's own config is checked against the `configSchema` of its manifest, with these keywords of JSON Schema: `type`, `enum`,
+`const`, `properties`, `required`, `additionalProperties`, `items`, `anyOf`, `oneOf`, `minimum`, `maximum`, `minLength`, `$ref`
+into the schema's own `$defs`, and `format: uri`, which allows only URLs that requests may go to. Other keywords are ignored.
 """
 
 from __future__ import annotations
@@ -43,17 +41,14 @@ _MAX_BYTES: Final = 256 * 1024
 
 
 class PluginFailed(ConfigError):
-    """A plugin cannot be used as its author wrote it."""
+    """The plugin has a fault that its author must correct."""
 
     id = "plugin-failed"
 
 
 @dataclass(frozen=True, slots=True)
 class AuthChoice:
-    """One value of `--auth-choice`, as the plugin's manifest announces it.
-
-    `aliases` maps a further name, which menus do not show, to the region that it means.
-    """
+    """One value of `--auth-choice` from a manifest. `aliases` maps further names, which menus do not show, to their region."""
 
     id: str
     provider: str
@@ -80,14 +75,13 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest at `path`.
+    """Read the manifest at `path`.
 
     Raises:
-        ConfigError: `plugin-failed`: it is missing, unreadable, or does not say what it must.
+        ConfigError: `plugin-failed`: the manifest is missing, unreadable or invalid.
     """
     fields = _read_object(path)
-    problem = _first_problem(fields)
-    if problem is not None:
+    if (problem := next(_problems(fields), None)) is not None:
         raise _manifest_error(path, problem)
     return Manifest(
         path=path,
@@ -112,7 +106,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise _manifest_error(path, "plugin manifest not found") from None
     except OSError as exc:
-        raise _manifest_error(path, f"plugin manifest cannot be read: {exc.strerror}") from exc
+        raise _manifest_error(path, f"could not read plugin manifest: {exc.strerror}") from exc
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as exc:
@@ -120,10 +114,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _manifest_error(path, "plugin manifest must be an object")
     return value
-
-
-def _first_problem(fields: Mapping[str, object]) -> str | None:
-    return next(_problems(fields), None)
 
 
 def _problems(fields: Mapping[str, object]) -> Iterator[str]:
@@ -148,9 +138,9 @@ def _problems(fields: Mapping[str, object]) -> Iterator[str]:
 
 def _api_problems(api: object) -> Iterator[str]:
     if not isinstance(api, int) or isinstance(api, bool) or api < 1:
-        yield f"plugin manifest api must be a whole number from 1 on, not {api!r}"
+        yield f"plugin manifest api must be a whole number of at least 1, not {api!r}"
     elif api > API:
-        yield f"the plugin is written for version {api} of the plugin API, and this Portico offers {API}: upgrade Portico"
+        yield f"the plugin needs version {api} of the plugin API, and this Portico has version {API}: upgrade Portico"
 
 
 def _text_problems(fields: Mapping[str, object]) -> Iterator[str]:
@@ -198,7 +188,7 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 
 class SchemaProblem(NamedTuple):
-    """Something that a schema does not allow, and where in the value it is."""
+    """A value that a schema does not allow, and its path."""
 
     path: ConfigPath
     message: str
@@ -208,7 +198,7 @@ class SchemaProblem(NamedTuple):
 
 
 def config_problems(schema: Mapping[str, JsonValue], value: object) -> Iterator[SchemaProblem]:
-    """What in `value` the schema does not allow."""
+    """Yield each part of `value` that the schema does not allow."""
     return _SchemaChecker(schema).problems(schema, value, ())
 
 
@@ -218,9 +208,9 @@ class _SchemaChecker:
 
     def problems(self, schema: Mapping[str, Any], value: object, path: ConfigPath) -> Iterator[SchemaProblem]:
         schema = self._resolve(schema)
-        wanted = schema.get("type")
-        if wanted is not None and not _is_of_type(value, wanted):
-            yield SchemaProblem(path, f"must be {_type_words(wanted)}")
+        type_name = schema.get("type")
+        if type_name is not None and not _is_of_type(value, type_name):
+            yield SchemaProblem(path, f"must be {' or '.join(map(str, type_name)) if isinstance(type_name, list) else type_name}")
             return
         for keyword, check in _CHECKS.items():
             if keyword in schema and not check(schema[keyword], value):
@@ -230,7 +220,7 @@ class _SchemaChecker:
         for keyword in ("anyOf", "oneOf"):
             choices = schema.get(keyword)
             if isinstance(choices, list) and not any(not [*self.problems(choice, value, path)] for choice in choices):
-                yield SchemaProblem(path, "matches none of what is allowed")
+                yield SchemaProblem(path, "matches none of the allowed forms")
         if isinstance(value, dict):
             yield from self._object_problems(schema, value, path)
         items = schema.get("items")
@@ -259,7 +249,7 @@ class _SchemaChecker:
             elif isinstance(others, dict):
                 yield from self.problems(others, item, (*path, name))
             elif others is False:
-                yield SchemaProblem((*path, name), f"is not known{_suggestion(name, known)}")
+                yield SchemaProblem((*path, name), f"is unknown{_suggestion(name, known)}")
 
 
 def _suggestion(name: str, known: Mapping[str, object]) -> str:
@@ -269,12 +259,12 @@ def _suggestion(name: str, known: Mapping[str, object]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _is_of_type(value: object, wanted: object) -> bool:
-    if isinstance(wanted, list):
-        return any(_is_of_type(value, each) for each in wanted)
+def _is_of_type(value: object, type_name: object) -> bool:
+    if isinstance(type_name, list):
+        return any(_is_of_type(value, each) for each in type_name)
     if isinstance(value, bool):
-        return wanted == "boolean"
-    return isinstance(value, _TYPES.get(str(wanted), (object,)))
+        return type_name == "boolean"
+    return isinstance(value, _TYPES.get(str(type_name), (object,)))
 
 
 def _is_number(value: object) -> bool:
@@ -284,11 +274,7 @@ def _is_number(value: object) -> bool:
 _CHECKS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "enum": lambda choices, value: value in choices,
     "const": lambda constant, value: bool(value == constant),
-    "minimum": lambda least, value: not _is_number(value) or value >= least,
-    "maximum": lambda most, value: not _is_number(value) or value <= most,
-    "minLength": lambda least, value: not isinstance(value, str) or len(value) >= least,
+    "minimum": lambda minimum, value: not _is_number(value) or value >= minimum,
+    "maximum": lambda maximum, value: not _is_number(value) or value <= maximum,
+    "minLength": lambda minimum, value: not isinstance(value, str) or len(value) >= minimum,
 }
-
-
-def _type_words(wanted: object) -> str:
-    return " or ".join(map(str, wanted)) if isinstance(wanted, list) else str(wanted)

@@ -1,7 +1,7 @@
-"""The hooks: everything a plugin can bring to Portico.
+"""The hooks of plugins.
 
-A plugin implements any of these as a function of the same name, marked with `portico.plugin_api.hookimpl`. Results are read once
-and kept for the run; an implementation that raises is reported as that plugin's failure and does not disturb the others.
+A plugin implements a hook as a function with the hook's name, marked with `portico.plugin_api.hookimpl`. The host reads each
+result once in a run. An exception is reported as the failure of its plugin and does not affect other plugins.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def portico_providers() -> Iterable[ProviderSpec]:  # type: ignore[empty-body]  # a specification has no body
-    """The providers of models that this plugin knows.
+    """Return the plugin's providers of models.
 
     .. versionadded:: 0.1
     """
@@ -33,7 +33,7 @@ def portico_providers() -> Iterable[ProviderSpec]:  # type: ignore[empty-body]  
 
 @hookspec
 def portico_plan_readers() -> Iterable[PlanReader]:  # type: ignore[empty-body]  # see above
-    """How the providers of this plugin tell what an account's plan has left, one reader for each provider that has plans.
+    """Return a reader of plan usage for each provider with plans.
 
     .. versionadded:: 0.1
     """
@@ -41,10 +41,10 @@ def portico_plan_readers() -> Iterable[PlanReader]:  # type: ignore[empty-body] 
 
 @hookspec
 def portico_auth_methods(config: Mapping[str, JsonValue]) -> Iterable[AuthMethod]:  # type: ignore[empty-body]  # see above
-    """The ways to sign in that this plugin offers, one for each auth choice of its manifest.
+    """Return the auth methods of the plugin, one for each auth choice of its manifest.
 
     Args:
-        config: `plugins.entries.<id>.config` as the user wrote it, already held to the manifest's `configSchema`.
+        config: the user's `plugins.entries.<id>.config`, already checked against the manifest's `configSchema`.
 
     .. versionadded:: 0.1
     """
@@ -52,7 +52,7 @@ def portico_auth_methods(config: Mapping[str, JsonValue]) -> Iterable[AuthMethod
 
 @hookspec
 def portico_token_dialects() -> Iterable[TokenDialect]:  # type: ignore[empty-body]  # see above
-    """How this plugin's authorization servers word their requests and replies.
+    """Return the token dialects of the plugin's authorization servers.
 
     .. versionadded:: 0.1
     """
@@ -60,7 +60,7 @@ def portico_token_dialects() -> Iterable[TokenDialect]:  # type: ignore[empty-bo
 
 @hookspec
 def portico_emulators() -> Iterable[Emulator]:  # type: ignore[empty-body]  # see above
-    """Stand-ins for this plugin's servers, for `portico emulator` and for tests.
+    """Return emulators of the plugin's servers, for `portico emulator` and for tests.
 
     .. versionadded:: 0.1
     """
@@ -68,7 +68,7 @@ def portico_emulators() -> Iterable[Emulator]:  # type: ignore[empty-body]  # se
 
 @hookspec
 def portico_doctor_checks() -> Iterable[DoctorCheck]:  # type: ignore[empty-body]  # see above
-    """What this plugin can find out about its own health.
+    """Return the plugin's checks for `portico doctor`.
 
     .. versionadded:: 0.1
     """
@@ -76,7 +76,7 @@ def portico_doctor_checks() -> Iterable[DoctorCheck]:  # type: ignore[empty-body
 
 @hookspec
 def portico_cli_commands() -> Iterable[CliCommand]:  # type: ignore[empty-body]  # see above
-    """Top-level commands that this plugin adds; a name of the host's own stays the host's.
+    """Return the plugin's top-level commands. They cannot replace a command of the host.
 
     .. versionadded:: 0.1
     """

@@ -1,4 +1,4 @@
-"""The providers that come with Portico; they register through the same hooks as anybody's."""
+"""The providers that come with Portico. They register through the same hooks as other plugins."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ANTHROPIC: Final = ProviderSpec(
     models=(_OPUS,),
 )
 
-# https://platform.openai.com/docs/api-reference/chat. Its models are those that the configuration names.
+# https://platform.openai.com/docs/api-reference/chat. Only the config lists its models.
 OPENAI: Final = ProviderSpec(
     id="openai",
     label="OpenAI",
@@ -49,11 +49,11 @@ OPENAI: Final = ProviderSpec(
     hosts={"": frozenset({"api.openai.com"})},
     env_keys=("OPENAI_API_KEY",),
     paths={"openai-completions": "/v1", "openai-responses": "/v1"},
-    key_choices=(KeyChoice("openai-api", "OpenAI API key", "", "the model is asked for"),),
+    key_choices=(KeyChoice("openai-api", "OpenAI API key", "", "you choose the model"),),
 )
 
-# https://lmstudio.ai/docs/developer/openai-compat. Its models are those that the user has loaded there; this one is what
-# OpenClaw's page sets up, and what its wizard writes.
+# https://lmstudio.ai/docs/developer/openai-compat. Its models are the ones loaded in LM Studio; OpenClaw's provider page and
+# wizard set up this one.
 _LOCAL: Final = ModelSpec(
     "minimax-m2.1-gs32",
     "MiniMax M2.1 GS32",
@@ -79,7 +79,7 @@ LMSTUDIO: Final = ProviderSpec(
 
 @dataclass(frozen=True, eq=False)
 class BuiltIn:
-    """The plugin that brings one provider."""
+    """A plugin with one provider."""
 
     spec: ProviderSpec
 
@@ -90,7 +90,7 @@ class BuiltIn:
 
 @dataclass(frozen=True, eq=False)
 class BuiltInWithPlans(BuiltIn):
-    """The plugin that brings one provider and reads its plans."""
+    """A plugin with one provider and the reader of its plans."""
 
     plans: PlanReader
 
@@ -105,24 +105,24 @@ BUILT_IN: Final[Mapping[str, BuiltIn]] = {
 
 
 def built_in(id: str) -> ProviderSpec:
-    """A provider that comes with Portico, so that a plugin which signs in to its accounts can build on what is known of it.
+    """Return a built-in provider, as a base for a plugin that signs in to its accounts.
 
     Raises:
-        ValueError: none of this id comes with Portico.
+        ValueError: there is no built-in provider with this id.
     """
     if id not in BUILT_IN:
-        raise ValueError(f"no provider {id} comes with Portico: {', '.join(BUILT_IN)}")
+        raise ValueError(f"there is no built-in provider {id}; the built-in providers are {', '.join(BUILT_IN)}")
     return BUILT_IN[id].spec
 
 
 def built_in_plans(id: str, *, provider: str, env_keys: tuple[str, ...] = ()) -> PlanReader:
-    """The plan reader of a provider that comes with Portico, for the accounts of `provider` at the same service.
+    """Return the plan reader of a built-in provider, for the accounts of `provider` at the same service.
 
-    `env_keys` are the variables that may hold a credential of `provider`'s own.
+    `env_keys` are the variables for a credential of `provider`.
 
     Raises:
-        ValueError: no provider of this id comes with Portico and has plans.
+        ValueError: there is no built-in provider with this id and plans.
     """
     if id != MINIMAX.id:
-        raise ValueError(f"no provider {id} with plans comes with Portico")
+        raise ValueError(f"there is no built-in provider {id} with plans")
     return replace(PLANS, provider=provider, env_keys=env_keys)

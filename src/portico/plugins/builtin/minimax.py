@@ -1,7 +1,7 @@
 """MiniMax by API key (https://platform.minimax.io/docs/api-reference/text-anthropic-api), and its models.
 
-A figure of a model is here only where a public source gives it; model ids are case-sensitive. The prices are the pay-as-you-go
-list prices, in US dollars per million tokens; under a plan nothing is paid per token.
+All values of the models have a public source; model ids are case-sensitive. The prices are the pay-as-you-go list prices, in US
+dollars per million tokens; a plan has no price per token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PI: Final = "pi-ai 1.6.0 data/minimax.json"
 _MMX: Final = "mmx-cli 1.0.27 model table"
 _OPENCLAW: Final = "OpenClaw extensions/minimax/model-definitions.ts"
 _ANTHROPIC_API: Final = "https://platform.minimax.io/docs/api-reference/text-anthropic-api"
-# The retirement notice on MiniMax's models page, as quoted there in October 2026; it does not name M2.1 and M2.
+# The retirement notice of MiniMax's models page, as quoted in October 2026; it does not mention M2.1 and M2.
 _NOTICE: Final = "https://dev.to/aihubmix/fixing-requires-adaptive-thinking-2013-when-moving-from-minimax-m27-to-m31-flash-1iif"
 # MiniMax's staff, in March and in June 2026: M2, M2.1 and M2.5 are no longer available.
 _STAFF: Final = "earendil-works/pi#2596; CherryHQ/cherry-studio#15580"
@@ -35,10 +35,10 @@ _OUTPUT: Final = 131_072
 _NOW: Final = "MiniMax-M3.1-Flash"
 _RETIRED_ON: Final = "2026-11-18"
 
-_DOUBTFUL: Final = f"MiniMax may no longer serve it: if it is refused, use {_NOW}."
+_DOUBTFUL: Final = f"MiniMax may no longer serve it. If MiniMax rejects it, use {_NOW}."
 _LIGHTNING_NOTE: Final = f"Same input price as MiniMax-M2.1, higher output price, faster. {_DOUBTFUL}"
 _LEGACY_NOTE: Final = f"An earlier model that MiniMax still documents; no public source gives its output limit. {_DOUBTFUL}"
-_RETIRED_NOTE: Final = f"Retired on {_RETIRED_ON}: on a plan {_NOW} answers under its name, and a pay-as-you-go key is refused."
+_RETIRED_NOTE: Final = f"Retired on {_RETIRED_ON}: with a plan {_NOW} answers instead; a pay-as-you-go key is rejected."
 
 
 def _retired(id: str, name: str, cost: ModelCost) -> ModelSpec:
@@ -87,7 +87,7 @@ MODELS: Final = (
         cost=ModelCost(input=0.15, output=0.60, cache_read=0.015),
         reasoning=True,
         input=("text", "image", "video"),
-        note="It always thinks, by default as much as it can; --effort low is the least.",
+        note="It always thinks, by default at the highest level; the lowest is --effort low.",
         source=f"{_PI}; {_VERCEL_FLASH}",
     ),
     ModelSpec(
@@ -95,7 +95,7 @@ MODELS: Final = (
         name="MiniMax M3",
         context_window=1_000_000,
         max_tokens=524_288,
-        # The discount of June 2026, which has become permanent.
+        # The discount of June 2026, now permanent.
         cost=ModelCost(
             input=0.30,
             output=1.20,
@@ -114,7 +114,7 @@ MODELS: Final = (
         max_tokens=128_000,
         reasoning=True,
         input=("text", "image"),
-        note=f"Retired in October 2026: {_NOW} answers under its name. No public source gives its price.",
+        note=f"Retired in October 2026: {_NOW} answers instead. No public source gives its price.",
         source=f"{_MMX}; {_PREVIEW}",
         retired_on="2026-10",
         successor=_NOW,
@@ -145,14 +145,14 @@ MODELS: Final = (
 )
 
 
-# One origin speaks all three (platform.minimax.io/docs/api-reference).
+# One origin serves all three protocols (platform.minimax.io/docs/api-reference).
 PATHS: Final[Mapping[ApiKind, str]] = {
     "anthropic-messages": "/anthropic",
     "openai-completions": "/v1",
     "openai-responses": "/v1",
 }
-# https://platform.minimax.io/docs/api-reference/errorcode; 2056 as in MiniMax-M2.7#36, 2061 and 1028, 1030 as mmx-cli 1.0.27 has
-# them, 2062 as CodexBar and others have met it.
+# https://platform.minimax.io/docs/api-reference/errorcode; 2056 from MiniMax-M2.7#36; 2061, 1028 and 1030 from mmx-cli 1.0.27;
+# 2062 from CodexBar and others.
 ERROR_CODES: Final[Mapping[int, ProviderErrorKind]] = {
     1000: "server",
     1001: "timeout",
@@ -190,8 +190,8 @@ PROVIDER: Final = ProviderSpec(
     models=MODELS,
     paths=PATHS,
     error_codes=ERROR_CODES,
-    # Global as platform.minimax.io/docs/m-plan/quickstart has it since September 2026; the page's own link leads there. No public
-    # source names another page for China than the provider page's.
+    # Global: from platform.minimax.io/docs/m-plan/quickstart since September 2026; the provider page's link redirects to the same
+    # page. China: from the provider page, the only public source.
     subscribe_urls={
         "global": "https://platform.minimax.io/console/plan",
         "cn": "https://platform.minimaxi.com/subscribe/coding-plan",
@@ -203,7 +203,7 @@ PROVIDER: Final = ProviderSpec(
             "MiniMax-M2.1",
             "API key, Global: api.minimax.io",
             "global",
-            aliases=("minimax-global-api",),  # openclaw 2026.9.6, extensions/minimax; its name for CN is the one below
+            aliases=("minimax-global-api",),  # openclaw 2026.9.6, extensions/minimax; for CN it uses the id below
         ),
         KeyChoice(
             "minimax-api-lightning",
@@ -218,6 +218,6 @@ PROVIDER: Final = ProviderSpec(
     group="MiniMax",
     group_hint="MiniMax M2.1: OAuth with a plan, or an API key",
 )
-# The M Plan, earlier Coding Plan and Token Plan, as its keys reach it: in OpenClaw's variables, in its order
+# The M Plan, earlier Coding Plan and Token Plan. The variables and their order are OpenClaw's
 # (docs.openclaw.ai/concepts/usage-tracking).
 PLANS: Final = MinimaxPlans("minimax", ("MINIMAX_CODE_PLAN_KEY", "MINIMAX_API_KEY"))

@@ -1,9 +1,9 @@
-"""What MiniMax tells of a plan: the `remains` endpoints, read so that "used" is never taken for "left".
+"""Plan usage of MiniMax: reads the `remains` endpoints without confusing "used" and "left".
 
-Two endpoints tell the same in opposite words: `current_interval_usage_count` is what is used at `token_plan/remains` and what is
-left at the older `coding_plan/remains` (openclaw#81115 shows both side by side), and clients have shown each the wrong way round
-(openclaw#60193, openclaw#86885). So the percentage counts, as in MiniMax's own mmx-cli 1.0.27, and a count is shown only where
-exactly one of the two readings agrees with it.
+Two endpoints give the same field opposite meanings: `current_interval_usage_count` is the used part at `token_plan/remains` and
+the rest at the older `coding_plan/remains` (openclaw#81115 compares both). Clients have shown both of them wrong (openclaw#60193,
+openclaw#86885). So this module relies on the percentage, as MiniMax's own mmx-cli 1.0.27 does, and returns a count only if
+exactly one meaning agrees with the percentage.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, JsonValue]
 
-# The one that MiniMax documents (platform.minimax.io/docs/token-plan/faq and docs/m-plan). It is on the website's host, where a
-# firewall may answer with a page, so that the API host's own comes next, which mmx-cli 1.0.27 and OpenClaw ask. The last is the
-# provider page's, of February 2026.
+# MiniMax documents the first URL (platform.minimax.io/docs/token-plan/faq and docs/m-plan). A firewall of the website's host may
+# answer with a web page, so the API host's URL comes next, which mmx-cli 1.0.27 and OpenClaw use. The last is from the provider
+# page of February 2026.
 DOCUMENTED: Final = "https://www.minimax.io/v1/token_plan/remains"
 CURRENT: Final = "/v1/token_plan/remains"
 OLDER: Final = "/v1/api/openplatform/coding_plan/remains"
 _API_HOSTS: Final = frozenset({"api.minimax.io", "api.minimaxi.com", "api.minimax.cn"})
-# Where the tokens of MiniMax Code go; the first endpoint refuses them, so their region's API host is asked in the older words.
+# The hosts for tokens of MiniMax Code. The current endpoints reject such tokens, so the request goes to the older endpoint of
+# their region's API host.
 _AGENT_HOSTS: Final = {"agent.minimax.io": "api.minimax.io", "agent.minimax.cn": "api.minimax.cn"}
 # The older endpoint answers 1004, "cookie is missing", to valid keys (MiniMax-AI/cli#175, CodexBar#1326) and 2062, "no plan", to
-# accounts with one (Win-CodexBar#254).
+# accounts with a plan (Win-CodexBar#254).
 _UNSURE: Final = frozenset({1004, 2062})
-# The website's host may see no credential where it expects a cookie, and know other keys than the API host: that one decides.
+# The website's host may expect a cookie, and may not know the keys of the API host, so the API host decides.
 _UNSURE_OF_KEYS: Final = frozenset({1004, 2049})
 _DOCUMENTED_FOR: Final = "api.minimax.io"
 _PAY_AS_YOU_GO: Final = "sk-api-"  # mmx-cli sends these to an endpoint for balances instead
@@ -44,21 +45,21 @@ _PAY_AS_YOU_GO: Final = "sk-api-"  # mmx-cli sends these to an endpoint for bala
 _BY_STATUS: Final[Mapping[int, WindowState]] = {1: "limited", 2: "exhausted", 3: "unlimited"}
 _UNLIMITED: Final = 3
 _HUNDRED: Final = 100.0
-_AGREES: Final = 1.0  # points; the percentage is a whole number, and lags behind
+_TOLERANCE: Final = 1.0  # points; the percentage is a whole number, and lags behind
 _PERMILLE: Final = 1000.0
-_HIGHEST_BOOST: Final = 100.0
-_HIGHEST_COUNT: Final = 10**12
-_MOST_ROWS: Final = 50
+_MAX_BOOST: Final = 100.0
+_MAX_COUNT: Final = 10**12
+_MAX_ROWS: Final = 50
 _HOUR_MS: Final = 3_600_000
-# Windows begin with their first use (platform.minimax.io/docs/m-plan, usage rules). One that has not begun is told with all of
-# its time left, short of what the answer itself took.
+# Windows start with their first use (platform.minimax.io/docs/m-plan, usage rules). A window that has not started has all of its
+# time left, except the time of the request itself.
 _UNSTARTED_MS: Final = 60_000
-_LONGEST_MS: Final = 400 * 24 * _HOUR_MS
+_MAX_LENGTH_MS: Final = 400 * 24 * _HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
 class MinimaxPlans:
-    """A `portico.plugin_api.PlanReader` for MiniMax's accounts, whichever way they are reached."""
+    """The `portico.plugin_api.PlanReader` for MiniMax's accounts, with a key or a sign-in."""
 
     provider: str
     env_keys: tuple[str, ...]
@@ -75,18 +76,18 @@ class MinimaxPlans:
         return not key.reveal().startswith(_PAY_AS_YOU_GO)
 
     def unsure_codes(self, url: str) -> frozenset[int]:
-        """The error numbers that, from `url`, prove nothing about the credential or the plan."""
+        """Return the error numbers that prove nothing about the credential or the plan at `url`."""
         return _UNSURE if url.endswith(OLDER) else _UNSURE_OF_KEYS if url == DOCUMENTED else frozenset()
 
     def read(self, answer: Mapping[str, JsonValue], now_ms: int) -> tuple[PlanWindow, ...]:
         rows = answer.get("model_remains")
-        told = [row for row in rows[:_MOST_ROWS] if isinstance(row, dict)] if isinstance(rows, list) else []
-        return tuple(window for row in told for window in _windows(row, now_ms))
+        valid = [row for row in rows[:_MAX_ROWS] if isinstance(row, dict)] if isinstance(rows, list) else []
+        return tuple(window for row in valid for window in _windows(row, now_ms))
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """How the fields of one window are called."""
+    """The field names of one window; `fields` is a prefix."""
 
     fields: str
     start: str
@@ -100,25 +101,25 @@ _WEEK: Final = _Span("current_weekly", "weekly_start_time", "weekly_end_time", "
 
 
 def _windows(row: Row, now_ms: int) -> list[PlanWindow]:
-    """The row's windows; one of which it tells nothing is left out, one with a total of 0 is not (opencode-quota#172)."""
+    """Return the row's windows. A window without fields is left out, a window with a total of 0 is not (opencode-quota#172)."""
     from portico.net.reply_values import plain_text
 
     kind = plain_text(row.get("model_name"), 40) or "unnamed"
-    told = [span for span in (_INTERVAL, _WEEK) if any(name.startswith(span.fields) for name in row)]
-    outside = _is_outside(row, told)
-    return [_window(row, span, kind, now_ms, outside=outside) for span in told]
+    spans = [span for span in (_INTERVAL, _WEEK) if any(name.startswith(span.fields) for name in row)]
+    outside = _is_outside(row, spans)
+    return [_window(row, span, kind, now_ms, outside=outside) for span in spans]
 
 
-def _is_outside(row: Row, told: list[_Span]) -> bool:
-    """mmx-cli's rule: a kind of use is not in the plan where nothing of it is limited and nothing is counted, in any window."""
-    states = {_number(row, f"{span.fields}_status") for span in told}
-    totals = {_number(row, f"{span.fields}_total_count") for span in told}
+def _is_outside(row: Row, spans: list[_Span]) -> bool:
+    """Whether a kind of use is not in the plan: all windows are unlimited with a total of 0 (mmx-cli's rule)."""
+    states = {_number(row, f"{span.fields}_status") for span in spans}
+    totals = {_number(row, f"{span.fields}_total_count") for span in spans}
     return states == {_UNLIMITED} and totals == {0}
 
 
 def _window(row: Row, span: _Span, kind: str, now_ms: int, *, outside: bool) -> PlanWindow:
     percent = _within(_number(row, f"{span.fields}_remaining_percent"), 0, _HUNDRED)
-    boost = _within(_number(row, span.boost), 1, _HIGHEST_BOOST * _PERMILLE) or _PERMILLE
+    boost = _within(_number(row, span.boost), 1, _MAX_BOOST * _PERMILLE) or _PERMILLE
     left, total = _counts(row, span, percent)
     state: WindowState = "not-in-plan" if outside else _state(row, span, percent)
     started = not (state == "limited" and percent == _HUNDRED and left == total and _is_whole(row, span))
@@ -143,38 +144,38 @@ def _state(row: Row, span: _Span, percent: float | None) -> WindowState:
 
 
 def _counts(row: Row, span: _Span, percent: float | None) -> tuple[int, int] | tuple[None, None]:
-    """What is left, and of how much, by the one reading that agrees with the percentage; nothing where none or both do."""
-    total = _within(_number(row, f"{span.fields}_total_count"), 1, _HIGHEST_COUNT)
+    """Return (left, total) if exactly one meaning of the count agrees with the percentage."""
+    total = _within(_number(row, f"{span.fields}_total_count"), 1, _MAX_COUNT)
     count = _within(_number(row, f"{span.fields}_usage_count"), 0, total or 0)
     if percent is None or total is None or count is None:
         return None, None
-    agreeing = {left for left in (count, total - count) if abs(left / total * _HUNDRED - percent) <= _AGREES}
+    agreeing = {left for left in (count, total - count) if abs(left / total * _HUNDRED - percent) <= _TOLERANCE}
     return (int(agreeing.pop()), int(total)) if len(agreeing) == 1 else (None, None)
 
 
 def _reset(row: Row, span: _Span, now_ms: int) -> int | None:
-    """When the window begins anew. The time that is left comes first: it holds whatever this machine's clock says."""
-    left = _within(_number(row, span.remains), 0, _LONGEST_MS)
+    """Return when the window resets (wall ms). The remaining time is preferred: it does not depend on this machine's clock."""
+    left = _within(_number(row, span.remains), 0, _MAX_LENGTH_MS)
     if left is not None:
         return now_ms + int(left)
-    end = _within(_number(row, span.end), now_ms - _LONGEST_MS, now_ms + _LONGEST_MS)
+    end = _within(_number(row, span.end), now_ms - _MAX_LENGTH_MS, now_ms + _MAX_LENGTH_MS)
     return None if end is None else int(end)
 
 
 def _is_whole(row: Row, span: _Span) -> bool:
     """Whether all of the window's time is left."""
-    lasts, left = _lasts(row, span), _within(_number(row, span.remains), 0, _LONGEST_MS)
-    return lasts is not None and left is not None and lasts - _UNSTARTED_MS <= left
+    length, left = _length_ms(row, span), _within(_number(row, span.remains), 0, _MAX_LENGTH_MS)
+    return length is not None and left is not None and length - _UNSTARTED_MS <= left
 
 
 def _length(row: Row, span: _Span) -> str:
-    lasts = _lasts(row, span)
-    return "window" if lasts is None else f"{round(lasts / _HOUR_MS)}h"
+    length = _length_ms(row, span)
+    return "window" if length is None else f"{round(length / _HOUR_MS)}h"
 
 
-def _lasts(row: Row, span: _Span) -> float | None:
+def _length_ms(row: Row, span: _Span) -> float | None:
     start, end = _number(row, span.start), _number(row, span.end)
-    return _within(end - start, _HOUR_MS, _LONGEST_MS) if start is not None and end is not None else None
+    return _within(end - start, _HOUR_MS, _MAX_LENGTH_MS) if start is not None and end is not None else None
 
 
 def _number(row: Row, name: str) -> float | None:
