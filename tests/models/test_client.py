@@ -33,7 +33,7 @@ class Token:
 
 
 class Broker:
-    """Hands out a token per generation and remembers what it was asked."""
+    """Returns one token for each generation, and records the requests."""
 
     def __init__(self):
         self.tokens = [Token(Secret(canary("at")), 1), Token(Secret(canary("at")), 2)]
@@ -45,7 +45,7 @@ class Broker:
 
 
 class Api:
-    """A Messages API: answers what it is told to, and keeps what it was sent."""
+    """A Messages API: returns the answers of the test, and records the requests."""
 
     def __init__(self):
         self.requests = []
@@ -200,7 +200,7 @@ OF_RIGHTS = answered({"error": {"type": "permission_error", "message": "no acces
 
 @pytest.mark.requirement("E101")
 @ENDED
-async def test_a_token_that_is_rejected_in_another_way_than_401_is_refreshed_once_too(ended):
+async def test_a_token_that_is_rejected_without_a_401_is_refreshed_once_too(ended):
     broker = Broker()
     async with provider(ended, FINE) as server:
         assert (await ask(SimpleNamespace(origin=server.base), broker))[0] == ["yes"]
@@ -212,7 +212,7 @@ async def test_a_token_that_is_rejected_in_another_way_than_401_is_refreshed_onc
 
 @pytest.mark.requirement("E101")
 @ENDED
-async def test_a_fresh_token_that_is_rejected_in_another_way_is_not_tried_again(ended):
+async def test_a_fresh_token_that_is_rejected_without_a_401_is_not_tried_again(ended):
     broker = Broker()
     async with provider(ended) as server:
         provider_error = await provider_error_of(SimpleNamespace(origin=server.base), broker)
@@ -243,7 +243,7 @@ async def test_a_stored_api_key_that_is_rejected_is_sent_once_and_the_provider_i
 
 
 @pytest.mark.requirement("E101")
-async def test_what_a_plan_lacks_is_told_of_a_stream_as_of_a_whole_answer():
+async def test_the_error_of_a_model_that_the_plan_lacks_is_the_same_for_a_stream_and_a_whole_answer():
     broker = Broker()
     async with provider(streamed(event({"base_resp": {"status_code": 2062, "status_msg": "no plan"}}))) as server:
         provider_error = await provider_error_of(SimpleNamespace(origin=server.base), broker)
@@ -319,20 +319,20 @@ async def test_an_api_key_travels_as_its_provider_wants_it_and_is_not_retried(ap
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "told"),
+    ("status", "kind", "text"),
     [
-        (400, "invalid-request", "said so"),
+        (400, "invalid-request", "no"),
         (307, "server", "the provider redirects, and Portico follows no redirect with a credential"),
-        (429, "rate-limit", "said so"),
-        (529, "server", "said so"),
+        (429, "rate-limit", "no"),
+        (529, "server", "no"),
     ],
 )
-async def test_each_kind_of_refusal_has_its_own_name_and_no_redirect_is_followed(api, status, kind, told):
-    api.answers = [(status, b'{"error": {"message": "said so"}}')]
+async def test_each_kind_of_error_has_its_own_name_and_no_redirect_is_followed(api, status, kind, text):
+    api.answers = [(status, b'{"error": {"message": "no"}}')]
 
     provider_error = await provider_error_of(api, Broker())
 
-    assert (provider_error.kind, str(provider_error)) == (kind, f"HTTP {status}: {told}")
+    assert (provider_error.kind, str(provider_error)) == (kind, f"HTTP {status}: {text}")
     assert len(api.requests) == 1
 
 
@@ -343,7 +343,7 @@ async def test_each_kind_of_refusal_has_its_own_name_and_no_redirect_is_followed
         b'{"id": "x", "base_resp": {"status_code": 2062, "status_msg": "no active token plan subscription"}}',
     ],
 )
-async def test_an_error_inside_an_answer_that_says_200_is_a_refusal(api, body):
+async def test_an_error_in_the_body_of_a_200_is_an_error(api, body):
     api.content = "application/json"
     api.answers = [(200, body)]
 
@@ -419,7 +419,7 @@ async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_c
 
 @pytest.mark.requirement("E84")
 @pytest.mark.parametrize("cut", [b"", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
-async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_perhaps_answered(cut):
+async def test_a_question_whose_connection_breaks_was_sent_once_and_may_have_been_answered(cut):
     async def breaks(writer):
         writer.write(cut)
         await writer.drain()
@@ -435,14 +435,14 @@ async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_p
             await begin(asked, Question("Why?", 10), http=http, broker=Broker())
 
     assert (len(server.requests), server.connections) == (2, 1)
-    refusal = raised.value.provider_error
-    assert (refusal.kind, refusal.unknown) == ("answer-unknown", True)
-    error = model_error(asked, refusal)
+    provider_error = raised.value.provider_error
+    assert (provider_error.kind, provider_error.unknown) == ("answer-unknown", True)
+    error = model_error(asked, provider_error)
     assert (error.id, error.exit_code) == ("answer-unknown", 8)
     assert "may bill it" in error.hint
 
 
-async def test_a_profile_without_a_token_is_no_refusal_of_its_provider_and_another_candidate_may_answer(api):
+async def test_a_profile_without_a_token_is_no_provider_error_and_another_candidate_may_answer(api):
     class Ended:
         async def access(self, _profile_id, **_rejected):
             raise SignInExpired("the sign-in has ended")

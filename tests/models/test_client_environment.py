@@ -23,7 +23,7 @@ async def echo(aiohttp_server):
     return await aiohttp_server(app)
 
 
-async def test_a_netrc_entry_for_the_host_is_not_sent_and_cookies_are_not_kept(echo, monkeypatch, tmp_path):
+async def test_a_netrc_entry_for_the_host_is_not_sent_and_cookies_are_not_stored(echo, monkeypatch, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password something\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -40,7 +40,7 @@ async def test_a_netrc_entry_for_the_host_is_not_sent_and_cookies_are_not_kept(e
 
 
 @pytest.mark.parametrize("value", ["Bearer key\n", "Bearer key\r\nX-Other: 1", "a\0b"])
-async def test_a_header_with_a_line_break_is_said_to_be_that_and_not_a_server_that_cannot_be_reached(echo, value):
+async def test_a_header_with_a_line_break_is_not_reported_as_an_unreachable_server(echo, value):
     """A key that was read from a file with the line's end, say."""
     async with HttpClient() as http:
         with pytest.raises(NetworkError) as raised:

@@ -210,12 +210,12 @@ def test_plain_http_in_the_local_network_is_warned_of_by_validate_and_doctor_and
     write(run_portico.paths, 1, {"baseUrl": "http://models.local:1/v1"})
     env = run_portico.environment()
 
-    said = {
+    results = {
         words: in_this_process(words, env)
         for words in [("config", "validate"), ("doctor",), ("models", "list"), ("models", "status")]
     }
 
-    texts = [result.stdout + result.stderr for result in said.values()]
+    texts = [result.stdout + result.stderr for result in results.values()]
     assert [text.count("plain http") for text in texts] == [1, 1, 0, 0], texts
 
 

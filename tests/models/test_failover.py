@@ -29,12 +29,12 @@ def cooldowns(fake_clock):
     return Cooldowns(fake_clock)
 
 
-def tried(cooldowns, *candidates, refusals):
-    """What a round tries, where each candidate answers as `refusals` says: a refusal, or None."""
+def tried(cooldowns, *candidates, errors):
+    """The candidates that one request tries, each answering with its error in `errors`, or without one."""
     failover, seen = Failover(candidates, cooldowns), []
     while (candidate := failover.next()) is not None:
         seen.append(candidate)
-        provider_error = refusals.get(id(candidate))
+        provider_error = errors.get(id(candidate))
         if provider_error is None:
             failover.answered(candidate)
             break
@@ -43,32 +43,32 @@ def tried(cooldowns, *candidates, refusals):
 
 
 def test_the_first_that_answers_is_the_last_that_is_tried(cooldowns):
-    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, refusals={id(FIRST): DOWN})
+    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, errors={id(FIRST): DOWN})
     assert seen == [FIRST, OTHER_SIGN_IN]
     assert [(one.outcome, one.why) for one in failover.attempts] == [("failed", "HTTP 529: overloaded"), ("answered", "")]
 
 
 @pytest.mark.requirement("E84")
-def test_where_an_answer_is_unknown_its_provider_is_sent_the_request_by_no_other_way(cooldowns):
+def test_after_an_unknown_answer_its_provider_does_not_get_the_request_again(cooldowns):
     same_server = model("one", profile="q:a", provider="q")
     elsewhere = model("one", profile="r:a", provider="r", host="other.example")
     unknown = ProviderError("answer-unknown", "it hung up", unknown=True)
-    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, same_server, elsewhere, refusals={id(FIRST): unknown})
+    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, same_server, elsewhere, errors={id(FIRST): unknown})
     assert seen == [FIRST, elsewhere]
     assert [one.outcome for one in failover.attempts] == ["failed", *["passed over"] * 3, "answered"]
     assert failover.attempts[1].why == "not asked: api.example may still answer this request, and bill it"
     assert failover.unknown == unknown
 
 
-def test_while_it_rests_it_is_passed_over_and_says_why(cooldowns, fake_clock):
-    tried(cooldowns, FIRST, SECOND, refusals={id(FIRST): DOWN})
-    seen, failover = tried(cooldowns, FIRST, SECOND, refusals={})
+def test_a_candidate_in_cooldown_is_passed_over_with_its_reason(cooldowns, fake_clock):
+    tried(cooldowns, FIRST, SECOND, errors={id(FIRST): DOWN})
+    seen, failover = tried(cooldowns, FIRST, SECOND, errors={})
     assert seen == [SECOND]
     assert (failover.attempts[0].outcome, failover.attempts[0].why) == ("passed over", "in cooldown after HTTP 529: overloaded")
 
 
 def test_after_its_pause_one_request_tries_it_and_the_others_do_not_wait_for_it(cooldowns, fake_clock):
-    tried(cooldowns, FIRST, SECOND, refusals={id(FIRST): DOWN})
+    tried(cooldowns, FIRST, SECOND, errors={id(FIRST): DOWN})
     fake_clock.advance(2)
     trial, others = Failover([FIRST, SECOND], cooldowns), Failover([FIRST, SECOND], cooldowns)
     assert trial.next() is FIRST
@@ -87,7 +87,7 @@ def test_a_trial_that_fails_doubles_the_pause_up_to_a_minute(cooldowns, fake_clo
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_a_trial_whose_client_went_away_leaves_the_way_open(cooldowns, fake_clock):
+def test_a_trial_whose_client_disconnected_allows_the_next_trial(cooldowns, fake_clock):
     cooldowns.failed(ONE, DOWN)
     fake_clock.advance(2)
     left, next_one = Failover([FIRST], cooldowns), Failover([FIRST], cooldowns)
@@ -96,7 +96,7 @@ def test_a_trial_whose_client_went_away_leaves_the_way_open(cooldowns, fake_cloc
     assert next_one.next() is FIRST
 
 
-def test_a_trial_that_never_reports_back_closes_the_way_for_a_minute_only(cooldowns, fake_clock):
+def test_a_trial_without_an_outcome_blocks_the_candidate_for_a_minute_only(cooldowns, fake_clock):
     cooldowns.failed(ONE, ProviderError("rate-limit", ""))
     fake_clock.advance(15)
     assert Failover([FIRST], cooldowns).next() is FIRST
@@ -150,7 +150,7 @@ def test_one_model_of_a_provider_does_not_hold_back_the_others_but_a_credential_
 
 
 @pytest.mark.parametrize("kind", ["invalid-request", "content", "unknown-model"])
-def test_a_request_that_is_itself_at_fault_rests_nobody(cooldowns, kind):
+def test_a_wrong_request_starts_no_cooldown(cooldowns, kind):
     cooldowns.failed(ONE, ProviderError(kind, ""))
     assert cooldowns.active(ONE) is None
 
@@ -164,24 +164,24 @@ def test_a_clock_that_is_set_back_ends_a_pause(cooldowns, fake_clock):
 def test_where_all_rest_on_a_guess_the_one_that_is_back_first_is_tried(cooldowns, fake_clock):
     cooldowns.failed(ONE, ProviderError("unreachable", "", retry_after=50))
     cooldowns.failed(TWO, DOWN)
-    seen, failover = tried(cooldowns, FIRST, SECOND, refusals={id(SECOND): DOWN})
+    seen, failover = tried(cooldowns, FIRST, SECOND, errors={id(SECOND): DOWN})
     assert seen == [SECOND]
     assert [one.outcome for one in failover.attempts] == ["passed over", "failed"]
     assert failover.reason.provider_error.kind == "unreachable", "a fallback does not hide why the model itself does not answer"
 
 
-def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_told_until_when(cooldowns, fake_clock):
+def test_if_all_are_in_cooldown_by_the_providers_times_none_is_tried_and_the_end_is_known(cooldowns, fake_clock):
     cooldowns.failed(ONE, ProviderError("plan-used-up", "used up", retry_after=100))
     cooldowns.failed(OTHER_ONE, ProviderError("rate-limit", "slow down", retry_after=50))
-    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, refusals={})
+    seen, failover = tried(cooldowns, FIRST, OTHER_SIGN_IN, errors={})
     assert seen == []
     assert failover.reason.provider_error.message == "slow down", "it is over sooner"
     assert failover.wait_ms == 50_000
     assert failover.back_at == fake_clock.wall_ms() + 50_000
 
 
-def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_rests_is_a_reason_too(cooldowns):
-    tried(cooldowns, FIRST, refusals={id(FIRST): ProviderError("rate-limit", "slow down", status=429, retry_after=20.0)})
+def test_if_the_wanted_model_cannot_be_called_a_fallback_in_cooldown_is_a_reason_too(cooldowns):
+    tried(cooldowns, FIRST, errors={id(FIRST): ProviderError("rate-limit", "slow down", status=429, retry_after=20.0)})
     failover = Failover([FIRST, SECOND], cooldowns, ModelReference("q", "wanted"))
     assert failover.next() is SECOND
     failover.failed(SECOND, ProviderError("model-refused", "no", status=403))
@@ -189,7 +189,7 @@ def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_res
     assert (failover.reason.model, failover.wait_ms) == (FIRST, 20_000)
 
 
-def test_what_a_fallback_lacks_is_told_with_the_model_that_it_was_asked_for(cooldowns):
+def test_the_error_of_a_fallback_without_a_feature_names_the_wanted_model(cooldowns):
     failover = Failover([FIRST], cooldowns, ModelReference("q", "wanted"))
     assert failover.next() is FIRST
     failover.failed(FIRST, ProviderError("invalid-request", "no"), ModelLacksFeature("p/one is not a reasoning model."))

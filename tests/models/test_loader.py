@@ -100,14 +100,14 @@ def test_the_placeholder_that_a_sign_in_writes_is_no_credential():
         loader(text).load(REF)
 
 
-def test_an_unknown_model_says_which_piece_is_missing_and_the_ways_out():
+def test_the_error_of_an_unknown_model_names_the_missing_part_and_the_remedies():
     with pytest.raises(SignInNeeded) as raised:
         loader().load("minimax/MiniMax-M2.1")
 
     error = raised.value
     assert error.message == "Unknown model: minimax/MiniMax-M2.1"
     assert "no auth profile, no environment key, no key in the config" in error.why
-    assert all(way in error.hint for way in ("MINIMAX_API_KEY", "models.providers.minimax", "onboard --auth-choice"))
+    assert all(remedy in error.hint for remedy in ("MINIMAX_API_KEY", "models.providers.minimax", "onboard --auth-choice"))
 
 
 @pytest.mark.requirement("P14")
@@ -204,7 +204,7 @@ def test_a_sign_in_that_has_ended_is_no_candidate_while_another_works():
 
 
 @pytest.mark.requirement("P4")
-def test_a_primary_without_a_credential_is_passed_over_to_the_fallback_and_that_is_said():
+def test_a_default_model_without_a_credential_is_passed_over_for_the_fallback_with_its_reason():
     found = loader(WITH_FALLBACK, env={"MINIMAX_API_KEY": canary("key")}).resolve()
 
     assert [name for name, _ in names(found)] == [FALLBACK]
@@ -258,7 +258,7 @@ def test_a_key_is_not_spent_where_a_sign_in_is_there():
 
 
 @pytest.mark.requirement("P13")
-def test_signed_in_elsewhere_the_first_way_out_is_the_model_that_works():
+def test_with_another_account_the_first_remedy_is_the_model_that_works():
     with pytest.raises(SignInNeeded) as raised:
         loader("{}", profile()).load("minimax/MiniMax-M2.1")
     assert f"use {REF}, which is set up" in raised.value.hint

@@ -132,7 +132,7 @@ def test_a_cache_write_of_an_hour_is_free_where_the_others_are():
 
 @pytest.mark.requirement("E171")
 @pytest.mark.parametrize(
-    ("told", "write", "hour"),
+    ("counts", "write", "hour"),
     [
         ({"cache_creation_input_tokens": 7}, 7, 0),
         ({"cache_creation_input_tokens": 7, "cache_creation": None}, 7, 0),
@@ -141,8 +141,8 @@ def test_a_cache_write_of_an_hour_is_free_where_the_others_are():
         ({"cache_creation": {"ephemeral_1h_input_tokens": 9, "ephemeral_5m_input_tokens": 2}}, 11, 9),
     ],
 )
-def test_what_is_told_of_the_cache_is_never_counted_twice(told, write, hour):
-    usage = PROTOCOLS["anthropic-messages"].usage({"usage": {"output_tokens": 1, **told}})
+def test_cached_tokens_are_never_counted_twice(counts, write, hour):
+    usage = PROTOCOLS["anthropic-messages"].usage({"usage": {"output_tokens": 1, **counts}})
 
     assert (usage.cache_write, usage.cache_write_1h) == (write, hour)
 
@@ -180,12 +180,12 @@ def test_an_answer_and_the_history_have_the_price_of_the_tier(paths):
     with served(lambda _question: (200, answer)) as origin:
         provider = f"p: {{ baseUrl: '{origin}', apiKey: 'x', api: 'anthropic-messages', models: [{{ id: 'm', {TIERS} }}] }}"
         paths.config.write_text(f"{{ models: {{ providers: {{ {provider} }} }} }}", encoding="utf-8")
-        told = json.loads(command(paths, "ask", "--model", "p/m", "--json", "Why?").stdout)
+        answer = json.loads(command(paths, "ask", "--model", "p/m", "--json", "Why?").stdout)
     spent = json.loads(command(paths, "usage", "cost", "--json").stdout)
 
     dollars = (90 * 3 + 10 * 4 + 20 * 6) / 1_000_000
-    assert told["cost"] == pytest.approx(dollars)
-    assert told["usage"]["cacheWrite1h"] == 20
+    assert answer["cost"] == pytest.approx(dollars)
+    assert answer["usage"]["cacheWrite1h"] == 20
     assert spent["total"]["costUsd"] == pytest.approx(dollars)
 
 

@@ -55,7 +55,7 @@ def read(status, message="", *, headers=None, **fields):
 
 
 @pytest.mark.parametrize("kind", get_args(ProviderErrorKind))
-def test_each_kind_is_either_the_requests_own_fault_or_mended_elsewhere(kind):
+def test_each_kind_is_either_the_requests_own_fault_or_may_succeed_elsewhere(kind):
     assert ProviderError(kind, "").may_succeed_elsewhere == (kind in ELSEWHERE)
 
 
@@ -85,10 +85,10 @@ def test_a_status_alone(status, kind):
 @pytest.mark.parametrize("code", ERROR_CODES)
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
 def test_each_number_of_minimax_counts_whatever_the_status_and_wherever_it_stands(code, status):
-    inside = json.dumps({"base_resp": {"status_code": code, "status_msg": "said so"}}).encode()
+    inside = json.dumps({"base_resp": {"status_code": code, "status_msg": "no"}}).encode()
     provider_error = read(status, body=inside)
-    assert (provider_error.kind, provider_error.code, provider_error.message) == (ERROR_CODES[code], code, "said so")
-    assert read(status, f"said so ({code})").kind == ERROR_CODES[code]
+    assert (provider_error.kind, provider_error.code, provider_error.message) == (ERROR_CODES[code], code, "no")
+    assert read(status, f"no ({code})").kind == ERROR_CODES[code]
 
 
 def test_a_number_that_nobody_knows_under_200_is_a_failure_of_the_server():
@@ -112,7 +112,7 @@ def test_words_tell_what_a_status_leaves_open(status, message, kind):
     assert read(status, message).kind == kind
 
 
-def test_the_time_that_a_provider_tells_is_kept():
+def test_the_providers_time_is_read():
     assert read(429, USED_UP).resets_at == 1_778_857_200_000
     assert read(429, headers={"Retry-After": "7"}).retry_after == 7
     date = {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": "Fri, 31 Dec 1999 23:59:29 GMT"}
@@ -125,16 +125,16 @@ def test_the_time_that_a_provider_tells_is_kept():
     ["2026-13-45T00:00:00Z", "2026-02-30T00:00:00Z", "2026-02-02T25:61:61Z", "2026-02-02T00:00:00+99:99", "0000-01-01T00:00:00Z"],
 )
 @pytest.mark.parametrize("status", [403, 429])
-def test_a_time_that_is_none_is_not_kept(status, moment):
+def test_an_invalid_time_is_ignored(status, moment):
     provider_error = read(status, f"usage limit exceeded, resets at {moment}")
     assert (provider_error.resets_at, provider_error.message) == (None, f"usage limit exceeded, resets at {moment}")
 
 
-def test_a_refusal_of_many_mib_in_a_stream_keeps_nobody_waiting():
+def test_an_error_of_many_mib_in_a_stream_takes_no_long_time():
     started = time.process_time()
-    said = shown("%252541" * 1_000_000, Secret("q7ZtLw2RkN9xVb4Hc1Ms"))
+    text = shown("%252541" * 1_000_000, Secret("q7ZtLw2RkN9xVb4Hc1Ms"))
 
-    assert len(said) == 300
+    assert len(text) == 300
     assert time.process_time() - started < 0.5
 
 
@@ -177,7 +177,7 @@ def error(kind, message, **more):
     return {"type": "error", "error": {"type": kind, "message": message, **more}}
 
 
-CHALLENGE = 'Bearer realm="api", error="{}", error_description="said so"'
+CHALLENGE = 'Bearer realm="api", error="{}", error_description="no"'
 LOGIN_FAIL = "login fail: Please carry the API secret key in the 'X-Api-Key' field of the request header"
 
 
@@ -424,5 +424,5 @@ def test_trouble_on_this_machine_has_its_own_word_and_passes_by_itself_only_wher
         LockBusy("busy"),
         Unreachable("down"),
     )
-    told = [(one.label, one.temporary, one.may_succeed_elsewhere) for one in map(local_error, (locked, busy, down))]
-    assert told == [("keyring-locked", False, True), ("lock-busy", True, True), ("network", True, True)]
+    outcomes = [(one.label, one.temporary, one.may_succeed_elsewhere) for one in map(local_error, (locked, busy, down))]
+    assert outcomes == [("keyring-locked", False, True), ("lock-busy", True, True), ("network", True, True)]

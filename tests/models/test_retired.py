@@ -1,4 +1,4 @@
-"""Models that a provider has retired, or may have: known, never offered, and said with what to use now."""
+"""Models that a provider has retired or may have retired: known, never offered, and reported with their successor."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ def test_a_retired_model_that_is_named_answers_on_a_plan_with_a_note(session):
     assert session.run("ask", "Why?").stderr == ""
 
 
-def test_setting_a_retired_default_is_said(session):
+def test_setting_a_retired_default_model_warns(session):
     assert "was retired on 2026-11-18" in session.run("models", "set", "minimax-portal/MiniMax-M2.7").stderr
 
 
-def test_with_a_pay_as_you_go_key_a_retired_model_is_refused_with_the_way_to_a_current_one(minimax):
+def test_with_a_pay_as_you_go_key_the_error_of_a_retired_model_names_a_current_one(minimax):
     session = minimax(knobs={"api-key": "sk-api-pays"})
     session.env["MINIMAX_API_KEY"] = "sk-api-pays"
 
@@ -118,7 +118,7 @@ def test_with_a_pay_as_you_go_key_a_retired_model_is_refused_with_the_way_to_a_c
     assert session.run("ask", "Why?").returncode == 0
 
 
-def test_a_model_that_the_plan_lacks_is_told_with_the_current_one(minimax):
+def test_the_error_of_a_model_that_the_plan_lacks_names_the_current_one(minimax):
     session = minimax(knobs={"refuse-model": "MiniMax-M2.1"})
     session.sign_in("--region", "global")
 

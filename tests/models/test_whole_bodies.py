@@ -66,7 +66,7 @@ async def test_a_single_read_of_this_server_is_cut_at_every_place():
         (401, NOT_KNOWN, "auth", 2049),
     ],
 )
-async def test_a_refusal_is_the_same_wherever_its_response_is_cut(status, fields, kind, code):
+async def test_an_error_is_the_same_wherever_its_response_is_cut(status, fields, kind, code):
     async with cut_server() as server, HttpClient() as http:
         data = response(padded(fields, LENGTH), status=status)
         whole, wrong = await failures(server, data, lambda: refused(server, http))
@@ -105,7 +105,7 @@ async def test_a_stream_is_the_same_wherever_its_response_is_cut(end):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(200, "answer-unknown"), (401, "auth"), (429, "rate-limit"), (500, "server")])
-async def test_of_a_refusal_that_breaks_off_its_status_holds_and_nothing_of_its_body_does(status, kind):
+async def test_of_an_error_that_breaks_off_only_the_status_is_used(status, kind):
     async with cut_server() as server, HttpClient() as http:
         server.data = response(padded(NO_PLAN, LENGTH), status=status, missing=1)
         with pytest.raises(AttemptFailed) as raised:
@@ -137,7 +137,7 @@ async def test_a_list_that_is_too_long_is_refused_for_its_length(monkeypatch):
     assert type(raised.value) is ListUnreadable
 
 
-async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
+async def test_an_error_that_never_ends_is_abandoned(monkeypatch):
     monkeypatch.setattr(client, "ASKING", Patience(error_s=0.2))
 
     class Endless(Cut):

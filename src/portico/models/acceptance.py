@@ -69,7 +69,6 @@ class Exchange:
     patience: Patience
 
     def failed(self, response: Response, body: bytes) -> AttemptFailed:
-        """Return the provider's error in `body`, as an exception."""
         return AttemptFailed(read_provider_error(response.status, response.headers, body, self.model.error_codes, self.key))
 
 
@@ -258,7 +257,6 @@ class BodyReader:
             yield chunk
 
     def close(self) -> None:
-        """Stop waiting for the next piece."""
         if self._pending is not None:
             self._pending.add_done_callback(_retrieve_exception)
             self._pending.cancel()

@@ -87,7 +87,6 @@ class Provider:
         return self.spec.api if self.spec is not None else None
 
     def configured_model(self, model_id: str) -> ModelConfig | None:
-        """Return the config's entry for the model."""
         return next((model for model in self.config.models if model.id == model_id), None) if self.config is not None else None
 
     def api_of(self, model_id: str) -> ApiKind | None:
@@ -96,7 +95,6 @@ class Provider:
         return configured.api if configured is not None and configured.api is not None else self.api
 
     def model(self, model_id: str) -> ModelSpec | None:
-        """Return the model with exactly this id."""
         return next((model for model in self.models if model.id == model_id), None)
 
 
@@ -162,16 +160,14 @@ class Catalog:
         return frozenset(references)
 
     def allows(self, reference: ModelReference) -> bool:
-        """Whether `reference` may be used."""
         return self.allowed is None or reference in self.allowed
 
     def _is_proposed_alias(self, key: str, settings: ModelSettings) -> bool:
         """Whether this entry only repeats the alias that a plugin proposes for its model."""
         provider, _, model = key.partition("/")
         spec = self.specs.get(provider)
-        proposed = (
-            next((model_spec.alias for model_spec in spec.models if model_spec.id == model), None) if spec is not None else None
-        )
+        models = spec.models if spec is not None else ()
+        proposed = next((model_spec.alias for model_spec in models if model_spec.id == model), None)
         return proposed is not None and settings.alias == proposed
 
     def references(self) -> Iterator[ModelReference]:
@@ -180,7 +176,6 @@ class Catalog:
         return iter(sorted(known))
 
     def find(self, reference: ModelReference) -> ModelSpec | None:
-        """Return the model with exactly this provider and id."""
         provider = self.providers.get(reference.provider)
         return provider.model(reference.model) if provider is not None else None
 

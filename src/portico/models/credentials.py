@@ -66,7 +66,10 @@ class Credentials:
 
     def key_for(self, provider: Provider, env_keys: Sequence[str]) -> Credential | None:
         """Return the key for `provider` from the first of these variables that is set, else from the config."""
-        return self._environment_key(env_keys) or self._config_key(provider)
+        for name in env_keys:
+            if value := self._env.get(name):
+                return Credential(f"environment variable {name}", key=Secret(value))
+        return self._config_key(provider)
 
     def profiles_of(self, provider: Provider) -> list[Profile]:
         """Return the provider's profiles, best first: by `auth.order`, then the region of the config's `baseUrl`, then the age.
@@ -102,21 +105,15 @@ class Credentials:
         name = provider.spec.region_env if provider.spec is not None else None
         return self._env.get(name, "").lower() if name is not None else ""
 
-    def _environment_key(self, names: Sequence[str]) -> Credential | None:
-        for name in names:
-            if value := self._env.get(name):
-                return Credential(f"environment variable {name}", key=Secret(value))
-        return None
-
     def unset_variable_for(self, provider: Provider) -> str | None:
         """Return the variable whose bare name is the config's `apiKey`, if the variable is not set."""
         name = named_variable(_configured_key(provider))
         return name if name is not None and not self._env.get(name) else None
 
     def _config_key(self, provider: Provider) -> Credential | None:
-        configured, name = _configured_key(provider), named_variable(_configured_key(provider))
-        if not configured:
+        if not (configured := _configured_key(provider)):
             return None
+        name = named_variable(configured)
         config_path = f"models.providers.{provider.id}.apiKey"
         try:
             value = self._env.get(name, "") if name is not None else resolve_variables(configured, self._env, where=config_path)

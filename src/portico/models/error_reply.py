@@ -120,7 +120,7 @@ def read_wait(headers: Mapping[str, str], body: Mapping[str, Any], message: str)
     """Return how many seconds the response asks to wait; None if it does not say."""
     from portico.net.reply_values import seconds_to_wait
 
-    wait_ms = _number(_header(headers, "retry-after-ms"))
+    wait_ms = _number(next((value for name, value in headers.items() if name.lower() == "retry-after-ms"), None))
     if wait_ms is not None:
         return wait_ms / 1000
     header_wait = seconds_to_wait(headers.get("Retry-After", ""), headers.get("Date", ""))
@@ -190,10 +190,6 @@ def _number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if 0 <= number < 1e14 and math.isfinite(number) else None  # noqa: PLR2004 - far beyond every ms of this age
-
-
-def _header(headers: Mapping[str, str], name: str) -> str | None:
-    return next((value for key, value in headers.items() if key.lower() == name), None)
 
 
 def _span(text: str) -> float | None:

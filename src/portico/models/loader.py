@@ -176,7 +176,9 @@ class ModelLoader:
         self._check(wanted, named=text is not None)
         candidates: list[CallableModel] = []
         passed: list[Passed] = []
-        for reference in dict.fromkeys([wanted, *(self._fallbacks() if self._is_default(wanted) else ())]):
+        agents = self._config.agents
+        is_default = wanted in self._references(filter(None, [agents.primary]))
+        for reference in dict.fromkeys([wanted, *(self._references(agents.fallbacks) if is_default else ())]):
             try:
                 candidates += self._callables(reference, named=False)
             except PorticoError as error:
@@ -258,12 +260,6 @@ class ModelLoader:
                 hint="{prog} models set <provider/model>, or: {prog} onboard --auth-choice minimax-portal",
             )
         return primary
-
-    def _is_default(self, reference: ModelReference) -> bool:
-        return reference in self._references(filter(None, [self._config.agents.primary]))
-
-    def _fallbacks(self) -> list[ModelReference]:
-        return self._references(self._config.agents.fallbacks)
 
     def _references(self, names: Iterable[str]) -> list[ModelReference]:
         """Expand `names` without invalid ones, which are findings of `models status`."""

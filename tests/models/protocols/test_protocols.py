@@ -80,5 +80,5 @@ def test_what_a_whole_answer_has_used(kind, answer, usage):
     assert PROTOCOLS[kind].usage({}) is None
 
 
-def test_a_refusal_without_words_says_so():
+def test_a_failure_without_a_message_gives_no_reason():
     assert PROTOCOLS["anthropic-messages"].read({"type": "error"}) == Piece(error="the provider gave no reason")

@@ -70,7 +70,7 @@ def test_m3_1_flash_over_chat_completions_and_responses_is_asked_by_level():
 @pytest.mark.parametrize(
     "model_id", ["MiniMax-M2", "MiniMax-M2.1", "MiniMax-M2.1-lightning", "MiniMax-M2.5", "MiniMax-M2.7-highspeed"]
 )
-def test_the_m2_family_is_given_a_budget(model_id):
+def test_the_m2_family_gets_a_budget(model_id):
     assert asked(model_id, effort="low") == {"thinking": {"type": "enabled", "budget_tokens": 1024}}
     assert asked(model_id, thinking="on") == {"thinking": {"type": "enabled", "budget_tokens": 4096}}
     assert asked(model_id) == {}
@@ -109,7 +109,7 @@ def test_a_level_that_the_family_does_not_have_is_refused_with_those_it_has(mode
 
 
 @pytest.mark.requirement("E165")
-def test_a_level_that_changes_nothing_is_told_and_a_level_that_does_is_not():
+def test_a_level_without_effect_gets_a_warning_and_another_does_not():
     from portico.models.thinking import thinking_warning
 
     question = Question("Why?", 0, effort="high")
@@ -150,7 +150,7 @@ def test_claude_4_7_and_later_think_adaptively_and_are_never_sent_a_budget(model
     "model_id",
     ["claude-opus-4-5", "claude-opus-4-5-20251101", "claude-sonnet-4-20250514", "claude-haiku-4-5", "claude-3-7-sonnet-latest"],
 )
-def test_earlier_claude_models_are_given_a_budget_below_the_limit(model_id):
+def test_earlier_claude_models_get_a_budget_below_the_limit(model_id):
     assert asked(model_id, effort="high") == {"thinking": {"type": "enabled", "budget_tokens": 16384}}
     assert PROTOCOLS[MESSAGES].body(model_id, Question("Why?", 100, effort="high"))["max_tokens"] > 16384
 
