@@ -1,4 +1,4 @@
-"""What a plugin may import."""
+"""The names that a plugin may import."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_provider_whose_key_has_no_variable_is_refused_where_it_is_written():
 
 
 def _snippets(text):
-    """The indented blocks of `text`; a blank line goes on with the block it stands in."""
+    """Return the indented blocks of `text`; a block may contain blank lines."""
     blocks, inside = [], False
     for line in text.splitlines():
         if line.startswith("    "):

@@ -1,4 +1,4 @@
-"""The catalogue: which names are models, and which spelling was meant."""
+"""The catalog: names of models, and suggestions for misspelt names."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def a_model(server, **changes):
     return CallableModel(**{**known, **changes})
 
 
-async def ask(server, broker, *, question=Question("Why?", 8192), **changes):  # noqa: B008 - it cannot be changed
-    """The pieces of text, and what was used."""
+async def ask(server, broker, *, question=Question("Why?", 8192), **changes):  # noqa: B008 - immutable
+    """Return the text of the answer and its usage."""
     async with HttpClient() as http:
         answer = await begin(a_model(server, **changes), question, http=http, broker=broker)
         usage, text = Usage(), []

@@ -1,4 +1,4 @@
-"""The client for model APIs: what of the environment it uses, and what it never sends."""
+"""The client for model APIs: the variables that it uses, and the secrets that it never sends."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_netrc_entry_for_the_host_is_not_sent_and_cookies_are_not_stored
 
 @pytest.mark.parametrize("value", ["Bearer key\n", "Bearer key\r\nX-Other: 1", "a\0b"])
 async def test_a_header_with_a_line_break_is_not_reported_as_an_unreachable_server(echo, value):
-    """A key that was read from a file with the line's end, say."""
+    """Such as a key that was read from a file together with the end of its line."""
     async with HttpClient() as http:
         with pytest.raises(NetworkError) as raised:
             await http.post(str(echo.make_url("/")), body={}, headers={"Authorization": value})

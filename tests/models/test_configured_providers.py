@@ -1,4 +1,4 @@
-"""A provider that the config alone describes: where its requests go, what they carry, by `ask` and through the gateway alike."""
+"""A provider in the config only: the URLs and headers of its requests, from `ask` and through the gateway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MESSAGE = {"type": "message", "content": [{"type": "text", "text": "yes"}], "usa
 BODIES = {CHAT: WHOLE, MESSAGES: MESSAGE, RESPONSES: {"object": "response", "output": []}}
 
 HTTP, ANTHROPIC, RESPONSES_API = "openai-completions", "anthropic-messages", "openai-responses"
-# What is written of a provider; the path of the protocol that its model speaks; the path and headers that have to arrive.
+# The config of a provider; the path of its model's protocol; the path and headers that must arrive.
 E153 = {
     "a name of the local network": ({"baseUrl": "http://models.local:{port}/v1"}, CHAT, CHAT, {}),
     "one label": ({"baseUrl": "http://nas:{port}/v1"}, CHAT, CHAT, {}),
@@ -80,7 +80,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def lan(monkeypatch):
-    """A local network all of whose hosts are this machine."""
+    """A local network in which each host is this machine."""
     real = socket.getaddrinfo
     hosts = {"models.local", "nas"}
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **more: real("127.0.0.1" if host in hosts else host, *a, **more))
@@ -96,7 +96,7 @@ def write(paths, port, block, more=None):
 
 
 def sent(request, wanted):
-    """Each of the wanted headers as the provider has it, every time that it came."""
+    """Return the values of the wanted headers in all requests to the provider."""
     return {name: [value for key, value in request.headers if key.lower() == name] for name in wanted}
 
 
@@ -124,7 +124,7 @@ async def test_the_gateway_sends_what_the_config_says(paths, block, path, arrive
     assert request.json() == {"model": "model", "messages": []}
 
 
-# What is written, the id of the error, and what its lines say.
+# The config, the id of the error, and texts of its lines.
 REFUSED = [
     pytest.param({"apiKey": "ACME_API_KEY"}, "key-not-set", ("ACME_API_KEY", "config set env.ACME_API_KEY -"), id="E155"),
     pytest.param({"headers": {"X-Team": "${ACME_TEAM}"}}, "variable-unset", ("ACME_TEAM", "acme.headers.X-Team"), id="header"),

@@ -1,4 +1,4 @@
-"""Which candidate is tried, after what, and when one that failed is tried again. Time is moved by hand."""
+"""The order of candidates, and the next try of a candidate that failed. The tests set the time."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_candidate_in_cooldown_is_passed_over_with_its_reason(cooldowns, fake_
     assert (failover.attempts[0].outcome, failover.attempts[0].why) == ("passed over", "in cooldown after HTTP 529: overloaded")
 
 
-def test_after_its_pause_one_request_tries_it_and_the_others_do_not_wait_for_it(cooldowns, fake_clock):
+def test_after_a_cooldown_one_request_tries_the_candidate_and_the_others_do_not_wait(cooldowns, fake_clock):
     tried(cooldowns, FIRST, SECOND, errors={id(FIRST): DOWN})
     fake_clock.advance(2)
     trial, others = Failover([FIRST, SECOND], cooldowns), Failover([FIRST, SECOND], cooldowns)
@@ -77,7 +77,7 @@ def test_after_its_pause_one_request_tries_it_and_the_others_do_not_wait_for_it(
     assert Failover([FIRST, SECOND], cooldowns).next() is FIRST
 
 
-def test_a_trial_that_fails_doubles_the_pause_up_to_a_minute(cooldowns, fake_clock):
+def test_a_failed_trial_doubles_the_cooldown_up_to_a_minute(cooldowns, fake_clock):
     pauses = []
     for _ in range(8):
         cooldowns.failed(ONE, DOWN)

@@ -1,4 +1,4 @@
-"""The loader: whose credential, which URL, and what to say when a piece is missing."""
+"""The loader: credentials, URLs, and errors about missing parts."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_with_another_account_the_first_remedy_is_the_model_that_works():
     assert f"use {REF}, which is set up" in raised.value.hint
 
 
-# --- keys, and servers that want none ----------------------------------------------------------------------------------------
+# --- keys, and servers without a key -----------------------------------------------------------------------------------------
 
 
 def test_a_stored_key_goes_where_the_config_says_and_a_token_where_it_was_issued():

@@ -1,4 +1,4 @@
-"""What a request costs where the price depends on the size of its input, or on how long the cache keeps what is written."""
+"""The cost of a request if the price depends on the size of the input, or on how long the cache keeps tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIERS = "cost: { input: 1, output: 2, tiers: [{ inputAbove: 100, input: 3, outpu
 
 
 def configured(cost, known=None):
-    """The prices that the config's `cost` makes of the `known` ones, and the problems found."""
+    """Return the `known` prices after the config's `cost`, and the problems found."""
     text = f"{{ models: {{ providers: {{ p: {{ models: [{{ id: 'm', {cost} }}] }} }} }} }}"
     config, problems = check(Document.parse(text, name="f"))
     prices = config.models.providers["p"].models[0].cost

@@ -1,4 +1,4 @@
-"""What each status, number and word of a provider means for what is tried next."""
+"""The meaning of each status, number and message of a provider for the next attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses of model APIs that arrive in several TCP segments, break off or are too long: read whole, or refused as what they are."""
+"""Responses of model APIs that arrive in several TCP segments, break off or are too long."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOT_KNOWN = {"type": "error", "error": {"type": "authentication_error", "message
 
 
 def of_key(server):
-    """A model that is called with a key: a 401 is not answered by a refresh."""
+    """A model with a key, so that a 401 causes no refresh."""
     return a_model(server, profile_id=None, key=Secret("sk-not-a-secret"), base_url=server.origin)
 
 

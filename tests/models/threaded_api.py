@@ -1,4 +1,4 @@
-"""A model's API in a thread, for commands that are run in this process and need its event loop for themselves."""
+"""A model's API in a thread, for commands that need the event loop of this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def served(respond: Callable[[dict], tuple[int, str]], content: str = "text/event-stream") -> Iterator[str]:
-    """The origin of an API that answers each POST with the status and the body that `respond` makes of the question."""
+    """Yield the origin of an API that answers each POST with the status and the body from `respond`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
@@ -43,7 +43,7 @@ def served(respond: Callable[[dict], tuple[int, str]], content: str = "text/even
 
 
 def command(paths: Paths, *args: str) -> CompletedProcess[str]:
-    """A command with the config of `paths` and nothing of the user's."""
+    """Run a command with the config of `paths`, without the user's own environment."""
     environment = {"PORTICO_CONFIG": str(paths.config), "PORTICO_STATE_DIR": str(paths.state), "HOME": "/nonexistent"}
     return in_this_process(args, environment)
 

@@ -33,9 +33,9 @@ _numbers = count()
 
 
 def write_plugin(root: Path, id: str = "acme-auth", *, code: str = GOOD, package: str | None = None, **manifest: Any) -> Path:
-    """Write a plugin under `root` and return its package folder; a name of its own keeps it out of other tests' modules.
+    """Write a plugin under `root` and return its package folder, with a name that no other test uses.
 
-    `code` is its module; `PROVIDER` and `HERE` (the package folder) are there to be used.
+    `code` is its module, and may use `PROVIDER` and `HERE` (the package folder).
     """
     package = package or f"{id.replace('-', '_')}_{next(_numbers)}"
     folder = root / package
@@ -49,7 +49,7 @@ def write_plugin(root: Path, id: str = "acme-auth", *, code: str = GOOD, package
 
 
 def install(site: Path, folder: Path, id: str = "acme-auth", *, version: str = "1.2.3") -> None:
-    """Make the package in `site` a distribution with an entry point, as pip would leave it."""
+    """Make the package in `site` a distribution with an entry point, as pip does."""
     info = site / f"{folder.name}-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {folder.name}\nVersion: {version}\n")
@@ -57,5 +57,5 @@ def install(site: Path, folder: Path, id: str = "acme-auth", *, version: str = "
 
 
 def was_imported(folder: Path) -> bool:
-    """Whether the plugin's module has ever run."""
+    """Whether the plugin's module was imported."""
     return (folder / "imported").exists()

@@ -13,7 +13,7 @@ from portico.testing.clock import START_MS
 
 NOW, HOUR = START_MS, 3_600_000
 WEEK_END = NOW + 90 * HOUR
-# The URL that the provider page names, and the one that has replaced it.
+# The URL from the provider page, and its replacement.
 OF_THE_PAGE = "https://api.minimaxi.com/v1/api/openplatform/coding_plan/remains"
 CURRENT = "https://api.minimaxi.com/v1/token_plan/remains"
 

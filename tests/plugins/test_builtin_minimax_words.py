@@ -1,4 +1,4 @@
-"""The plan, its page and its keys, in the words that MiniMax uses in November 2026."""
+"""The plan, its page and its keys, in MiniMax's own terms of November 2026."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A `systemctl --user` and a `journalctl --user` for machines without systemd: they start and stop what real unit files say.
+"""A `systemctl --user` and a `journalctl --user` for machines without systemd, which start and stop the services of real unit files.
 
 Type=notify is taken at its word: `start` returns when READY=1 has come, and fails where it does not. A socket that a unit requires is
 kept open by a process of its own until it is stopped (systemd.socket(5)); no connection starts a service here.
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 READY_S = 20
-LONGEST_S = 300  # that a socket is kept: none outlives its test for long
-# What a process does between its start and its program: fd 3 is the socket, and the variable has this process's id.
+LONGEST_S = 300  # how long a socket stays open, so that none outlives its test for long
+# A process runs this code before its program: fd 3 is the socket, and the variable contains the process id.
 PASSES_ON = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -27,7 +27,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def install(folder: Path, home: Path, *, config: Path | None = None) -> dict[str, str]:
-    """Put both programs into `folder`; the variables of a user who has them, and whose home and folder of settings these are."""
+    """Put both programs into `folder`; return the variables of a user who has them, with this home and config folder."""
     programs, config = folder / "bin", config or home / "config"
     programs.mkdir(parents=True)
     for name in ("systemctl", "journalctl"):
@@ -91,7 +91,7 @@ def _start(folder: Path, unit: Path) -> int:
 
 
 def _socket(folder: Path, unit: Path) -> socket.socket:
-    """The socket of a unit, which a process keeps: one that does so already, or a new one."""
+    """Return the socket of a unit from the process that keeps it open, after starting this process if needed."""
     if not (folder / f"{unit.name}.pid").exists():
         pipe = subprocess.PIPE
         command = [sys.executable, __file__, "keep", str(folder), str(unit)]

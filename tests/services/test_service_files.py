@@ -1,4 +1,4 @@
-"""The files that service managers read, and what is asked of the managers: no secret in either."""
+"""The files and commands for service managers: without secrets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def service(tmp_path):
 
 @pytest.fixture
 def program(tmp_path):
-    """A program that records its words; `refuses` makes it fail for one of them."""
+    """Install a program that records its arguments; `refuses` makes it fail for one of them."""
     folder, log = tmp_path / "programs", tmp_path / "asked.jsonl"
     folder.mkdir()
 

@@ -1,4 +1,4 @@
-"""What requests came to, by whatever they are looked at, and which of them have no known cost."""
+"""The cost of requests by each grouping, and requests without a known cost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_history(paths, *entries):
 
 @pytest.fixture
 def zone(monkeypatch):
-    """Puts this process into a time zone."""
+    """Set the time zone of this process."""
 
     def set_zone(name):
         monkeypatch.setenv("TZ", name)
@@ -54,7 +54,7 @@ def test_sums_are_made_for_each_model_and_over_all(paths):
 
     spent = spending(file, 0, "model")
 
-    assert list(spent.groups) == ["acme/two", "acme/one"]  # the dearest first
+    assert list(spent.groups) == ["acme/two", "acme/one"]  # the most expensive first
     one = spent.groups["acme/one"]
     assert (one.requests, one.input_tokens, one.output_tokens, one.cache_read_tokens, one.cache_write_tokens) == (2, 11, 10, 3, 2)
     assert (one.cost_usd, spent.total.cost_usd, spent.total.requests) == (0.75, 4.75, 3)

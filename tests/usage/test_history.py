@@ -54,7 +54,7 @@ def entries(paths):
 
 
 def record_all(paths, *new_entries, **more):
-    """What the history says of having recorded them."""
+    """Record entries; return the closed history and its warnings."""
     messages = []
     history = History(paths, warn=messages.append, **more)
     for entry in new_entries:
@@ -72,7 +72,7 @@ def hold_database(paths, *, by):
         yield connection
 
 
-# --- what is written -----------------------------------------------------------------------------------------------------------
+# --- rows --------------------------------------------------------------------------------------------------------------------
 
 
 def test_every_field_of_an_entry_comes_back_as_it_was(paths):
@@ -129,7 +129,7 @@ def test_names_and_numbers_of_any_size_are_limited(paths):
     assert (len(entry.client), entry.input_tokens, entry.cost_usd) == (200, 2**53, None)
 
 
-# --- who is held up ------------------------------------------------------------------------------------------------------------
+# --- delays ------------------------------------------------------------------------------------------------------------------
 
 
 async def test_recording_blocks_no_event_loop_while_another_process_holds_the_database(paths):
@@ -146,7 +146,7 @@ async def test_recording_blocks_no_event_loop_while_another_process_holds_the_da
     await asyncio.to_thread(holding.wait, 20)
 
     for number in range(50):
-        history.record(an_entry(at_ms=number))  # blockbuster fails the test where this blocks
+        history.record(an_entry(at_ms=number))  # blockbuster fails the test if the call blocks
 
     let_go.set()
     await lock
@@ -443,7 +443,7 @@ def test_a_migration_that_fails_leaves_the_history_as_it_was(paths):
     assert [entry.client for entry in entries(paths)] == ["old"]
 
 
-# --- how much is kept ----------------------------------------------------------------------------------------------------------
+# --- retention -----------------------------------------------------------------------------------------------------------------
 
 
 def test_old_rows_go_after_a_while_and_the_rest_stays(paths, fake_clock):

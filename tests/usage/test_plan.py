@@ -1,4 +1,4 @@
-"""Asking for plans over real sockets: to whom a credential goes, how often, and what a failure says."""
+"""Requests for plans over real sockets: the hosts that get a credential, how often, and the reports of failures."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ LOCAL_PROVIDER = replace(PROVIDER, hosts={**PROVIDER.hosts, "here": frozenset({"
 
 
 class Plans:
-    """MiniMax's reader, for accounts whose API is on this machine."""
+    """MiniMax's reader for accounts with their API on this machine."""
 
     provider, env_keys = PLANS.provider, PLANS.env_keys
     can_have_plan, read = PLANS.can_have_plan, PLANS.read
@@ -108,7 +108,7 @@ async def test_one_account_is_one_request(api, fake_clock):
 
 
 async def test_several_accounts_are_asked_at_once(api, fake_clock):
-    api.together = asyncio.Barrier(3)  # none is answered before all of them are there
+    api.together = asyncio.Barrier(3)  # no request is answered before all have arrived
 
     reports = await ask(fake_clock, *(an_account(api, label=name) for name in "abc"))
 
@@ -209,7 +209,7 @@ async def test_a_403_that_speaks_of_the_token_is_refreshed_and_one_about_rights_
 @pytest.mark.requirement("E101")
 @pytest.mark.parametrize("answer", [LOG_IN, NO_PLAN])
 async def test_what_the_older_place_says_of_a_good_token_costs_no_refresh_and_asks_for_no_sign_in(api, fake_clock, answer):
-    """MiniMax-AI/cli#175 and Win-CodexBar#254: it says so to valid keys, and to accounts with a plan."""
+    """MiniMax-AI/cli#175 and Win-CodexBar#254: valid keys, and accounts with a plan, get this answer."""
 
     class Older(Plans):
         unsure_codes = PLANS.unsure_codes

@@ -1,4 +1,4 @@
-"""Which accounts there are to ask about, and where each may be asked."""
+"""The accounts that may have a plan, and the URLs for each of them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.requirement("E85")
 
 @pytest.fixture
 async def ask(fake_clock):
-    """The server, and what asks it for the plan of one account."""
+    """Yield the server and a function that requests the plan of one account."""
     async with cut_server() as server, HttpClient() as http:
         account = an_account(server)
 

@@ -1,4 +1,4 @@
-"""The order in which MiniMax's usage endpoints are asked, and what the answer of each proves."""
+"""The order of MiniMax's usage endpoints, and which of their answers count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_VALID = {"base_resp": {"status_code": 2049, "status_msg": "invalid api key"}
 
 
 class Ordered:
-    """MiniMax's reader, with its three endpoints on this machine in the order of the real ones."""
+    """MiniMax's reader, with its three endpoints on this machine in their real order."""
 
     provider, env_keys, hosts = PLANS.provider, PLANS.env_keys, frozenset({"localhost"})
     can_have_plan, read = PLANS.can_have_plan, PLANS.read
@@ -37,7 +37,7 @@ def account(api):  # noqa: F811 - the fixture
 def test_the_documented_endpoint_comes_first_then_the_api_hosts_own_then_the_older_one():
     base = "https://api.minimax.io"
     assert PLANS.urls(f"{base}/anthropic") == (DOCUMENTED, f"{base}{CURRENT}", f"{base}{OLDER}")
-    # No public page names one for China.
+    # No public page documents an endpoint for China.
     assert PLANS.urls("https://api.minimaxi.com/v1") == tuple(f"https://api.minimaxi.com{path}" for path in (CURRENT, OLDER))
 
 
@@ -77,7 +77,7 @@ def test_a_credential_may_go_to_the_documented_host_for_usage_and_for_nothing_el
         "key not valid there",
     ],
 )
-async def test_what_the_documented_endpoint_cannot_tell_the_next_one_is_asked(api, account, fake_clock, first):  # noqa: F811
+async def test_after_an_inconclusive_answer_of_the_documented_endpoint_the_next_one_is_asked(api, account, fake_clock, first):  # noqa: F811
     api.answers = [first, PLAN_BODY]
     broker = Broker("good", "new")
 
@@ -111,7 +111,7 @@ async def test_a_host_that_hangs_takes_only_its_share_of_the_time(api, account, 
 
 
 @pytest.mark.parametrize("answer", [LOG_IN, NO_PLAN], ids=["1004", "2062"])
-async def test_the_older_endpoint_alone_is_no_verdict_and_the_row_says_so(api, account, fake_clock, answer):  # noqa: F811
+async def test_an_error_of_the_older_endpoint_alone_proves_nothing_and_the_report_says_so(api, account, fake_clock, answer):  # noqa: F811
     api.answers = [status(404), status(404), answer]
     broker = Broker("good", "new")
 
@@ -125,7 +125,7 @@ async def test_the_older_endpoint_alone_is_no_verdict_and_the_row_says_so(api, a
     assert not isinstance(report.error, SignInNeeded)
 
 
-async def test_what_the_api_host_says_is_the_verdict(api, account, fake_clock):  # noqa: F811
+async def test_the_answer_of_the_api_host_decides(api, account, fake_clock):  # noqa: F811
     api.answers = [LOG_IN, NO_PLAN]
     assert (await ask(fake_clock, account, broker=Broker("good")))[0].state == "no-plan"
 

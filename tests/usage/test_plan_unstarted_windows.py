@@ -16,7 +16,7 @@ WEEK = 168 * HOUR
 
 
 def windows(**changes):
-    """The five-hour and the weekly window of an M Plan body of October 2026, as it is before the first use."""
+    """The five-hour and the weekly window of an M Plan body of October 2026, before the first use."""
     row = {
         "model_name": "general",
         "start_time": NOW,

@@ -1,4 +1,4 @@
-"""Where each protocol sends its questions, and how it asks for less or for more."""
+"""The URLs of each protocol, and the fields of its requests."""
 
 from __future__ import annotations
 

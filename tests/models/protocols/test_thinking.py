@@ -1,4 +1,4 @@
-"""Thinking and effort, asked of each family of models in the form that it takes."""
+"""Thinking and effort, in the request fields of each family of models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASKS_TO_THINK = ("thinking", "output_config", "reasoning_effort", "reasoning")
 
 
 def asked(model_id, api=MESSAGES, max_tokens=8192, **asked):
-    """The members of a request that say how much to think."""
+    """Return the fields of a request about thinking."""
     body = PROTOCOLS[api].body(model_id, Question("Why?", max_tokens, **asked))
     return {name: body[name] for name in ASKS_TO_THINK if name in body}
 
@@ -219,7 +219,7 @@ def test_thinking_is_switched_on_by_a_level_where_openais_protocols_know_nothing
 
 
 def openai(asked):
-    """Chat Completions as a reasoning model of OpenAI has it, keeping the questions in `asked`.
+    """Chat Completions of an OpenAI reasoning model, which records the questions in `asked`.
 
     What it does not take is a 400 with OpenAI's own body (griptape-ai/ComfyUI-Griptape#312).
     """
