@@ -77,7 +77,7 @@ def test_a_plugin_that_failed_says_why_where_it_is_needed(tmp_path, make_host):
     with pytest.raises(ConfigError) as exc_info:
         host.dialect("d")
     assert (exc_info.value.id, exc_info.value.why) == ("plugin-failed", "failed to load plugin: OSError: no card reader")
-    assert host.why_not("acme-auth") == exc_info.value.why
+    assert host.find("acme-auth").why == exc_info.value.why
 
 
 def test_a_host_that_enables_a_plugin_leaves_the_first_host_as_it_was(tmp_path, make_host):

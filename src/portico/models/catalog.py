@@ -25,33 +25,7 @@ if TYPE_CHECKING:
 
 CONFIG: Final = "config"
 CORRECTIONS: Final = "models.json"
-
-
-def merged_models(
-    spec: ProviderSpec | None,
-    config: ProviderConfig | None,
-    corrections: Mapping[str, ModelConfig],
-    *,
-    only_listed: bool,
-) -> tuple[dict[str, ModelSpec], dict[str, str]]:
-    """Return the models of one provider by id, and the source of each known price by model id.
-
-    `only_listed` (for `models.mode: "replace"`) leaves out the plugin's models that the config does not list.
-    """
-    known = {model.id: model for model in spec.models} if spec is not None else {}
-    listed = {model.id: model for model in config.models} if config is not None else {}
-    ids = listed if only_listed else {**known, **listed}
-    models, prices = {}, {}
-    for id in ids:
-        model, price_source = known.get(id) or ModelSpec(id, id, reasoning=reasons(id)), known[id].source if id in known else None
-        for source, override in ((CONFIG, listed.get(id)), (CORRECTIONS, corrections.get(id))):
-            if override is not None:
-                model = _with_overrides(model, override)
-                price_source = source if override.cost is not None else price_source
-        models[id] = model
-        if model.cost is not None:
-            prices[id] = price_source or "unknown"
-    return models, prices
+_MAX_NEAR: Final = 3
 
 
 def _with_overrides(model: ModelSpec, override: ModelConfig) -> ModelSpec:
@@ -122,9 +96,20 @@ class Catalog:
 
     def _merged(self, id: str, config: ProviderConfig | None) -> Provider:
         spec = self.specs.get(id)
-        corrections = {model: override for (provider, model), override in self._corrections.items() if provider == id}
-        replaces = self._config.models.mode == "replace"
-        models, prices = merged_models(spec, config, corrections, only_listed=replaces)
+        known = {model.id: model for model in spec.models} if spec is not None else {}
+        listed = {model.id: model for model in config.models} if config is not None else {}
+        models, prices = {}, {}
+        for model_id in listed if self._config.models.mode == "replace" else {**known, **listed}:
+            model = known.get(model_id) or ModelSpec(model_id, model_id, reasoning=reasons(model_id))
+            price_source = model.source
+            corrected = self._corrections.get((id, model_id))
+            for source, override in ((CONFIG, listed.get(model_id)), (CORRECTIONS, corrected)):
+                if override is not None:
+                    model = _with_overrides(model, override)
+                    price_source = source if override.cost is not None else price_source
+            models[model_id] = model
+            if model.cost is not None:
+                prices[model_id] = price_source or "unknown"
         return Provider(id, tuple(models.values()), spec, config, prices)
 
     @cached_property
@@ -195,20 +180,20 @@ class Catalog:
                 return matches[0]
         return parse_reference(name, near=() if "/" in name else self.near(name))
 
-    def near(self, text: str, *, count: int = 3) -> list[str]:
-        """Return known names close to `text`: in another case (provider page: troubleshooting), else with this part."""
+    def near(self, text: str) -> list[str]:
+        """Return some known names close to `text`: in another case (provider page: troubleshooting), else with this part."""
         import difflib
 
         names = [str(reference) for reference in self.references()]
         wanted = text.strip().lower()
         same_name = [name for name in names if name.lower() == wanted or name.lower().partition("/")[2] == wanted]
         if same_name:
-            return same_name[:count]
+            return same_name[:_MAX_NEAR]
         parts = sorted((name for name in names if wanted and _starts_word(wanted, name.lower())), key=len)
         if parts:
-            return parts[:count]
+            return parts[:_MAX_NEAR]
         by_lower = {name.lower(): name for name in [*names, *self.aliases]}
-        close = [by_lower[match] for match in difflib.get_close_matches(wanted, by_lower, n=count, cutoff=0.75)]
+        close = [by_lower[match] for match in difflib.get_close_matches(wanted, by_lower, n=_MAX_NEAR, cutoff=0.75)]
         return list(dict.fromkeys(close))
 
 

@@ -121,17 +121,14 @@ class Usage(NamedTuple):
 
 
 def list_price(usage: Usage, cost: ModelCost | None) -> float | None:
-    """Return US dollars for `usage`; None if the prices or the counts are unknown."""
-    return cost_of(usage, cost) if cost is not None and usage.output else None
-
-
-def cost_of(usage: Usage, cost: ModelCost) -> float:
-    """Return US dollars for `usage` at the prices of `cost`.
+    """Return US dollars for `usage` at the prices of `cost`; None if the prices or the counts are unknown.
 
     The highest tier below the size of the prompt applies to the whole request. Reads and writes of the cache are part of the
     prompt (BerriAI/litellm#30207, junhoyeo/tokscale#862). Tokens that Anthropic's cache keeps for an hour cost twice the input
     (https://platform.claude.com/docs/en/build-with-claude/prompt-caching), or nothing if cache writes are free.
     """
+    if cost is None or not usage.output:
+        return None
     reached_tiers = (tier for tier in cost.tiers if usage.total_input > tier.input_above)
     prices = max(reached_tiers, key=lambda tier: tier.input_above, default=cost)
     hour_cache_price = prices.input * _HOUR_CACHE_FACTOR if prices.cache_write else 0.0

@@ -208,10 +208,6 @@ class PluginHost:
         """Return problems of the plugins section and its paths; they do not stop other commands."""
         return self._inventory.diagnostics()
 
-    def why_not(self, id: str) -> str | None:
-        """Return why the plugin is off or failed; else None."""
-        return self.find(id).why
-
     def plugin_for_choice(self, choice: str) -> str | None:
         """Return the id of the plugin whose manifest announces this auth choice."""
         return self._plugin_announcing(lambda manifest: choice in {each.id for each in manifest.auth_choices})
