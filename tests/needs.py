@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import sys
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 
 def needs(*programs: str) -> None:
@@ -20,18 +16,23 @@ def needs(*programs: str) -> None:
         pytest.skip(f"{' and '.join(missing)} not installed")
 
 
-def late(name: str, reason: str) -> ModuleType:
-    """The module `name`, imported when something of it is used first: two seconds for the SDKs, in each worker that only collects.
+class LateModule:
+    """A module that is imported when something of it is used first. pytest looks at names with an underscore while it collects."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+def late(name: str, reason: str) -> Any:
+    """The module `name`, imported at its first use: seconds for an SDK, which a worker that only collects does not need.
 
     Where it is not installed, the test module that calls this is skipped.
     """
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
+    if importlib.util.find_spec(name) is None:
         pytest.skip(reason, allow_module_level=True)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return LateModule(name)

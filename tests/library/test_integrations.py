@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import importlib
 import json
 import sys
 import tracemalloc
@@ -71,6 +72,7 @@ def test_the_anthropic_sdk_asks_and_streams(signed_in):
 
 @pytest.mark.parametrize(("kind", "other"), [("anthropic", "openai"), ("openai", "anthropic")])
 def test_one_sdk_is_enough(kind, other, signed_in, monkeypatch):
+    importlib.import_module(kind)  # before the other is hidden: each renames what both share after itself
     monkeypatch.delitem(sys.modules, "portico.integrations.sdks", raising=False)
     monkeypatch.setitem(sys.modules, other, None)
     with getattr(integrations, f"{kind}_client")(M21) as client:
