@@ -26,7 +26,7 @@ FLOW ?=
 REGION ?=
 ARGS ?=
 
-.PHONY: help demo test browser soak chaos lint bench lock clean venv
+.PHONY: help demo test interop browser soak chaos lint bench lock clean venv
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,14 +38,17 @@ demo: $(PYTHON)  ## sign in, refresh and ask a model, against the emulator (FLOW
 test: $(PYTHON)  ## every test that can run here; what cannot is skipped with its reason
 	@$(RUN) -m pytest -q $(WORKERS) $(ARGS)
 
+interop: $(PYTHON)  ## the tests against what others wrote: SDKs, coding tools, KeePassXC, an authorization server; and the typed pages
+	@$(RUN) -m pytest -q $(WORKERS) -m interop $(ARGS)
+
 browser: $(PYTHON)  ## the tests that drive a real Chromium
-	@$(RUN) -m pytest -q -k "browser or chromium" $(ARGS)
+	@$(RUN) -m pytest -q -m "not slow" -k "browser or chromium" $(ARGS)
 
 soak: $(PYTHON)  ## property tests with 10^5 cases, and the long runs
-	@HYPOTHESIS_PROFILE=soak PORTICO_TEST_TIMEOUT_S=3600 $(RUN) -m pytest -q -m "slow or not slow" $(ARGS)
+	@HYPOTHESIS_PROFILE=soak PORTICO_TEST_TIMEOUT_S=3600 $(RUN) -m pytest -q -m "not interop" $(ARGS)
 
 chaos: $(PYTHON)  ## the kill matrices (SIGKILL at every step of a write, SIGTERM and SIGHUP of a refresh, 200 killed gateways), 10^3 cases
-	@HYPOTHESIS_PROFILE=chaos PORTICO_TEST_TIMEOUT_S=600 $(RUN) -m pytest -q -m "slow or not slow" \
+	@HYPOTHESIS_PROFILE=chaos PORTICO_TEST_TIMEOUT_S=600 $(RUN) -m pytest -q -m "not interop" \
 	  -k "kill or crash or chaos or slow or hypothesis or whole_bodies or test_replies" $(ARGS)
 
 lint: $(PYTHON)  ## ruff, mypy --strict, the floors

@@ -32,6 +32,8 @@ PROFILE_ENV: Final = "HYPOTHESIS_PROFILE"
 PROPERTY_CASES: Final = {"test": 100, "chaos": 1_000, "soak": 100_000}
 REAL_SCRYPT: Final = encrypted_file._COST
 _QUICK_SCRYPT: Final = {"n": 16, "r": 1, "p": 1}
+ELSEWHERE: Final = ("slow", "interop")
+"""The marks of tests that a run leaves out unless `-m` selects; other targets of the Makefile run them."""
 PLATFORMS: Final = {"linux": "linux", "macos": "darwin", "windows": "win32"}
 _SCANNED: Final = ("portico", "minimax_portal_auth")
 _LOG: Final = "portico-debug.log"
@@ -56,12 +58,14 @@ class SessionRules:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         foreign = [item for item in items if _is_foreign(item)]
-        if not config.option.markexpr:
-            foreign += [item for item in items if item.get_closest_marker("slow") and item not in foreign]
-        if foreign:
-            items[:] = [item for item in items if item not in foreign]
-            config.hook.pytest_deselected(items=foreign)
-            self.shown.extend(f"deselected: {item.nodeid}" for item in foreign)
+        self.shown.extend(f"deselected: {item.nodeid}" for item in foreign)
+        elsewhere = [] if config.option.markexpr else _run_elsewhere({*items} - {*foreign})
+        left_out = {*foreign, *elsewhere}
+        if left_out:
+            items[:] = [item for item in items if item not in left_out]
+            config.hook.pytest_deselected(items=[*left_out])
+        if elsewhere:
+            self.shown.append(f"deselected: {len(elsewhere)} tests of `make chaos`, `make soak` and `make interop`")
         if config.pluginmanager.has_plugin("timeout"):
             limit = float(os.environ.get(TIMEOUT_ENV, TEST_TIMEOUT_S))
             for item in items:
@@ -185,6 +189,10 @@ def _forbidding(rules: AbstractContextManager[BlockBuster]) -> Iterator[None]:
         # A few microseconds for each request, on purpose: a key that was revoked is refused by the next one.
         leaks.functions["os.stat"].can_block_in("portico/gateway/router.py", "signature")
         yield
+
+
+def _run_elsewhere(items: set[pytest.Item]) -> set[pytest.Item]:
+    return {item for item in items if any(item.get_closest_marker(mark) for mark in ELSEWHERE)}
 
 
 def _is_foreign(item: pytest.Item) -> bool:

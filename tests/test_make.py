@@ -55,7 +55,7 @@ def test_where_parts_are_missing_the_tests_pass_and_those_that_need_one_are_skip
     path = os.pathsep.join([str(ROOT), *(str(source) for source in (ROOT / "src", *ROOT.glob("extensions/*/src")))])
 
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *MAY_LACK_A_PART],
+        [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *MAY_LACK_A_PART],
         cwd=ROOT,
         env={**env, "PYTHONPATH": path},
         capture_output=True,

@@ -66,7 +66,10 @@ def handed_over(tmp_path):
 @pytest.mark.requirement("E16")
 @pytest.mark.requirement("E118")
 @pytest.mark.requirement("S5")
-@pytest.mark.parametrize(("keys", "profile", "host"), [(ENTER, GLOBAL, "minimax.io"), (SECOND, CN, "minimaxi.com")])
+@pytest.mark.parametrize(
+    ("keys", "profile", "host"),
+    [(ENTER, GLOBAL, "minimax.io"), pytest.param(SECOND, CN, "minimaxi.com", marks=pytest.mark.interop)],
+)
 def test_the_redirect_of_a_real_browser_is_caught_and_the_address_bar_is_left_clean(
     machine, browser, handed_over, keys, profile, host
 ):

@@ -14,7 +14,7 @@ from portico.services.gateway_state import running
 from tests.e2e.real_clients import Client, installed, make_desk, page_block, page_commands
 from tests.key_index import key_index
 
-pytestmark = [pytest.mark.requirement("E180"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.interop, pytest.mark.requirement("E180"), pytest.mark.timeout(150)]
 
 M21 = "minimax-portal/MiniMax-M2.1"
 SAYS = "This is Portico's emulator, answering as MiniMax-M2.1."

@@ -17,6 +17,8 @@ anthropic = late("anthropic", "the official anthropic SDK is not installed")
 openai = late("openai", "the official openai SDK is not installed")
 httpx = late("httpx2", "httpx2, which the SDKs stand on, is not installed")
 
+pytestmark = pytest.mark.interop
+
 QUESTION = [{"role": "user", "content": "Why?"}]
 SAID = "answering as MiniMax-M2.1. You said: Why?"
 M21 = "minimax-portal/MiniMax-M2.1"

@@ -16,6 +16,8 @@ import pytest
 
 from tests.needs import needs
 
+pytestmark = pytest.mark.interop
+
 HERE = Path(__file__).parent / "independent"
 FORM_FILLER = f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'form_filler.py'))} %s"
 PROFILE = "minimax-portal:default"

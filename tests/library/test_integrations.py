@@ -60,6 +60,7 @@ def revoke(token):
     assert httpx.post("https://account.minimax.io/oauth2/revoke", data=form).status_code == 200
 
 
+@pytest.mark.interop
 def test_the_anthropic_sdk_asks_and_streams(signed_in):
     with integrations.anthropic_client() as client:
         complete = client.messages.create(model="MiniMax-M2.1", max_tokens=100, messages=QUESTION)
@@ -70,6 +71,7 @@ def test_the_anthropic_sdk_asks_and_streams(signed_in):
     assert SAID in streamed
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize(("kind", "other"), [("anthropic", "openai"), ("openai", "anthropic")])
 def test_one_sdk_is_enough(kind, other, signed_in, monkeypatch):
     importlib.import_module(kind)  # before the other is hidden: each renames what both share after itself
@@ -79,6 +81,7 @@ def test_one_sdk_is_enough(kind, other, signed_in, monkeypatch):
         assert client.models is not None
 
 
+@pytest.mark.interop
 def test_the_openai_sdk_asks_over_both_of_its_protocols(signed_in):
     with integrations.openai_client(M21) as client:
         chat = client.chat.completions.create(model="MiniMax-M2.1", messages=QUESTION)
@@ -90,6 +93,7 @@ def test_the_openai_sdk_asks_over_both_of_its_protocols(signed_in):
     assert "MiniMax-M2.1" in listed
 
 
+@pytest.mark.interop
 def test_the_asynchronous_clients_do_the_same(signed_in):
     model = load_model(M21)
 
@@ -102,6 +106,7 @@ def test_the_asynchronous_clients_do_the_same(signed_in):
     assert all(SAID in answer for answer in asyncio.run(ask()))
 
 
+@pytest.mark.interop
 def test_a_token_that_the_server_refuses_is_replaced_and_the_request_sent_again(signed_in):
     model = load_model(M21)
     before = model.credential()
@@ -114,6 +119,7 @@ def test_a_token_that_the_server_refuses_is_replaced_and_the_request_sent_again(
     assert model.credential().generation == before.generation + 1
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E101")
 @pytest.mark.parametrize("refusal", ["403", "200"])
 @pytest.mark.parametrize("stream", [False, True])
@@ -321,6 +327,7 @@ async def test_a_clients_own_timeout_for_the_body_of_a_403_is_kept(signed_in, ho
     assert (status, body, len(server.requests)) == (403, None, 1)
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E101")
 async def test_an_sdk_gets_the_status_of_a_403_whose_body_hangs_and_asks_once(signed_in, monkeypatch):
     monkeypatch.setattr(httpx_auth, "_BODY_TIMEOUT_S", 0.2)
@@ -472,6 +479,7 @@ async def test_an_api_that_rejects_every_token_costs_one_refresh_and_not_one_for
     assert (await model.acredential()).generation == before + 1
 
 
+@pytest.mark.interop
 def test_nothing_of_another_providers_environment_is_sent_and_no_other_host_is_asked(signed_in):
     model = load_model(M21)
     with integrations.openai_client(model) as client:
@@ -486,6 +494,7 @@ def test_nothing_of_another_providers_environment_is_sent_and_no_other_host_is_a
     assert not {"x-api-key", "openai-organization", "openai-project"} & set(sent.headers)
 
 
+@pytest.mark.interop
 def test_a_model_that_is_not_served_over_the_protocol_says_which_it_has(signed_in):
     signed_in.ok(
         "config",
@@ -498,6 +507,7 @@ def test_a_model_that_is_not_served_over_the_protocol_says_which_it_has(signed_i
     assert (raised.value.id, "openai-completions" in (raised.value.hint or "")) == ("no-such-protocol", True)
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E158")
 @pytest.mark.parametrize("end", ["", "/v1"])
 def test_the_anthropic_sdk_finds_the_messages_whether_or_not_the_base_has_a_version(paths, end):

@@ -371,6 +371,7 @@ def an_account_that_is_signed_out_at_this_very_moment(desk):
 # --- KeePassXC ---------------------------------------------------------------------------------------------------------
 
 _SCREEN = ("keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
+_INTEROP = (pytest.mark.interop,)
 
 
 def known(desk: Desk, profile: Profile | None = None) -> tuple[str, str]:
@@ -382,7 +383,7 @@ def known(desk: Desk, profile: Profile | None = None) -> tuple[str, str]:
     return record_user(profile.id, "a", paths.state_id), encode_record(profile, tokens).reveal()
 
 
-@scenario("open a database, and expose a group of it in Database Settings, Secret Service Integration")
+@scenario("open a database, and expose a group of it in Database Settings, Secret Service Integration", marks=_INTEROP)
 def a_keepassxc_without_an_open_database(desk):
     with a_bus(desk, *_SCREEN) as bus:
         with keepassxc(bus, ()) as program:
@@ -400,6 +401,7 @@ _NOT_OPEN = "{}; if nothing has it any more, sign in again: "
     "open the database that has Portico's entries in {}, and run the command again",
     f"{_NOT_OPEN}{{prog}} models auth login --provider {{}} --profile {{}} --replace",
     f"{_NOT_OPEN}{{prog}} onboard --auth-choice {{}}-api{{}} --profile {{}} --replace",
+    marks=_INTEROP,
 )
 def a_record_that_no_open_database_of_keepassxc_has(desk):
     session = desk.emulator()
@@ -416,7 +418,7 @@ def a_record_that_no_open_database_of_keepassxc_has(desk):
         assert session.profiles()[0]["id"] == GLOBAL
 
 
-@scenario("unlock that database, or bring to the front the one that has Portico's entries")
+@scenario("unlock that database, or bring to the front the one that has Portico's entries", marks=_INTEROP)
 def a_record_that_may_be_in_a_locked_database_of_keepassxc(desk):
     with a_bus(desk, *_SCREEN) as bus, keepassxc(bus, ("one", "two")) as program:
         (aside,) = set(bus.collections()) - {bus.default_collection()}

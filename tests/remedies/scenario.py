@@ -26,6 +26,8 @@ from tests.minimax_session import GLOBAL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import pytest
+
     from portico.store.token_store import TokenStore
     from portico.testing.secret_service import SecretService
     from tests.commands import Commands
@@ -121,15 +123,18 @@ class Scenario:
     name: str
     prints: tuple[str, ...]
     run: Callable[[Desk], None]
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
-def scenario(*prints: str, name: str | None = None) -> Callable[[Callable[[Desk], None]], Callable[[Desk], None]]:
-    """Enter the function in the table."""
+def scenario(
+    *prints: str, name: str | None = None, marks: tuple[pytest.MarkDecorator, ...] = ()
+) -> Callable[[Callable[[Desk], None]], Callable[[Desk], None]]:
+    """Enter the function in the table; its test gets the marks."""
 
     def enter(run: Callable[[Desk], None]) -> Callable[[Desk], None]:
         called = name or run.__name__
         assert called not in SCENARIOS, called
-        SCENARIOS[called] = Scenario(called, prints, run)
+        SCENARIOS[called] = Scenario(called, prints, run, marks)
         return run
 
     return enter

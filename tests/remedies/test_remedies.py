@@ -27,7 +27,7 @@ def desk(run_portico, minimax, request, monkeypatch):
     return Desk(Commands(run_portico), minimax, lambda: request.getfixturevalue("secret_service"))
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=each.marks) for name, each in SCENARIOS.items()])
 def test_a_remedy_is_printed_in_its_situation_and_following_it_helps(name, desk):
     SCENARIOS[name].run(desk)
 

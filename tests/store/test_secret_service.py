@@ -83,6 +83,7 @@ def prompter(session_bus):
 # --- KeePassXC ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 def test_a_probe_and_two_commits_ask_a_keepassxc_with_default_settings_nothing(keepassxc, paths, index):
     vault = Vault(paths, index, store="keyring", deadlines=Deadlines(read_s=2, write_s=2, prompt_s=3))
@@ -98,6 +99,7 @@ def tokens_of(tokens):
     return (tokens.access, tokens.refresh, tokens.expires_at)
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 def test_a_sign_in_asks_a_keepassxc_with_default_settings_nothing_and_each_later_command_asks_once(minimax, keepassxc):
     session = minimax()
@@ -113,6 +115,7 @@ def test_a_sign_in_asks_a_keepassxc_with_default_settings_nothing_and_each_later
     assert (denied.returncode, "was dismissed, or access was denied" in denied.stderr) == (7, True)
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 @pytest.mark.parametrize("command", [("doctor",), ("auth", "status", "--check")])
 def test_a_command_that_reads_two_sign_ins_asks_for_each_of_them_once(minimax, keepassxc, command):
@@ -125,6 +128,7 @@ def test_a_command_that_reads_two_sign_ins_asks_for_each_of_them_once(minimax, k
     assert keepassxc.prompts == ["KeePassXC -  Access Request"] * 2
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E177")
 def test_auth_status_opens_no_window_and_names_the_command_that_does(minimax, keepassxc):
     session = minimax()
@@ -138,6 +142,7 @@ def test_auth_status_opens_no_window_and_names_the_command_that_does(minimax, ke
     assert (checked.returncode, keepassxc.prompts) == (0, ["KeePassXC -  Access Request"])
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 @pytest.mark.parametrize("command", [("auth", "keep-fresh"), ("auth", "keep-fresh", "--once"), ("gateway", "run")])
 def test_a_program_that_works_unattended_says_on_stderr_that_a_window_waits(minimax, keepassxc, command, unused_tcp_port):
@@ -157,6 +162,7 @@ def test_a_program_that_works_unattended_says_on_stderr_that_a_window_waits(mini
             waiting.kill()
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 def test_a_record_of_an_earlier_run_is_read_once_its_user_allows_it_however_long_that_takes(keepassxc):
     value, waits = stored_before(), []
@@ -169,6 +175,7 @@ def test_a_record_of_an_earlier_run_is_read_once_its_user_allows_it_however_long
     assert (len(keepassxc.prompts), waits) == (1, ["KeePassXC is waiting for you: please answer its window."])
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 def test_a_record_of_an_earlier_run_is_unlocked_before_it_is_deleted(keepassxc):
     stored_before()
@@ -180,6 +187,7 @@ def test_a_record_of_an_earlier_run_is_unlocked_before_it_is_deleted(keepassxc):
     assert type(exc_info.value) is KeyringNotOpen
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 @pytest.mark.requirement("E103")
 @pytest.mark.parametrize("keys", [CLOSE, DENY], ids=["closed", "denied"])
@@ -201,6 +209,7 @@ def test_access_that_is_denied_is_a_dismissed_prompt_and_neither_locked_nor_empt
         assert a_store().get(USER) == value
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 def test_a_window_that_nobody_answers_is_waited_for_up_to_the_limit_for_a_person(keepassxc):
     stored_before()
@@ -215,6 +224,7 @@ def test_a_window_that_nobody_answers_is_waited_for_up_to_the_limit_for_a_person
         store.set(USER, Secret(canary("at")))
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 def test_a_locked_database_is_unlocked_by_its_user_and_the_record_is_read(keepassxc):
     value = stored_before()
@@ -224,6 +234,7 @@ def test_a_locked_database_is_unlocked_by_its_user_and_the_record_is_read(keepas
     assert keepassxc.prompts == ["Unlock Database - KeePassXC", "KeePassXC -  Access Request"]
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 def test_a_keyring_that_ends_while_its_window_is_open_is_waited_for_no_longer(keepassxc):
     stored_before()
@@ -234,6 +245,7 @@ def test_a_keyring_that_ends_while_its_window_is_open_is_waited_for_no_longer(ke
     assert (exc_info.value.id, time.monotonic() - started < QUICK.prompt_s / 2) == ("keyring-unavailable", True)
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E103")
 @pytest.mark.parametrize("operation", ["read", "write", "delete"])
 def test_without_an_open_database_the_advice_is_to_open_one_and_no_window_comes_up(monkeypatch, operation):
@@ -250,6 +262,7 @@ def test_without_an_open_database_the_advice_is_to_open_one_and_no_window_comes_
     assert "--store file" in exc_info.value.hint
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E103")
 def test_a_record_that_may_be_in_a_locked_database_is_not_missing_and_what_was_deleted_is_gone(monkeypatch):
     needs("dbus-daemon", "keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
@@ -284,6 +297,7 @@ def two_databases(monkeypatch):
         yield program, front, aside
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E103")
 def test_a_copy_in_a_locked_database_is_not_deleted_by_deleting_the_one_that_is_seen(two_databases):
     program, _, aside = two_databases
@@ -300,6 +314,7 @@ def test_a_copy_in_a_locked_database_is_not_deleted_by_deleting_the_one_that_is_
         assert program.prompts == ["KeePassXC -  Access Request"]
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E103")
 def test_a_record_in_a_database_that_was_closed_is_neither_missing_nor_deleted(two_databases, paths, index):
     program, front, _ = two_databases
@@ -315,6 +330,7 @@ def test_a_record_in_a_database_that_was_closed_is_neither_missing_nor_deleted(t
     assert len(vault.sweep()) == 1
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E103")
 def test_a_sign_out_at_an_open_database_is_complete(keepassxc, paths, index):
     vault = Vault(paths, index, deadlines=QUICK)
@@ -322,6 +338,7 @@ def test_a_sign_out_at_an_open_database_is_complete(keepassxc, paths, index):
     assert (index.view().leftovers, keepassxc.windows()) == ((), [])
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E103")
 def test_a_keyring_of_an_unknown_name_may_hide_what_is_locked(monkeypatch):
     needs("dbus-daemon", "keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
@@ -336,6 +353,7 @@ def test_a_keyring_of_an_unknown_name_may_hide_what_is_locked(monkeypatch):
             assert exc_info.value.id == "keyring-locked"
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 def test_others_have_their_turn_to_write_while_a_person_is_asked(keepassxc, tmp_path):
     stored_before()
@@ -346,6 +364,7 @@ def test_others_have_their_turn_to_write_while_a_person_is_asked(keepassxc, tmp_
     assert (owners, FileLock(path).is_locked(), store.get(USER)) == ([False], False, value)
 
 
+@pytest.mark.interop
 @pytest.mark.requirement("E102")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_process_has_a_connection_and_turns_of_its_own(keepassxc):

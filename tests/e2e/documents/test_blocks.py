@@ -83,7 +83,9 @@ def test_every_block_has_a_language_and_what_is_not_run_says_why():
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if TYPED[page]], ids=lambda page: str(page.relative_to(ROOT)).replace("/", " ")
+    "page",
+    [pytest.param(page, marks=[pytest.mark.interop] * (page.name != "README.md")) for page in PAGES if TYPED[page]],
+    ids=lambda page: str(page.relative_to(ROOT)).replace("/", " "),
 )
 def test_a_page_can_be_typed_as_it_stands(desk, at_its_port, page):
     commands = dict([at_its_port(part) for part in each] for block in TYPED[page] for each in block.commands())
@@ -109,6 +111,7 @@ def test_a_configuration_in_a_page_is_one(run_portico, paths, block):
     assert (result.returncode, json.loads(result.stdout).get("problems", [])) == (0, [])
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize(
     "block", [each for each in EVERY if each.language == "python" and each.is_run], ids=lambda each: each.place
 )
