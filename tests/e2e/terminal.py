@@ -28,6 +28,11 @@ _SIZES = {"COLUMNS", "LINES"}  # of the terminal that the tests run in
 _CURSOR_QUESTION = "\x1b[6n"
 
 
+def as_text(raw: str) -> str:
+    """What is shown, without escape sequences."""
+    return _ESCAPES.sub("", raw).replace("\r", "")
+
+
 class Terminal:
     """Runs `argv` on a pseudo-terminal of its own, as its controlling terminal."""
 
@@ -53,7 +58,7 @@ class Terminal:
     @property
     def text(self) -> str:
         """Everything shown so far, without escape sequences."""
-        return _ESCAPES.sub("", self.raw).replace("\r", "")
+        return as_text(self.raw)
 
     def expect(self, wanted: str, timeout: float = 20.0) -> str:
         """Wait until `wanted` (a regular expression) is on the screen; what it matched."""

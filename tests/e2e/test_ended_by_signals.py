@@ -116,7 +116,12 @@ COMMANDS = [
 ]
 
 
-EVERY = [(words, number) for words in COMMANDS for number in (signal.SIGTERM, signal.SIGHUP)]
+# Each command by one of the two signals, in turn; by the other one in `make chaos`.
+EVERY = [
+    pytest.param(words, number, marks=[pytest.mark.slow] * ((place + turn) % 2))
+    for place, words in enumerate(COMMANDS)
+    for turn, number in enumerate((signal.SIGTERM, signal.SIGHUP))
+]
 
 
 @pytest.mark.parametrize(("words", "number"), [*EVERY, (("auth", "token"), signal.SIGINT)])

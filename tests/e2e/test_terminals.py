@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 
 import pytest
+
+from tests.e2e.terminal import as_text
 
 COMMANDS = (
     ("--help",),
@@ -36,6 +41,14 @@ DRAWN = (
     ("doctor",),
     ("explain",),
 )
+END = "\x1c"  # of what one command has shown
+_EACH = f"""
+import json, sys
+from portico.cli.main import main
+for words in json.loads(sys.argv[1]):
+    main(words, "portico")
+    print({END!r}, flush=True)
+"""
 
 
 @pytest.fixture
@@ -48,19 +61,20 @@ def desk(machine, minimax):
     return machine
 
 
-def shown(desk, words, columns, *, term="xterm", **env):
-    """Everything that a command shows on a terminal, as it comes."""
-    terminal = desk.open_terminal("portico", *words, term=term, columns=columns, **env)
+def shown(desk, commands, columns, *, term="xterm", **env):
+    """What each command shows on a terminal, as it comes: one process runs them all, since what is drawn depends on the terminal."""
+    terminal = desk.open_terminal(sys.executable, "-c", _EACH, json.dumps(commands), term=term, columns=columns, **env)
     terminal.end(timeout=60)
     desk.terminals.remove(terminal)
-    return terminal
+    desk.keep(terminal.text)
+    return dict(zip(commands, terminal.raw.split(END)[:-1], strict=True))
 
 
 @pytest.mark.parametrize("columns", [20, 80])
 def test_no_line_is_wider_than_the_terminal_but_for_what_is_to_be_copied(desk, columns):
     wide = []
-    for words in COMMANDS:
-        text = shown(desk, words, columns).text
+    for words, raw in shown(desk, COMMANDS, columns).items():
+        text = as_text(raw)
         # What is to be copied, or read by another program.
         exact = (
             {*text.split("\n")}
@@ -79,20 +93,21 @@ def test_no_line_is_wider_than_the_terminal_but_for_what_is_to_be_copied(desk, c
     ("env", "encoding"), [({"LC_ALL": "C", "PYTHONUTF8": "0"}, "ascii"), ({"PYTHONIOENCODING": "cp437"}, "cp437")]
 )
 def test_a_code_page_without_our_letters_stops_no_command(desk, env, encoding):
-    for words in DRAWN:
-        terminal = shown(desk, words, 80, **env)
-        assert "Traceback" not in terminal.text, words
+    for words, raw in shown(desk, DRAWN, 80, **env).items():
+        assert "Traceback" not in raw, words
         if encoding == "ascii":
-            assert terminal.text.isascii(), words
+            assert raw.isascii(), words
 
 
 @pytest.mark.parametrize(("term", "env"), [("dumb", {}), ("xterm", {"NO_COLOR": "1"})])
 def test_without_colour_nothing_but_text_is_shown(desk, term, env):
-    for words in DRAWN:
-        assert "\x1b" not in shown(desk, words, 80, term=term, **env).raw, words
+    for words, raw in shown(desk, DRAWN, 80, term=term, **env).items():
+        assert "\x1b" not in raw, words
 
 
 def test_where_there_is_no_terminal_nothing_is_drawn_or_redrawn(desk):
-    for words in (*DRAWN, ("ask", "Hello")):
-        result = desk.type(*words)
-        assert not re.search(r"[\x1b\r]", result.stdout + result.stderr), words
+    commands = (*DRAWN, ("ask", "Hello"))
+    words = [sys.executable, "-c", _EACH, json.dumps(commands)]
+    result = subprocess.run(words, env=desk.env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True)
+    assert result.stdout.count(END) == len(commands)
+    assert not re.search(r"[\x1b\r]", result.stdout + result.stderr)
