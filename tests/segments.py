@@ -9,6 +9,8 @@ import socket
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from tests.session_rules import is_long_run
+
 # A client on the same event loop takes four turns from readable bytes to a reader that waits for more.
 TURNS = 12
 
@@ -114,9 +116,16 @@ async def cut_server(made=None, *, pause_s=0.0):
         await asyncio.gather(*made.handling, return_exceptions=True)
 
 
-def every_cut(data):
-    """Each way to send `data` in two pieces, and the one in one piece."""
-    return [(), *((at,) for at in range(1, len(data)))]
+def cuts(data):
+    """Ways to send `data` in two pieces, and the one in one piece.
+
+    In `make chaos` every one; else those at line ends, in and beside a character of several bytes, and at each eleventh byte.
+    """
+    return [(), *((at,) for at in range(1, len(data)) if is_long_run() or at % 11 == 0 or _is_seam(data[at - 1 : at + 1]))]
+
+
+def _is_seam(pair):
+    return any(byte in b"\r\n" or byte >= 0x80 for byte in pair)
 
 
 async def failures(server, data, read):
@@ -124,7 +133,7 @@ async def failures(server, data, read):
     server.data, server.at = data, ()
     whole = await outcome(read)
     wrong = {}
-    for at in every_cut(data):
+    for at in cuts(data):
         server.at = at
         got = await outcome(read)
         if got != whole:

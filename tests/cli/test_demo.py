@@ -70,7 +70,10 @@ def test_the_whole_sign_in_is_played_and_nothing_is_left(desk):
 
 @pytest.mark.requirement("E19")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
-@pytest.mark.parametrize(("after", "sign"), [("$ portico onboard", signal.SIGINT), ("Signed in as", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("after", "sign"),
+    [("$ portico onboard", signal.SIGINT), pytest.param("Signed in as", signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_interrupted_it_leaves_nothing_either(desk, after, sign):
     portico, left = desk
     process = subprocess.Popen(
@@ -90,6 +93,7 @@ def test_interrupted_it_leaves_nothing_either(desk, after, sign):
     assert left() == []
 
 
+@pytest.mark.slow
 def test_as_json_each_step_is_one_event(desk):
     portico, _ = desk
 

@@ -19,7 +19,7 @@ from portico.net import client as net_client
 from portico.net.client import HttpClient
 from portico.secret import Secret
 from tests.models.test_client import STOP, Broker, a_model, delta, sse
-from tests.segments import Cut, cut_server, every_cut, failures, padded, response
+from tests.segments import Cut, cut_server, cuts, failures, padded, response
 
 pytestmark = pytest.mark.requirement("E85")
 LENGTH = 300
@@ -52,7 +52,7 @@ async def test_a_single_read_of_this_server_is_cut_at_every_place():
     head = len(data) - len(body)
     async with cut_server() as server, aiohttp.ClientSession() as session:
         server.data = data
-        for at in every_cut(body)[1:]:
+        for at in cuts(body)[1:]:
             server.at = (head + at[0],)
             async with session.get(server.origin) as answer:
                 assert await answer.content.read(1 << 20) == body[: at[0]]

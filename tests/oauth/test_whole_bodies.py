@@ -14,7 +14,7 @@ from portico.net.client import HttpClient
 from portico.net.server import QuietServer
 from portico.oauth.authorization_response import UnrelatedResponse
 from portico.oauth.pages import PageResponse, read_form, refuse
-from tests.segments import answer_to, cut_server, every_cut, failures, padded, response
+from tests.segments import answer_to, cut_server, cuts, failures, padded, response
 
 pytestmark = pytest.mark.requirement("E85")
 LENGTH = 300
@@ -83,11 +83,11 @@ def post(body, *, missing=0):
 async def test_a_posted_form_is_the_same_wherever_it_is_cut():
     body = b"code=abc&state=" + b"s" * 285
     async with form_server() as (port, read):
-        for at in every_cut(data := post(body)):
+        for at in cuts(data := post(body)):
             await answer_to(port, data, at)
 
     assert set(read) == {body.decode()}
-    assert len(read) == len(data)
+    assert len(read) == len(cuts(data))
 
 
 async def test_a_posted_form_that_breaks_off_is_no_answer():

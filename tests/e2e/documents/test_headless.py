@@ -15,7 +15,7 @@ from tests.needs import needs
 from tests.source_tree import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "headless.md"
-pytestmark = [pytest.mark.requirement("E152"), pytest.mark.linux]
+pytestmark = [pytest.mark.interop, pytest.mark.requirement("E152"), pytest.mark.linux]
 
 
 def section(title):

@@ -34,6 +34,7 @@ def package(paths):
     return folder
 
 
+@pytest.mark.interop
 async def test_the_guides_plugin_signs_in_and_its_token_is_refreshed_and_revoked(package, paths, portico_run, secret_service):
     server = AuthorizationServer(access_ttl_s=1.0)
     server.authorize.auto_approve = True

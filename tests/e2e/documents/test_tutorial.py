@@ -15,6 +15,8 @@ from tests.e2e.documents.test_blocks import ANSWERS
 from tests.free_port import free_port
 from tests.source_tree import ROOT
 
+pytestmark = pytest.mark.interop
+
 PAGE = ROOT / "docs" / "tutorial" / "first-sign-in.md"
 KNOWN = ("PORTICO_", "MINIMAX_", "XDG_CONFIG", "XDG_STATE", "XDG_DATA", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "http_proxy")
 
