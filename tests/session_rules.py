@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -32,7 +33,7 @@ PROFILE_ENV: Final = "HYPOTHESIS_PROFILE"
 PROPERTY_CASES: Final = {"test": 25, "chaos": 1_000, "soak": 100_000}
 REAL_SCRYPT: Final = encrypted_file._COST
 _QUICK_SCRYPT: Final = {"n": 16, "r": 1, "p": 1}
-ELSEWHERE: Final = ("slow", "interop")
+ELSEWHERE: Final = frozenset({"slow", "interop"})
 """The marks of tests that a run leaves out unless `-m` selects; other targets of the Makefile run them."""
 PLATFORMS: Final = {"linux": "linux", "macos": "darwin", "windows": "win32"}
 _SCANNED: Final = ("portico", "minimax_portal_auth")
@@ -57,9 +58,10 @@ class SessionRules:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        foreign = [item for item in items if _is_foreign(item)]
+        marks = {item: {mark.name for mark in item.iter_markers()} for item in items}
+        foreign = [item for item in items if _is_foreign(marks[item])]
         self.shown.extend(f"deselected: {item.nodeid}" for item in foreign)
-        elsewhere = [] if config.option.markexpr else _run_elsewhere({*items} - {*foreign})
+        elsewhere = {item for item in items if marks[item] & ELSEWHERE and not config.option.markexpr} - {*foreign}
         left_out = {*foreign, *elsewhere}
         if left_out:
             items[:] = [item for item in items if item not in left_out]
@@ -69,8 +71,14 @@ class SessionRules:
         if config.pluginmanager.has_plugin("timeout"):
             limit = float(os.environ.get(TIMEOUT_ENV, TEST_TIMEOUT_S))
             for item in items:
-                if item.get_closest_marker("timeout") is None:
+                if "timeout" not in marks[item]:
                     item.add_marker(pytest.mark.timeout(limit))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self) -> None:
+        """Leave what was collected, a million objects, out of each later run of the garbage collector."""
+        gc.collect()
+        gc.freeze()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
@@ -196,12 +204,8 @@ def _forbidding(rules: AbstractContextManager[BlockBuster]) -> Iterator[None]:
         yield
 
 
-def _run_elsewhere(items: set[pytest.Item]) -> set[pytest.Item]:
-    return {item for item in items if any(item.get_closest_marker(mark) for mark in ELSEWHERE)}
-
-
-def _is_foreign(item: pytest.Item) -> bool:
-    wanted = {system for name, system in PLATFORMS.items() if item.get_closest_marker(name)}
-    if item.get_closest_marker("root") and (sys.platform != "linux" or os.geteuid() != 0):
+def _is_foreign(marks: set[str]) -> bool:
+    wanted = {system for name, system in PLATFORMS.items() if name in marks}
+    if "root" in marks and (sys.platform != "linux" or os.geteuid() != 0):
         return True
     return bool(wanted) and sys.platform not in wanted
