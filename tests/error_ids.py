@@ -19,8 +19,7 @@ EXIT_CODES: Final = {
     if isinstance(kind, type) and issubclass(kind, errors.PorticoError)
 }
 # Functions that make such a thing, and which of their arguments is the id.
-_MAKERS: Final = {"BadRequest": 1, "Finding": 0}
-_REFUSERS: Final = {"_refused": 2, "refused": 1}
+_MAKERS: Final = {"BadRequest": 1, "Finding": 0, "_refused": 2, "refused": 1}
 # Where an id is passed on: of a failure that the index notes, of an error that `doctor` reports.
 PASSED_ON: Final = frozenset(
     f"portico/{name}.py"
@@ -53,17 +52,15 @@ def ids_by_reporting() -> tuple[dict[str, set[int]], set[str]]:
 def leaf_classes() -> tuple[ast.ClassDef, ...]:
     """The classes of errors that the source defines, those of `errors.py` too."""
     codes = exit_codes()
-    kinds = (node for _, _, tree in sources() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
-    return tuple(kind for kind in kinds if kind.name in codes)
+    return tuple(kind for kind in _kinds() if kind.name in codes)
 
 
 @cache
 def exit_codes() -> dict[str, int]:
     """The exit code of each class of errors by its name: its own, or its base's."""
     codes = dict(EXIT_CODES)
-    kinds = [node for _, _, tree in sources() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     for _ in range(4):  # as deep as the tree is
-        for kind in kinds:
+        for kind in _kinds():
             bases = (base.id for base in kind.bases if isinstance(base, ast.Name) and base.id in codes)
             base = next(bases, None)
             if base is not None and kind.name not in EXIT_CODES:
@@ -90,6 +87,11 @@ def sources() -> tuple[tuple[Path, Path, ast.Module], ...]:
     )
 
 
+@cache
+def _kinds() -> tuple[ast.ClassDef, ...]:
+    return tuple(node for _, _, tree in sources() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
 def _own_ids(kind: ast.ClassDef) -> Iterator[str]:
     for node in kind.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "id" and isinstance(node.value, ast.Constant):
@@ -109,7 +111,7 @@ def _made(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        at = {**_MAKERS, **_REFUSERS}.get(name)
+        at = _MAKERS.get(name)
         if len(node.args) > 1 and name in nameless():
             at = 0
         if at is not None and len(node.args) > at:

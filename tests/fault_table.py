@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ BEGIN: Final = "<!-- faults: python -m tests.fault_table -->"
 END: Final = "<!-- end of faults -->"
 
 
+@cache
 def claims() -> dict[str, list[str]]:
     """Entry -> the files with tests that claim it by `pytest.mark.requirement`, in order."""
     claimed_by: dict[str, set[str]] = defaultdict(set)
