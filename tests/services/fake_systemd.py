@@ -31,7 +31,7 @@ def install(folder: Path, home: Path, *, config: Path | None = None) -> dict[str
     programs, config = folder / "bin", config or home / "config"
     programs.mkdir(parents=True)
     for name in ("systemctl", "journalctl"):
-        words = shlex.join([sys.executable, __file__, name, str(folder), str(config / "systemd" / "user")])
+        words = shlex.join([sys.executable, "-IS", __file__, name, str(folder), str(config / "systemd" / "user")])
         (programs / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
         (programs / name).chmod(0o755)
     return {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(home), "XDG_CONFIG_HOME": str(config)}
@@ -94,7 +94,7 @@ def _socket(folder: Path, unit: Path) -> socket.socket:
     """Return the socket of a unit from the process that keeps it open, after starting this process if needed."""
     if not (folder / f"{unit.name}.pid").exists():
         pipe = subprocess.PIPE
-        command = [sys.executable, __file__, "keep", str(folder), str(unit)]
+        command = [sys.executable, "-IS", __file__, "keep", str(folder), str(unit)]
         keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.DEVNULL, cwd="/")
         (folder / f"{unit.name}.pid").write_text(str(keeper.pid))
         keeper.stdout.readline()
