@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.needs import needs
+from tests.session_rules import ELSEWHERE
 from tests.source_tree import ROOT
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sh, links and modes as POSIX has them")
@@ -145,6 +146,24 @@ def test_an_environment_whose_python_is_gone_is_made_anew(bare, tmp_path):
 
     assert (result.returncode, result.stderr) == (0, "")
     assert 0 < result.stdout.index("rm -rf .venv") < result.stdout.index("-m venv .venv")
+
+
+def test_what_make_test_leaves_out_another_target_runs(bare):
+    """Of the tests with a mark of `ELSEWHERE`; `.ci/run` has those against programs of others."""
+    _, env = bare
+    selected = {
+        target: subprocess.run(
+            ["make", "--dry-run", target, "PYTHON=python3"], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+        ).stdout
+        for target in ("test", "interop", "chaos", "soak")
+    }
+
+    assert {"interop", "slow"} == ELSEWHERE
+    assert " -m pytest -q" in selected["test"]
+    assert " -m interop" in selected["interop"]
+    assert all('-m "not interop"' in selected[target] for target in ("chaos", "soak"))
+    assert re.search(r'-k "[^"]*\bslow\b', selected["chaos"])
+    assert "PORTICO_NO_SKIP=1 make interop" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def fake_python(path, version, implementation="cpython", *, works=True):

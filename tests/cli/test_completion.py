@@ -27,7 +27,11 @@ FISH = "source $argv[1]; complete -C (string join -- ' ' portico $argv[2..] | st
 
 @pytest.mark.parametrize(
     ("command", "made"),
-    [(["bash", "-c", BASH, "bash"], bash), (["zsh", "-f", "-c", ZSH, "zsh"], zsh), (["fish", "-N", "-c", FISH], fish)],
+    [
+        (["bash", "-c", BASH, "bash"], bash),
+        pytest.param(["zsh", "-f", "-c", ZSH, "zsh"], zsh, marks=pytest.mark.interop),
+        pytest.param(["fish", "-N", "-c", FISH], fish, marks=pytest.mark.interop),
+    ],
     ids=["bash", "zsh", "fish"],
 )
 def test_a_real_shell_offers_what_comes_next(tmp_path, command, made):

@@ -175,7 +175,7 @@ def test_no_argument_holds_the_key_and_nothing_is_left_unfilled(tool):
     assert not any(hole in text for text in (*given.values(), *words) for hole in ("{url}", "{key}", "{model}"))
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", ["bash", *(pytest.param(shell, marks=pytest.mark.interop) for shell in ("zsh", "fish"))])
 def test_what_env_prints_is_what_the_shell_then_holds(session, shell):
     needs(shell)
     session.ok("gateway", "start")
