@@ -16,6 +16,7 @@ sys.path[:0] = map(str, PLUGINS)
 from portico.store import encrypted_file
 from portico.testing import pytest_plugin
 from tests import minimax_session, session_rules
+from tests.approving_browser import approving_browser
 from tests.commands import HereRunner
 from tests.isolation import Isolation
 from tests.second_user import second_user
@@ -107,6 +108,16 @@ def minimax(
 ) -> Iterator[Callable[..., MinimaxSession]]:
     """Starts MiniMax's emulator, `minimax(access_ttl_s=5)` say, and gives a session whose real commands meet it."""
     yield from minimax_session.sessions(run_portico, tmp_path, request)
+
+
+@pytest.fixture(scope="session")
+def browser_that_approves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variable BROWSER of a session that meets the emulator; that of `emulator env` where there are no FIFOs."""
+    if sys.platform == "win32":
+        yield {}
+        return
+    with approving_browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield {"BROWSER": browser}
 
 
 @pytest.fixture(scope="session", autouse=True)
