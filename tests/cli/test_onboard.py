@@ -58,7 +58,7 @@ def test_models_auth_login_without_a_terminal_names_its_own_option(session):
     done = session.run("models", "auth", "login", "--non-interactive")
 
     assert done.returncode == 2
-    assert "Give --provider {minimax-portal}." in done.stderr
+    assert "Run the command again with --provider {minimax-portal}." in done.stderr
 
 
 @pytest.mark.requirement("P2")

@@ -222,10 +222,10 @@ def a_name_that_is_none(desk):
     desk.ok(*PORTAL, "--region", "global", "--flow", "browser", "--profile", "work", *desk.commands.store)
 
 
-@scenario("Give {}.")
-def nobody_can_be_asked(desk):
+@scenario("Run the command again with {}.")
+def no_terminal_to_ask_on(desk):
     error = desk.refused("purge")
-    assert error["hint"] == "Give --yes."
+    assert error["hint"] == "Run the command again with --yes."
     desk.ok("purge", "--yes")
 
 

@@ -21,19 +21,19 @@ def _output(**options):
     return Output(stdout=io.StringIO(), stderr=io.StringIO(), **options)
 
 
-def test_results_go_to_stdout_and_remarks_to_stderr():
+def test_results_go_to_stdout_and_notes_to_stderr():
     out = _output(verbose=True)
     out.line("result")
-    out.note("remark")
+    out.note("a note")
     out.detail("more")
     out.warn("look")
-    assert (out.stdout.getvalue(), out.stderr.getvalue()) == ("result\n", "remark\nmore\nlook\n")
+    assert (out.stdout.getvalue(), out.stderr.getvalue()) == ("result\n", "a note\nmore\nlook\n")
 
 
 def test_quiet_keeps_results_and_warnings_only():
     out = _output(quiet=True)
     out.line("result")
-    out.note("remark")
+    out.note("a note")
     out.detail("more")
     out.warn("look")
     assert (out.stdout.getvalue(), out.stderr.getvalue()) == ("result\n", "look\n")
@@ -61,14 +61,14 @@ def test_a_piped_table_has_columns_as_wide_as_their_content():
     ]
 
 
-def test_where_a_table_does_not_fit_its_cells_are_stacked_and_none_is_broken(monkeypatch):
+def test_a_table_too_wide_for_the_terminal_has_one_cell_per_line(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     out = Output(stdout=Terminal(), stderr=io.StringIO())
     out.table(HEADERS, ROWS)
     assert out.stdout.getvalue() == "acme\n  Source:\n  /a/very/long/path/to/somewhere/else\nb\n"
 
 
-def test_a_remark_is_wrapped_between_words_and_no_command_or_url_is_broken(monkeypatch):
+def test_a_note_is_wrapped_between_words_but_not_in_a_command_or_url(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     out = Output(stdout=io.StringIO(), stderr=Terminal())
     out.note("  Say it again with `portico auth list --verbose --json` or see https://example.com/a/very/long/path now.")
@@ -81,7 +81,7 @@ def test_a_remark_is_wrapped_between_words_and_no_command_or_url_is_broken(monke
     ]
 
 
-def test_a_remark_that_is_piped_stays_one_line(monkeypatch):
+def test_a_piped_warning_stays_one_line(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     out = _output()
     out.warn("a word " * 20)

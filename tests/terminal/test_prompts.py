@@ -1,4 +1,4 @@
-"""Asking a person, on a real pseudo-terminal where one is needed."""
+"""Prompts, some of them on a real pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -59,26 +59,31 @@ def test_a_text_may_have_a_default(typed, answer):
     assert _numbered(typed).text("Name", flag="--profile", default="default") == answer
 
 
-@pytest.mark.parametrize("prompter", [NonInteractive(), _numbered("")], ids=["nobody", "input that ended"])
-def test_where_nobody_answers_the_error_names_the_flag(prompter):
+@pytest.mark.parametrize(
+    ("prompter", "why"),
+    [(NonInteractive(), "no terminal to ask on"), (_numbered(""), "the input has ended")],
+    ids=["none", "ended"],
+)
+def test_a_prompt_without_an_answer_is_an_error_that_names_the_flag(prompter, why):
     with pytest.raises(UsageError) as caught:
         prompter.choose("Select endpoint?", REGIONS, flag="--region")
-    assert (caught.value.id, caught.value.message) == ("input-needed", "Select endpoint: nobody can be asked here.")
+    assert (caught.value.id, caught.value.message) == ("input-needed", f"Select endpoint: specify --region ({why}).")
     assert "--region" in caught.value.hint
     for ask in (prompter.confirm, prompter.text):
-        with pytest.raises(UsageError, match="nobody can be asked"):
+        with pytest.raises(UsageError, match=rf"Sure: specify --yes \({why}\)\."):
             ask("Sure?", flag="--yes")
     with pytest.raises(UsageError) as many:
         prompter.choose_many("Fallbacks", MODELS, flag="{prog} models fallbacks add REF")
+    assert many.value.message == f"Fallbacks: {why}."
     assert many.value.hint_for("openclaw") == "Run: openclaw models fallbacks add REF"
 
 
-def test_nobody_is_asked_for_a_secret():
-    with pytest.raises(UsageError, match="nobody can be asked"):
+def test_a_secret_needs_a_terminal():
+    with pytest.raises(UsageError, match="no terminal to ask on"):
         NonInteractive().secret("Passphrase", flag="PORTICO_PASSPHRASE_FILE")
 
 
-def test_without_a_terminal_nobody_is_asked():
+def test_streams_without_a_terminal_get_no_prompts():
     assert not make_prompter(io.StringIO(), io.StringIO()).interactive
     closed = io.StringIO()
     closed.close()

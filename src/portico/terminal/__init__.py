@@ -1,1 +1,1 @@
-"""What a person sees and answers: output, prompts, a line read from the terminal."""
+"""The terminal: output, prompts, and one line of input."""

@@ -1,8 +1,8 @@
-"""What a command prints: results on stdout, notes on stderr, JSON with `--json`; and how a text fits a terminal.
+"""The output of a command: results on stdout, notes on stderr, JSON with `--json`; and text wrapped to fit a terminal.
 
-Lines break between words, and nowhere that a copy of them would not work. What a model, a server or a file says may hold controls
-that repaint a terminal, fill its clipboard (OSC 52) or turn text around (U+202E); see CVE-2003-0063 and CVE-2021-42574. They are
-shown as escapes. What goes to a pipe or a file stays as it is.
+Lines break between words, but never inside text that the user copies. Text from a model, a server or a file may contain control
+characters that repaint a terminal, fill its clipboard (OSC 52) or reverse text (U+202E); see CVE-2003-0063 and CVE-2021-42574.
+A terminal shows them as escapes. A pipe or a file gets the text unchanged.
 """
 
 from __future__ import annotations
@@ -10,23 +10,21 @@ from __future__ import annotations
 import os
 import sys
 
-TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
+TYPE_CHECKING = False  # importing `typing` would take a third of the time of `--version`
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from logging import Logger
     from typing import Final, TextIO
 
-_CLEARED: Final = "\x1b[2J\x1b[H"
-_USUAL_WIDTH: Final = 80
-_GAP = "  "
-_WIDEST_GAP = 3  # rich leaves more room between columns than the plain table
-
-# Entries of a list from which on each has one line.
-_LONG: Final = 100
+_CLEAR: Final = "\x1b[2J\x1b[H"
+_DEFAULT_WIDTH: Final = 80
+_GAP: Final = "  "
+_RICH_GAP: Final = 3  # columns
+_LONG_LIST: Final = 100  # a list with more entries is printed as JSON with one line per entry
 
 
 class Streams:
-    """The environment and the standard streams of one run; what is None is the process's own."""
+    """The environment and the standard streams of one run; None means the process's own."""
 
     __slots__ = ("env", "stderr", "stdin", "stdout")
 
@@ -44,15 +42,13 @@ class Streams:
 
 
 class Output:
-    """What a command prints with.
+    """Prints the results, notes and warnings of a command.
 
-    `line` prints the result; `note` adds to it on stderr, unless quiet; `detail` only when verbose. With `--json` a command
-    prints one value by `json`, or a stream of one-line objects by `event`. On a terminal every control in a text is visible.
-
-    `env` says how wide the terminal is, if the terminal does not, and what it can draw; None is the process's environment.
+    With `--json` a command prints one value with `json`, or a stream of one-line objects with `event`. `env` gives the width of
+    the terminal (`COLUMNS`) and its locale; None is the process's environment.
 
     Attributes:
-        most_warnings: of so many problems of the config each is shown, None means of all.
+        most_warnings: the number of config problems that are shown; None means all.
     """
 
     most_warnings: int | None = 5
@@ -77,59 +73,59 @@ class Output:
         self.env = env
 
     def line(self, text: str = "") -> None:
-        """One line of the result, on stdout; on a terminal it is broken between words where that ends."""
-        _write(self.stdout, text if self.stdout is None else fitted(text, self.stdout, self.env))
+        """Print one line of the result on stdout; a terminal gets it wrapped between words."""
+        _write(self.stdout, text, env=self.env)
 
     def exact(self, text: str) -> None:
-        """What is copied or read by another program, on stdout: never broken."""
-        _write(self.stdout, text)
+        """Print text that the user copies, or that a program reads, on stdout; never wrapped."""
+        _write(self.stdout, text, wrap=False)
 
     def write(self, text: str) -> None:
-        """A piece of the result as it arrives, on stdout, without an end of line."""
-        _write(self.stdout, text, end="")
+        """Print a part of the result on stdout, without a line end."""
+        _write(self.stdout, text, end="", wrap=False)
 
     def clear(self) -> None:
-        """Empty the terminal that results go to."""
+        """Clear the terminal that stdout goes to."""
         if self.stdout is not None:
-            print(_CLEARED, end="", file=self.stdout, flush=True)
+            print(_CLEAR, end="", file=self.stdout, flush=True)
 
     def note(self, text: str) -> None:
-        """Print a note for the user on stderr; nothing when quiet."""
+        """Print a note on stderr; nothing with `--quiet`."""
         if not self.quiet:
-            self._print_error(text)
+            _write(self.stderr, text, env=self.env)
 
     def detail(self, text: str) -> None:
-        """Print a note that only `--verbose` shows, on stderr."""
+        """Print a note on stderr, only with `--verbose`."""
         if self.verbose:
-            self._print_error(text)
+            _write(self.stderr, text, env=self.env)
 
     def warn(self, text: str) -> None:
-        """Print a warning on stderr, also when quiet."""
-        self._print_error(text)
+        """Print a warning on stderr, even with `--quiet`."""
+        _write(self.stderr, text, env=self.env)
 
     def config_warning(self, program: str, text: str, advice: str | None = None) -> None:
-        """Print a problem of the config that does not stop this command, with what to do."""
-        self._print_error(f"{program}: {text}" + (f"\n  {advice}" if advice else ""))
+        """Print a problem of the config that does not stop this command, with advice."""
+        _write(self.stderr, f"{program}: {text}" + (f"\n  {advice}" if advice else ""), env=self.env)
 
     def json(self, value: object) -> None:
-        """The whole result as JSON, on stdout."""
+        """Print the whole result as JSON on stdout."""
         import json
 
-        # Indenting is what the encoder does in Python: a long list costs many times what it costs on one line for each entry.
+        # The json module indents in Python, not in C: that is many times slower for a long list.
         text = _one_line_each(value) if _is_long(value) else json.dumps(value, indent=2, ensure_ascii=False)
-        _write(self.stdout, _json_for(text, self.stdout))
+        _write(self.stdout, _json_for(text, self.stdout), wrap=False)
 
     def event(self, event: Mapping[str, object]) -> None:
-        """One step of a longer run as one line of JSON, on stdout; nothing without `--json`."""
+        """Print one step of a longer run as one line of JSON on stdout; nothing without `--json`."""
         if self.is_json:
             import json
 
-            _write(self.stdout, _json_for(json.dumps(event, ensure_ascii=False), self.stdout))
+            _write(self.stdout, _json_for(json.dumps(event, ensure_ascii=False), self.stdout), wrap=False)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under headers; drawn by rich on a terminal that has colours and our letters, plain elsewhere.
+        """Print rows under headers, with rich on a terminal that has colours and can draw lines.
 
-        Where the terminal is too narrow, the cells of a row stand below each other: a broken reference cannot be copied.
+        On a terminal that is too narrow each cell has its own line, so that a model reference can still be copied.
         """
         room = self.room()
         if self.stdout is not None:
@@ -144,13 +140,10 @@ class Output:
             self.line(line)
 
     def room(self) -> int | None:
-        """Columns of the terminal that results go to; None where they go elsewhere."""
+        """Return the columns of the terminal that stdout goes to; None if stdout is not a terminal."""
         if self.stdout is None or not self.stdout.isatty():
             return None
         return width_of(self.stdout, self.env)
-
-    def _print_error(self, text: str) -> None:
-        _write(self.stderr, text if self.stderr is None else fitted(text, self.stderr, self.env))
 
     def _draw_rich(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         try:
@@ -170,7 +163,7 @@ class Output:
 
 
 class LogOutput(Output):
-    """The output of a run without a terminal: notes and warnings are records of the logger `portico`."""
+    """The output of a run without a terminal: notes and warnings go to the logger `portico`."""
 
     most_warnings = None
 
@@ -191,19 +184,19 @@ def _log() -> Logger:
 
 
 def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table in plain text, its columns as wide as their content."""
+    """Return the lines of a table in plain text, with columns as wide as their content."""
     widths = _widths(headers, rows)
     ruled = [tuple(headers), tuple("-" * each for each in widths), *rows]
     return [_GAP.join(cell.ljust(each) for cell, each in zip(row, widths, strict=True)).rstrip() for row in ruled]
 
 
 def stacked_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table one cell to a line, under the first cell of each row."""
-    return [line for row in rows for line in (row[0], *_below(headers[1:], row[1:]))]
-
-
-def _below(headers: Sequence[str], cells: Sequence[str]) -> list[str]:
-    return [f"{_GAP}{header}: {cell}" for header, cell in zip(headers, cells, strict=True) if cell]
+    """Return the lines of a table with one cell per line, indented under the first cell of its row."""
+    lines: list[str] = []
+    for first, *cells in rows:
+        lines.append(first)
+        lines += [f"{_GAP}{header}: {cell}" for header, cell in zip(headers[1:], cells, strict=True) if cell]
+    return lines
 
 
 def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
@@ -211,36 +204,36 @@ def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _widest(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Columns that the table takes in whichever way it is drawn."""
+    """Return the columns that the table needs at most, plain or drawn by rich."""
     widths = _widths(headers, rows)
-    return sum(widths) + _WIDEST_GAP * (len(widths) - 1)
+    return sum(widths) + _RICH_GAP * (len(widths) - 1)
 
 
 def wants_color(env: Mapping[str, str], stream: TextIO | None, *, no_color: bool) -> bool:
-    """Whether to colour what goes to `stream` (https://no-color.org)."""
+    """Whether to print in colour on `stream` (https://no-color.org)."""
     if no_color or env.get("NO_COLOR") or env.get("TERM") == "dumb":
         return False
     return stream is not None and stream.isatty()
 
 
 def _can_draw(stream: TextIO | None, env: Mapping[str, str] | None) -> bool:
-    """Whether the lines of a table can be drawn: in the C locale a terminal need not have them, whatever Python would send."""
+    """Whether the terminal can draw the lines of a table: in the C locale it may not, although Python would send them."""
     env = os.environ if env is None else env
-    chosen = next(filter(None, (env.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    locale = next(filter(None, (env.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))), "")
     try:
         "\N{BOX DRAWINGS LIGHT HORIZONTAL}".encode(getattr(stream, "encoding", None) or "ascii")
     except (LookupError, UnicodeEncodeError):
         return False
-    return chosen not in {"C", "POSIX"}
+    return locale not in {"C", "POSIX"}
 
 
 def _is_long(value: object) -> bool:
     members = value.values() if isinstance(value, dict) else [value]
-    return any(isinstance(member, list) and len(member) > _LONG for member in members)
+    return any(isinstance(member, list) and len(member) > _LONG_LIST for member in members)
 
 
 def _one_line_each(value: object) -> str:
-    """JSON with a line for each member of the outermost object, and for each entry of a list in it."""
+    """Return JSON with one line for each member of the outermost object, and for each entry of a list in it."""
     import json
 
     def encoded(member: object) -> str:
@@ -256,52 +249,51 @@ def _one_line_each(value: object) -> str:
 
 
 def _json_for(text: str, stream: TextIO | None) -> str:
-    r"""JSON with JSON's own escapes, `\u00c4`, if `stream` lacks a letter of it: Python's, `\xc4`, are none of JSON's."""
+    r"""Escape every non-ASCII character of a JSON text if `stream` cannot encode one: Python's `\xc4` is not valid JSON."""
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         import json
         import re
 
-        # Outside of its strings JSON has no letter beyond ASCII.
-        return re.sub(r"[^\x00-\x7f]", lambda letter: json.dumps(letter[0])[1:-1], text)
+        # JSON has non-ASCII characters only in strings.
+        return re.sub(r"[^\x00-\x7f]", lambda character: json.dumps(character[0])[1:-1], text)
     return text
 
 
-def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
-    # A closed stdout is None: whoever closed it wants no output.
-    if stream is not None:
-        print(visible(text, stream), end=end, file=stream, flush=True)
+def _write(stream: TextIO | None, text: str, *, end: str = "\n", wrap: bool = True, env: Mapping[str, str] | None = None) -> None:
+    if stream is not None:  # Python sets a standard stream that was closed to None
+        print(fitted(text, stream, env) if wrap else visible(text, stream), end=end, file=stream, flush=True)
 
 
-# Controls (Cc), formats (Cf), separators of lines and paragraphs (Zl, Zp); not the spaces of other scripts, private letters, or
-# what this Python's Unicode does not know yet.
-_HIDDEN = ("Cc", "Cf", "Zl", "Zp")
-# Line ends and tabs; formats that Arabic, Hebrew, Persian, the scripts of India and emoji are written with, and which turn around
-# nothing beside them: soft hyphen, zero-width non-joiner and joiner; left-to-right, right-to-left and Arabic letter marks.
-_PLAIN = frozenset("\n\t\u00ad\u200c\u200d\u200e\u200f\u061c")
+# Unicode categories: controls (Cc), formats (Cf), line and paragraph separators (Zl, Zp). Other unprintable characters stay:
+# spaces of other scripts, private characters, characters that are newer than this Python's Unicode tables.
+_HIDDEN: Final = ("Cc", "Cf", "Zl", "Zp")
+# Line ends, tabs, and the formats that Arabic, Hebrew, Persian, Indian scripts and emoji need and that reverse no text: soft
+# hyphen, zero-width non-joiner and joiner; left-to-right, right-to-left and Arabic letter marks.
+_UNESCAPED: Final = frozenset("\n\t\u00ad\u200c\u200d\u200e\u200f\u061c")
 
 
 def visible(text: str, stream: TextIO) -> str:
-    r"""`text` as it is; where `stream` is a terminal, each control is shown by its number, as in JSON: ESC as `\u001b`."""
+    r"""Return `text`; if `stream` is a terminal, with control characters as JSON escapes: ESC as `\u001b`."""
     if text.isprintable() or not stream.isatty():
         return text
-    return "".join(map(_shown, text.replace("\r\n", "\n")))
+    return "".join(map(_escaped, text.replace("\r\n", "\n")))
 
 
-def _shown(character: str) -> str:
+def _escaped(character: str) -> str:
     import unicodedata
 
-    if character.isprintable() or character in _PLAIN or unicodedata.category(character) not in _HIDDEN:
+    if character.isprintable() or character in _UNESCAPED or unicodedata.category(character) not in _HIDDEN:
         return character
     units = character.encode("utf-16-be")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def fitted(text: str, stream: TextIO, env: Mapping[str, str] | None = None) -> str:
-    """`text` as it is, or, where `stream` is a terminal, `visible` and with its lines wrapped. Their indent is kept.
+    """Return `text`; if `stream` is a terminal, `visible` and wrapped with the indent of each line.
 
-    What stands between backquotes is a command to copy, and is not broken; neither is any word, such as a URL.
+    A word, such as a URL, is never broken, nor is a command between backquotes: the user copies it.
     """
     if not stream.isatty():
         return text
@@ -311,7 +303,7 @@ def fitted(text: str, stream: TextIO, env: Mapping[str, str] | None = None) -> s
 
 
 def fitted_help(text: str, stream: TextIO, env: Mapping[str, str] | None = None) -> str:
-    """A command's help the same way; its examples are to be copied, and stay as they are."""
+    """Return the help of a command as `fitted` does; its examples are never wrapped, since the user copies them."""
     blocks = text.split("\n\n")
     return "\n\n".join(
         visible(block, stream) if block.startswith("examples:") else fitted(block, stream, env) for block in blocks
@@ -335,29 +327,29 @@ def _wrapped(line: str, width: int) -> str:
 
 
 def width_of(stream: TextIO, env: Mapping[str, str] | None = None) -> int:
-    """Columns of the terminal that `stream` goes to: `COLUMNS` in `env`, else what the terminal says, else 80."""
+    """Return the columns of the terminal that `stream` goes to: `COLUMNS` in `env`, else the terminal's size, else 80."""
     try:
-        given = int((os.environ if env is None else env).get("COLUMNS", ""))
+        columns = int((os.environ if env is None else env).get("COLUMNS", ""))
     except ValueError:
-        given = 0
-    if given > 0:
-        return given
+        columns = 0
+    if columns > 0:
+        return columns
     try:
-        return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
+        return os.get_terminal_size(stream.fileno()).columns or _DEFAULT_WIDTH
     except (OSError, ValueError):
-        return _USUAL_WIDTH
+        return _DEFAULT_WIDTH
 
 
 SHELLS: Final = ("bash", "zsh", "fish", "powershell", "json")
 
 
 def shell_of(env: Mapping[str, str]) -> str:
-    """The user's own shell, by `SHELL`; `bash` for all but fish."""
+    """Return `fish` if `SHELL` names it, else `bash`."""
     return "fish" if env.get("SHELL", "").endswith("fish") else "bash"
 
 
 def shell_lines(values: Mapping[str, str], shell: str) -> list[str]:
-    """The lines that set `values` in `shell`."""
+    """Return the lines that set the environment variables `values` in `shell`."""
     if shell == "powershell":
         return [f"$env:{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in values.items()]
     if shell != "fish":

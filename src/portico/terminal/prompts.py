@@ -1,7 +1,7 @@
-"""Prompts: menus on a terminal, numbered lists where menus cannot be drawn, a clear error where there is no terminal.
+"""Prompts: menus on a terminal, numbered lists if it cannot draw menus, an error without a terminal.
 
-Menus are questionary's, drawn on stderr: arrow keys, marks of plain text, no meaning in colour alone. Numbered lists need two
-streams and nothing else, and a narrow terminal can wrap them.
+questionary draws the menus on stderr: arrow keys, plain-text marks, no meaning in colour alone. A numbered list needs only two
+streams, and a narrow terminal can wrap it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class InputNeeded(UsageError):
-    """The command would have prompted, and there is no terminal to prompt on."""
+    """The command needs an answer, and there is no terminal to ask on."""
 
     id = "input-needed"
 
 
 class NonInteractive:
-    """There is no terminal: each prompt is an error that names the flag or the command to use instead."""
+    """The prompter without a terminal: each prompt is an error that names the flag or the command to use instead."""
 
     interactive = False
 
@@ -59,21 +59,23 @@ class NonInteractive:
         refuse(question, flag)
 
 
-def refuse(question: str, flag: str, *, values: Sequence[str] = ()) -> NoReturn:
-    """Fail a prompt without a terminal; the hint is `flag`, or a command that begins with `{prog}`.
+def refuse(question: str, flag: str, *, values: Sequence[str] = (), why: str = "no terminal to ask on") -> NoReturn:
+    """Fail a prompt that cannot be answered. `flag` is the flag to use instead, or a command that begins with `{prog}`.
 
     Raises:
-        UsageError: `input-needed`.
+        InputNeeded: always.
     """
+    question = question.rstrip(":? ")
+    if flag.startswith("{prog}"):
+        raise InputNeeded(f"{question}: {why}.", hint=f"Run: {flag}")
     choices = f" {{{','.join(values)}}}" if values else ""
-    hint = f"Run: {flag}" if flag.startswith("{prog}") else f"Give {flag}{choices}."
-    raise InputNeeded(f"{question.rstrip(':? ')}: nobody can be asked here.", hint=hint)
+    raise InputNeeded(f"{question}: specify {flag} ({why}).", hint=f"Run the command again with {flag}{choices}.")
 
 
 def make_prompter(stdin: TextIO | None = None, stderr: TextIO | None = None, env: Mapping[str, str] | None = None) -> Prompter:
-    """The prompter for these streams; questions go to stderr, so that stdout holds results only.
+    """Return the prompter for these streams; prompts go to stderr, so stdout has only results.
 
-    `TERM=dumb` asks for numbered lists, as a screen reader or a log of the session may need them.
+    With `TERM=dumb` it prints numbered lists, which a screen reader or a session log may need.
     """
     stdin = stdin if stdin is not None else sys.stdin
     stderr = stderr if stderr is not None else sys.stderr
@@ -85,7 +87,6 @@ def make_prompter(stdin: TextIO | None = None, stderr: TextIO | None = None, env
     numbered = NumberedPrompter(stdin, stderr, env)
     if env.get("TERM") == "dumb" or find_spec("questionary") is None:
         return numbered
-
     return MenuPrompter(numbered, stderr, env, stdin)
 
 
@@ -94,10 +95,11 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 _RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
+_ENDED: Final = "the input has ended"
 
 
 class NumberedPrompter:
-    """Asks on `stderr`, one question a line, and reads the answers from `stdin`."""
+    """Asks with numbered lists on `stderr`, and reads the answers from `stdin`."""
 
     interactive = True
 
@@ -111,10 +113,9 @@ class NumberedPrompter:
         for number, choice in enumerate(choices, 1):
             self._print(f"  {number}) {described(choice)}")
         values = [choice.value for choice in choices]
-        # The number, not the value: what is typed is a number, too.
-        proposed = str(values.index(default) + 1) if default in values else None
+        default_number = str(values.index(default) + 1) if default in values else None
         while True:
-            answer = self._ask(f"Choose 1-{len(values)}{_bracketed(proposed)}: ", question, flag)
+            answer = self._ask(f"Choose 1-{len(values)}{_bracketed(default_number)}: ", question, flag)
             if not answer and default is not None:
                 return default
             if answer in values:
@@ -131,11 +132,11 @@ class NumberedPrompter:
         for number, choice in enumerate(choices, 1):
             self._print(f"  {number}) [{'x' if choice.value in chosen else ' '}] {described(choice)}")
         while True:
-            answer = self._ask("Numbers such as 1,3-5, all, none, or Enter for those marked x: ", question, flag)
-            picked = {*chosen} if not answer else _picked(answer, values)
+            answer = self._ask("Type numbers such as 1,3-5, all or none; Enter keeps the rows marked x: ", question, flag)
+            picked = _parse_choices(answer, values) if answer else {*chosen}
             if picked is not None:
                 return tuple(value for value in values if value in picked)
-            self._print(f"Please type numbers from 1 to {len(values)} with commas between them, all, or none.")
+            self._print(f"Please type numbers from 1 to {len(values)}, separated by commas, or all, or none.")
 
     def confirm(self, question: str, *, flag: str, default: bool = False) -> bool:
         while True:
@@ -158,7 +159,7 @@ class NumberedPrompter:
         try:
             return Secret(getpass(f"{question}: ", stream=self._stderr))
         except EOFError:
-            refuse(question, flag)
+            refuse(question, flag, why=_ENDED)
 
     def _print(self, text: str, end: str = "\n") -> None:
         self._stderr.write(fitted(text, self._stderr, self._env) + end)
@@ -172,13 +173,13 @@ class NumberedPrompter:
             self._print("")
             raise
         if not answer:
-            refuse(question, flag)
+            refuse(question, flag, why=_ENDED)
         return answer.strip()
 
 
 @contextmanager
 def _without_echo(stdin: TextIO) -> Iterator[None]:
-    """What is typed at the terminal `stdin` is not shown; another stream shows nothing anyhow."""
+    """Turn off the echo of the terminal `stdin`; does nothing if `stdin` is not a terminal."""
     try:
         import termios
     except ImportError:  # Windows
@@ -199,13 +200,13 @@ def _without_echo(stdin: TextIO) -> Iterator[None]:
 
 
 def described(choice: Choice) -> str:
-    """A row of a list: the label, and the hint behind it where there is one. A line break in them makes no further row."""
+    """Return the row of a choice in a list, on one line: its label, then its hint."""
     row = f"{choice.label} - {choice.hint}" if choice.hint else choice.label
     return row.replace("\r\n", " ").replace("\n", " ")
 
 
-def _picked(answer: str, values: Sequence[str]) -> set[str] | None:
-    """The values that the words of `answer` stand for, by number or by name; None where one of them stands for nothing."""
+def _parse_choices(answer: str, values: Sequence[str]) -> set[str] | None:
+    """Return the values that `answer` lists by number or by name; None if a word in `answer` is neither."""
     if answer.lower() in {"all", "none"}:
         return {*values} if answer.lower() == "all" else set()
     found: set[str] = set()
@@ -225,14 +226,14 @@ def _bracketed(default: str | None) -> str:
 
 
 _POINTER: Final = ">"
-_MARGIN: Final = 6  # before a row: the pointer, and the mark of a list in which several can be chosen
-_NARROW: Final = 60  # columns below which a hint that is cut would say too little
-_FILTERED_FROM: Final = 16  # rows from which on letters that are typed narrow the list
-_MARKS: Final = "●○"  # questionary's own
+_MARGIN: Final = 6  # columns before a row: the pointer and the mark
+_NARROW: Final = 60  # a terminal with fewer columns shows too little of a hint
+_FILTER_FROM: Final = 16  # a list of so many rows can be filtered by typing
+_MARKS: Final = "●○"  # questionary's
 
 
 class MenuPrompter:
-    """Asks with menus; a list that does not fit into the terminal is asked by `numbered` instead, which the terminal wraps."""
+    """Asks with menus. If a list does not fit into the terminal, `numbered` prints it: the terminal can wrap that."""
 
     interactive = True
 
@@ -247,11 +248,11 @@ class MenuPrompter:
     def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:
         import questionary
 
-        titles = fitting([self._visible(choice) for choice in choices], self._width() - _MARGIN)
+        titles = self._titles(choices)
         if titles is None:
             return self._numbered.choose(question, choices, flag=flag, default=default)
         rows = [questionary.Choice(title, value=choice.value) for title, choice in zip(titles, choices, strict=True)]
-        long = len(rows) >= _FILTERED_FROM
+        long = len(rows) >= _FILTER_FROM
         menu = questionary.select(
             visible(question, self._stderr),
             choices=rows,
@@ -269,25 +270,25 @@ class MenuPrompter:
     ) -> tuple[str, ...]:
         import questionary
 
-        titles = fitting([self._visible(choice) for choice in choices], self._width() - _MARGIN)
-        if titles is None or not _can_show(_MARKS, self._stderr):
+        titles = self._titles(choices)
+        if titles is None or not _can_encode(_MARKS, self._stderr):
             return self._numbered.choose_many(question, choices, flag=flag, chosen=chosen)
         rows = [
             questionary.Choice(title, value=choice.value, checked=choice.value in chosen)
             for title, choice in zip(titles, choices, strict=True)
         ]
-        long = len(rows) >= _FILTERED_FROM
+        long = len(rows) >= _FILTER_FROM
         menu = questionary.checkbox(
             visible(question, self._stderr),
             choices=rows,
             pointer=_POINTER,
-            instruction=f"(Space marks, Enter ends{'; type to filter' if long else ''})",
+            instruction=f"(Space to mark, Enter to finish{'; type to filter' if long else ''})",
             use_search_filter=long,
             use_jk_keys=not long,
             **self._streams(),
         )
         picked = _run(menu, question, flag)
-        assert isinstance(picked, list)  # noqa: S101 - a checkbox gives a list
+        assert isinstance(picked, list)  # noqa: S101 - a checkbox returns a list
         return tuple(choice.value for choice in choices if choice.value in picked)
 
     def confirm(self, question: str, *, flag: str, default: bool = False) -> bool:
@@ -300,10 +301,10 @@ class MenuPrompter:
         import questionary
 
         default = default or ""
-        shown, proposed = visible(question, self._stderr), visible(default, self._stderr)
-        if proposed != default:  # what cannot be edited as it looks is taken by an empty line
-            shown = f"{shown} [{proposed}]"
-        editable = default if proposed == default else ""
+        shown, shown_default = visible(question, self._stderr), visible(default, self._stderr)
+        editable = default if shown_default == default else ""
+        if editable != default:  # it has control characters: Enter accepts it, but it cannot be edited
+            shown = f"{shown} [{shown_default}]"
         answer = str(_run(questionary.text(shown, default=editable, **self._streams()), question, flag)).strip()
         return answer if editable else answer or default
 
@@ -313,12 +314,11 @@ class MenuPrompter:
         shown = visible(question, self._stderr)
         return Secret(str(_run(questionary.password(shown, **self._streams()), question, flag)))
 
-    def _visible(self, choice: Choice) -> Choice:
-        # prompt_toolkit shows the controls of ASCII, and lets pass those that turn text around.
-        return replace(choice, label=visible(choice.label, self._stderr), hint=visible(choice.hint, self._stderr))
-
-    def _width(self) -> int:
-        return width_of(self._stderr, self._env)
+    def _titles(self, choices: Sequence[Choice]) -> list[str] | None:
+        # prompt_toolkit escapes the control characters of ASCII, but not those that reverse text.
+        stderr = self._stderr
+        shown = [replace(each, label=visible(each.label, stderr), hint=visible(each.hint, stderr)) for each in choices]
+        return fitting(shown, width_of(stderr, self._env) - _MARGIN)
 
     def _streams(self) -> dict[str, Any]:
         from prompt_toolkit.output import create_output
@@ -332,7 +332,7 @@ class MenuPrompter:
 
 
 def fitting(choices: Sequence[Choice], room: int) -> list[str] | None:
-    """Each row in at most `room` columns, a long hint cut; None where what would be left could not be told apart."""
+    """Return the rows, with hints cut to `room` columns; None if a label is too long, or if the hints would be too short."""
     rows = [described(choice) for choice in choices]
     if all(len(row) <= room for row in rows):
         return rows
@@ -346,7 +346,7 @@ def _cut(row: str, label: str, room: int) -> str:
     return f"{cut}..." if len(cut) > len(label) else row[: len(label)]
 
 
-def _can_show(text: str, stream: TextIO) -> bool:
+def _can_encode(text: str, stream: TextIO) -> bool:
     try:
         text.encode(stream.encoding or "ascii")
     except UnicodeEncodeError:
@@ -365,4 +365,4 @@ def _run(question: Any, text: str, flag: str) -> object:
     try:
         return question.application.run(in_thread=in_thread)
     except EOFError:
-        refuse(text, flag)
+        refuse(text, flag, why=_ENDED)

@@ -1,4 +1,4 @@
-"""One line from the terminal, awaited and cancellable: how a pasted redirect URL is read."""
+"""Read one line from the terminal in an event loop, such as a pasted redirect URL."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import TextIO
 
-_LONGEST = 1 << 20  # bytes of a line; a redirect has a few thousand
+_LONGEST = 1 << 20  # bytes of a line; a redirect URL has a few thousand
 
 
 async def read_line(stdin: TextIO) -> str:
-    """One line from the terminal `stdin`, without its end; after a cancel the next caller gets the later lines.
+    """Return one line from the terminal `stdin`, without its line end. After a cancel no input is lost.
 
     Raises:
         EOFError: the input has ended.
@@ -23,7 +23,7 @@ async def read_line(stdin: TextIO) -> str:
     loop = asyncio.get_running_loop()
     line: asyncio.Future[bytes] = loop.create_future()
     if sys.platform == "win32":
-        # A console cannot be waited for without a thread; after a cancel this one takes one more line with it.
+        # A console can be read only in a thread. After a cancel this thread still takes the next line.
         _read_in_thread(loop, line, stdin)
         return _decoded(await line)
     descriptor = _terminal_descriptor(stdin)
@@ -36,7 +36,7 @@ async def read_line(stdin: TextIO) -> str:
 
 
 def _terminal_descriptor(stdin: TextIO) -> int:
-    # A descriptor of our own may be non-blocking; the one we were given is shared with the shell, which would be so too.
+    # Open a new descriptor: O_NONBLOCK on the existing one would also make the shell's non-blocking.
     descriptor = stdin.fileno()
     try:
         return os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
