@@ -1,11 +1,11 @@
-"""Portico: sign in to a model provider once; its tokens stay in the OS keyring and fresh, for the tools on this machine.
+"""Sign in to a model provider once: Portico keeps the tokens in the OS keyring, and fresh, for all tools on this machine.
 
-For Python programs: `portico.load_model("minimax-portal/MiniMax-M2.1")`; `portico.integrations` sets other clients up.
+In a Python program: `portico.load_model("minimax-portal/MiniMax-M2.1")`. `portico.integrations` has clients of other SDKs.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # the command line imports this first, and `typing` is a visible part of what `auth token` costs
+TYPE_CHECKING = False  # importing `typing` would make `auth token` visibly slower
 if TYPE_CHECKING:
     from portico.library.model import Model as Model
     from portico.library.model import Reply as Reply

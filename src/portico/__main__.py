@@ -1,19 +1,19 @@
-"""`python -m portico`."""
+"""The command `python -m portico`."""
 
 import os
 import sys
 
 
 def _leave_current_folder() -> None:
-    """Take the current folder off the import path, where Python's `-m` puts it first; a checkout's own `src` stays.
+    """Take the current folder, which `python -m` puts first, off the import path; the `src` folder of a checkout stays.
 
-    Every import after this one finds the real library and not a `json.py` of the folder. What Python has imported before this
-    line cannot be undone: a `portico.py` there has run in this module's place. The `portico` script has no such folder.
+    Then a `json.py` in the current folder cannot replace the real module. A `portico.py` there still runs in place of this
+    module. The `portico` script does not have this problem.
     """
     try:
         current = os.getcwd()  # noqa: PTH109 - before `pathlib` is imported
     except OSError:
-        current = ""  # the folder was deleted, or may not be looked at; nothing can be imported from it by that name
+        current = ""  # the folder was deleted or cannot be read, so Python cannot import from it
     source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     if not sys.flags.safe_path and sys.path and sys.path[0] in {"", current} and source != current:
         del sys.path[0]

@@ -1,7 +1,4 @@
-"""The object of one run: config, plugins, profiles, token store, output and prompts, each made when it is first needed, and once.
-
-A command has one with a terminal, a Python program (`portico.library`) one without.
-"""
+"""The app: the config, plugins, profiles, token store, output and prompts of one run, each made once, on first use."""
 
 from __future__ import annotations
 
@@ -37,9 +34,16 @@ if TYPE_CHECKING:
 
 
 class EmulatorEnded(ConfigError):
-    """The emulator that this shell was pointed at has ended."""
+    """The environment of this shell points to an emulator that has ended."""
 
     id = "emulator-ended"
+
+    def __init__(self) -> None:
+        hint = (
+            "Open a new shell to use the real provider, or start an emulator ({prog} emulator run) and: "
+            'eval "$({prog} emulator env)"'
+        )
+        super().__init__("The emulator that this shell uses has ended.", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,10 @@ class App:
         program: the program's name, for hints.
         options: the global options of a command.
         env: the environment; None is that of `streams`.
-        clock: another clock than the system's, for tests.
-        out: where output goes; None is the terminal.
-        prompter: who answers prompts; None is the terminal.
-        streams: standard input, output and errors; None are the process's.
+        clock: None is the system's clock.
+        out: None prints to `streams`.
+        prompter: None prompts on the terminal.
+        streams: standard input, output and error; None are the process's.
     """
 
     def __init__(
@@ -84,21 +88,21 @@ class App:
         self.env: Mapping[str, str] = self._streams.env if env is None else env
         self.clock: Clock = clock or SystemClock()
         self._edited: ConfigFile | None = None
-        self._given_out = out
-        self._given_prompter = prompter
+        self._own_out = out
+        self._own_prompter = prompter
 
     @classmethod
     def without_terminal(cls, config_file: str | None, env: Mapping[str, str] | None, clock: Clock | None = None) -> App:
-        """The app of a Python program or of a background process: notes and warnings go to the logger `portico`."""
+        """Make the app of a Python program or of a background process: notes and warnings go to the logger `portico`."""
         from portico.terminal.prompts import NonInteractive
 
         return cls(options=Options(config_file), env=env, clock=clock, out=LogOutput(), prompter=NonInteractive())
 
     @cached_property
     def out(self) -> Output:
-        """Where results, notes and warnings go."""
-        if self._given_out is not None:
-            return self._given_out
+        """Prints results, notes and warnings."""
+        if self._own_out is not None:
+            return self._own_out
         options = self.options
         streams = self._streams
         return Output(
@@ -116,8 +120,8 @@ class App:
         """Prompts on the terminal; with `--json`, or without a terminal, each prompt is an error."""
         from portico.terminal.prompts import NonInteractive, make_prompter
 
-        if self._given_prompter is not None:
-            return self._given_prompter
+        if self._own_prompter is not None:
+            return self._own_prompter
         if self.options.json:
             return NonInteractive()
         return make_prompter(stdin=self.stdin, stderr=self._streams.stderr, env=self.env)
@@ -128,47 +132,34 @@ class App:
         return self._streams.stdin
 
     def unattended(self) -> App:
-        """The same run without prompts, as `--non-interactive` wants it."""
+        """Return the app of the same run without prompts, for `--non-interactive`."""
         from portico.terminal.prompts import NonInteractive
 
-        app = App(
-            self.program,
-            self.options,
-            env=self.env,
-            clock=self.clock,
-            out=self.out,
-            prompter=NonInteractive(),
-            streams=self._streams,
-        )
+        app = self._copy(self.env, NonInteractive())
         app.keyrings = self.keyrings
         return app
 
     def outside_emulator(self) -> App:
-        """The same run as in a shell that is not pointed at an emulator."""
+        """Return the app of the same run in the environment that the emulator's variables replaced."""
         from portico.paths import CONFIG_ENV, EMULATOR_ENV, STATE_ENV
 
         home = self.env.get(EMULATOR_ENV)
         if home is None:
             return self
         env = {name: value for name, value in self.env.items() if name not in {CONFIG_ENV, EMULATOR_ENV}}
-        return App(
-            self.program,
-            self.options,
-            env={**env, STATE_ENV: home},
-            clock=self.clock,
-            out=self.out,
-            prompter=self._given_prompter,
-            streams=self._streams,
-        )
+        return self._copy({**env, STATE_ENV: home}, self._own_prompter)
+
+    def _copy(self, env: Mapping[str, str], prompter: Prompter | None) -> App:
+        return App(self.program, self.options, env=env, clock=self.clock, out=self.out, prompter=prompter, streams=self._streams)
 
     async def read_line(self) -> str:
-        """One line from the terminal; may be cancelled."""
+        """Read one line from the terminal; can be cancelled."""
         from portico.terminal.read_line import read_line
 
         return await read_line(self.stdin)
 
     def ask_passphrase(self, question: str) -> Secret | None:
-        """The passphrase of the encrypted file, typed by the user; None without a terminal."""
+        """Ask the user for the passphrase of the encrypted file; None without a terminal."""
         from portico.store.encrypted_file import FILE_ENV
 
         return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}") if self.prompter.interactive else None
@@ -178,7 +169,8 @@ class App:
         """The files and folders of this run.
 
         Raises:
-            ConfigError: `no-home`: no home folder is known and no folder was named, or the one a path begins with is unknown.
+            ConfigError: `no-home`: a path needs a home folder, and the system knows none.
+            EmulatorEnded: the environment points to an emulator that has ended.
         """
         from portico.paths import EMULATOR_ENV, no_home, resolve_paths
 
@@ -189,7 +181,7 @@ class App:
         if not (paths.config.is_absolute() and paths.state.is_absolute()):
             raise no_home("HOME is not set and this user has no home folder.")
         if EMULATOR_ENV in self.env and not paths.state.parent.exists():
-            raise _emulator_ended()
+            raise EmulatorEnded
         return paths
 
     @cached_property
@@ -197,7 +189,7 @@ class App:
         """The config, with its base and `models.json`.
 
         Raises:
-            ConfigError: it, its base or `models.json` cannot be read or used.
+            ConfigError: the config file, its base or `models.json` cannot be read or used.
         """
         if self._loaded.fault is not None:
             raise self._loaded.fault
@@ -205,10 +197,10 @@ class App:
 
     @cached_property
     def settings(self) -> LoadedConfig:
-        """The config for what neither its base nor `models.json` decides: if one of them cannot be used, that is a warning.
+        """As `config`, but a base or `models.json` that cannot be used is only a warning: for values that neither decides.
 
         Raises:
-            ConfigError: the own file cannot be read or used.
+            ConfigError: the config file cannot be read or used.
         """
         if self._loaded.fault is not None:
             self.warn_of_fault(self._loaded.fault)
@@ -216,7 +208,7 @@ class App:
 
     @cached_property
     def _loaded(self) -> LoadedConfig:
-        if self._edited is not None:  # its text is known, and its problems were shown when it was loaded
+        if self._edited is not None:  # its text is in memory, and its warnings are shown already
             from portico.config.load import checked
 
             return checked(self._edited, self.paths, self.env)
@@ -226,19 +218,20 @@ class App:
 
     def warn_of_fault(self, fault: ConfigError) -> None:
         """Warn that the base or `models.json` cannot be used."""
-        self.out.config_warning(self.program, str(fault), f"{fault.hint_for(self.program)}; this command does without it")
+        hint = fault.hint_for(self.program)
+        self.out.config_warning(self.program, str(fault), "; ".join(filter(None, [hint, "this command ignores it"])))
 
     def warn_of_problems(self, loaded: LoadedConfig) -> None:
-        """Warn of problems in the config that stop nothing."""
+        """Warn of the problems in the config that stop no command."""
         warnings = loaded.shown_warnings
         most = self.out.most_warnings or len(warnings)
         for warning in warnings[:most]:
             self.out.config_warning(self.program, str(warning))
         if warnings[most:]:
-            self.out.warn(f"{self.program}: {len(warnings[most:])} more warnings: see `{self.program} config validate`")
+            self.out.warn(f"{self.program}: {len(warnings[most:])} more warnings: run `{self.program} config validate`")
 
     def warn_if_exposed(self) -> None:
-        """Warn of a config file that other users can change, after commands that only read or edit its text."""
+        """Warn of a config file that other users can change, after a command that only reads or edits its text."""
         from portico.config.sources import exposed_files
 
         if "_loaded" not in self.__dict__ and self._edited is None:
@@ -246,19 +239,19 @@ class App:
                 self.out.warn(f"{self.program}: {warning}")
 
     def refuse_missing_config(self) -> None:
-        """Refuse a `--config` that names no file; `config set` alone makes one.
+        """Refuse a `--config` file that does not exist; only `config set` makes one.
 
         Raises:
-            ConfigError: `config-not-found`.
+            ConfigNotFound: the file does not exist.
         """
         if self.config_file is not None and not os.path.lexists(self.paths.config):
             from portico.config.document import ConfigNotFound
 
             hint = "Check the path; `{prog} config set KEY VALUE` makes a new file."
-            raise ConfigNotFound(f"There is no configuration at {self.paths.config}.", hint=hint)
+            raise ConfigNotFound(f"There is no config file at {self.paths.config}.", hint=hint)
 
     def reload_config(self, *, look_for_plugins: bool = False) -> LoadedConfig:
-        """Read the config again, since another program may have changed it; with `look_for_plugins` also which plugins there are.
+        """Read the config again, which another program may have changed; with `look_for_plugins` search for plugins again too.
 
         Raises:
             ConfigError: as `settings`.
@@ -266,15 +259,15 @@ class App:
         if look_for_plugins:
             self.__dict__.pop("_first_host", None)
         loaded = self._load_config()
-        # The new one before what was made of the old one goes: another thread always finds a config that was loaded.
+        # Replace the config before its derived objects are dropped, so another thread always finds a loaded config.
         self.__dict__["_loaded"] = loaded
         self._forget_config()
         return loaded
 
     def edit_config(self, change: Callable[[Document], Document], *, private: bool = False, strict: bool = True) -> bool:
-        """Edit the own file as `ConfigFile.edit` does, and go on with what it then says; True if it differs from before.
+        """Edit the config file as `ConfigFile.edit` does, and use the new config from now on; True if the file changed.
 
-        With `strict` a base or `models.json` that cannot be used is an error, as for `config`; without it, as for `settings`.
+        With `strict` a base or `models.json` that cannot be used is an error, as for `config`; else a warning, as for `settings`.
 
         Raises:
             ConfigError, LockBusy: as `ConfigFile.edit`, `config` and `settings`.
@@ -287,13 +280,12 @@ class App:
         return changed
 
     def _forget_config(self) -> None:
-        """Forget what was made of the config before this one."""
         for stale in ("config", "settings", "plugins"):
             self.__dict__.pop(stale, None)
 
     @cached_property
     def plugins(self) -> PluginHost:
-        """The plugins, on and off as the config has them now. They are searched for once in a run."""
+        """The plugins, enabled as in the present config. A run searches for them once."""
         return self._first_host.for_config(self.settings.config.plugins)
 
     @cached_property
@@ -303,7 +295,7 @@ class App:
         return PluginHost(self.settings.config.plugins, paths=self.paths, env=self.env)
 
     def models(self) -> ModelLoader:
-        """Turns model names into models that can be called, as config, plugins, profiles and environment are now."""
+        """Make the loader of models, for the present config, plugins, profiles and environment."""
         from portico.models.loader import ModelLoader
 
         loaded = self.config
@@ -322,36 +314,31 @@ class App:
         return self.local_store()
 
     def history(self, *, batch_s: float = 0.0) -> History | None:
-        """The history of requests, to be closed at the end; None if the config switches it off."""
+        """Open the history of requests, which the caller closes; None if the config turns it off."""
         from portico.usage.history import History
 
-        return (
-            History(self.paths, clock=self.clock, warn=self.out.warn, batch_s=batch_s) if self.settings.config.history else None
-        )
+        if not self.settings.config.history:
+            return None
+        return History(self.paths, clock=self.clock, warn=self.out.warn, batch_s=batch_s)
 
     def http(self) -> HttpClient:
-        """The HTTP client: an async context manager, for one command's run."""
+        """Make an HTTP client, an async context manager."""
         from portico.net.client import HttpClient
 
         return HttpClient(env=self.env, clock=self.clock)
 
     def broker(self, http: FormPoster, *, store: TokenStore | None = None) -> TokenBroker:
-        """The broker that refreshes tokens, over the plugins of this run, and its token store or another one."""
+        """Make the broker that refreshes the tokens of `store`, by default the token store of this run."""
         from portico.auth.broker import TokenBroker
 
-        return TokenBroker(
-            store=store or self.token_store,
-            dialects=self.plugins.dialect,
-            http=http,
-            clock=self.clock,
-            paths=self.paths,
-        )
+        store = store or self.token_store
+        return TokenBroker(store=store, dialects=self.plugins.dialect, http=http, clock=self.clock, paths=self.paths)
 
     def store_choice(self) -> StoreName | None:
-        """The store that the config chooses for new profiles; None means the one that worked last.
+        """Return the store that the config chooses for new profiles; None means the last store that worked.
 
         Raises:
-            ConfigError: the own file cannot be read or used.
+            ConfigError: the config file cannot be read or used.
         """
         return self.settings.config.auth.store
 
@@ -365,11 +352,11 @@ class App:
         on_wait: Callable[[str], None] | None = None,
         keyrings: list[KeyringStore] | None = None,
     ) -> LocalTokenStore:
-        """The token store of this machine. New profiles go to `store`, else where the config says.
+        """Make the token store of this machine. New profiles go to `store`, else to the store that the config chooses.
 
-        All stores of a run share its keyrings, since opening one again may prompt the user again. `keyrings` is another list
-        of them. `on_wait` is called when a keyring waits for the user, in place of a note. `paths`, `usual` and `passphrase`
-        take the place of the run's own.
+        All stores of a run share its keyrings, since opening one again may prompt the user again. `on_wait` is called when a
+        keyring waits for the user; the default prints a note. `paths`, `usual`, `passphrase` and `keyrings` replace those of
+        the run.
         """
         from portico.store.token_store import local_token_store
 
@@ -386,14 +373,13 @@ class App:
 
     @cached_property
     def _index(self) -> ProfileIndex:
-        """The profile index. It caches what it has read."""
         from portico.store.profiles import ProfileIndex
 
         return ProfileIndex(self.paths)
 
     @cached_property
     def keyrings(self) -> list[KeyringStore]:
-        """The keyrings that the stores of this run have opened so far."""
+        """The keyrings that the stores of this run have opened."""
         return []
 
     @cached_property
@@ -410,19 +396,9 @@ class App:
         return load_config(self.paths, self.env)
 
     def gateway_runs(self) -> bool:
-        """Whether a gateway of this state folder runs, which has to be restarted to see a new config.
-
-        One that is busy or starting, and does not answer yet, counts.
-        """
+        """Whether a gateway of this state folder runs, even if it is too busy to answer. It must restart to use a new config."""
         if not self.paths.gateway.exists():
             return False
         from portico.services.gateway_state import status
 
         return status(self.paths)[0] != "stopped"
-
-
-def _emulator_ended() -> ConfigError:
-    hint = (
-        'Open a new shell to use the real provider, or start an emulator ({prog} emulator run) and: eval "$({prog} emulator env)"'
-    )
-    return EmulatorEnded("The emulator that this shell was pointed at has ended.", hint=hint)

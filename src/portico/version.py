@@ -1,4 +1,4 @@
-"""Portico's version, on a floor of its own: whoever names it must not load, or lean on, the whole package."""
+"""Portico's version, in a module that imports nothing."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_a_shell_that_was_pointed_at_an_ended_one_is_told_and_finds_the_next(sta
 
     listed = run_portico("auth", "list", env=there)
     assert listed.returncode == 9
-    assert "The emulator that this shell was pointed at has ended." in listed.stderr
+    assert "The emulator that this shell uses has ended." in listed.stderr
     assert not Path(there["PORTICO_STATE_DIR"]).exists()
     assert run_portico("emulator", "env", env=there).stdout == "false\n"
 
