@@ -128,8 +128,8 @@ def test_set_reads_a_secret_from_standard_input(portico, config, monkeypatch):
     [
         ("gateway.port", "0", 9, "`gateway.port` must be 1-65535"),
         ("gateway.prot", "1", 9, "did you mean `port`?"),
-        ("gateway.port.x", "1", 9, "`gateway.port` is no object"),
-        ("gateway..port", "1", 2, "is not a path into the configuration"),
+        ("gateway.port.x", "1", 9, "`gateway.port` is neither an object nor an array"),
+        ("gateway..port", "1", 2, "is not a path in the config"),
     ],
 )
 def test_set_refuses_what_would_break_the_file(portico, config, path, value, code, said):
@@ -266,7 +266,7 @@ def test_setting_what_nobody_reads_is_warned_of(portico):
 def test_a_file_that_is_named_has_to_be_there_unless_it_is_being_made(words, config, tmp_path, capsys):
     missing = tmp_path / "misspelt.json5"
     assert main([*words, "--config", str(missing)], program="portico") == 9
-    assert f"There is no configuration at {missing}." in capsys.readouterr().err
+    assert f"There is no config file at {missing}." in capsys.readouterr().err
     assert main(["config", "set", "gateway.port", "18501", "--config", str(missing)], program="portico") == 0
     assert main([*words, "--config", str(missing)], program="portico") == 0
 

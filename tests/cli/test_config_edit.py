@@ -112,7 +112,7 @@ def test_ctrl_c_at_the_question_loses_nothing(edit, config, tmp_path):
 
 def test_a_file_that_was_changed_meanwhile_is_not_overwritten(edit, config, tmp_path):
     terminal = edit(f"Path({str(config)!r}).write_text('{{ theirs: 1 }}')\npath.write_text(text.replace('18500', '18501'))")
-    terminal.expect("another program has changed")
+    terminal.expect("Another program has changed")
     assert terminal.end() == 9
     assert config.read_text(encoding="utf-8") == "{ theirs: 1 }"
     assert [copy.read_text(encoding="utf-8") for copy in kept(tmp_path)] == [TEXT.replace("18500", "18501")]

@@ -193,7 +193,7 @@ def test_a_broken_base_stops_who_chooses_a_model_and_nobody_else(portico, base, 
     for words in (["plugins", "list"], ["plugins", "enable", "minimax-portal-auth"], ["auth", "list"], ["gateway", "status"]):
         code, _, err = portico(*words)
         assert code == 0, (words, err)
-        assert words[0] == "gateway" or "this command does without it" in err
+        assert words[0] == "gateway" or "this command ignores it" in err
     assert portico("config", "set", "gateway.port", "18501")[0] == 0
     assert portico("config", "get", "gateway.port")[1] == "18501\n"
     assert portico("config", "validate")[0] == 9
@@ -238,7 +238,7 @@ def test_warnings_are_said_beside_every_command_and_many_are_summed_up(portico, 
     own.write_text("{ " + ", ".join(f"zebra{number}: 1" for number in range(9)) + " }", encoding="utf-8")
     _, _, err = portico("plugins", "list")
     assert len(err.splitlines()) == 6
-    assert "4 more warnings: see `portico config validate`" in err
+    assert "4 more warnings: run `portico config validate`" in err
 
 
 @pytest.mark.requirement("E75")

@@ -147,11 +147,11 @@ def test_an_element_is_put_between_its_neighbours_and_their_comments_stay_with_t
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        (("l", 3), "`l` is an array of 1, so it has no place for `[3]`"),
-        (("l", "x"), "`l` is an array of 1, so it has no place for `x`"),
-        (("o", 0), "`o` is an object, so it has no place for `[0]`"),
-        (("o", "k"), "`o` is an object, so it has no place for `k`"),
-        (("a", 0), "`a` is no object, so it has no place for `[0]`"),
+        (("l", 3), "`l` is an array of 1, so it cannot contain `[3]`"),
+        (("l", "x"), "`l` is an array of 1, so it cannot contain `x`"),
+        (("o", 0), "`o` is an object, so it cannot contain `[0]`"),
+        (("o", "k"), "`o` is an object, so it cannot contain `k`"),
+        (("a", 0), "`a` is neither an object nor an array, so it cannot contain `[0]`"),
     ],
 )
 def test_what_is_no_place_in_an_array_takes_no_new_element(path, why):
@@ -189,7 +189,7 @@ def test_merging_writes_the_new_and_leaves_the_equal_and_the_rest():
 @pytest.mark.parametrize(
     ("text", "where", "message"),
     [
-        ("", "1:1", "the file is empty; an empty configuration is `{}`"),
+        ("", "1:1", "the file is empty; an empty config is `{}`"),
         ("{\n  a: 1\n  b: 2\n}", "3:3", "`,` or `}` is missing before a word without quotes"),
         ("{\r\n  a: 'x\r\n}", "2:6", "this string is not closed on its line"),
         ("\ufeff{,}", "1:2", "a key or `}` is missing here: found `,`"),
@@ -201,7 +201,7 @@ def test_merging_writes_the_new_and_leaves_the_equal_and_the_rest():
         ("{ a: #1 }", "1:6", "no key or value can begin with this character"),
         ("[" * 200, "1:101", "nested more than 100 deep"),
         ("9" * 5000, "1:1", "this number is too long"),
-        (r'"\ud800"', "1:1", "this string holds half of a surrogate pair"),
+        (r'"\ud800"', "1:1", "this string contains half of a surrogate pair"),
         (r'"a\1"', "1:3", r"`\1` is not an escape"),
         (r"{ a\u0020b: 1 }", "1:3", "this key needs quotes"),
     ],
@@ -252,10 +252,10 @@ y\v\0\'\😀", $c: null, d\u0065: true, """
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        (("a", "b"), "`a` is no object, so it has no place for `b`"),
-        (("l", 5), "`l` is an array of 1, so it has no place for `[5]`"),
-        (("l", "x"), "`l` is an array of 1, so it has no place for `x`"),
-        (("o", 0), "`o` is an object, so it has no place for `[0]`"),
+        (("a", "b"), "`a` is neither an object nor an array, so it cannot contain `b`"),
+        (("l", 5), "`l` is an array of 1, so it cannot contain `[5]`"),
+        (("l", "x"), "`l` is an array of 1, so it cannot contain `x`"),
+        (("o", 0), "`o` is an object, so it cannot contain `[0]`"),
     ],
 )
 def test_a_path_that_leads_nowhere_cannot_be_set(path, why):

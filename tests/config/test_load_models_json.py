@@ -43,8 +43,8 @@ def test_keys_and_headers_in_it_are_warned_of_and_not_read(files):
     loaded = files.load()
     assert list(loaded.corrections) == [("p", "m")]
     assert files.warnings(loaded) == [
-        "portico/models.json:2:12: `providers.p.apiKey` is not read here: keep secrets out of this file",
-        "portico/models.json:3:13: `providers.p.headers` is not read here: keep secrets out of this file",
+        "portico/models.json:2:12: `providers.p.apiKey` has no effect here: keep secrets out of this file",
+        "portico/models.json:3:13: `providers.p.headers` has no effect here: keep secrets out of this file",
     ]
     assert key not in repr(loaded)
 
@@ -74,4 +74,4 @@ def test_a_file_of_another_program_by_the_same_name_is_left_alone(files, text):
     files.write("portico/models.json", text)
     loaded = files.load()
     assert (loaded.corrections, loaded.fault) == ({}, None)
-    assert files.warnings(loaded) == ["portico/models.json:1:1: it has no `providers`, so nothing is read from it"]
+    assert files.warnings(loaded) == ["portico/models.json:1:1: it has no `providers`, so Portico ignores it"]

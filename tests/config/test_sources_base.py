@@ -104,7 +104,7 @@ def test_a_base_that_is_not_there_is_a_warning_where_it_is_named(files):
     assert (loaded.config.gateway.port, loaded.fault) == (18500, None)
     (message,) = files.warnings(loaded)
     assert message.startswith(
-        "portico/portico.json5:2:9: `base` names a file that does not exist, openclaw/openclaw.json: nothing is"
+        "portico/portico.json5:2:9: `base` names a file that does not exist, openclaw/openclaw.json; Portico"
     )
 
 

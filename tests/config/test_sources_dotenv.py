@@ -80,7 +80,7 @@ def test_one_that_cannot_be_read_is_a_warning_and_nothing_waits_for_it(files, ki
         path.write_bytes(b"A=\xff")
     values, (problem,) = read_dotenv(files.own.parent)
     assert (values, problem.level) == ({}, "warning")
-    assert "it is not read" in problem.message
+    assert "could not read this file" in problem.message
 
 
 @pytest.mark.requirement("E75")

@@ -74,9 +74,9 @@ def test_a_problem_is_told_with_the_file_that_it_stands_in(files):
         ("{ env: { $include: 5 } }", "1:20: `env.$include` must be a path or an array of paths"),
         ("{ env: { $include: { a: 1 } } }", "1:20: `env.$include` must be a path or an array of paths"),
         ("{ env: { $include: ['x.json5', 7] } }", "1:32: `env.$include` must be a path or an array of paths"),
-        ("{ $include: 'list.json5', a: 1 }", "1:13: `$include` must name objects, since other keys stand beside it"),
-        ("{ $include: 'portico.json5' }", "1:13: `$include` goes round in a circle: {own} -> {own}"),
-        ("{ $include: '.' }", "1:13: `$include` cannot be followed: cannot read portico (Is a directory [EISDIR])"),
+        ("{ $include: 'list.json5', a: 1 }", "1:13: `$include` must name objects, because there are other keys beside it"),
+        ("{ $include: 'portico.json5' }", "1:13: `$include` includes itself: {own} -> {own}"),
+        ("{ $include: '.' }", "1:13: `$include` names a file that cannot be read, portico: Is a directory [EISDIR]"),
     ],
 )
 def test_what_cannot_be_included_is_an_error_where_it_is_named(files, own, message):
@@ -98,7 +98,7 @@ def test_a_circle_is_told_file_by_file(files):
     files.write("portico/b.json5", "{ vars: { $include: ['a.json5'] } }")
     (message,) = refused(files)
     assert message == (
-        "portico/b.json5:1:22: `env.vars.$include` goes round in a circle: portico/portico.json5 -> portico/a.json5"
+        "portico/b.json5:1:22: `env.vars.$include` includes itself: portico/portico.json5 -> portico/a.json5"
         " -> portico/b.json5 -> portico/a.json5"
     )
 
@@ -112,7 +112,7 @@ def test_files_may_lead_to_files_ten_deep(files, files_deep, allowed):
     if allowed:
         assert files.load().config.gateway.port == 18600
     else:
-        assert refused(files) == ["portico/10.json5:1:13: `$include` leads more than 10 files deep"]
+        assert refused(files) == ["portico/10.json5:1:13: `$include` is nested more than 10 files deep"]
 
 
 def test_files_that_multiply_come_to_an_end(files):
@@ -120,7 +120,7 @@ def test_files_that_multiply_come_to_an_end(files):
     for number in range(1, 9):
         files.write(f"portico/{number}.json5", f"{{ $include: {[f'{number + 1}.json5'] * 10} }}")
     files.write("portico/9.json5", "{}")
-    assert any(f"leads to more than {MAX_FILES} files" in line for line in refused(files))
+    assert any(f"includes more than {MAX_FILES} files" in line for line in refused(files))
 
 
 def test_an_include_is_found_however_its_key_is_spelled(files):

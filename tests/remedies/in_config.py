@@ -189,7 +189,7 @@ def values_that_cannot_be(desk):
     assert checked("", {"X-Team": "red", "X-Line": "one two"}) == {}
 
 
-@scenario("leave out `--write-base` to write it to Portico's own file")
+@scenario("leave out `--write-base` to write to Portico's own file")
 def a_key_of_porticos_own_in_the_file_of_openclaw(desk):
     base = write(desk, "{}\n").with_name("openclaw.json")
     base.write_text("{}\n", encoding="utf-8")
@@ -201,7 +201,7 @@ def a_key_of_porticos_own_in_the_file_of_openclaw(desk):
     assert base.read_text(encoding="utf-8") == "{}\n"
 
 
-@scenario("set {}, or put it into the configuration: `{prog} config set env.{} -`")
+@scenario("set {}, or put it into the config: `{prog} config set env.{} -`")
 def a_variable_in_the_config_that_is_not_set(desk):
     with acme(desk, STREAMS["/v1/chat/completions"], headers={"X-Team": "${ACME_TEAM}"}) as served:
         error = desk.refused(*ASK, "acme/model", "Hello")
@@ -232,7 +232,7 @@ def a_config_file_that_belongs_to_another_user(desk):
     desk.not_found("others-may-change")
 
 
-@scenario("move what is yours to a folder of your own")
+@scenario("move your files to a folder of your own")
 def a_config_in_the_folder_of_another_user(desk):
     needs_root()
     theirs = desk.commands.paths.config.parent / "theirs"

@@ -42,7 +42,7 @@ ROWS: Final = (
     ),
     Row(("`{prog} config set KEY VALUE` changes a value without one",), "config edit", "config set gateway.port 18555"),
     Row(
-        ("`{prog} config set base ~/.openclaw/openclaw.json` names one",),
+        ("set a base: `{prog} config set base ~/.openclaw/openclaw.json`",),
         "config set models.mode '\"merge\"' --write-base",
         "config set --help",
     ),

@@ -1,7 +1,7 @@
-"""From a config to its values: one walk over the table of `config/schema.py` finds every problem, and the place of each.
+"""Check a config against the table in `config/schema.py`, and return its values and all its problems.
 
-A value of the wrong type is reported and read as if it were absent, so that one run finds everything. What a type cannot say is
-checked by the rules at the end, which the table names.
+A value of the wrong type is reported and then ignored, so one run finds every problem. The rules at the end of this module check
+what a type cannot express; the table names them.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ if TYPE_CHECKING:
     from portico.config.sources import Stack
     from portico.interfaces.basics import JsonValue
 
-# RFC 9110 section 5.6.2: the name of a header.
+# RFC 9110 section 5.6.2: a header name.
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _NEAR_MISS: Final = 0.75
 _NOT_EMPTY: Final = "must be a string that is not empty"
-_NOT_READ: Final = "is not read here: keep secrets out of this file"
+_NOT_READ: Final = "has no effect here: keep secrets out of this file"
 
 
 def check(source: Document | Effective) -> tuple[Config, list[Problem]]:
-    """What `source` says, and all that is wrong with it, in the order of the text."""
+    """Return the config in `source`, and its problems in the order of the text."""
     config, problems = read(TOP, source)
     return config if isinstance(config, Config) else Config(), problems
 
 
 def read(key: Key, source: Document | Effective) -> tuple[Any, list[Problem]]:
-    """What `key` makes of the whole of `source`, None if nothing; and all problems, in the order of the text."""
+    """Read `source` as the table's `key`; return the value, or None, and the problems in the order of the text."""
     effective = source if isinstance(source, Effective) else Effective(source)
     problems: list[Problem] = []
     section = Section(effective, problems, (), None)
     for path, origin in effective.hidden():
-        message = f"{shown_path(path)} is written twice; the later one counts"
+        message = f"{shown_path(path)} is written twice; the last one is used"
         problems.append(Problem("warning", str(origin), path, message, layer=origin.layer))
     value = _object(section, (), effective.value(), key)
     return value, sorted(problems, key=problem_order(effective.document.name))
 
 
 def check_stack(stack: Stack) -> tuple[Config, list[Problem]]:
-    """What the files say together, and all that is wrong in any of them."""
+    """Return the config in the files of `stack`, and the problems of all of them."""
     config, problems = check(stack.effective)
     return config, sorted((*problems, *stack.problems), key=problem_order(stack.own.document.name))
 
 
 def problem_order(name: str) -> Callable[[Problem], tuple[bool, bool, str, int, int]]:
-    """The order of problems: the file called `name` first, then what it includes, then the base; by line and column."""
+    """Return a sort key for problems: the file `name` first, then its included files, then the base; by line and column."""
 
     def key(problem: Problem) -> tuple[bool, bool, str, int, int]:
         file, line, column = problem.where.rsplit(":", 2)
@@ -70,9 +70,9 @@ def problem_order(name: str) -> Callable[[Problem], tuple[bool, bool, str, int, 
 
 
 class Section:
-    """An object or an array under check: where it stands, what it holds, and what is wrong in it.
+    """An object or an array that is being checked.
 
-    The methods take the steps from here to the value that they are about.
+    The methods take the steps from this section to a value in it.
     """
 
     def __init__(self, source: Effective, problems: list[Problem], path: ConfigPath, value: JsonValue) -> None:
@@ -83,11 +83,11 @@ class Section:
         self.value = value
 
     def section_at(self, steps: ConfigPath, value: JsonValue) -> Section:
-        """What is under check at `steps`, where `value` stands."""
+        """Return the section for `value` at `steps`."""
         return Section(self._source, self._problems, (*self.path, *steps), value)
 
     def is_own(self, *steps: str | int) -> bool:
-        """Whether Portico's own file, or one that it includes, says the value, and not the base alone."""
+        """Whether the value comes from Portico's own file or its included files, and not from the base."""
         return self._source.origin((*self.path, *steps)).layer == "own"
 
     def report_error(self, steps: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
@@ -95,21 +95,21 @@ class Section:
         self._report((*self.path, *steps), message, hint, of_key=of_key)
 
     def report_unusable(self, steps: ConfigPath, message: str, hint: str | None = None, *, alone: bool = False) -> str:
-        """Report that this object cannot be used, or the value `alone`; nothing else is stopped. Returns the report's text."""
+        """Report that only this object cannot be used, or with `alone` only the value; return the text of the report."""
         path = (*self.path, *steps)
         return self._report(path, message, hint, only=format_path(path if alone else self.path))
 
     def report_warning(
         self, steps: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False, standing: bool = False
     ) -> None:
-        """Report that the value has less effect than it seems to; `standing` is that of `Problem`."""
+        """Report that the value has less effect than it seems; `standing` as in `Problem`."""
         path = (*self.path, *steps)
         origin = self._source.origin(path, of_key=of_key)
         message = f"{shown_path(path)} {message}"
         self._problems.append(Problem("warning", str(origin), path, message, hint, origin.layer, standing=standing))
 
     def assign_to_plugins(self) -> list[Problem]:
-        """Make each problem below this map of plugins one that stops its plugin alone; all of them."""
+        """Make each problem in this map of plugins stop only its own plugin; return these problems."""
         plugin_problems = self._problems[self._problem_start :]
         plugin_problems = [replace(problem, plugin=str(problem.path[len(self.path)])) for problem in plugin_problems]
         self._problems[self._problem_start :] = plugin_problems
@@ -122,11 +122,10 @@ class Section:
         return str(problem)
 
 
-# --- the walk: each function reads one kind of value, which stands at `steps` of a section; None if it cannot be used ----------
+# --- the walk: each function reads one kind of value, at `steps` of a section, and returns None if it cannot be used ------------
 
 
 def _read_member(section: Section, name: str, value: JsonValue, key: Key) -> Any:
-    """The value of a key of an object or of a map."""
     if value is None and key.kind != "any":
         section.report_error((name,), "must not be null", "leave the key out")
         return None
@@ -208,22 +207,22 @@ def _word(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> st
 
 
 def _is_foreign(section: Section, steps: ConfigPath, word: str, foreign: Sequence[str]) -> bool:
-    """Whether OpenClaw alone understands `word`: a base that it reads may name what came later."""
+    """Whether only OpenClaw knows `word`. A base may have words of a newer OpenClaw."""
     return word in foreign or not section.is_own(*steps)
 
 
 def _string(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> str | None:
-    """A text; an empty one is as good as none."""
+    """Read a text; an empty one counts as absent."""
     return None if value == "" else _text(section, steps, value, key)
 
 
 def _secret(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> Secret | None:
-    """A secret as it is written; of OpenClaw's references to secrets, those to the environment become `${VAR}`."""
+    """Read a secret as it is written; an OpenClaw reference to an environment variable becomes `${VAR}`."""
     if isinstance(value, dict):
         name = value.get("id")
         if value.get("source") == "env" and isinstance(name, str):
             return Secret(f"${{{name}}}")
-        section.report_warning(steps, "is a reference that only OpenClaw follows; it is not used")
+        section.report_warning(steps, "is a reference that only OpenClaw can resolve; it has no effect")
         return None
     text = _text(section, steps, value, key)
     return Secret(text) if text is not None else None
@@ -283,10 +282,10 @@ _READERS: Final[dict[Kind, Callable[[Section, ConfigPath, JsonValue, Key], Any]]
 
 
 def _report_unknown(section: Section, members: dict[str, JsonValue], key: Key) -> None:
-    """Report the keys of an object that the table does not have: as errors where a known key was meant, else as warnings.
+    """Report unknown keys of an object: an error if a known key has a similar name, else a warning.
 
-    In a base, whose every key means something to the OpenClaw that wrote it, a near miss is no more than a warning, and an
-    unknown section of the whole file is not reported at all.
+    A base may have keys of a newer OpenClaw: there a similar name is only a warning, and an unknown top-level key is not
+    reported.
     """
     for name in members:
         if name in key.keys or name in key.openclaw_keys:
@@ -301,7 +300,7 @@ def _report_unknown(section: Section, members: dict[str, JsonValue], key: Key) -
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The one of `words` that was probably meant, None where none is near."""
+    """Return the word in `words` that `word` was probably meant to be, or None."""
     import difflib
 
     by_folded = {_folded(candidate): candidate for candidate in words}
@@ -315,11 +314,11 @@ def _folded(word: str) -> str:
 
 @cache
 def _field(name: str) -> str:
-    """The field of a class that holds the key `name`: `base_url` for `baseUrl`."""
+    """Return the field of a class for the key `name`: `base_url` for `baseUrl`."""
     return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
 
 
-# --- the rules: each gets what has been read at its section, and returns it as it is used; None leaves it out -----------------
+# --- the rules: each takes the value that was read at its section, and returns the value to use; None leaves it out -------------
 
 
 def _config(_section: Section, fields: dict[str, Any]) -> dict[str, Any]:
@@ -329,7 +328,7 @@ def _config(_section: Section, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _variables(section: Section, entries: dict[str, Any]) -> dict[str, str]:
-    """Both forms; a variable that the base has in the one form gives way to the own file's in the other."""
+    """Merge `env` and `env.vars`; if only one of them is in Portico's own file, that one wins."""
     entries.pop("shellEnv", None)
     variables: dict[str, str] = entries.pop("vars", {})
     for name, text in entries.items():
@@ -357,12 +356,12 @@ def _folders(section: Section, folders: tuple[str, ...]) -> tuple[str, ...]:
         try:
             expand_home(path, "the path")
         except UnknownHome as error:
-            section.report_warning((index,), f"{error.fault}: no plugin is looked for there", error.hint)
+            section.report_warning((index,), f"{error.fault}: Portico does not search it for plugins", error.hint)
     return folders
 
 
 def _entries(section: Section, entries: dict[str, PluginEntry]) -> dict[str, PluginEntry]:
-    """What is wrong with an entry keeps its own plugin from being used and stops nothing else."""
+    """An error in an entry disables only the plugin of that entry."""
     errors = [problem for problem in section.assign_to_plugins() if problem.level == "error"]
     result = {}
     for id in section.value if isinstance(section.value, dict) else ():
@@ -372,7 +371,7 @@ def _entries(section: Section, entries: dict[str, PluginEntry]) -> dict[str, Plu
 
 
 def _provider(section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
-    """A provider that only OpenClaw can speak to is left out, but for models of its that speak a protocol of their own."""
+    """Leave out a provider whose protocol only OpenClaw knows, except its models that have another protocol."""
     fields["base_url"], fields["problem"] = _base_url(section, fields.get("base_url"))
     if not _speaks_another_protocol(section):
         return fields
@@ -390,27 +389,26 @@ def _speaks_another_protocol(section: Section) -> bool:
 
 
 def _base_url(section: Section, text: str | None) -> tuple[str | None, str | None]:
-    """The URL, if requests may go to it; and why they may not. One with `${VAR}` in it is checked when that is resolved."""
+    """Return the URL if it can be used, and the problem if not. A URL with `${VAR}` is checked when it is resolved."""
     if text is None:
         return None, None
     steps = ("baseUrl",)
     url = normalised_base_url(text)
     if text != text.strip():
-        section.report_warning(steps, "has blanks around it, which are left out", "write it without them", standing=True)
+        section.report_warning(steps, "has spaces around it, which Portico removes", "write it without them", standing=True)
     if holds_reference(url):
         return url, None
     why = why_not_a_base_url(url)
     if why is not None:
         return None, section.report_unusable(steps, f"cannot be used: {why}", hint_for_base_url(url))
     if is_in_the_clear(url):
-        section.report_warning(
-            steps, "is plain http: whoever shares that network can read the key and every answer", standing=True
-        )
+        message = "is plain http: other users of that network can read the key and every response"
+        section.report_warning(steps, message, standing=True)
     return url, None
 
 
 def hint_for_base_url(url: str) -> str | None:
-    """What to write in the place of a base URL that cannot be used, where that is known."""
+    """Return what to write instead of a base URL that cannot be used, if that is known."""
     endpoint = endpoint_end(url)
     if endpoint is not None:
         return f"write it without `{endpoint}`"
@@ -418,16 +416,17 @@ def hint_for_base_url(url: str) -> str | None:
 
 
 def _headers(section: Section, headers: dict[str, str]) -> dict[str, str]:
-    """The headers that can be sent as they are written."""
+    """Return the headers that Portico can send."""
     usable = {}
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
             hint = "write letters, digits and hyphens, such as X-Team"
-            section.report_unusable((name,), "is no name of a header", hint, alone=True)
+            section.report_unusable((name,), "is not a valid header name", hint, alone=True)
         elif _LINE_BREAK.search(value):
-            section.report_unusable((name,), "holds a line break, which no header may", "write it in one line", alone=True)
+            message = "contains a line break, which is not allowed in a header"
+            section.report_unusable((name,), message, "write it in one line", alone=True)
         elif name.lower() in FRAMING:
-            section.report_warning((name,), "is Portico's own to send; it has no effect", "leave it out")
+            section.report_warning((name,), "is a header that Portico sets itself; it has no effect", "leave it out")
         else:
             usable[name] = value
     return usable
@@ -438,11 +437,11 @@ def _cost(_section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _tiers(section: Section, tiers: dict[int, Any]) -> tuple[Any, ...]:
-    """The tiers; of several with one bound the first is taken."""
+    """Return the tiers; if several have the same bound, only the first."""
     by_bound: dict[int, Any] = {}
     for index, tier in tiers.items():
         if tier.input_above in by_bound:
-            section.report_error((index, "inputAbove"), "is the same as that of an earlier tier")
+            section.report_error((index, "inputAbove"), "is the same as in an earlier tier")
         by_bound.setdefault(tier.input_above, tier)
     return tuple(by_bound.values())
 

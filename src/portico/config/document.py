@@ -1,7 +1,7 @@
-"""A JSON5 text that is edited in place, the paths into it, the file that it stands in, and what can be wrong with it.
+"""Config documents: JSON5 text with edits that keep every other byte, paths into it, its file, and its problems.
 
-An edit makes a new document whose text differs only where it must. A file is read whole, never a FIFO or a folder, and is never
-taken for empty if it merely cannot be read; it is changed under a lock, and replaced in one step.
+A config file must be a regular file. A file that cannot be read is an error, never an empty config. An edit holds a lock and
+replaces the file in one step.
 """
 
 from __future__ import annotations
@@ -84,22 +84,22 @@ class ConfigUnreadable(ConfigError):
 
 
 class ConfigChangedMeanwhile(ConfigError):
-    """Another program wrote the config between reading and writing it."""
+    """Another program changed the config file during an edit."""
 
     id = "config-changed-meanwhile"
 
 
 class ConfigNotFound(ConfigError):
-    """The config file that was asked for is not there."""
+    """The config file does not exist."""
 
     id = "config-not-found"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Document:
-    """A text that is JSON5. `name` is what messages call it: a file's path. It may hold API keys, so `repr` does not show it.
+    """A JSON5 text. Messages call it `name`, the path of its file. The text may contain API keys, so `repr` does not show it.
 
-    An edit makes sure that its text is JSON5 by reading again what it touches; the tree is made anew when it is next asked for.
+    A document is immutable: an edit returns a new one, after it has parsed the changed parts again.
     """
 
     name: str
@@ -107,55 +107,55 @@ class Document:
 
     @classmethod
     def parse(cls, text: str, *, name: str) -> Document:
-        """Read `text`.
+        """Parse `text`.
 
         Raises:
-            ConfigError: it is not JSON5 (`config-invalid`, with `where` as `file:line:column`).
+            ConfigSyntax: `text` is not JSON5; `where` is `file:line:column`.
         """
         document = cls(name, text)
         try:
-            document.root  # noqa: B018 - it is kept
+            document.root  # noqa: B018 - a cached property
         except Json5SyntaxError as error:
             raise _syntax_error(name, text, error) from None
         return document
 
     @cached_property
     def root(self) -> Node:
-        """The tree of the text."""
+        """The syntax tree."""
         return parse(self.text)
 
     def __repr__(self) -> str:
         return f"Document({self.name!r})"
 
     def value(self) -> JsonValue:
-        """All of it as plain JSON. Of members with one key the last counts."""
+        """Return the whole document as plain JSON. Of several members with the same key the last is used."""
         return plain(self.root)
 
     def get(self, path: ConfigPath) -> JsonValue:
-        """The value at `path`; KeyError when there is none."""
+        """Return the value at `path`; KeyError if there is none."""
         return plain(self._node(path))
 
     def has(self, path: ConfigPath) -> bool:
         return len(self._walk(path)[1]) == 0
 
     def position(self, path: ConfigPath, *, of_key: bool = False) -> tuple[int, int]:
-        """Line and column, from 1, of the value at `path`, or of its key; KeyError when there is none."""
+        """Return the line and column, from 1, of the value at `path`, or of its key; KeyError if there is none."""
         entry = self._entry(path[:-1], path[-1]) if of_key and path else None
         return self.line_and_column(entry.start if entry else self._node(path).start)
 
     def find(self, path: ConfigPath, *, of_key: bool = False) -> tuple[Document, int]:
-        """The document itself, and where in it stands what is at `path`, or the nearest thing around it that exists."""
+        """Return the document, and the offset of the value at `path`, or of the nearest value around `path` that exists."""
         node, missing = self._walk(path)
         entry = self._entry(path[:-1], path[-1]) if of_key and path and not missing else None
         return self, entry.start if entry else node.start
 
     def where(self, path: ConfigPath, *, of_key: bool = False) -> str:
-        """`file:line:column` of what stands at `path`, or of the nearest thing around it that exists."""
+        """Return `file:line:column` of the value at `path`, or of the nearest value around `path` that exists."""
         line, column = self.line_and_column(self.find(path, of_key=of_key)[1])
         return f"{self.name}:{line}:{column}"
 
     def line_and_column(self, offset: int) -> tuple[int, int]:
-        """Line and column, from 1, of a place in the text."""
+        """Return the line and column, from 1, of an offset in the text."""
         starts = self._line_starts
         line = bisect_right(starts, offset)
         return max(line, 1), max(offset - starts[max(line, 1) - 1], 0) + 1
@@ -165,19 +165,19 @@ class Document:
         return line_starts(self.text)
 
     def duplicates(self) -> Iterator[tuple[ConfigPath, int]]:
-        """Each member that a later one of the same key hides: its path, and where it stands."""
+        """Yield the path and offset of each member that a later member with the same key hides."""
         for path, entry in hidden(self.root, ()):
             yield path, entry.start
 
     # --- edits -------------------------------------------------------------------------------------------------------------
 
     def set(self, path: ConfigPath, value: JsonValue) -> Document:
-        """The document with `value` at `path`; what is missing on the way is made. An index one past the end appends.
+        """Set the value at `path`, and make the objects that `path` needs. An index one past the end appends.
 
         Raises:
-            ConfigError: `path` leads through something that is neither object nor array (`config-elsewhere`).
+            ConfigElsewhere: `path` leads through a value that is neither an object nor an array.
         """
-        from portico.config.json5_edit import nested, stale
+        from portico.config.json5_edit import nested, stale  # most runs edit nothing
 
         node, missing = self._walk(path)
         if missing and (isinstance(node, Container) or node.value is not None):
@@ -192,10 +192,10 @@ class Document:
         return document.overlay(existing, value)
 
     def insert(self, path: ConfigPath, value: JsonValue) -> Document:
-        """The document with `value` as a new element of an array; `path` ends with its index, and what is there moves on.
+        """Insert `value` into an array before the element at `path`, which ends with an index.
 
         Raises:
-            ConfigError: there is no array to put it into, or a shorter one (`config-elsewhere`).
+            ConfigElsewhere: there is no array at that path, or it is too short.
         """
         node, missing = self._walk(path[:-1])
         is_array = isinstance(node, Container) and not node.is_object and not missing
@@ -206,7 +206,7 @@ class Document:
         raise self._blocked(node, path, path[-1:])
 
     def unset(self, path: ConfigPath) -> Document:
-        """The document without what stands at `path`; KeyError when nothing does."""
+        """Remove the value at `path`; KeyError if there is none."""
         document = self
         while True:
             entry = document._entry(path[:-1], path[-1])
@@ -217,17 +217,17 @@ class Document:
                 return document
 
     def merge(self, patch: Mapping[str, JsonValue]) -> Document:
-        """The document with `patch` laid over it: objects key by key, everything else replaced. What is equal stays untouched."""
+        """Merge `patch` into the document: objects key by key, other values replaced. Equal values keep their text."""
         return self.overlay((), dict(patch))
 
     def overlay(self, path: ConfigPath, value: JsonValue) -> Document:
-        """`merge` below `path`, which exists; anything but an object over an object replaces."""
+        """Merge an object into the object at `path`, as `merge` does; replace any other value. `path` must exist."""
         return self._splice(self._editor().put(self._node(path), value))
 
     # --- the tree ----------------------------------------------------------------------------------------------------------
 
     def _walk(self, path: ConfigPath) -> tuple[Node, ConfigPath]:
-        """The deepest node on `path` that exists, and the steps that are left."""
+        """Return the deepest node on `path` that exists, and the remaining steps."""
         node = self.root
         for depth, step in enumerate(path):
             entry = node.find(step) if isinstance(node, Container) else None
@@ -257,16 +257,14 @@ class Document:
 
     def _blocked(self, node: Node, path: ConfigPath, missing: ConfigPath) -> ConfigError:
         existing = path[: len(path) - len(missing)]
-        kind = "an object" if isinstance(node, Container) and node.is_object else "no object"
-        if isinstance(node, Container) and not node.is_object:
-            kind = f"an array of {len(node.entries)}"
+        kind = "neither an object nor an array"
+        if isinstance(node, Container):
+            kind = "an object" if node.is_object else f"an array of {len(node.entries)}"
         return ConfigElsewhere(
-            f"`{format_path(path)}` cannot be set",
-            why=f"{shown_path(existing)} is {kind}, so it has no place for `{format_path(missing[:1])}`",
+            f"Could not set `{format_path(path)}`.",
+            why=f"{shown_path(existing)} is {kind}, so it cannot contain `{format_path(missing[:1])}`",
             where=self.where(existing),
         )
-
-    # What only edits need is loaded when there is one: most runs read a file and leave it.
 
     def _editor(self) -> Editor:
         from portico.config.json5_edit import Editor
@@ -289,7 +287,7 @@ class Document:
 
 def _syntax_error(name: str, text: str, error: Json5SyntaxError) -> ConfigError:
     line, column = position(text, error.offset)
-    message = error.message if text.strip("\ufeff \t\r\n") else "the file is empty; an empty configuration is `{}`"
+    message = error.message if text.strip("\ufeff \t\r\n") else "the file is empty; an empty config is `{}`"
     return ConfigSyntax(message, where=f"{name}:{line}:{column}")
 
 
@@ -297,10 +295,10 @@ def _syntax_error(name: str, text: str, error: Json5SyntaxError) -> ConfigError:
 
 
 def parse_path(text: str) -> ConfigPath:
-    """The steps of a path. `["..."]` names a key that holds dots as well.
+    """Parse a path. `["..."]` is a key that may contain dots.
 
     Raises:
-        UsageError: `text` is not a path (`usage`).
+        UsageError: `text` is not a path.
     """
     steps: list[str | int] = []
     offset = 0
@@ -308,8 +306,8 @@ def parse_path(text: str) -> ConfigPath:
         match = _STEP.match(text, offset)
         if match is None or (match["key"] is not None and bool(match["dot"]) == (offset == 0)):
             raise UsageError(
-                f"`{text}` is not a path into the configuration",
-                why=f"it cannot be read from character {offset + 1} on",
+                f"`{text}` is not a path in the config.",
+                why=f"character {offset + 1} is not valid",
                 hint=r"write it as `models.providers.minimax.models[0].id`; a dot inside a key is written `\.`",
             )
         key = match["key"] if match["quoted"] is None else match["quoted"]
@@ -319,7 +317,7 @@ def parse_path(text: str) -> ConfigPath:
 
 
 def format_path(path: ConfigPath) -> str:
-    """`path` as `parse_path` reads it."""
+    """Return the text that `parse_path` reads as `path`."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -333,9 +331,7 @@ def format_path(path: ConfigPath) -> str:
 
 
 class ConfigFile:
-    """A configuration file. `locks` is the folder for the lock of its edits. What was parsed is not parsed again as long as the
-    file has the same bytes.
-    """
+    """A config file; parsed again only if its bytes have changed. `locks` is the folder of its lock file."""
 
     def __init__(self, path: Path, locks: Path, *, crash_point: CrashPoint = no_crash_point) -> None:
         self.path = path
@@ -344,27 +340,27 @@ class ConfigFile:
         self._crash_point = crash_point
 
     def load(self) -> Document:
-        """What the file says; a file that does not exist says `{}`.
+        """Read the file; a file that does not exist is `{}`.
 
         Raises:
-            ConfigError: it cannot be read (`config-unreadable`) or is not JSON5 in UTF-8 (`config-invalid`).
+            ConfigUnreadable, ConfigSyntax: the file cannot be read, or is not JSON5 in UTF-8.
         """
         return self._parse(read_bytes(self.path))
 
     @property
     def latest(self) -> Document:
-        """What the file said when it was last read or written here."""
+        """The document that this object last read or wrote."""
         return self.load() if self._known is None else self._known[1]
 
     def edit(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
-        """Put what `change` makes of the file in its place, and say whether that differs.
+        """Replace the document with the result of `change`, and return whether the file changed.
 
-        Programs that edit through here wait for each other. One that does not, an editor say, is noticed until just before the
-        file is replaced, and `change` is then called again with what it wrote. The five last versions are kept as `.bak` files.
-        `private` takes the file away from everybody else; otherwise it keeps its mode.
+        Portico's own processes wait for each other. If another program, such as an editor, writes the file before it is
+        replaced, `change` is called again with the new document. The last five versions are kept as `.bak` files. With `private`
+        only the user can read the file; otherwise it keeps its mode.
 
         Raises:
-            ConfigError: the file cannot be read or written (`config-unreadable`); it then is as it was.
+            ConfigUnreadable: the file cannot be read or written; it is unchanged.
             LockBusy: another process holds the lock, or the file never stopped changing.
         """
         target = Path(os.path.realpath(self.path))
@@ -380,23 +376,24 @@ class ConfigFile:
                 if self._replace(target, before, data, private=private):
                     self._known = data, changed
                     return True
-        raise LockBusy(f"{self.path} is being changed by another program", hint="close it there and run the command again")
+        raise LockBusy(f"Another program keeps changing {self.path}.", hint="close it there and run the command again")
 
     def put(self, document: Document, *, expected_data: bytes | None, private: bool = False) -> None:
-        """Put a whole new text in the file's place, if the file still is `expected_data` (None: if there still is none).
+        """Replace the whole file if its content still is `expected_data` (None: if it still does not exist).
 
         Raises:
-            ConfigError: it is not (`config-changed-meanwhile`), or cannot be written (`config-unreadable`); it is as it was.
+            ConfigChangedMeanwhile: another program has changed the file.
+            ConfigUnreadable: the file cannot be written; it is unchanged.
             LockBusy: another process holds the lock.
         """
         target = Path(os.path.realpath(self.path))
         with self._locked(target):
             data = encode_document(document.text, self.path)
             if read_bytes(self.path) != expected_data or not self._replace(target, expected_data, data, private=private):
-                raise ConfigChangedMeanwhile(f"another program has changed {self.path} meanwhile")
+                raise ConfigChangedMeanwhile(f"Another program has changed {self.path} in the meantime.")
 
     def _locked(self, target: Path) -> AbstractContextManager[object]:
-        return file_lock(self._locks / f"config-{hashed_name(target)}.lock", what=f"the configuration {self.path}")
+        return file_lock(self._locks / f"config-{hashed_name(target)}.lock", what=f"the config file {self.path}")
 
     def _parse(self, data: bytes | None) -> Document:
         if self._known is None or self._known[0] != data:
@@ -405,7 +402,7 @@ class ConfigFile:
         return self._known[1]
 
     def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
-        """Put `after` in the place of `before`; False if something else stands there by now."""
+        """Replace the content `before` with `after`; False if the file has other content by now."""
         try:
             make_folder(target.parent)
             for old_temporary in temporaries(target):
@@ -422,17 +419,17 @@ class ConfigFile:
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise config_file_error(f"cannot write {self.path}; it is as it was", error) from error
+            raise config_file_error(f"Could not write {self.path}; it is unchanged.", error) from error
         self._crash_point("renamed")
         try:
             sync_folder(target.parent)
         except OSError as error:
-            raise config_file_error(f"{self.path} is changed, but a power cut may undo it", error) from error
+            raise config_file_error(f"{self.path} is changed, but a power cut may undo the change.", error) from error
         return True
 
 
 def _copy_permissions(temporary: Path, target: Path, *, mode: int) -> None:
-    """Make `temporary` look like `target`, unless the mode of `target` forbids writing."""
+    """Give `temporary` the permissions of `target`, unless `target` is read-only."""
     with contextlib.suppress(FileNotFoundError):
         status = target.stat()
         if not os.access(target, os.W_OK):
@@ -441,7 +438,7 @@ def _copy_permissions(temporary: Path, target: Path, *, mode: int) -> None:
 
 
 def _write_backup(target: Path, data: bytes) -> None:
-    """Keep the last version, for the file's owner alone."""
+    """Keep the last version, readable only for the file's owner."""
     names = [target.with_name(target.name + suffix) for suffix in BACKUPS]
     for newer, older in reversed(list(pairwise(names))):
         with contextlib.suppress(FileNotFoundError):
@@ -455,30 +452,30 @@ def _write_backup(target: Path, data: bytes) -> None:
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """The bytes of `path`, None only where nothing at all has that name.
+    """Return the bytes of a file, or None if it does not exist.
 
     Raises:
-        ConfigError: it is there and cannot be read, or is larger than any configuration (`config-unreadable`).
+        ConfigUnreadable: the file cannot be read, or is too large for a config.
     """
     try:
         data = read_start(path, MAX_BYTES + 1)
     except FileNotFoundError:
         if not path.is_symlink():
             return None
-        raise ConfigUnreadable(f"{path} is a link to a file that does not exist") from None
+        raise ConfigUnreadable(f"Could not read {path}.", why="it is a link to a file that does not exist") from None
     except OSError as error:
-        raise config_file_error(f"cannot read {path}", error) from error
+        raise config_file_error(f"Could not read {path}.", error) from error
     if len(data) > MAX_BYTES:
-        why = f"it is larger than {MAX_BYTES >> 20} MiB, which no configuration is"
-        raise ConfigUnreadable(f"refusing to read {path}", why=why, hint="name another file with `--config` or PORTICO_CONFIG")
+        why = f"it is larger than {MAX_BYTES >> 20} MiB"
+        raise ConfigUnreadable(f"Could not read {path}.", why=why, hint="name another file with `--config` or PORTICO_CONFIG")
     return data
 
 
 def decode_document(data: bytes, name: str) -> Document:
-    """The document that the bytes of a file called `name` are.
+    """Parse the bytes of a file with the path `name`.
 
     Raises:
-        ConfigError: they are not JSON5 in UTF-8 (`config-invalid`, with `where` as `file:line:column`).
+        ConfigSyntax: `data` is not JSON5 in UTF-8; `where` is `file:line:column`.
     """
     try:
         return Document.parse(data.decode(), name=name)
@@ -490,50 +487,45 @@ def decode_document(data: bytes, name: str) -> Document:
 
 
 def encode_document(text: str, path: Path) -> bytes:
-    """`text` as the bytes of the file at `path`.
+    """Return `text` as bytes for the file at `path`.
 
     Raises:
-        ConfigError: nobody would read so long a file (`config-unreadable`).
+        ConfigUnreadable: the file would be too large to read again.
     """
     data = text.encode()
     if len(data) > MAX_BYTES:
-        why = f"a configuration has at most {MAX_BYTES >> 20} MiB"
-        raise ConfigUnreadable(f"{path} would become too large to be read again", why=why)
+        raise ConfigUnreadable(f"{path} would become too large.", why=f"a config file has at most {MAX_BYTES >> 20} MiB")
     return data
 
 
 def read_document(path: Path) -> Document | None:
-    """What the file at `path` says, None where there is none.
-
-    Raises:
-        ConfigError: as `read_bytes` and `decode_document` do.
-    """
+    """Read the document at `path`, as `read_bytes` and `decode_document` do; None if the file does not exist."""
     data = read_bytes(path)
     return decode_document(data, str(path)) if data is not None else None
 
 
 def config_file_error(message: str, error: OSError) -> ConfigUnreadable:
-    """`error` as a user reads it: which file, the system's words, and what to do."""
+    """Return `error` as a ConfigUnreadable, with the system's reason and a hint."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return ConfigUnreadable(message, why=f"{error.strerror or error} [{name}]", hint=_HINTS.get(error.errno or 0))
 
 
 Layer = Literal["own", "base"]
-MAX_SHOWN: Final = 20  # of the problems of one configuration, to people
+MAX_SHOWN: Final = 20  # problems of one config in an error for people
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong in a config.
+    """A problem in a config.
 
     Attributes:
-        level: whether it makes a value unusable.
-        where: `file:line:column`, counted from 1; `layer` is whether that file is Portico's own or the base.
+        level: an error makes the value unusable.
+        where: `file:line:column`, counted from 1. `layer` says which file that is: the user's own or the base.
         path: the path of the value.
-        message: what is wrong, and `hint` what to write instead.
-        plugin: the only plugin that the error stops.
-        only: the path of the only other object that the error stops.
-        standing: a warning of something that may be meant: `config validate` and `doctor` show it, and other commands do not.
+        message: the problem; `hint` says what to write instead.
+        plugin: if set, the error stops only this plugin.
+        only: if set, the error stops only the object at this path.
+        standing: a warning that may be intended: only `config validate` and `doctor` show it.
     """
 
     level: Literal["error", "warning"]
@@ -550,7 +542,7 @@ class Problem:
         return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
 
     def as_json(self) -> dict[str, object]:
-        """The problem as `--json` prints it."""
+        """Return the problem as `--json` prints it."""
         return {
             "level": self.level,
             "where": self.where,
@@ -563,23 +555,23 @@ class Problem:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether it makes the whole config unusable."""
+        """Whether the whole config is unusable."""
         return self.level == "error" and self.plugin is None and self.only is None
 
 
 def shown_path(path: ConfigPath) -> str:
-    """`path` as messages show it."""
-    return f"`{format_path(path)}`" if path else "the configuration"
+    """Return `path` as messages show it."""
+    return f"`{format_path(path)}`" if path else "the config"
 
 
 class InvalidConfig(ConfigError):
-    """The config can be read, and has an error."""
+    """The config is JSON5 but has an error."""
 
     id = "config-invalid"
 
 
 class SeveralErrors(InvalidConfig):
-    """Several errors of one config: people see the first `MAX_SHOWN` of them, programs all, in `problems`."""
+    """Several errors in one config: the message lists the first `MAX_SHOWN`, `problems` has all."""
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         shown, others = problems[:MAX_SHOWN], problems[MAX_SHOWN:]
@@ -593,7 +585,7 @@ class SeveralErrors(InvalidConfig):
 
 
 def invalid_error(name: str, problems: Iterable[Problem]) -> ConfigError | None:
-    """One ConfigError (`config-invalid`) for all errors among `problems`, None if there are none."""
+    """Return one error for all errors in `problems`, or None if it has no errors."""
     errors = [problem for problem in problems if problem.level == "error"]
     if not errors:
         return None
@@ -603,7 +595,6 @@ def invalid_error(name: str, problems: Iterable[Problem]) -> ConfigError | None:
 
 
 def refuse_errors(name: str, problems: Iterable[Problem]) -> None:
-    """Raise `invalid_error(name, problems)` if there is any error among them."""
-    error = invalid_error(name, problems)
-    if error is not None:
+    """Raise `invalid_error(name, problems)` if `problems` has an error."""
+    if (error := invalid_error(name, problems)) is not None:
         raise error

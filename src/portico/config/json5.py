@@ -1,7 +1,7 @@
-"""JSON5 (https://spec.json5.org) as a tree of values, each of which knows its place in the text.
+"""Parse JSON5 (https://spec.json5.org) into a tree of values with their places in the text.
 
-One expression reads a token and the colon, comma or bracket behind it. Where the text is not JSON5, the tokens up to the fault
-are read again one by one, so that the error names what is missing there.
+One expression matches a token and the colon, comma or bracket after it. On a syntax error the parser reads the tokens before it
+again one by one, so the error can name the missing token.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import JsonValue
 
 MAX_DEPTH: Final = 100
-MAX_INDEX_DIGITS: Final = 9  # of a place in an array; Python refuses to read thousands of them
+MAX_INDEX_DIGITS: Final = 9  # of an array index; Python refuses to parse thousands of digits
 _MAX_HEX_DIGITS: Final = 3_000
 
 _SPACE: Final = "\\t\\n\\v\\f\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
@@ -53,16 +53,15 @@ _SHOWN: Final = {"end": "the end of the file", "string": "a string", "number": "
 
 
 class ConfigElsewhere(ConfigError):
-    """The key cannot be set in this file: another file has it, or another value is in its way."""
+    """The key cannot be set in this file: another file has it, or another value blocks it."""
 
     id = "config-elsewhere"
 
 
 class Json5SyntaxError(ValueError):
-    """The text is not JSON5. `offset` is where, in characters.
+    """The text is not JSON5 at `offset`, in characters.
 
-    The message repeats no word and no character of the text but JSON5's own punctuation: an API key without its quotes is such a
-    word, however short it is (CWE-209).
+    The message shows nothing of the text but punctuation, because any word may be an API key without quotes (CWE-209).
     """
 
     def __init__(self, message: str, offset: int) -> None:
@@ -76,7 +75,7 @@ class Json5SyntaxError(ValueError):
 
 @dataclass(slots=True, eq=False)
 class Scalar:
-    """A value that holds no other."""
+    """A value that is neither an object nor an array."""
 
     start: int
     end: int
@@ -85,7 +84,7 @@ class Scalar:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A member of an object, or an element of an array (`key` None). It spans from its key to the end of its value."""
+    """A member of an object, or an element of an array (`key` None); from the start of its key to the end of its value."""
 
     start: int
     key_end: int
@@ -99,7 +98,7 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Container:
-    """An object or an array, brackets included."""
+    """An object or an array, with its brackets."""
 
     start: int
     end: int
@@ -108,11 +107,11 @@ class Container:
     _by_key: dict[str | None, Entry] | None = field(default=None, init=False, repr=False)
 
     def find(self, key: str | int) -> Entry | None:
-        """The effective entry: the last of members with one key, as in JavaScript."""
+        """Return the entry at `key`: of several members with this key the last, as in JavaScript."""
         if not self.is_object:
             index = array_index(key)
             return self.entries[index] if index is not None and index < len(self.entries) else None
-        if self._by_key is None:  # made once, since a check asks for the place of every key; a tree does not change
+        if self._by_key is None:  # cached: a check looks up every key, and a tree never changes
             self._by_key = {entry.key: entry for entry in self.entries}
         return self._by_key.get(key) if isinstance(key, str) else None
 
@@ -121,14 +120,14 @@ Node = Scalar | Container
 
 
 def array_index(step: str | int) -> int | None:
-    """The place in an array that `step` names, as `0` of `models.0.id` does; None if it names none, as no array is so long."""
+    """Return `step` as an array index, also if it is a string as in `models.0.id`; None if it is not an index."""
     if isinstance(step, str):
         return int(step) if step.isascii() and step.isdecimal() and len(step) <= MAX_INDEX_DIGITS else None
     return step if step >= 0 else None
 
 
 def plain(node: Node) -> JsonValue:
-    """The value of `node`; of members with one key the last is effective."""
+    """Return the value of `node` as plain JSON; of several members with the same key the last is used."""
     if isinstance(node, Scalar):
         return node.value
     if node.is_object:
@@ -137,7 +136,7 @@ def plain(node: Node) -> JsonValue:
 
 
 def hidden(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Entry]]:
-    """Each member under `node`, which stands at `path`, that a later one of the same key hides."""
+    """Yield each member below `node`, at `path`, that a later member with the same key hides."""
     if not isinstance(node, Container):
         return
     last = {entry.key: entry for entry in node.entries} if node.is_object else None
@@ -150,11 +149,11 @@ def hidden(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str 
             yield from hidden(entry.node, (*path, step))
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------------
+# --- parsing -----------------------------------------------------------------------------------------------------------------
 
 
 def parse(text: str) -> Node:
-    """The tree of a whole text.
+    """Parse a whole text.
 
     Raises:
         Json5SyntaxError: the text is not one JSON5 value.
@@ -170,14 +169,14 @@ def parse(text: str) -> Node:
 
 
 def check_stretch(text: str, start: int, stop: int, *, is_object: bool, depth: int, after_entry: bool) -> None:
-    """Check that a changed part of a valid text still leads from `start` to `stop`.
+    """Check the changed part of a text that was valid before the change.
 
-    At `start` an entry of a container of this `depth` may begin, or one has ended (`after_entry`). At `stop` stands what stood
-    there before the change: the beginning of an entry, or the closing bracket. The text behind `stop` then reads as before,
-    since the grammar keeps nothing in mind between two tokens.
+    `start` is the start of an entry in a container of this `depth`, or with `after_entry` its end. `stop` is the start of the
+    next entry that did not change, or the closing bracket. The text after `stop` then still parses, because the grammar has no
+    state between two tokens.
 
     Raises:
-        Json5SyntaxError: the stretch is no such list of entries.
+        Json5SyntaxError: the part is not a list of entries that ends at `stop`.
     """
     reader, closing = _Reader(text, start), "}" if is_object else "]"
     token = _next_token(text, start)
@@ -199,15 +198,15 @@ def check_stretch(text: str, start: int, stop: int, *, is_object: bool, depth: i
 
 
 class _Reader:
-    """Reads entries of `text`, each from `offset` on, and leaves `offset` behind it."""
+    """Parses entries of `text` at `offset`, and moves `offset` to the end of each."""
 
     def __init__(self, text: str, offset: int) -> None:
         self._text = text
         self.offset = offset
-        self._scalar: re.Match[str] | None = None  # the last token, if it was a scalar: it holds the mark behind it
+        self._scalar: re.Match[str] | None = None  # the last token if it was a scalar: the match includes the mark after it
 
     def entry(self, depth: int, closing: str) -> Entry | None:
-        """The member or element that begins at `offset`, in a container of this `depth`; None at its bracket `closing`."""
+        """Parse the next entry of a container of this `depth`; None at its `closing` bracket."""
         start_offset = self.offset
         match = _match_token(self._text, start_offset)
         if match is not None and match[_MARK] == closing:
@@ -228,7 +227,7 @@ class _Reader:
         raise _no_entry(self._text, start_offset, closing)
 
     def _value(self, match: re.Match[str] | None, depth: int) -> Node | None:
-        """The value that `match` begins, at this `depth`; None where it begins none."""
+        """Parse the value that starts with the token `match`; None if no value can start with it."""
         if match is None:
             return None
         string, number, name, mark, _ = match.groups()
@@ -258,7 +257,7 @@ class _Reader:
         return Container(start, self.offset, entries, closing == "}")
 
     def _end_of_entry(self, closing: str) -> bool:
-        """Move behind the comma or the closing bracket that follows an entry; whether it was the bracket."""
+        """Skip the comma or closing bracket after an entry; return whether it was the bracket."""
         match, group = (_match_mark(self._text, self.offset), 1) if self._scalar is None else (self._scalar, _FOLLOWING)
         mark = match[group] if match is not None else None
         if match is not None and mark in {",", closing}:
@@ -268,7 +267,7 @@ class _Reader:
 
 
 def _no_entry(text: str, offset: int, closing: str) -> Json5SyntaxError:
-    """Why no entry begins at `offset`."""
+    """Return the error for a missing entry at `offset`."""
     token = _next_token(text, offset)
     if closing == "}":
         if token.kind not in {"string", "name"}:
@@ -298,13 +297,13 @@ class Token(NamedTuple):
 
 
 def trivia_end(text: str, offset: int) -> int:
-    """Where the white space and comments that begin at `offset` end."""
-    match = re.compile(_TRIVIA).match(text, offset)  # kept by `re`; a run that only reads a valid text needs none of it
+    """Return the end of the white space and comments at `offset`."""
+    match = re.compile(_TRIVIA).match(text, offset)  # compiled here because parsing a valid text never needs it; `re` caches it
     return match.end() if match else offset
 
 
 def _next_token(text: str, offset: int) -> Token:
-    """The first token at or after `offset`.
+    """Return the first token at or after `offset`.
 
     Raises:
         Json5SyntaxError: there is neither a token nor the end of the text.
@@ -330,7 +329,7 @@ def _no_token(text: str, offset: int) -> str:
 
 
 def _describe(text: str, token: Token) -> str:
-    """What `token` is; only punctuation is shown as it stands."""
+    """Return the kind of `token` in words, or the text of a punctuation token."""
     return _SHOWN.get(token.kind) or f"`{text[token.start]}`"
 
 
@@ -339,7 +338,7 @@ def _key(raw: str, start: int) -> str:
 
 
 def _string(raw: str, start: int) -> str:
-    """The meaning of a string with its quotes, which stands at `start`."""
+    """Decode a string with its quotes; `start` is its offset."""
     if "\\" not in raw:
         return raw[1:-1]
 
@@ -357,7 +356,7 @@ def _string(raw: str, start: int) -> str:
 
 
 def _name(raw: str, start: int) -> str:
-    """The meaning of an unquoted key."""
+    """Decode an unquoted key."""
     name = _join_surrogates(_ESCAPE.sub(lambda found: chr(int(found[1][1:], 16)), raw), start) if "\\" in raw else raw
     if not name.isascii() or "\\" in raw:
         bare = name.replace("$", "_").replace("\u200c", "_").replace("\u200d", "_")
@@ -367,11 +366,11 @@ def _name(raw: str, start: int) -> str:
 
 
 def _number(raw: str, start: int) -> int | float:
-    """The meaning of a number: an int where it is written as one, else a float."""
+    """Decode a number: an int if it is written as an integer, else a float."""
     unsigned = raw.lstrip("+-")
     sign = -1 if raw[0] == "-" else 1
     if unsigned[:2] in {"0x", "0X"}:
-        if len(unsigned) > _MAX_HEX_DIGITS:  # Python reads it, and refuses to print it
+        if len(unsigned) > _MAX_HEX_DIGITS:  # Python could parse it, but not print it
             raise Json5SyntaxError("this number is too long", start)
         return sign * int(unsigned, 16)
     if unsigned in {"Infinity", "NaN"}:
@@ -383,18 +382,18 @@ def _number(raw: str, start: int) -> int | float:
 
 
 def _join_surrogates(value: str, start: int) -> str:
-    """`value` with its surrogate pairs joined (RFC 8259 section 7)."""
+    """Join the surrogate pairs in `value` (RFC 8259 section 7)."""
     try:
         return value.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise Json5SyntaxError("this string holds half of a surrogate pair", start) from None
+        raise Json5SyntaxError("this string contains half of a surrogate pair", start) from None
 
 
-# --- lines: LF, CRLF or CR ends one, as in editors, and a byte order mark is not part of the first ------------------------------
+# --- lines end with LF, CRLF or CR, as in editors; a byte order mark is not part of the first line ------------------------------
 
 
 def position(text: str, offset: int) -> tuple[int, int]:
-    """Line and column of `offset`, both from 1."""
+    """Return the line and column of `offset`, both from 1."""
     ends = text.count("\n", 0, offset)
     if "\r" in text:
         ends += text.count("\r", 0, offset) - text.count("\r\n", 0, offset)
@@ -402,12 +401,12 @@ def position(text: str, offset: int) -> tuple[int, int]:
 
 
 def line_starts(text: str) -> list[int]:
-    """Where each line begins."""
+    """Return the offset of each line."""
     return [1 if text.startswith(_BOM) else 0, *(newline.end() for newline in _NEWLINE.finditer(text))]
 
 
 def line_start(text: str, offset: int) -> int:
-    """Where the line of `offset` begins."""
+    """Return the start of the line that contains `offset`."""
     start = text.rfind("\n", 0, offset) + 1
-    start = max(start, text.rfind("\r", start, offset) + 1)  # there is hardly one, and all of a text is long to look through
+    start = max(start, text.rfind("\r", start, offset) + 1)  # searched only after the last LF, because CR is rare
     return start + 1 if start == 0 and text.startswith(_BOM) else start

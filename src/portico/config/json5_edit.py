@@ -1,4 +1,4 @@
-"""Edits of a JSON5 text as splices: what is added looks like its neighbours, and every other byte stays."""
+"""Edit a JSON5 text with splices: new text has the style of its neighbours, and every other byte stays."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ WIDTH: Final = 100
 _BARE_KEY: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _INVISIBLE: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\ufeff": "\\ufeff", "\x7f": "\\u007f"}
-# The first objects and arrays of a text show its habits, and so do their first entries; reading all of a long one would cost more
-# than the edit.
-_SAMPLE: Final = 8
+_SAMPLE: Final = (
+    8  # the containers, and entries of each, from which the style is taken: reading all would cost more than the edit
+)
 _START: Final = attrgetter("start")
 _NEWLINE: Final = re.compile(r"\r\n|\n|\r")
 _SAME_LINE_COMMENT: Final = re.compile(r"[ \t]*+(?://[^\n\r\u2028\u2029]*+|/\*(?:[^*\n\r]|\*(?!/))*+\*/)")
@@ -49,10 +49,10 @@ _BLANKS: Final = re.compile(r"[ \t]*+")
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The habits of a text.
+    """The style of a text.
 
-    `unit` is one step of indentation; `pad` is what stands inside the braces of an object on one line; `one_line` keeps
-    everything on one line, `short_objects` allows it for objects that fit.
+    `unit` is one step of indentation, `pad` the space inside the braces of a one-line object. `one_line` puts everything on one
+    line, `short_objects` only objects that fit.
     """
 
     newline: str = "\n"
@@ -67,7 +67,7 @@ class Style:
     short_objects: bool = True
 
     def key(self, key: str, siblings: Iterable[str] = ()) -> str:
-        """`key` as its `siblings`, texts of keys with their quotes, are written."""
+        """Write `key` with the quotes of its `siblings`, the keys beside it as they are written."""
         if not could_be_bare(key):
             return quoted(key, self.quote)
         quotes = {sibling[0] if sibling[0] in "\"'" else "" for sibling in siblings if could_be_bare(sibling)}
@@ -76,7 +76,7 @@ class Style:
         return quoted(key, min(quotes) if quotes else self.quote)
 
     def value(self, value: JsonValue, indent: str, column: int) -> str:
-        """`value` as text that begins in `column`: on one line where that is the habit and fits, else indented from `indent`."""
+        """Write `value` at `column`: on one line if the style allows and it fits, else on lines indented from `indent`."""
         if not isinstance(value, (dict, list)) or not value:
             return scalar(value, self.quote)
         if self.one_line:
@@ -89,7 +89,7 @@ class Style:
         return self._tall(value, indent)
 
     def member(self, key: str, value: JsonValue, indent: str, siblings: Iterable[str] = ()) -> str:
-        """A member of an object as text."""
+        """Write a member of an object."""
         start = f"{self.key(key, siblings)}:{self.after_colon}"
         return start + self.value(value, indent, len(indent) + len(start))
 
@@ -101,8 +101,8 @@ class Style:
         inner = indent + self.unit
         inside = f",{self.newline}{inner}".join(self._parts(value, inner))
         comma = "," if self.trailing_comma else ""
-        opening, closing = "{}" if isinstance(value, dict) else "[]"
-        return f"{opening}{self.newline}{inner}{inside}{comma}{self.newline}{indent}{closing}"
+        left, right = "{}" if isinstance(value, dict) else "[]"
+        return f"{left}{self.newline}{inner}{inside}{comma}{self.newline}{indent}{right}"
 
     def _parts(self, value: dict[str, JsonValue] | list[JsonValue], indent: str) -> Iterator[str]:
         if isinstance(value, list):
@@ -112,7 +112,7 @@ class Style:
 
 
 def scalar(value: JsonValue, quote: str = '"') -> str:
-    """A string, number, word or empty container as text."""
+    """Write a string, number, literal or empty container."""
     if isinstance(value, str):
         return quoted(value, quote)
     if isinstance(value, float) and not math.isfinite(value):
@@ -121,7 +121,7 @@ def scalar(value: JsonValue, quote: str = '"') -> str:
 
 
 def quoted(text: str, quote: str) -> str:
-    """`text` as a string in `quote`s; escaped are characters that cannot be seen, and halves of pairs, which nobody reads."""
+    """Write `text` as a string in `quote`s; invisible characters and half surrogate pairs are escaped."""
     body = _HALF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(text, ensure_ascii=False)[1:-1])
     for character, escape in _INVISIBLE.items():
         body = body.replace(character, escape)
@@ -139,11 +139,11 @@ def _items(value: dict[str, JsonValue] | list[JsonValue]) -> Iterable[JsonValue]
     return value.values() if isinstance(value, dict) else value
 
 
-# --- the habits of a text ----------------------------------------------------------------------------------------------------
+# --- the style of a text -----------------------------------------------------------------------------------------------------
 
 
 def read_style(text: str, root: Node, *, strict_json: bool) -> Style:
-    """The habits of `text`. What it does not show is as in the documentation's examples, or as in JSON if `strict_json`."""
+    """Return the style of `text`; its default is that of the documentation's examples, or of JSON if `strict_json`."""
     first_line = text[: text.find("\n") + 1]
     style = Style(newline="\r\n" if first_line.endswith("\r\n") else "\n")
     if strict_json:
@@ -173,12 +173,12 @@ def read_style(text: str, root: Node, *, strict_json: bool) -> Style:
 
 
 def key_text(text: str, entry: Entry) -> str:
-    """The key of a member as it is written, quotes included."""
+    """Return the key of a member as it is written, with its quotes."""
     return text[entry.start : entry.key_end]
 
 
 def _first_filled(root: Node) -> list[Container]:
-    """The first objects and arrays that hold something, in the order of the text."""
+    """Return the first objects and arrays that are not empty, in the order of the text."""
     containers: list[Container] = []
     pending = [root]
     while pending and len(containers) < _SAMPLE:
@@ -207,7 +207,7 @@ def _pad(text: str, container: Container) -> str:
 
 
 def _unit(text: str, tall: list[Container]) -> str | None:
-    """The commonest step from the line of an opening bracket to the line of what it holds."""
+    """Return the most common step of indentation, from a bracket's line to its first entry's."""
     steps: dict[str, int] = {}
     for container in tall[: _SAMPLE // 2]:
         outer, inner = line_indent(text, container.start), line_indent(text, container.entries[0].start)
@@ -218,7 +218,7 @@ def _unit(text: str, tall: list[Container]) -> str | None:
 
 
 def _quote(text: str, members: list[Entry], keys: list[str]) -> str:
-    """The commonest quote of values, else of keys."""
+    """Return the most common quote of values, else of keys."""
     values = [text[entry.node.start] for entry in members if isinstance(entry.node, Scalar)]
     marks = Counter(mark for mark in values if mark in "\"'") or Counter(key[0] for key in keys if key[0] in "\"'")
     return max(marks, key=marks.__getitem__) if marks else '"'
@@ -236,7 +236,7 @@ class Splice(NamedTuple):
 
 
 def apply(text: str, splices: Iterable[Splice]) -> str:
-    """`text` after `splices`, which do not overlap."""
+    """Return `text` after `splices`, which do not overlap."""
     parts, position = [], 0
     for splice in sorted(splices, key=lambda splice: (splice.start, splice.end)):
         parts += [text[position : splice.start], splice.replacement]
@@ -266,7 +266,7 @@ class Editor:
         return read_style(self._text, self._root, strict_json=self._strict_json)
 
     def put(self, node: Node, value: JsonValue) -> Iterator[Splice]:
-        """Make `node` be `value`: members of an object are put one by one and none is dropped, an array may grow at its end."""
+        """Replace `node` with `value`: in an object only the members of `value`; an array that only grows keeps its elements."""
         old = plain(node)
         if same(old, value):
             return
@@ -316,7 +316,7 @@ class Editor:
         yield Splice(offset, offset, added if comma is None else added + ",")
 
     def insert(self, node: Container, index: int, value: JsonValue) -> Iterator[Splice]:
-        """Add an element before the one at `index`: above the comments that stand above it, below those of the one before."""
+        """Add an element before the element at `index`, above its comments and below those of the previous element."""
         entry = node.entries[index]
         tall = begins_line(self._text, entry.start)
         if not index and not tall:
@@ -359,10 +359,10 @@ class Editor:
             return self._style.value(value, indent, len(indent))
         return self._style.member(key, value, indent, [key_text(self._text, entry) for entry in node.entries])
 
-    # --- taking away -------------------------------------------------------------------------------------------------------
+    # --- removing ----------------------------------------------------------------------------------------------------------
 
     def remove(self, node: Container, entry: Entry) -> Iterator[Splice]:
-        """Take `entry` away, with its comma and the comment on its own line; every other comment stays."""
+        """Remove `entry` with its comma and the comment on its line; every other comment stays."""
         comma = comma_after(self._text, entry.end)
         end = entry.end if comma is None else comma + 1
         index = node.entries.index(entry)
@@ -376,7 +376,7 @@ class Editor:
         yield self._widen(entry.start, end)
 
     def _widen(self, start: int, end: int) -> Splice:
-        """The stretch from `start` to `end` with the line or the spaces that it would leave empty."""
+        """Remove `start` to `end`, and the line or the spaces that would be left empty."""
         text = self._text
         if begins_line(text, start):
             line_end = blanks_end(text, comments_end(text, end))
@@ -387,16 +387,16 @@ class Editor:
         return Splice(start, blanks_end(text, end), "")
 
 
-# --- what changes ------------------------------------------------------------------------------------------------------------
+# --- changes -----------------------------------------------------------------------------------------------------------------
 
 
 def check_edit(root: Node, text: str, splices: Sequence[Splice], *, grown: int) -> None:
-    """Hold `text`, which `splices` have made of the text of `root` and which is `grown` characters longer, to JSON5.
+    """Check that `text` is JSON5: the text of `root` after `splices`, `grown` characters longer.
 
-    Only the entries that the splices touch are read again, in the smallest container that holds them all.
+    Only the entries that the splices touch are parsed again, in the smallest container around them.
 
     Raises:
-        Json5SyntaxError: it is not JSON5.
+        Json5SyntaxError: `text` is not JSON5.
     """
     low, high = min(splice.start for splice in splices), max(splice.end for splice in splices)
     around = _innermost_container(root, low, high)
@@ -408,14 +408,14 @@ def check_edit(root: Node, text: str, splices: Sequence[Splice], *, grown: int) 
     following = bisect_left(entries, high, key=_START)
     stop = entries[following].start if following < len(entries) else container.end - 1
     entry = entries[first] if first >= 0 else None
-    # What may stand behind an entry, a comma, a bracket or a comment, runs together with none.
+    # After an entry only a comma, a bracket or a comment can follow, and none of them can become a part of the entry.
     is_after_entry = entry is not None and low >= entry.end
     start = container.start + 1 if entry is None else entry.end if is_after_entry else entry.start
     check_stretch(text, start, stop + grown, is_object=container.is_object, depth=depth, after_entry=is_after_entry)
 
 
 def _innermost_container(node: Node, low: int, high: int) -> tuple[Container, int] | None:
-    """The innermost container whose brackets stand around `low` to `high`, and how deep it is."""
+    """Return the innermost container around `low` to `high`, and its depth."""
     innermost, depth = None, 0
     while isinstance(node, Container) and node.start < low and high < node.end:
         innermost = node, depth
@@ -427,16 +427,16 @@ def _innermost_container(node: Node, low: int, high: int) -> tuple[Container, in
 
 
 def nested(path: ConfigPath, value: JsonValue) -> JsonValue:
-    """`value` inside the objects and arrays that `path` names."""
+    """Return `value` inside the objects and arrays that `path` names."""
     for step in reversed(path):
         if isinstance(step, int) and step:
-            raise ConfigElsewhere(f"a new array begins at [0], not at [{step}]")
+            raise ConfigElsewhere(f"A new array begins at [0], not at [{step}].")
         value = {step: value} if isinstance(step, str) else [value]
     return value
 
 
 def stale(node: Node, value: JsonValue, path: ConfigPath) -> Iterator[ConfigPath]:
-    """What has to go from `node` so that laying `value` over it gives `value`, last things first."""
+    """Yield the paths to remove from `node` before it is merged with `value`, so that the result is `value`; last paths first."""
     if not isinstance(node, Container):
         return
     if node.is_object and isinstance(value, dict):
@@ -451,14 +451,14 @@ def stale(node: Node, value: JsonValue, path: ConfigPath) -> Iterator[ConfigPath
 
 
 def _removed_elements(old: list[JsonValue], new: list[JsonValue], path: ConfigPath) -> Iterator[ConfigPath]:
-    """The elements of `old` to take away where `new` is `old` without them; none where it is anything else."""
-    removed, kept_values = [], list(new)
+    """Yield the elements to remove from `old` to get `new`; none if `new` is not a part of `old`."""
+    removed, remaining = [], list(new)
     for index in range(len(old) - 1, -1, -1):
-        if kept_values and same(old[index], kept_values[-1]):
-            kept_values.pop()
+        if remaining and same(old[index], remaining[-1]):
+            remaining.pop()
         else:
             removed.append((*path, index))
-    if not kept_values:
+    if not remaining:
         yield from removed
 
 
@@ -466,41 +466,41 @@ def _removed_elements(old: list[JsonValue], new: list[JsonValue], path: ConfigPa
 
 
 def line_indent(text: str, offset: int) -> str:
-    """The white space at the start of the line of `offset`, up to `offset`."""
+    """Return the white space at the start of the line of `offset`, up to `offset`."""
     start = line_start(text, offset)
     return text[start : min(blanks_end(text, start), offset)]
 
 
 def begins_line(text: str, offset: int) -> bool:
-    """Whether only white space stands before `offset` on its line."""
+    """Whether only white space is before `offset` on its line."""
     return blanks_end(text, line_start(text, offset)) >= offset
 
 
 def has_newline(text: str) -> bool:
-    """Whether `text` goes on to another line."""
+    """Whether `text` has more than one line."""
     return "\n" in text or "\r" in text
 
 
 def blanks_end(text: str, offset: int) -> int:
-    """Where the spaces and tabs that begin at `offset` end."""
+    """Return the end of the spaces and tabs at `offset`."""
     match = _BLANKS.match(text, offset)
     return match.end() if match else offset
 
 
 def comments_end(text: str, offset: int) -> int:
-    """The end of the last comment that begins and ends on the line of `offset` with nothing else before it, or `offset`."""
+    """Return the end of the comments that directly follow `offset` on its line, or `offset`."""
     while match := _SAME_LINE_COMMENT.match(text, offset):
         offset = match.end()
     return offset
 
 
 def newline_at(text: str, offset: int) -> int:
-    """The length of the line end that stands at `offset`, or 0."""
+    """Return the length of the line end at `offset`, or 0."""
     match = _NEWLINE.match(text, offset)
     return len(match[0]) if match else 0
 
 
 def comma_after(text: str, offset: int) -> int | None:
-    """Where the comma stands that follows `offset` with at most comments between."""
+    """Return the offset of the comma after `offset`, across white space and comments; None if there is no comma."""
     end = trivia_end(text, offset)
     return end if text.startswith(",", end) else None

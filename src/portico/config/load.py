@@ -1,6 +1,6 @@
-"""The config that a command runs with: all its files, read and checked, with `models.json` and the variables beside them.
+"""Load the config of a command: all its files, read and checked, with `models.json` and the `.env` variables beside them.
 
-Places of the config may name a profile, an alias or a model; what is deleted is taken out of them as well.
+If a profile or an alias is deleted, this module also removes its references from the config.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from portico.paths import Paths
 
 MODELS_FILE: Final = "models.json"
-# A file that chooses the trusted authorities can make its author pose as any server that tokens are sent to.
-_NAMES_OF_FILES: Final = (SECRET_VARIABLES[0], "SSL_CERT_FILE")
+# The author of the trusted CA certificates can impersonate any server that receives tokens.
+_FILE_VARIABLES: Final = (SECRET_VARIABLES[0], "SSL_CERT_FILE")
 # OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
-_NAMES_OF_FOLDERS: Final = "SSL_CERT_DIR"
+_FOLDERS_VARIABLE: Final = "SSL_CERT_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ class LoadedConfig:
 
     Attributes:
         config: its values.
-        document: the own file's document, which edits change.
-        file: the own file.
-        effective: the effective value at each path, and the file and line that it comes from.
-        problems: the warnings of every file that was read; `shown_warnings` are those that every command shows.
-        env: the environment that `${VAR}` is resolved in: the process's, then `.env` beside the file, then the file's `env`; and
-            behind them the base's two in the same order.
+        document: the document of the config file, which edits change.
+        file: the config file.
+        effective: the effective value at each path, with its file and line.
+        problems: the warnings of all files; `shown_warnings` are those that every command shows.
+        env: the environment for `${VAR}`: the process's, then `.env` beside the file, then `env` in the file, then the same two
+            of the base.
         corrections: the models of `models.json` beside the file, by provider and model id.
-        base: the file that `base` names, None if there is none.
-        sources: every file that was read, or would be if it existed: when one changes, this is out of date.
-        fault: why the base or `models.json` cannot be used. `config` and `corrections` are then made of the other files, which
-            is enough to list plugins or to sign out, but not to choose a model.
+        base: the file that `base` names, or None.
+        sources: every file that was read, or would be if it existed. If one changes, this object is out of date.
+        fault: why the base or `models.json` cannot be used. `config` and `corrections` then come from the other files: enough
+            to list plugins or to sign out, but not to choose a model.
     """
 
     config: Config
@@ -73,29 +73,30 @@ class LoadedConfig:
 
     @property
     def shown_warnings(self) -> tuple[Problem, ...]:
-        """The warnings that every command shows first; `config validate` and `doctor` show all."""
+        """The warnings that every command shows; `config validate` and `doctor` show all problems."""
         return tuple(problem for problem in self.problems if not problem.standing)
 
     def edit_base(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
         """Edit the base as `ConfigFile.edit` does, unless OpenClaw's strict schema would refuse the result.
 
         Raises:
-            ConfigError: there is no base (`config-not-found`), OpenClaw would refuse it (`config-elsewhere`, naming what), or
-                as `ConfigFile.edit`.
+            ConfigNotFound: there is no base.
+            ConfigElsewhere: OpenClaw would refuse the result.
+            ConfigError, LockBusy: as `ConfigFile.edit`.
         """
         if self.base is None:
-            hint = "`{prog} config set base ~/.openclaw/openclaw.json` names one"
-            raise ConfigNotFound(f"{self.file.path} names no base", hint=hint)
+            hint = "set a base: `{prog} config set base ~/.openclaw/openclaw.json`"
+            raise ConfigNotFound(f"{self.file.path} names no base.", hint=hint)
         if not self.base.path.exists():
-            raise ConfigNotFound(f"there is no {self.base.path}, which {self.file.path} names as its base")
+            raise ConfigNotFound(f"There is no {self.base.path}, which {self.file.path} names as its base.")
         return self.base.edit(lambda document: checked_for_openclaw(document, change(document)), private=private)
 
 
 def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedConfig:
-    """Read and check the config; one that does not exist is empty.
+    """Read and check the config; a file that does not exist is empty.
 
     Raises:
-        ConfigError: as `checked`, or the own file cannot be read.
+        ConfigError: as `checked`, or the config file cannot be read.
     """
     file = ConfigFile(paths.config, paths.locks)
     file.load()
@@ -103,12 +104,12 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
 
 
 def checked(file: ConfigFile, paths: Paths, env: Mapping[str, str] | None = None) -> LoadedConfig:
-    """The config with the own file as it was last read or written here; what it names is read now.
+    """Check the config with the latest document of `file`, and read the files that it names.
 
-    An error in the base or in `models.json` becomes the `fault` of the result: a caller that needs either has to raise it.
+    An error in the base or in `models.json` becomes the `fault` of the result: a caller that needs either must raise it.
 
     Raises:
-        ConfigError: the own file cannot be used as it stands (`config-invalid`, naming every error in it).
+        InvalidConfig: the config file has errors; the error names all of them.
     """
     document = file.latest
     stack = read_stack(document)
@@ -120,15 +121,13 @@ def checked(file: ConfigFile, paths: Paths, env: Mapping[str, str] | None = None
         stack = replace(stack, effective=stack.own, base=None)
         config, problems = check_stack(stack)
     models_errors = [problem for problem in correction_problems if problem.is_fatal]
-    fault = invalid_error(
-        " and ".join(["the base"] * bool(base_errors) + [MODELS_FILE] * bool(models_errors)), (*base_errors, *models_errors)
-    )
-    merged, env_problems = _environment(stack, config, paths.config.parent, os.environ if env is None else env)
+    faulty_files = " and ".join(["the base"] * bool(base_errors) + [MODELS_FILE] * bool(models_errors))
+    fault = invalid_error(faulty_files, (*base_errors, *models_errors))
+    env = os.environ if env is None else env
+    merged, env_problems = _environment(stack, config, paths.config.parent, env)
     sources = (paths.config, *stack.others, *_implicit_files(paths.config, stack.base_path))
-    # First, because only the first of many warnings are shown.
-    exposure_warnings = exposed_files(protected_paths(sources, paths, os.environ if env is None else env))
     warnings = (
-        *exposure_warnings,
+        *exposed_files(protected_paths(sources, paths, env)),  # first, because only the first of many warnings are shown
         *(_as_warning(each) for each in (*problems, *correction_problems) if not each.is_fatal),
         *env_problems,
     )
@@ -137,14 +136,14 @@ def checked(file: ConfigFile, paths: Paths, env: Mapping[str, str] | None = None
 
 
 def protected_paths(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tuple[Path, ...]:
-    """The files and folders that another user must not be able to replace: the config's, the state folder, those of variables."""
-    variable_values = [env.get(name) for name in _NAMES_OF_FILES]
-    variable_values += env.get(_NAMES_OF_FOLDERS, "").split(os.pathsep)
+    """Return the paths that no other user may replace: the config files, the state folder, and paths in variables."""
+    variable_values = [env.get(name) for name in _FILE_VARIABLES]
+    variable_values += env.get(_FOLDERS_VARIABLE, "").split(os.pathsep)
     return (*sources, paths.state, *(Path(each) for each in variable_values if each))
 
 
 def _implicit_files(config: Path, base: Path | None) -> tuple[Path, ...]:
-    """The files that are read though no file names them, and the base, which may not exist."""
+    """Return the files that are read although no file names them, and the base, which may not exist."""
     more = () if base is None else (base, base.parent / DOTENV)
     return (config.parent / MODELS_FILE, config.parent / DOTENV, *more)
 
@@ -159,14 +158,14 @@ def _as_warning(problem: Problem) -> Problem:
 def _environment(
     stack: Stack, config: Config, folder: Path, process: Mapping[str, str]
 ) -> tuple[Mapping[str, str], tuple[Problem, ...]]:
-    """The variables of the process, then those beside and in the own file, then those beside and in the base."""
-    own, remarks = read_dotenv(folder)
-    stated = {name: value for name, value in config.env.items() if _is_own(stack.effective, name)}
-    found = with_defaults(process, with_defaults(own, stated))
+    """Merge the variables of the process, of `.env` and `env` of the config file, and of both of the base."""
+    dotenv, problems = read_dotenv(folder)
+    own_env = {name: value for name, value in config.env.items() if _is_own(stack.effective, name)}
+    merged = with_defaults(process, with_defaults(dotenv, own_env))
     if stack.base_path is None or stack.base is None:
-        return found, remarks
-    behind, more = read_dotenv(stack.base_path.parent, "base") if stack.base_path.parent != folder else ({}, ())
-    return with_defaults(found, with_defaults(behind, config.env)), (*remarks, *more)
+        return merged, problems
+    base_dotenv, base_problems = read_dotenv(stack.base_path.parent, "base") if stack.base_path.parent != folder else ({}, ())
+    return with_defaults(merged, with_defaults(base_dotenv, config.env)), (*problems, *base_problems)
 
 
 def _is_own(effective: Effective, name: str) -> bool:
@@ -177,36 +176,38 @@ def _is_own(effective: Effective, name: str) -> bool:
 # --- models.json beside the config: prices and limits that correct the config and the built-ins ---------------------------------
 #
 # Its shape is OpenClaw's (https://docs.openclaw.ai/concepts/models): `{ "providers": { "<id>": { "models": [ ... ] } } }`.
-# OpenClaw writes keys and URLs into its own; here they have no effect, so that no secret has to stand in the file.
+# OpenClaw also writes keys and URLs into its file; Portico ignores them, so the file needs no secret.
 
 
 def read_corrections(folder: Path) -> tuple[Mapping[tuple[str, str], ModelConfig], tuple[Problem, ...]]:
-    """The models of `folder`'s `models.json`, by provider and model id, and what is wrong with it."""
+    """Return the models of `models.json` in `folder`, by provider and model id, and the problems of the file."""
     path = folder / MODELS_FILE
     try:
         document = read_document(path)
     except ConfigError as error:
         if error.where is not None:
             return {}, (Problem("error", error.where, (), error.message, error.hint),)
-        return {}, (Problem("error", f"{path}:1:1", (), str(error), "make it a file that you can read, or move it away"),)
+        message = f"could not read this file: {error.why}"
+        return {}, (Problem("error", f"{path}:1:1", (), message, "make it a file that you can read, or move it away"),)
     if document is None:
         return {}, ()
     value = document.value()
     if not isinstance(value, dict) or "providers" not in value:
-        return {}, (Problem("warning", f"{path}:1:1", (), "it has no `providers`, so nothing is read from it"),)
+        return {}, (Problem("warning", f"{path}:1:1", (), "it has no `providers`, so Portico ignores it"),)
     fields, problems = read(CORRECTIONS, document)
     providers = fields.get("providers", {}) if fields is not None else {}
     return {(id, model.id): model for id, each in providers.items() for model in each.get("models", ())}, tuple(problems)
 
 
-# --- edits of an OpenClaw file, which its strict schema must not refuse afterwards ----------------------------------------------
+# --- edits of an OpenClaw file: its strict schema must still accept the file ----------------------------------------------------
 
 
 def checked_for_openclaw(before: Document, after: Document) -> Document:
-    """`after`, if nothing that has changed since `before` would make OpenClaw refuse its file.
+    """Return `after` if OpenClaw still accepts it as far as it differs from `before`.
 
     Raises:
-        ConfigError: it would (`config-elsewhere`, or `config-invalid` with every error that is new).
+        ConfigElsewhere: OpenClaw would refuse it.
+        InvalidConfig: the change has errors; the error names all of them.
     """
     if after is before:
         return after
@@ -218,8 +219,8 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
     complaints = [complaint for complaint in _complaints(new) if complaint not in known_complaints]
     complaints += [problem.message for problem in new_problems if "is not a key" in problem.message]
     if complaints:
-        hint = "leave out `--write-base` to write it to Portico's own file"
-        raise ConfigElsewhere(f"OpenClaw would refuse its file: {complaints[0]}", where=after.name, hint=hint)
+        hint = "leave out `--write-base` to write to Portico's own file"
+        raise ConfigElsewhere(f"OpenClaw would refuse its file: {complaints[0]}.", where=after.name, hint=hint)
     return after
 
 
@@ -239,7 +240,7 @@ _GATEWAY_MODELS: Final = ("gateway", "models")
 
 
 def without_profile(document: Document, profile_id: str) -> Document:
-    """`document` without the profile's own entry and without its place in any `auth.order`; an order left empty goes too."""
+    """Remove a profile from `auth.profiles` and from each `auth.order`; an order that becomes empty is removed too."""
     if document.has((*PROFILES, profile_id)):
         document = document.unset((*PROFILES, profile_id))
     for provider, order in _entries(document, ORDER).items():
@@ -251,12 +252,12 @@ def without_profile(document: Document, profile_id: str) -> Document:
 
 
 def profile_ids(document: Document) -> tuple[str, ...]:
-    """The ids that one file's `auth.profiles` names."""
+    """Return the profile ids in `auth.profiles` of one file."""
     return tuple(_entries(document, PROFILES))
 
 
 def without_alias(document: Document, alias: str, reference: str) -> Document:
-    """`document` in which the default, the fallbacks and `gateway.models` name `reference` instead of `alias` (case aside)."""
+    """Replace `alias`, in any case, with `reference` in the default model, the fallbacks and `gateway.models`."""
     for path, text in _model_names(document):
         if text.lower() == alias.lower():
             document = document.set(path, reference)
@@ -264,7 +265,7 @@ def without_alias(document: Document, alias: str, reference: str) -> Document:
 
 
 def model_names(config: Config) -> Iterator[tuple[ConfigPath, str]]:
-    """Each place of the effective config that names a model by an alias or a reference, and the name."""
+    """Yield each model name in the effective config, an alias or a reference, with its path."""
     agents = config.agents
     if agents.primary is not None:
         yield (*_MODEL, "primary"), agents.primary
@@ -273,7 +274,7 @@ def model_names(config: Config) -> Iterator[tuple[ConfigPath, str]]:
 
 
 def _model_names(document: Document) -> Iterator[tuple[ConfigPath, str]]:
-    """As `model_names`, of what one file says; the default has a short form there."""
+    """Yield the same for one file, where the default model also has a short form."""
     model = document.get(_MODEL) if document.has(_MODEL) else None
     if isinstance(model, str):
         yield _MODEL, model

@@ -1,4 +1,4 @@
-"""Keys of an OpenClaw config that Portico does not use and ignores without a warning.
+"""Keys of an OpenClaw config that Portico ignores without a warning.
 
 Source: https://docs.openclaw.ai/gateway/configuration (February 2026), https://docs.openclaw.ai/gateway/config-tools/custom-providers
 (November 2026), and OpenClaw's strict schema, `src/config/zod-schema*.ts`.

@@ -1,6 +1,6 @@
-"""The one description of a config file: its keys in a table, and the values that the program makes of them.
+"""The table of config keys, and the classes of their values.
 
-The check walks the table, `config schema` publishes it as JSON Schema, and `docs/reference/config.md` is made of it. The keys are
+The check walks the table, `config schema` prints it as JSON Schema, and `docs/reference/config.md` is made from it. The keys are
 OpenClaw's (https://docs.openclaw.ai/gateway/configuration) except those marked `own`.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT: Final = 18444
 API_KINDS: Final[tuple[ApiKind, ...]] = get_args(ApiKind)
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
-# Headers of the message framing and of routing (RFC 9110, RFC 9112): a config cannot set them.
+# Headers of message framing and routing (RFC 9110, RFC 9112): a config cannot set them.
 FRAMING: Final = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -33,7 +33,7 @@ FRAMING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AuthProfile:
-    """An entry of `auth.profiles`: the provider of a stored credential. It holds no secret."""
+    """An entry of `auth.profiles`; it contains no secret."""
 
     provider: str
     mode: Literal["api_key", "oauth", "token"]
@@ -42,7 +42,7 @@ class AuthProfile:
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
-    """`auth`. `order` lists a provider's profiles as they are tried. Without `store` it is the one that worked last."""
+    """`auth`. `order` lists the profiles of each provider in the order of use. `store` None means the last store that worked."""
 
     profiles: Mapping[str, AuthProfile] = field(default_factory=dict)
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class AuthConfig:
 
 @dataclass(frozen=True, slots=True)
 class TierConfig:
-    """An entry of `cost.tiers`: the prices above `input_above` tokens of input. None means the price of smaller requests."""
+    """An entry of `cost.tiers`: the prices above `input_above` input tokens. None means the price of smaller requests."""
 
     input_above: int
     input: float | None = None
@@ -60,7 +60,7 @@ class TierConfig:
     cache_write: float | None = None
 
     def over(self, base: ModelCost) -> PriceTier:
-        """The tier, with the prices of `base` for those that it lacks."""
+        """Return the tier, with the prices of `base` for those that are None."""
         return PriceTier(
             self.input_above,
             base.input if self.input is None else self.input,
@@ -72,7 +72,7 @@ class TierConfig:
 
 @dataclass(frozen=True, slots=True)
 class CostConfig:
-    """Prices in US dollars per million tokens, None if not in the file. `tiers` are the prices of larger requests."""
+    """Prices in US dollars per million tokens, None if not in the file; `tiers` has the prices of larger requests."""
 
     input: float | None = None
     output: float | None = None
@@ -81,28 +81,28 @@ class CostConfig:
     tiers: tuple[TierConfig, ...] | None = None
 
     def over(self, known: ModelCost | None) -> ModelCost:
-        """These prices, completed by those of `known`, then by 0.
+        """Return these prices, with those of `known`, then 0, for those that are None.
 
-        An input or output price without tiers holds for every size: the tiers of `known` belong to other prices.
+        An input or output price without tiers is for every size: the tiers of `known` belong to other prices.
         """
-        behind = known or ModelCost(0.0, 0.0)
+        known = known or ModelCost(0.0, 0.0)
         base = ModelCost(
-            behind.input if self.input is None else self.input,
-            behind.output if self.output is None else self.output,
-            behind.cache_read if self.cache_read is None else self.cache_read,
-            behind.cache_write if self.cache_write is None else self.cache_write,
+            known.input if self.input is None else self.input,
+            known.output if self.output is None else self.output,
+            known.cache_read if self.cache_read is None else self.cache_read,
+            known.cache_write if self.cache_write is None else self.cache_write,
         )
         if self.tiers is not None:
             return replace(base, tiers=tuple(tier.over(base) for tier in self.tiers))
-        return replace(base, tiers=behind.tiers) if self.input is None and self.output is None else base
+        return replace(base, tiers=known.tiers) if self.input is None and self.output is None else base
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A model as a file describes it; None means that the key is not in the file.
+    """A model in a config file; None means that the file does not have the key.
 
-    `context_window` and `max_tokens` are in tokens. `api` and `headers` take precedence over the provider's; `${VAR}` in a header
-    is not resolved yet.
+    `context_window` and `max_tokens` are in tokens. `api` and `headers` override the provider's; `${VAR}` in a header is not
+    resolved yet.
     """
 
     id: str
@@ -118,10 +118,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """An entry of `models.providers`. For what is None the plugin's value holds; `${VAR}` is not resolved yet.
+    """An entry of `models.providers`. None means the plugin's value; `${VAR}` is not resolved yet.
 
-    `auth_header` true sends the key as `Authorization: Bearer`, false as the API kind's own header. `problem` is why the base URL
-    cannot be used: no request goes to a provider that has one.
+    `auth_header` true sends the key as `Authorization: Bearer`, false in the header of the protocol. `problem` says why the base
+    URL cannot be used; the provider then gets no requests.
     """
 
     base_url: str | None = None
@@ -135,7 +135,7 @@ class ProviderConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelsConfig:
-    """`models`. Mode `replace` hides the built-in providers, `merge` keeps them beside these."""
+    """`models`. Mode `replace` hides the built-in providers, `merge` keeps them."""
 
     mode: Literal["merge", "replace"] = "merge"
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
@@ -160,10 +160,10 @@ class AgentDefaults:
 
 @dataclass(frozen=True, slots=True)
 class PluginEntry:
-    """An entry of `plugins.entries`. `config` holds the plugin's own settings, which may be secret.
+    """An entry of `plugins.entries`. `config` has the plugin's own settings, which may be secret.
 
-    `problem` is why the entry, and so the plugin, cannot be used. `inherited` is true if only the base has the entry: its plugin
-    may be one of OpenClaw's.
+    `problem` says why the entry, and so the plugin, cannot be used. `inherited` is true if only the base has the entry: the
+    plugin may be OpenClaw's.
     """
 
     enabled: bool | None = None
@@ -185,7 +185,7 @@ class PluginsConfig:
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """`gateway`. `models` maps a model name that clients send to the reference of the model that answers."""
+    """`gateway`. `models` maps a model name of clients to the reference of a model."""
 
     port: int = DEFAULT_PORT
     models: Mapping[str, str] = field(default_factory=dict)
@@ -195,8 +195,8 @@ class GatewayConfig:
 class Config:
     """A whole config.
 
-    `env` holds variables that the process may lack; their values may be API keys. `base` is the path of the OpenClaw file
-    underneath, as it is written, None if there is none. `history` is whether requests are recorded.
+    `env` has variables that the process may lack; their values may be API keys. `base` is the path of the base file as it is
+    written, or None. `history` says whether requests are recorded.
     """
 
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -212,7 +212,7 @@ class Config:
 # --- the table ------------------------------------------------------------------------------------------------------------------
 
 Kind = Literal["text", "string", "secret", "flag", "whole", "amount", "texts", "object", "map", "array", "any"]
-# What the type of a value cannot say; each is a function of `config/check.py`.
+# Checks that a type cannot express; each is a function in `config/check.py`.
 Rule = Literal[
     "config",
     "variables",
@@ -233,20 +233,20 @@ Rule = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key, or what a map or an array holds. A `text` is not empty, a `string` may be; a `secret` is a text or refers to one.
+    """A config key, or the items of a map or an array.
 
     Attributes:
-        kind: the type of its value.
-        description: what it is for, as the reference page and editors show it.
-        words: the only texts it may be, if there are any; `openclaw_words` are those that only OpenClaw understands.
-        minimum: the least of a whole number, `maximum` its greatest, None for no bound.
-        keys: the keys of an object; `openclaw_keys` are those that only OpenClaw uses. An object without `keys` is read as it is.
-        of: what a map or an array holds.
-        or_text: whether a plain text may stand in its place.
-        own: whether it is Portico's own, so that OpenClaw's strict schema refuses it.
-        required: whether an object without it is an error; `required_by_openclaw`: whether OpenClaw's strict schema refuses one.
-        rule: what else is checked, and made of the value.
-        factory: the class whose fields the keys of an object are, in snake case; None leaves a dictionary of them.
+        kind: the type of its value: a `text` is not empty, a `string` may be; a `secret` is a text or a reference.
+        description: the text for the reference page and for editors.
+        words: the allowed texts, if limited; `openclaw_words` are those that only OpenClaw knows.
+        minimum: the least value of a whole number; `maximum` is its greatest, None means no limit.
+        keys: the keys of an object, without which it is not checked; `openclaw_keys` are those that only OpenClaw uses.
+        of: the items of a map or an array.
+        or_text: whether a plain text is allowed instead.
+        own: whether only Portico has the key, so OpenClaw's strict schema refuses it.
+        required: whether an object must have the key; `required_by_openclaw`: whether OpenClaw's strict schema says so.
+        rule: a further check, which may change the value.
+        factory: the class whose fields, in snake case, are the keys of an object; None leaves a dictionary.
     """
 
     kind: Kind
@@ -287,15 +287,15 @@ def _map(description: str, of: Key, rule: Rule | None = None, *, own: bool = Fal
 
 
 _PRICES: Final = {
-    "input": Key("amount", "Of what is sent."),
-    "output": Key("amount", "Of what comes back."),
-    "cacheRead": Key("amount", "Of what is read from the provider's cache."),
-    "cacheWrite": Key("amount", "Of what is written to it."),
+    "input": Key("amount", "Price of input tokens."),
+    "output": Key("amount", "Price of output tokens."),
+    "cacheRead": Key("amount", "Price of tokens read from the provider's cache."),
+    "cacheWrite": Key("amount", "Price of tokens written to the provider's cache."),
 }
 _TIER: Final = _object(
-    "The prices of a request with more input than that; what is left out costs what it does below.",
+    "The prices of a request with more input than `inputAbove`; a price that is left out is that of smaller requests.",
     {
-        "inputAbove": Key("whole", "Above how many tokens of input, cached ones among them.", minimum=1, required=True, own=True),
+        "inputAbove": Key("whole", "The number of input tokens, including cached ones.", minimum=1, required=True, own=True),
         **{name: replace(key, own=True) for name, key in _PRICES.items()},
     },
     TierConfig,
@@ -306,18 +306,18 @@ _COST: Final = _object(
     CostConfig,
     "cost",
 )
-_HEADERS: Final = _map("Headers of requests to this model, over the provider's.", Key("text"), "headers")
-_MODEL_API: Final = Key("text", "The protocol that this model speaks, over the provider's.", API_KINDS, openclaw.API_KINDS)
+_HEADERS: Final = _map("Headers of requests to this model; they override the provider's.", Key("text"), "headers")
+_MODEL_API: Final = Key("text", "The protocol of this model; it overrides the provider's.", API_KINDS, openclaw.API_KINDS)
 _MODEL: Final = _object(
     "A model of the provider.",
     {
-        "id": _text("The provider's own name of the model; case matters.", required=True, required_by_openclaw=True),
-        "name": _text("What people call it.", required_by_openclaw=True),
+        "id": _text("The provider's name of the model; case matters.", required=True, required_by_openclaw=True),
+        "name": _text("The name for people.", required_by_openclaw=True),
         "api": _MODEL_API,
-        "reasoning": Key("flag", "Whether it thinks before it answers."),
-        "input": Key("texts", "What it takes: text, image, video."),
-        "contextWindow": Key("whole", "How many tokens fit in.", minimum=1),
-        "maxTokens": Key("whole", "How many tokens an answer may have.", minimum=1),
+        "reasoning": Key("flag", "Whether the model thinks before it answers."),
+        "input": Key("texts", "The kinds of input: text, image, video."),
+        "contextWindow": Key("whole", "The size of the context window in tokens.", minimum=1),
+        "maxTokens": Key("whole", "The longest answer in tokens.", minimum=1),
         "cost": _COST,
         "headers": _HEADERS,
     },
@@ -329,44 +329,44 @@ _PROVIDER: Final = _object(
     "A provider of models.",
     {
         "baseUrl": _text(
-            "Where its API is: https, or http on this machine or in the local network; without the endpoint's own path.",
+            "The URL of the API: https, or http on this machine or in the local network; without the path of an endpoint.",
             required_by_openclaw=True,
         ),
         "apiKey": Key(
-            "secret", "Its key; `${NAME}`, or the bare name of a variable such as `ACME_API_KEY`, takes it from the environment."
+            "secret",
+            "The API key; `${NAME}`, or the bare name of a variable such as `ACME_API_KEY`, reads it from the environment.",
         ),
-        "api": replace(_MODEL_API, description="The protocol it speaks."),
-        "authHeader": Key("flag", "Send the key as `Authorization: Bearer`; false: in the protocol's own header."),
+        "api": replace(_MODEL_API, description="The protocol of the provider."),
+        "authHeader": Key("flag", "Send the key as `Authorization: Bearer`; false: in the header of the protocol."),
         "headers": replace(_HEADERS, description="Headers of every request; values may be variables, as in `apiKey`."),
-        "models": Key("array", "Its models, added to those that Portico knows.", of=_MODEL, required_by_openclaw=True),
+        "models": Key("array", "Models, added to those that Portico knows.", of=_MODEL, required_by_openclaw=True),
     },
     ProviderConfig,
     "provider",
     openclaw.PROVIDER,
 )
 _PROFILE: Final = _object(
-    "A sign-in, without its secrets.",
+    "A profile, without its secrets.",
     {
-        "provider": _text("Whose it is."),
-        "mode": _text("How it was made.", "api_key", "oauth", "token"),
-        "email": _text("Whose account it is."),
+        "provider": _text("The provider of the profile."),
+        "mode": _text("The kind of credential.", "api_key", "oauth", "token"),
+        "email": _text("The email address of the account."),
     },
     AuthProfile,
     "profile",
 )
 _CHOICE: Final = {
-    "primary": _text("The default: provider/model, or an alias."),
-    "fallbacks": Key("texts", "What is asked when it fails, in order."),
+    "primary": _text("The default model: provider/model, or an alias."),
+    "fallbacks": Key("texts", "The models to ask if the default model fails, in order."),
 }
+_ALIAS: Final = {"alias": _text("A short name for the model.")}
 _DEFAULTS: Final = _object(
-    "What holds where nothing else is said.",
+    "The default values.",
     {
         "model": _object("The model to use.", _CHOICE, or_text=True),
         "models": _map(
             "The models that may be used, by reference; empty: all.",
-            _object(
-                "One of them.", {"alias": _text("A short name for it.")}, ModelSettings, openclaw_keys=openclaw.MODEL_SETTINGS
-            ),
+            _object("The settings of a model.", _ALIAS, ModelSettings, openclaw_keys=openclaw.MODEL_SETTINGS),
         ),
         "allow": _text("listed: only the models listed there; all: every model, listed or not.", "listed", "all", own=True),
     },
@@ -375,41 +375,39 @@ _DEFAULTS: Final = _object(
     openclaw.AGENT_DEFAULTS,
 )
 _ENTRY: Final = _object(
-    "One plugin.",
-    {"enabled": Key("flag", "Whether it is on."), "config": Key("object", "Its own settings: see `plugins info`.")},
+    "A plugin.",
+    {"enabled": Key("flag", "Turn the plugin on."), "config": Key("object", "The plugin's own settings: see `plugins info`.")},
     PluginEntry,
     openclaw_keys=openclaw.PLUGIN_ENTRY,
 )
 _PLUGINS: Final = {
-    "enabled": Key("flag", "False switches every plugin off."),
+    "enabled": Key("flag", "False turns every plugin off."),
     "allow": Key("texts", "The only plugins that may be on; empty: all."),
     "deny": Key("texts", "Plugins that stay off."),
-    "load": _object("Plugins from elsewhere.", {"paths": Key("texts", "Folders to look for plugins in.", rule="folders")}),
+    "load": _object("Plugins in other folders.", {"paths": Key("texts", "Folders to search for plugins.", rule="folders")}),
     "entries": _map("Plugins by id.", _ENTRY, "entries"),
 }
 TOP: Final = _object(
-    "Portico's configuration.",
+    "Portico's config.",
     {
-        "base": _text("An OpenClaw file that lies under this one, such as ~/.openclaw/openclaw.json.", own=True),
-        "history": _text(
-            "Whether requests are noted for `usage cost`, without their words; on where it is not said.", "on", "off", own=True
-        ),
+        "base": _text("An OpenClaw file that is read underneath this one, such as ~/.openclaw/openclaw.json.", own=True),
+        "history": _text("Record requests, without their text, for `usage cost`; default: on.", "on", "off", own=True),
         "env": Key(
             "map",
-            "Variables for where the environment has none of the name.",
+            "Variables that are used if the environment does not have them.",
             keys={
-                "vars": _map("The same, in a place of their own.", Key("string")),
-                "shellEnv": Key("any", "OpenClaw's alone: Portico starts no shell to ask for variables."),
+                "vars": _map("The same as in `env`, in a separate object.", Key("string")),
+                "shellEnv": Key("any", "Only for OpenClaw: Portico does not start a shell to read variables."),
             },
             of=Key("string"),
             rule="variables",
         ),
         "auth": _object(
-            "Sign-ins.",
+            "Signed-in accounts.",
             {
-                "profiles": _map("Sign-ins by id.", _PROFILE),
-                "order": _map("The order in which a provider's sign-ins are taken.", Key("texts")),
-                "store": _text("Where tokens are kept.", "keyring", "file", own=True),
+                "profiles": _map("Profiles by id.", _PROFILE),
+                "order": _map("The order in which the profiles of a provider are used.", Key("texts")),
+                "store": _text("The token store for new profiles.", "keyring", "file", own=True),
             },
             AuthConfig,
             openclaw_keys=openclaw.AUTH,
@@ -417,19 +415,19 @@ TOP: Final = _object(
         "models": _object(
             "Providers and their models.",
             {
-                "mode": _text("merge: beside the built-in providers; replace: instead of them.", "merge", "replace"),
+                "mode": _text("merge: add to the built-in providers; replace: use only these.", "merge", "replace"),
                 "providers": _map("Providers by id.", _PROVIDER),
             },
             ModelsConfig,
             openclaw_keys=openclaw.MODELS,
         ),
-        "agents": _object("Which models are used.", {"defaults": _DEFAULTS}, openclaw_keys=openclaw.AGENTS),
+        "agents": _object("The models to use.", {"defaults": _DEFAULTS}, openclaw_keys=openclaw.AGENTS),
         "plugins": _object("Plugins.", _PLUGINS, PluginsConfig, "plugins", openclaw.PLUGINS),
         "gateway": _object(
-            "The background process on this machine.",
+            "The local gateway.",
             {
-                "port": Key("whole", "Its port on 127.0.0.1.", minimum=1, maximum=65535),
-                "models": _map("Model names as clients send them, and the models that answer.", Key("text"), own=True),
+                "port": Key("whole", "The port on 127.0.0.1.", minimum=1, maximum=65535),
+                "models": _map("Model names of clients, each with the model to use.", Key("text"), own=True),
             },
             GatewayConfig,
             openclaw_keys=openclaw.GATEWAY,
@@ -440,7 +438,7 @@ TOP: Final = _object(
     openclaw.SECTIONS,
 )
 _CORRECTED_MODEL: Final = replace(_MODEL, keys={**_MODEL.keys, "headers": replace(_HEADERS, rule="corrected-headers")})
-# `models.json`, of which OpenClaw reads more.
+# `models.json`; OpenClaw reads more of its keys.
 CORRECTIONS: Final = _object(
     "Corrections of models.",
     {
@@ -458,12 +456,12 @@ CORRECTIONS: Final = _object(
 
 
 def is_known(section: str) -> bool:
-    """Whether Portico or OpenClaw has a use for this top-level key."""
+    """Whether Portico or OpenClaw knows this top-level key."""
     return section in TOP.keys or section in TOP.openclaw_keys or section == openclaw.INCLUDE
 
 
 def portico_only_paths(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[ConfigPath]:
-    """The paths in `value` of the keys that OpenClaw's schema does not have."""
+    """Yield the paths of the keys in `value` that OpenClaw's schema does not have."""
     for step, each, inner in _inside(value, key):
         if inner.own:
             yield (*path, step)
@@ -472,7 +470,7 @@ def portico_only_paths(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) 
 
 
 def missing_for_openclaw(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[tuple[ConfigPath, str]]:
-    """The paths of the objects in `value` that OpenClaw's schema refuses for want of a key, each with that key."""
+    """Yield the path of each object in `value` that lacks a key which OpenClaw's schema requires, with the key."""
     if isinstance(value, dict):
         yield from ((path, name) for name, inner in key.keys.items() if inner.required_by_openclaw and name not in value)
     for step, each, inner in _inside(value, key):
@@ -480,7 +478,7 @@ def missing_for_openclaw(value: JsonValue, key: Key = TOP, path: ConfigPath = ()
 
 
 def _inside(value: JsonValue, key: Key) -> Iterator[tuple[str | int, JsonValue, Key]]:
-    """What `value` holds directly and the table describes, each with its own key of the table."""
+    """Yield each member or element of `value` that the table describes, with its key in the table."""
     if isinstance(value, list) and key.of is not None:
         yield from ((index, each, key.of) for index, each in enumerate(value))
     elif isinstance(value, dict):
@@ -494,16 +492,15 @@ def _inside(value: JsonValue, key: Key) -> Iterator[tuple[str | int, JsonValue, 
 
 _TEXTS: Final[dict[str, JsonValue]] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _INCLUDE: Final[dict[str, JsonValue]] = {
-    "description": "Files that stand in the place of this object, relative to this one; keys beside it come on top.",
+    "description": "Files to merge into this object, relative to this file; the keys beside it are merged last.",
     "anyOf": [{"type": "string", "minLength": 1}, _TEXTS],
 }
 
 
 def json_schema() -> dict[str, JsonValue]:
-    """The table of keys as JSON Schema (https://json-schema.org/draft/2020-12), for editors that complete and check as one types.
+    """Return the table as JSON Schema (https://json-schema.org/draft/2020-12), for editors.
 
-    It allows keys that it does not name: OpenClaw has more of them. What it cannot express, such as which URLs are allowed, is
-    checked by `config validate`.
+    The schema allows unknown keys, because OpenClaw has more. It cannot express every rule: `config validate` checks all.
     """
     top = _schema(TOP)
     return {"$schema": DRAFT, "title": "Portico", **top, "$defs": {"include": _INCLUDE}}

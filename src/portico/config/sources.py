@@ -1,15 +1,13 @@
-"""The files and variables of one config: Portico's own file, the `base` that it names, what either includes, and `.env`.
+"""The files and variables of one config: Portico's own file, its `base`, the files that they include, and `.env`.
 
-Of a base nothing is taken that is about OpenClaw's own programs: its gateway's port is not Portico's to bind, and the plugins in
-its folders, or on its list of what may be loaded, are not Portico's plugins.
+Portico ignores the keys of a base that are about OpenClaw's own programs: OpenClaw's gateway has its own port, and OpenClaw's
+plugins are not Portico's.
 
-The value of `$include` is a path, or several that are merged in order: objects key by key, arrays joined. Keys beside it come on
-top in the same way. A path is relative to the file that names it, and the files stay apart on disk
-(https://docs.openclaw.ai/gateway/configuration).
+The value of `$include` is a path, or several paths, merged in order: objects key by key, arrays joined. The keys beside it are
+merged last. A path is relative to the file that names it (https://docs.openclaw.ai/gateway/configuration).
 
-A reference `${VAR}` is resolved when a value is used, and never written back. An `apiKey` and a header may also be the bare name
-of a variable, as OpenClaw's model library pi resolves them (https://github.com/earendil-works/pi,
-packages/coding-agent/docs/models.md).
+A reference `${VAR}` is resolved when the value is used, and never written back. An `apiKey` or a header may also be the bare
+name of a variable, as in pi, the model library of OpenClaw (https://github.com/earendil-works/pi).
 """
 
 from __future__ import annotations
@@ -47,27 +45,27 @@ NOT_FROM_BASE: Final[tuple[ConfigPath, ...]] = (
     ("plugins", "installs"),
 )
 MAX_DEPTH: Final = 10
-MAX_FILES: Final = 200  # files that include each other several times would otherwise multiply without end
+MAX_FILES: Final = 200  # without a limit, files that each include several others could multiply without end
 Content = dict[str, "Part"] | list["Part"] | None
 
 
 class VariableUnset(ConfigError):
-    """A value that is needed refers to a variable that is not set."""
+    """A required value refers to a variable that is not set."""
 
     id = "variable-unset"
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The files of a config, read.
+    """The files of a config.
 
     Attributes:
-        own: Portico's own file with what it includes.
-        effective: the same over the base.
-        base_path: where the base is, None if the own file names none.
-        base: the base itself, None if it does not exist or cannot be read.
+        own: the values of Portico's own file and its included files.
+        effective: the values of `own` merged over the base.
+        base_path: the path of the base, or None.
+        base: the document of the base; None if the base does not exist or cannot be read.
         problems: one for each file that could not be read.
-        others: the files that were read, besides the own one.
+        others: the files that were read, except Portico's own.
     """
 
     own: Effective
@@ -79,7 +77,7 @@ class Stack:
 
 
 def read_stack(document: Document) -> Stack:
-    """Read everything that `document`, the own file, leads to."""
+    """Read all files that `document`, Portico's own file, names."""
     assembly = Assembly("own")
     combined = assembly.whole(document) if may_include(document.text) else None
     included = tuple(assembly.documents.values())
@@ -109,17 +107,17 @@ def read_stack(document: Document) -> Stack:
 
 
 def read_alone(document: Document) -> Effective:
-    """A file by itself, with what it includes."""
+    """Return the values of one file and its included files, without a base."""
     assembly = Assembly("own")
     whole = assembly.whole(document)
     return Effective(document, whole, own=tuple(assembly.documents.values()))
 
 
 def _base_path(own: Effective) -> Path | None:
-    """Where the base is: relative to the file that names it.
+    """Return the path of the base, which is relative to the file that names it.
 
     Raises:
-        UnknownHome: `no-home`.
+        UnknownHome: the path begins with an unknown home folder.
     """
     text = own.get((BASE,)) if own.has((BASE,)) else None
     if not isinstance(text, str) or not text.strip():
@@ -136,9 +134,9 @@ def _read_base(own: Effective, path: Path) -> tuple[Document | None, tuple[Probl
     except ConfigError as error:
         if error.where is not None:  # the mistake is in the file itself
             return None, (Problem("error", error.where, (BASE,), error.message, error.hint, "base"),)
-        return None, (Problem("error", where, (BASE,), f"`base` cannot be read: {error}", _NO_BASE, "base"),)
+        return None, (Problem("error", where, (BASE,), f"could not read `base`, {path}: {error.why}", _NO_BASE, "base"),)
     if document is None:
-        message = f"`base` names a file that does not exist, {path}: nothing is read from it"
+        message = f"`base` names a file that does not exist, {path}; Portico ignores it"
         return None, (Problem("warning", where, (BASE,), message, _NO_BASE),)
     return document, ()
 
@@ -154,9 +152,9 @@ def _paths(assembly: Assembly) -> tuple[Path, ...]:
 
 
 def exposed_files(paths: Iterable[Path]) -> tuple[Problem, ...]:
-    """A warning for each file or folder that other users can change: they could name the hosts that keys are sent to.
+    """Return a warning for each path that other users can change: they could choose the servers that get your keys.
 
-    What exposes several of `paths` is reported once, for the first of them.
+    A folder that exposes several of `paths` is reported once.
     """
     owners, found = OwnershipCheck(), dict[str, Problem]()
     for path in paths:
@@ -174,12 +172,12 @@ def exposed_files(paths: Iterable[Path]) -> tuple[Problem, ...]:
     return tuple(found.values())
 
 
-# --- the effective config, and where each value of it stands --------------------------------------------------------------------
+# --- the effective config, and the origin of each value -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The place of a value: `file:line:column`, counted from 1. `layer` is whether the file is Portico's own or the base's."""
+    """The place of a value: `file:line:column`, counted from 1. `layer` says whether the file belongs to the base."""
 
     file: str
     line: int
@@ -194,10 +192,10 @@ class Effective:
     """The effective values of a config.
 
     Args:
-        document: the own file.
-        whole: that file with everything that it includes, over its base; None if it names no other file.
+        document: Portico's own file.
+        whole: that file merged with its included files over its base; None if it names no other file.
         base: the documents that belong to the base.
-        own: the documents that the own file includes.
+        own: the documents that `document` includes.
     """
 
     def __init__(
@@ -214,11 +212,11 @@ class Effective:
         self._own = (document, *own)
 
     def value(self) -> JsonValue:
-        """All of it as plain JSON."""
+        """Return all values as plain JSON."""
         return self._whole.value() if self._whole is not None else self.document.value()
 
     def get(self, path: ConfigPath) -> JsonValue:
-        """The value at `path`; KeyError when there is none."""
+        """Return the value at `path`; KeyError if there is none."""
         if self._whole is None:
             return self.document.get(path)
         part, depth = self._walk(self._whole, path)
@@ -233,20 +231,20 @@ class Effective:
         return self._walk(self._whole, path)[1] == len(path)
 
     def origin(self, path: ConfigPath, *, of_key: bool = False) -> Origin:
-        """Where the value at `path` stands, or its key, or else the nearest thing around it that exists."""
+        """Return the place of the value at `path`, or of its key; else of the nearest value around `path` that exists."""
         if self._whole is None:
             return self._origin_at(*self.document.find(path, of_key=of_key))
         part, depth = self._walk(self._whole, path)
         return self._origin_at(*part.location(of_key=of_key and depth == len(path)))
 
     def hidden(self) -> Iterator[tuple[ConfigPath, Origin]]:
-        """Each member that a later one of the same key in the same object of the same text hides."""
+        """Yield each member that a later member of the same object with the same key hides."""
         for document in (*self._own, *self._base):
             for path, offset in document.duplicates():
                 yield path, self._origin_at(document, offset)
 
     def _walk(self, part: Part, path: ConfigPath) -> tuple[Part, int]:
-        """The deepest part on `path` that exists, and how many steps it is away."""
+        """Return the deepest part on `path` that exists, and its depth."""
         for depth, step in enumerate(path):
             inner = part.step(step)
             if inner is None:
@@ -259,14 +257,14 @@ class Effective:
         return Origin(document.name, line, column, "base" if document in self._base else "own")
 
 
-# --- a config put together from several texts -----------------------------------------------------------------------------------
+# --- a config merged from several files -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Part:
-    """A value: its text is `node` of `document`. Its key, if it has one, is `key` of `key_document`, which may be another text.
+    """A value: `node` of `document`. Its key, if any, is `key` of `key_document`, which may be another file.
 
-    `content` are the parts of an object or an array, None for any other value.
+    `content` has the parts of an object or an array; it is None for any other value.
     """
 
     document: Document
@@ -276,17 +274,17 @@ class Part:
     key: Entry | None = None
 
     def location(self, *, of_key: bool = False) -> tuple[Document, int]:
-        """The text that the value, or its key, stands in, and where in it."""
+        """Return the document and offset of the value, or of its key."""
         if of_key and self.key is not None and self.key_document is not None:
             return self.key_document, self.key.start
         return self.document, self.node.start
 
     def with_key(self, document: Document, key: Entry | None) -> Part:
-        """The same value under a key of `document`."""
+        """Return the same value under a key of `document`."""
         return replace(self, key_document=document, key=key)
 
     def value(self) -> JsonValue:
-        """The value as plain JSON."""
+        """Return the value as plain JSON."""
         if isinstance(self.content, dict):
             return {key: part.value() for key, part in self.content.items()}
         if isinstance(self.content, list):
@@ -294,7 +292,7 @@ class Part:
         return self.node.value if isinstance(self.node, Scalar) else None
 
     def step(self, step: str | int) -> Part | None:
-        """The part that one step of a path leads to."""
+        """Return the part at one step of a path, or None."""
         if isinstance(self.content, dict):
             return self.content.get(step) if isinstance(step, str) else None
         index = array_index(step)
@@ -302,7 +300,7 @@ class Part:
 
 
 def merge_parts(under: Part, over: Part, *, joins_arrays: bool = False) -> Part:
-    """`over` on top of `under`: objects key by key, arrays joined if `joins_arrays`, anything else replaced."""
+    """Merge `over` into `under`: objects key by key, arrays joined if `joins_arrays`, other values replaced."""
     if isinstance(under.content, dict) and isinstance(over.content, dict):
         members = dict(under.content)
         for key, part in over.content.items():
@@ -314,7 +312,7 @@ def merge_parts(under: Part, over: Part, *, joins_arrays: bool = False) -> Part:
 
 
 def without(part: Part, path: ConfigPath) -> Part:
-    """`part` without what stands at `path`, if anything does."""
+    """Remove the value at `path`, if there is one."""
     if not isinstance(part.content, dict) or path[0] not in part.content:
         return part
     members = dict(part.content)
@@ -325,9 +323,9 @@ def without(part: Part, path: ConfigPath) -> Part:
 
 
 def with_long_form(part: Part, path: ConfigPath, key: str, over: Part) -> Part:
-    """`part` with the text at `path` made an object that has it as its `key`, if `over` has an object there.
+    """Turn the text at `path` into an object with the text as its `key`, if `over` has an object at `path`.
 
-    Otherwise an object of `over` that has only another key would hide the text.
+    Otherwise the object in `over`, which may not have that key, would hide the text.
     """
     if path:
         step = str(path[0])
@@ -343,9 +341,9 @@ def with_long_form(part: Part, path: ConfigPath, key: str, over: Part) -> Part:
 
 @dataclass(slots=True)
 class Assembly:
-    """Puts a file of one layer together with what it includes.
+    """Merges a file of one layer with its included files.
 
-    `documents` holds the included files; `problems` one problem for each that could not be included, at the place that names it.
+    `documents` has the included files; `problems` has one problem for each file that could not be included.
     """
 
     layer: Layer
@@ -354,7 +352,7 @@ class Assembly:
     _count: int = 0
 
     def whole(self, document: Document) -> Part:
-        """`document` with what it includes."""
+        """Return `document` merged with its included files."""
         return self._part(document, document.root, None, (), (_identity(document.name),))
 
     def _part(self, document: Document, node: Node, key: Entry | None, path: ConfigPath, chain: tuple[str, ...]) -> Part:
@@ -377,7 +375,7 @@ class Assembly:
         if not own.content:
             return included
         if not isinstance(included.content, dict):
-            self._report_error(own.document, include.node, path, "must name objects, since other keys stand beside it")
+            self._report_error(own.document, include.node, path, "must name objects, because there are other keys beside it")
             return own
         return merge_parts(included, own, joins_arrays=True)
 
@@ -403,11 +401,11 @@ class Assembly:
         identity = _identity(str(target))
         self._count += 1
         if identity in chain:
-            self._report_error(document, node, path, f"goes round in a circle: {' -> '.join([*chain, identity])}")
+            self._report_error(document, node, path, f"includes itself: {' -> '.join([*chain, identity])}")
         elif len(chain) > MAX_DEPTH:
-            self._report_error(document, node, path, f"leads more than {MAX_DEPTH} files deep")
+            self._report_error(document, node, path, f"is nested more than {MAX_DEPTH} files deep")
         elif self._count > MAX_FILES:
-            self._report_error(document, node, path, f"leads to more than {MAX_FILES} files")
+            self._report_error(document, node, path, f"includes more than {MAX_FILES} files")
         elif included := self._read(document, node, target, path, identity):
             return self._part(included, included.root, None, path[:-1], (*chain, identity))
         return None
@@ -419,7 +417,7 @@ class Assembly:
             included = read_document(target)
         except ConfigError as error:
             if error.where is None:
-                self._report_error(document, node, path, f"cannot be followed: {error}")
+                self._report_error(document, node, path, f"names a file that cannot be read, {target}: {error.why}")
             else:  # the mistake is in the file itself
                 self.problems.append(Problem("error", error.where, path, error.message, error.hint, self.layer))
             return None
@@ -435,7 +433,7 @@ class Assembly:
 
 
 def may_include(text: str) -> bool:
-    """Whether an `$include` may be in `text`, perhaps written with escapes."""
+    """Whether `text` may have an `$include`, perhaps written with escapes."""
     return "include" in text or "\\u" in text or "\\x" in text
 
 
@@ -443,9 +441,9 @@ def _identity(name: str) -> str:
     return os.path.realpath(name)
 
 
-# Compiled when first used, which `re` remembers: most commands use none of them.
+# Not compiled here, because most commands need none of these; `re` caches them.
 _REFERENCE: Final = r"(\$?)\$\{([A-Z_][A-Z0-9_]*)\}"
-# With an underscore, so that a key which is one word in capitals stays a key.
+# With an underscore: one word in capitals is a key, not the name of a variable.
 _BARE_NAME: Final = r"(?=.*_)[A-Z][A-Z0-9_]*"
 DOTENV: Final = ".env"
 _LINE: Final = (
@@ -459,10 +457,10 @@ _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def resolve_variables(text: str, env: Mapping[str, str], *, where: str) -> str:
-    """`text` with each `${VAR}` replaced from `env`; `$${VAR}` stands for a literal `${VAR}`. One pass, upper-case names only.
+    """Replace each `${VAR}` in `text` with its value in `env`, once; `$${VAR}` is a literal `${VAR}`. Upper-case names only.
 
     Raises:
-        ConfigError: a variable is unset or empty (`variable-unset`); `where` is what the message calls the value's place.
+        VariableUnset: a variable is unset or empty; the message names `where`, the config key.
     """
 
     def resolve(match: re.Match[str]) -> str:
@@ -473,61 +471,57 @@ def resolve_variables(text: str, env: Mapping[str, str], *, where: str) -> str:
         if value:
             return value
         raise VariableUnset(
-            f"the environment variable {name} is not set",
+            f"The environment variable {name} is not set.",
             why=f"`{where}` refers to it",
-            hint=f"set {name}, or put it into the configuration: `{{prog}} config set env.{name} -`",
+            hint=f"set {name}, or put it into the config: `{{prog}} config set env.{name} -`",
         )
 
     return re.sub(_REFERENCE, resolve, text)
 
 
 def named_variable(text: str) -> str | None:
-    """The variable that `text` is the bare name of (`ACME_API_KEY`); None where it is anything else."""
+    """Return `text` if it is the bare name of a variable, such as `ACME_API_KEY`; else None."""
     return text if re.fullmatch(_BARE_NAME, text) else None
 
 
 def resolve_header(text: str, env: Mapping[str, str], *, where: str) -> str:
-    """The value of a header: that of the variable which `text` names, if it is set; else as `resolve_variables`.
-
-    Raises:
-        ConfigError: `variable-unset`.
-    """
+    """Return the value of a header: the variable that `text` names, if it is set; else as `resolve_variables`."""
     name = named_variable(text)
     return (env.get(name) if name is not None else None) or resolve_variables(text, env, where=where)
 
 
 def is_reference(text: str) -> bool:
-    """Whether `text` is one `${VAR}` and nothing else."""
+    """Whether `text` is exactly one `${VAR}`."""
     match = re.fullmatch(_REFERENCE, text)
     return match is not None and not match[1]
 
 
 def holds_reference(text: str) -> bool:
-    """Whether there is a `${VAR}` in `text`."""
+    """Whether `text` contains a `${VAR}`."""
     return re.search(_REFERENCE, text) is not None
 
 
 def with_defaults(env: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
-    """`env` with the variables of a configuration's `env` section where it has none or an empty one."""
+    """Add `defaults` to `env` for each variable that `env` lacks or has empty."""
     return {**defaults, **{name: value for name, value in env.items() if value or name not in defaults}}
 
 
-# --- `.env`: `NAME=value` lines for variables that the process does not have; the values may be API keys ------------------------
+# --- `.env`: `NAME=value` lines for variables that the process lacks; a value may be an API key ---------------------------------
 
 
 def read_dotenv(folder: Path, layer: Layer = "own") -> tuple[Mapping[str, str], tuple[Problem, ...]]:
-    r"""The variables of `folder`'s `.env`, and what is wrong with that file: never an error, and never with a value in it.
+    r"""Read `.env` in `folder`; return its variables and its problems, which are only warnings and contain no values.
 
-    A value is as it stands: bare up to a `#` after a space, in single quotes literal, in double quotes with `\n`, `\t`, `\"`
-    and `\\`. Nothing in it is expanded, and none goes over a line's end. A variable that is empty is as good as none.
+    A value may be bare (up to a `#` after a space), in single quotes (literal), or in double quotes (with `\n`, `\t`, `\"`,
+    `\\`). References are not expanded, a value ends with its line, and an empty variable counts as unset.
     """
     path = folder / DOTENV
     try:
         data = read_bytes(path)
         text = data.decode() if data is not None else None
     except (ConfigError, UnicodeDecodeError) as error:
-        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
-        return {}, (Problem("warning", str(path), (), f"it is not read: {why}", layer=layer),)
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.why
+        return {}, (Problem("warning", str(path), (), f"could not read this file: {why}", layer=layer),)
     if text is None:
         return {}, ()
     values: dict[str, str] = {}
@@ -556,7 +550,7 @@ def _mode_problem(path: Path, layer: Layer) -> tuple[Problem, ...]:
 
 
 def mode_for_others(path: Path, bits: int) -> str | None:
-    """The mode of `path`, in words, where it gives any of `bits` to users other than its owner; None where it does not."""
+    """Return "its mode is 0644" if the mode of `path` has any of `bits`, else None."""
     if os.name != "posix":
         return None
     try:
