@@ -307,7 +307,7 @@ def test_an_account_without_a_refresh_token_is_a_warning_until_a_sign_in_brings_
     found = first(session)
 
     assert (found["id"], found["level"]) == ("no-refresh-token", "warning")
-    assert found["message"] == f"{GLOBAL}: the provider gave no refresh token."
+    assert found["message"] == f"{GLOBAL}: the provider sent no refresh token."
     assert "offline_access" in found["why"]
     assert found["hint"].endswith(f"--profile {GLOBAL} --replace")
     session.sign_in(*ACCOUNT, "--replace")

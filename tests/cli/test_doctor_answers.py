@@ -97,7 +97,7 @@ def test_a_machine_with_only_an_api_key_needs_no_token_store_until_the_gateway_h
 
     (found,) = json.loads(done.stdout)["findings"]
     assert (found["level"], done.returncode) == ("warning", 0)
-    assert found["why"].endswith("`exec`, `env` and the gateway do, for the keys of your tools.")
+    assert found["why"].endswith("`exec`, `env` and the gateway do, for gateway keys.")
     assert "or: portico config set auth.store file" in found["hint"]
     newcomer.ok("config", "set", "auth.store", "file")
     assert report(newcomer, passphrase)["findings"] == []
@@ -264,9 +264,9 @@ def test_each_check_has_a_line_with_its_result_and_what_it_looked_at(session):
 
     shown = {line.split(":")[0].split("]")[1].strip(): line for line in lines if line.startswith("[")}
     assert [each["label"] for each in report(session)["results"]] == [*shown]
-    assert shown["the configuration"].startswith("[ok] ")
-    assert str(session.paths.config) in shown["the configuration"]
-    assert GLOBAL in shown["the sign-ins"]
+    assert shown["the config"].startswith("[ok] ")
+    assert str(session.paths.config) in shown["the config"]
+    assert GLOBAL in shown["the accounts"]
     assert M21 in shown["a credential for each model in use"]
     assert lines[-1] == "Nothing is wrong."
 
@@ -280,7 +280,7 @@ def test_a_check_that_found_something_says_so_on_its_line_and_its_findings_follo
     lines = done.stdout.splitlines()
 
     assert any(line.startswith("[error]   the plugins: ") for line in lines)
-    assert any(line.startswith("[warning] what the configuration names: ") for line in lines)
+    assert any(line.startswith("[warning] accounts and models that the config names: ") for line in lines)
     assert any(line.startswith("error: The plugin minimax-portal-auth is off. [plugin-off]") for line in lines)
 
 

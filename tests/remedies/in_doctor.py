@@ -259,7 +259,7 @@ def a_clock_that_is_wrong(desk):
     desk.not_found("clock-skew")
 
 
-@scenario("see whether another program or a window of the keyring holds it up, and run {prog} doctor again")
+@scenario("see if another program or a keyring window is blocking it, then run {prog} doctor again")
 def a_check_that_does_not_come_to_an_end(desk):
     place = desk.commands.paths.locks / "held.lock"
     place.parent.mkdir(parents=True)

@@ -1,1 +1,1 @@
-"""What can be wrong with an installation: each check looks at one part, and says what it found, why it matters, what mends it."""
+"""Checks of an installation: each checks one part, and reports problems with their reason and a fix."""

@@ -1,4 +1,4 @@
-"""All checks at once, each for a few seconds at most if no keyring asks the user, and the worst of what they found first."""
+"""Run all checks at the same time, each for a few seconds unless a keyring prompts the user, and sort their findings."""
 
 from __future__ import annotations
 
@@ -22,34 +22,31 @@ if TYPE_CHECKING:
     from portico.interfaces import plugins
 
 LONGEST_S: Final = 5.0
-# In the order in which one thing rests on another: of two findings as bad, the one further up is told first.
+# A check comes after those that it depends on; findings of the same level are shown in this order.
 CHECKS: Final = (
-    Check("config", "the configuration", files.configuration),
-    Check("index", "the list of sign-ins", files.index),
-    Check("files", "who may read the files", files.who_may_read),
-    Check("owners", "who may change the files", files.who_may_change),
+    Check("config", "the config", files.config),
+    Check("index", "the profile index", files.index),
+    Check("files", "files that other users can read", files.readable_by_others),
+    Check("owners", "files that other users can change", files.writable_by_others),
     Check("packages", "the packages", gateway.packages),
     Check("plugins", "the plugins", sign_ins.plugins),
-    Check("references", "what the configuration names", files.references),
+    Check("references", "accounts and models that the config names", files.references),
     Check("store", "the token store", sign_ins.store),
-    Check("records", "the tokens in it", sign_ins.records),
-    Check("health", "the sign-ins", sign_ins.health),
-    Check("base-urls", "the addresses of the providers", models.base_urls),
+    Check("records", "the tokens in the store", sign_ins.records),
+    Check("health", "the accounts", sign_ins.health),
+    Check("base-urls", "the base URLs of the providers", models.base_urls),
     Check("credentials", "a credential for each model in use", models.credentials),
-    Check("network", "the way to the providers, and the clock", models.hosts),
-    Check("plans", "the credentials at their providers", models.plans),
+    Check("network", "the connection to the providers, and the clock", models.hosts),
+    Check("plans", "the plans of the accounts", models.plans),
     Check("gateway", "the gateway", gateway.running),
-    Check("service", "the service that keeps it running", gateway.service_file),
+    Check("service", "the service that runs the gateway", gateway.service_file),
 )
 _WORST_FIRST: Final[tuple[Level, ...]] = ("error", "warning")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found, what it examined in words, and how long it took in milliseconds.
-
-    `skipped`: there was nothing to examine.
-    """
+    """The result of one check; `examined` describes in words what it looked at."""
 
     check: Check
     findings: tuple[Finding, ...]
@@ -59,16 +56,16 @@ class Result:
 
     @property
     def status(self) -> Status:
-        """The worst of what it found; `skipped` if it had nothing to look at."""
+        """The worst level of its findings; `skipped` if there was nothing to check."""
         levels = {each.level for each in self.findings}
         worst = next((level for level in _WORST_FIRST if level in levels), None)
         return worst or ("skipped" if self.skipped else "ok")
 
 
 def examine(app: App, *, checks: Sequence[Check] = CHECKS, longest_s: float = LONGEST_S) -> tuple[Result, ...]:
-    """The result of each check, in their order."""
+    """Run `checks` and those of plugins, and return their results in order."""
     context = CheckContext(app)
-    # Read once, before the checks look at them from threads of their own: from Python 3.12 each of these might make another one.
+    # Made before the threads start: from Python 3.12 on, two threads could both compute the same cached property.
     for owner, parts in (
         (app, ("token_store", "keyrings", "passphrase")),
         (context, ("config", "profiles", "models", "has_key", "accounts")),
@@ -83,9 +80,9 @@ def examine(app: App, *, checks: Sequence[Check] = CHECKS, longest_s: float = LO
 
 
 def worst_first(results: Sequence[Result]) -> list[Finding]:
-    """All findings, errors before warnings, otherwise in the order of the checks.
+    """Return all findings, errors before warnings, else in the order of the checks.
 
-    A finding that several checks or accounts have, such as a store that does not open, is listed once.
+    A finding that several checks or accounts have, such as a locked store, is listed once.
     """
     unique: dict[tuple[str, str, str | None], Finding] = {}
     for finding in (finding for result in results for finding in result.findings):
@@ -100,7 +97,7 @@ async def _run(check: Check, context: CheckContext, longest_s: float) -> Result:
         outcomes = await _outcomes(check, context, longest_s)
     except PorticoError as error:
         outcomes = (Finding(error.id, "error", f"{check.label}: {error.message}", error.why, error.hint),)
-    except Exception as error:  # noqa: BLE001 - whatever a broken part raises, the other checks go on
+    except Exception as error:  # noqa: BLE001 - the other checks must go on after any error
         outcomes = (Finding("check-failed", "error", f"{check.label}: {redact(f'{type(error).__name__}: {error}')}"),)
     return _result(check, outcomes, round((time.monotonic() - started) * 1000))
 
@@ -109,24 +106,23 @@ def _result(check: Check, outcomes: tuple[Outcome, ...], took_ms: int) -> Result
     findings = tuple(each for each in outcomes if isinstance(each, Finding))
     skipped = [each.why for each in outcomes if isinstance(each, Skipped)]
     examined = [each.text for each in outcomes if isinstance(each, Examined)] or skipped or [each.message for each in findings]
-    return Result(check, findings, took_ms, "; ".join(examined) or "nothing wrong", bool(skipped))
+    return Result(check, findings, took_ms, "; ".join(examined) or "no problems", bool(skipped))
 
 
 async def _outcomes(check: Check, context: CheckContext, longest_s: float) -> tuple[Outcome, ...]:
     work = start_off_loop(lambda: tuple(check.run(context)))
     limit_s = longest_s
     await asyncio.wait({work}, timeout=longest_s)
-    if not work.done() and context.is_asking(check.id):
+    if not work.done() and context.is_prompting(check.id):
         limit_s += Deadlines().prompt_s
         await asyncio.wait({work}, timeout=limit_s - longest_s)
     if work.done():
         return work.result()
-    hint = "see whether another program or a window of the keyring holds it up, and run {prog} doctor again"
-    return (Finding("check-late", "error", f"{check.label}: no answer within {limit_s:g} s.", hint=hint),)
+    hint = "see if another program or a keyring window is blocking it, then run {prog} doctor again"
+    return (Finding("check-late", "error", f"{check.label}: no result within {limit_s:g} s.", hint=hint),)
 
 
 def _plugin_checks(context: CheckContext) -> list[Check]:
-    """The checks that plugins bring."""
     if context.config is None:
         return []
     try:
@@ -142,4 +138,4 @@ def _blocking_check(check: plugins.DoctorCheck) -> Callable[[CheckContext], list
     async def run() -> list[Outcome]:
         return [outcome(each) for each in await check.run()]
 
-    return lambda _patient: signals.run(run())
+    return lambda _context: signals.run(run())

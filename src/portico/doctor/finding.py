@@ -1,4 +1,4 @@
-"""What a check has found, and the installation as the checks see it: what can be read, whatever else is broken."""
+"""Findings, and the parts of the installation that the checks need: each part is read even if others are broken."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Status = Literal["ok", "warning", "error", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `why` is why it matters, `hint` what to do, with `{prog}` for the program's name.
+    """A problem: why it matters, and what to do (`hint`, with `{prog}` for the program's name).
 
-    `fix` does it, if that is safe without asking, and returns what it did.
+    `fix` solves it, if that is safe without a prompt, and returns what it did.
     """
 
     id: str
@@ -41,14 +41,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What a check looked at, in a few words: a path, the accounts, the model that would answer."""
+    """What a check looked at, in a few words, such as a path."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Why a check had nothing to look at."""
+    """Why a check had nothing to check."""
 
     why: str
 
@@ -58,7 +58,7 @@ Outcome = Finding | Examined | Skipped
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One part of an installation to look at. `run` may block, for as long as it is given."""
+    """A check of one part of an installation. `run` may block: it has a thread and a time limit."""
 
     id: str
     label: str
@@ -66,36 +66,36 @@ class Check:
 
 
 def of_error(error: PorticoError, *, level: Level = "error", why: str | None = None) -> Finding:
-    """What an operation that failed says."""
+    """Return the finding for an error."""
     where = f" ({error.where})" if error.where else ""
     return Finding(error.id, level, f"{error.message}{where}", why or error.why, error.hint)
 
 
 class CheckContext:
-    """`app`, part by part; a part is None, or empty, if it cannot be read, which its own check reports."""
+    """The parts of `app`; a part is None, or empty, if it cannot be read, which another check reports."""
 
     def __init__(self, app: App) -> None:
         self.app = app
         self._with_store: set[str] = set()
-        self._has_asked = False
+        self._has_prompted = False
         self._keyrings: list[KeyringStore] = []
 
     def store(self, check: str, store: StoreName | None = None) -> LocalTokenStore:
-        """The token store for a check, which may take as long as the user needs if the keyring asks something."""
+        """Return the token store for a check, which gets more time if the keyring prompts the user."""
         self._with_store.add(check)
-        return self.app.local_store(store, on_wait=self._wait, keyrings=self._keyrings)
+        return self.app.local_store(store, on_wait=self._on_wait, keyrings=self._keyrings)
 
-    def is_asking(self, check: str) -> bool:
-        """Whether a keyring has asked the user something for the check, or for one that is before it at the same keyring."""
-        return self._has_asked and check in self._with_store
+    def is_prompting(self, check: str) -> bool:
+        """Whether a keyring has prompted the user, and `check` uses it."""
+        return self._has_prompted and check in self._with_store
 
-    def _wait(self, text: str) -> None:
-        self._has_asked = True
+    def _on_wait(self, text: str) -> None:
+        self._has_prompted = True
         self.app.out.note(text)
 
     @cached_property
     def config(self) -> LoadedConfig | None:
-        """The configuration."""
+        """The config."""
         try:
             return self.app.config
         except PorticoError:
@@ -103,7 +103,7 @@ class CheckContext:
 
     @cached_property
     def profiles(self) -> tuple[Profile, ...]:
-        """The sign-ins and stored keys."""
+        """The profiles."""
         try:
             return tuple(self.app.token_store.profiles())
         except PorticoError:
@@ -111,7 +111,7 @@ class CheckContext:
 
     @cached_property
     def models(self) -> ModelLoader | None:
-        """Names and models."""
+        """The loader of models."""
         try:
             return self.app.models() if self.config is not None else None
         except PorticoError:
@@ -119,7 +119,7 @@ class CheckContext:
 
     @cached_property
     def has_key(self) -> bool:
-        """Whether a provider has a key without any sign-in: from the environment or from the configuration."""
+        """Whether the environment or the config has a key of a provider."""
         if self.models is None:
             return False
         providers = self.models.catalog.providers.values()
@@ -127,7 +127,7 @@ class CheckContext:
 
     @cached_property
     def accounts(self) -> tuple[PlanAccount, ...]:
-        """Whose plan can be asked about."""
+        """The accounts whose plan can be read."""
         if self.models is None:
             return ()
         try:

@@ -1,4 +1,4 @@
-"""The gateway, the service that keeps it running, and the packages that all of it stands on."""
+"""Checks of the gateway, of the service that runs it, and of the packages that Portico needs."""
 
 from __future__ import annotations
 
@@ -28,42 +28,36 @@ _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
 
 def running(context: CheckContext) -> Iterator[Outcome]:
-    """A gateway that does not answer, or whose port another program has."""
+    """Find a gateway that does not answer, or a port that another program uses."""
     app = context.app
     condition, state = gateway_state.status(app.paths)
     yield Examined(f"{condition}, port {state.port}" if state is not None else condition)
     if condition == "unresponsive":
-        why = "It neither refreshes tokens nor answers your tools."
-        yield Finding(
-            "gateway-unresponsive",
-            "error",
-            "A gateway process is there and does not answer.",
-            why,
-            "{prog} gateway restart",
-        )
+        why = "It neither refreshes tokens nor serves your tools."
+        yield Finding("gateway-unresponsive", "error", "The gateway does not answer.", why, "{prog} gateway restart")
     elif state is not None and control.lacks_passphrase(app.paths, state):
-        yield Finding("gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart")
+        yield Finding("gateway-locked", "error", "The gateway cannot open the encrypted file.", hint="{prog} gateway restart")
     if context.config is None:
         return
     try:
         port = configured_port(app)
-        if state is None or state.port != port:  # tools may have been set up for either
+        if state is None or state.port != port:  # a tool may use either
             bind_port(port).close()
     except PortTaken as error:
-        is_hers = error.owner is not None and error.owner.is_other_user
-        # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
-        if is_hers or not (condition == "unresponsive" or service_keeping_port(app, port)):
-            yield of_error(error, level="error" if is_hers else "warning")
+        is_other_user = error.owner is not None and error.owner.is_other_user
+        # A gateway that does not answer may use the port, and a service manager uses it while no gateway runs.
+        if is_other_user or not (condition == "unresponsive" or service_keeping_port(app, port)):
+            yield of_error(error, level="error" if is_other_user else "warning")
     except PorticoError as error:
         yield of_error(error, level="warning")
 
 
 def service_file(context: CheckContext) -> Iterator[Outcome]:
-    """A service that is installed and would run something else than what is here now."""
+    """Find an installed service that is out of date."""
     app = context.app
     manager = service_manager(app.env)
     if manager is None or not manager.path(gateway_service(app)).exists():
-        yield Skipped("there is no service manager here" if manager is None else "not installed")
+        yield Skipped("no service manager" if manager is None else "not installed")
         return
     installed = manager.environment(gateway_service(app))
     now = gateway_to_install(app, installed)
@@ -71,21 +65,19 @@ def service_file(context: CheckContext) -> Iterator[Outcome]:
     yield Examined(str(path))
     if all(_content(each) == content for each, content in manager.files(now).items()) and _has_its_secrets(now):
         return
-    differs = sets_proxy(app.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
+    has_other_proxy = sets_proxy(app.env) and not (_proxy(installed) == _proxy(now.environment) and _has_its_secrets(now))
 
-    def renew() -> str:
+    def install() -> str:
         manager.install(now)
-        return f"{path} is written anew, and the service restarted{', with the proxy of this shell' if differs else ''}"
+        return f"wrote {path} again and restarted the service{', with the proxy of this shell' if has_other_proxy else ''}"
 
-    why = "It was made by another version, from another place, or for another environment."
-    if differs:
-        why = "The service does not go by the proxy that this shell's variables name."
-    yield Finding(
-        "service-outdated", "warning", f"{path} is not what would be installed now.", why, "{prog} gateway install", renew
-    )
+    why = "It was written by another version, from another folder, or for another environment."
+    if has_other_proxy:
+        why = "The service does not use the proxy that the variables of this shell name."
+    yield Finding("service-outdated", "warning", f"{path} is out of date.", why, "{prog} gateway install", install)
 
 
-def _ways(environment: Mapping[str, str]) -> dict[str, str]:
+def _proxy(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in {*VARIABLES, FILE_ENV}}
 
 
@@ -96,15 +88,15 @@ def _has_its_secrets(service: Service) -> bool:
 
 
 def _content(path: Path) -> bytes | None:
-    """What is in a service's file; None where it is no such file, or cannot be read."""
+    """Return the content of a service's file; None if it cannot be read."""
     try:
         return read_file(path, MAX_FILE_BYTES)
     except OSError:
         return None
 
 
-def packages(_patient: CheckContext) -> Iterator[Outcome]:
-    """A package older than the oldest one without a known fault: the floors in Portico's own metadata."""
+def packages(_context: CheckContext) -> Iterator[Outcome]:
+    """Find packages that are older than Portico's metadata requires."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
     try:
@@ -122,14 +114,10 @@ def packages(_patient: CheckContext) -> Iterator[Outcome]:
             continue
         yield Examined(f"{requirement[1]} {present}")
         if _numbers(present) < _numbers(requirement[2]):
-            why = "An older one has faults that are known to matter here; the reasons stand in Portico's own tests."
-            yield Finding(
-                "package-old",
-                "error",
-                f"{requirement[1]} {present} is older than {requirement[2]}.",
-                why,
-                f"{this_python()} -m pip install --upgrade '{requirement[1]}>={requirement[2]}'",
-            )
+            message = f"{requirement[1]} {present} is older than {requirement[2]}."
+            why = "Older versions have faults that affect Portico."
+            hint = f"{this_python()} -m pip install --upgrade '{requirement[1]}>={requirement[2]}'"
+            yield Finding("package-old", "error", message, why, hint)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -1,7 +1,4 @@
-"""Whether a request would be answered: a credential for each model in use, addresses that fit their protocol, hosts within reach.
-
-The way to a host: names, proxies, certificates, the clock there, and whether credentials are of the right region.
-"""
+"""Checks of the models in use: their credentials and base URLs, the connection to their hosts, the clock, and the plans."""
 
 from __future__ import annotations
 
@@ -34,18 +31,18 @@ if TYPE_CHECKING:
     from portico.models.loader import ModelLoader
     from portico.net.client import HttpClient
 
-_MAYBE_404: Final = "Many providers have Anthropic's protocol under /anthropic, and answer any other there with 404."
+_MAYBE_404: Final = "Many providers serve only Anthropic's protocol under /anthropic, and answer other requests with 404."
 _NOTHING: Final = "No model can answer: there is no account, no environment key and no key in the config."
 
 
 def credentials(context: CheckContext) -> Iterator[Outcome]:
-    """Nobody is signed in and there is no key, or a model in use has no credential."""
+    """Find a model in use that has no credential, or an installation without any credential."""
     if context.config is None or context.models is None:
-        yield Skipped("the configuration cannot be read")
+        yield Skipped("the config cannot be read")
         return
     config, loader = context.config.config, context.models
     primary = config.agents.primary
-    if not _anything_set_up(context) and _is_of_a_sign_in(primary, loader):
+    if not _has_credentials(context) and _needs_sign_in(primary, loader):
         yield Finding("not-signed-in", "error", SIGNED_OUT, _NOTHING, sign_in())
         return
     if primary is None:
@@ -54,26 +51,23 @@ def credentials(context: CheckContext) -> Iterator[Outcome]:
         try:
             loader.check(text)
         except PorticoError:
-            continue  # a name that means nothing is a finding of `references`
+            continue  # `references` reports it
         try:
             model = loader.load(text)
+        except BaseUrlRefused:
+            yield Examined(f"{text}: see the base URLs of the providers")  # `base_urls` reports it once per provider
         except PorticoError as error:
-            if isinstance(
-                error, BaseUrlRefused
-            ):  # a finding of `base_urls`, once for each provider and not for each of its models
-                yield Examined(f"{text}: see the addresses of the providers")
-            else:
-                yield _unanswered(path, text, error, loader)
+            yield _cannot_be_called(path, text, error, loader)
         else:
             yield Examined(f"{text}: {model.source}")
 
 
-def _anything_set_up(context: CheckContext) -> bool:
+def _has_credentials(context: CheckContext) -> bool:
     return context.has_key or any(not profile.sign_out_unfinished for profile in context.profiles)
 
 
-def _is_of_a_sign_in(primary: str | None, loader: ModelLoader) -> bool:
-    """Whether signing in is what the default model needs, or what somebody without one begins with."""
+def _needs_sign_in(primary: str | None, loader: ModelLoader) -> bool:
+    """Whether the default model needs a sign-in, or there is no default model."""
     if primary is None:
         return True
     try:
@@ -83,7 +77,7 @@ def _is_of_a_sign_in(primary: str | None, loader: ModelLoader) -> bool:
     return provider is not None and is_signed_in_to(provider)
 
 
-def _unanswered(path: ConfigPath, text: str, error: PorticoError, loader: ModelLoader) -> Finding:
+def _cannot_be_called(path: ConfigPath, text: str, error: PorticoError, loader: ModelLoader) -> Finding:
     level: Level = "error" if path[-1] == "primary" else "warning"
     message = f"{format_path(path)} names {text}, which cannot be called: {error.message}"
     hint = error.hint
@@ -91,43 +85,38 @@ def _unanswered(path: ConfigPath, text: str, error: PorticoError, loader: ModelL
         provider = loader.catalog.providers[loader.reference(text).provider]
         message = f"{format_path(path)} names {text}, and there is no credential for {provider.id}."
         hint = f"Run `{set_up_command(provider)}`."
-    if level == "error" and (instead := _answers_instead(loader)) is not None:
-        level, message = "warning", f"{message} {instead} answers instead."
+    if level == "error":
+        with contextlib.suppress(PorticoError):
+            level, message = "warning", f"{message} {loader.resolve().model.reference} answers instead."
     return Finding(error.id, level, message, error.why, hint)
 
 
-def _answers_instead(loader: ModelLoader) -> str | None:
-    try:
-        return str(loader.resolve().model.reference)
-    except PorticoError:
-        return None
-
-
 def base_urls(context: CheckContext) -> Iterator[Outcome]:
-    """A `baseUrl` to which nothing is sent, or at which the provider's `api` is hardly served."""
+    """Find a `baseUrl` that Portico does not use, or that probably does not serve the provider's `api`."""
     if context.config is None or context.models is None:
-        yield Skipped("the configuration cannot be read")
+        yield Skipped("the config cannot be read")
         return
     catalog, env = context.models.catalog, context.app.env
     for provider in catalog.providers.values():
         try:
             own = [model.api for model in provider.config.models] if provider.config is not None else []
             checked_base_url(provider, "", env, catalog.specs.values(), own=own)
-        except ConfigError as error:
-            if isinstance(error, BaseUrlRefused):
-                yield of_error(error)
+        except BaseUrlRefused as error:
+            yield of_error(error)
+        except ConfigError:
+            continue  # the config check reports it
     config = context.config.config
-    for block, wrong in misfits(config, [*catalog.specs.values()]):
-        if not wrong.is_certain:
+    for block, misfit in misfits(config, [*catalog.specs.values()]):
+        if not misfit.is_certain:
             place = format_path(block)
-            message = f"{place}.baseUrl {wrong.message}: {config.models.providers[str(block[-1])].base_url}"
-            hint = f"{{prog}} config set {quote(f'{place}.{wrong.key}')} {quote(wrong.instead)}"
+            message = f"{place}.baseUrl {misfit.message}: {config.models.providers[str(block[-1])].base_url}"
+            hint = f"{{prog}} config set {quote(f'{place}.{misfit.key}')} {quote(misfit.instead)}"
             yield Finding("base-url-of-another-api", "warning", message, _MAYBE_404, hint)
-    written = sum(provider.config is not None and provider.config.base_url is not None for provider in catalog.providers.values())
-    yield Examined(f"{written} in the configuration" if written else "none in the configuration: the plugins' own are used")
+    count = sum(provider.config is not None and provider.config.base_url is not None for provider in catalog.providers.values())
+    yield Examined(f"{count} in the config" if count else "none in the config: Portico uses those of the plugins")
 
 
-# A token's end is told in seconds from now, and is refreshed five minutes before: more than this is felt.
+# Token lifetimes are in seconds from now, and refreshes come five minutes early: a larger error has effects.
 _SKEW_S: Final = 60.0
 _ANSWER_S: Final = 4.0
 _SET_CLOCK: Final = (
@@ -137,7 +126,7 @@ _SET_CLOCK: Final = (
 
 
 def hosts(context: CheckContext) -> Iterable[Outcome]:
-    """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
+    """Find a proxy that cannot be used, hosts that do not answer, once for each cause, and a wrong clock."""
     findings = [*map(of_error, proxy.problems(context.app.env)), *signals.run(_hosts(context))]
     servers = sorted(_origins(context))
     examined = Examined(", ".join(servers)) if servers else Skipped("no account uses a server")
@@ -145,9 +134,9 @@ def hosts(context: CheckContext) -> Iterable[Outcome]:
 
 
 def plans(context: CheckContext) -> Iterable[Outcome]:
-    """A credential that its provider refuses: of the other region, of another kind, or revoked."""
+    """Find a credential that its provider rejects (another region, another kind, revoked), and an account without a plan."""
     if not context.accounts:
-        return (Skipped("no account has a plan to ask about"),)
+        return (Skipped("no account has a plan"),)
     return (Examined(", ".join(account.label for account in context.accounts)), *signals.run(_plans(context)))
 
 
@@ -156,35 +145,28 @@ async def _hosts(context: CheckContext) -> list[Finding]:
         origins = sorted(_origins(context))
         answers = await asyncio.gather(*(_ask_origin(http, origin) for origin in origins))
     findings = [each for each in answers if isinstance(each, Finding)]
-    # A server of the user's own, asked over http, may have a wrong clock itself.
+    # The clock of a local server, which has http, may be wrong too.
     by_https = zip(origins, answers, strict=True)
     skews = [each for origin, each in by_https if isinstance(each, float) and origin.startswith("https:")]
     own = context.app.clock.wall_ms() / 1000
     skew = max((own - date for date in skews), key=abs, default=0.0)
     if abs(skew) > _SKEW_S:
-        words = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'}"
-        why = "Times are shown wrong, and certificates may look ended. Tokens are measured by the servers' own clock."
-        findings.append(
-            Finding(
-                "clock-skew",
-                "error",
-                f"This machine's clock is {words} the providers' servers.",
-                why,
-                _SET_CLOCK,
-            )
-        )
+        difference = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'}"
+        message = f"This machine's clock is {difference} the providers' servers."
+        why = "Portico shows wrong times, and certificates may look expired. Tokens are measured by the servers' own clock."
+        findings.append(Finding("clock-skew", "error", message, why, _SET_CLOCK))
     return findings
 
 
 async def _ask_origin(http: HttpClient, origin: str) -> Finding | float | None:
-    """What is wrong with the way there; else its Date, in seconds of its own clock."""
+    """Return a finding if the host cannot be reached, else its Date as a Unix time in seconds."""
     try:
         async with asyncio.timeout(_ANSWER_S):
             response = await http.send(f"{origin}/", headers={})
     except PorticoError as error:
         return of_error(error)
     except TimeoutError:
-        return Finding("network", "error", f"{origin} does not answer.", f"nothing came within {_ANSWER_S:g} s")
+        return Finding("network", "error", f"{origin} did not answer within {_ANSWER_S:g} s.")
     response.close()
     try:
         return parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
@@ -203,12 +185,12 @@ def _origins(context: CheckContext) -> Iterator[str]:
 
 
 def _configured(context: CheckContext) -> Iterator[str]:
-    """The base URLs of the providers in the configuration that have a credential, or need none."""
+    """Yield the base URLs of the providers in the config that have a credential or need none."""
     loader = context.models
     for provider in loader.catalog.providers.values() if loader is not None else ():
         if loader is None or provider.config is None:
             continue
-        with contextlib.suppress(PorticoError):  # a key's variable that is not set
+        with contextlib.suppress(PorticoError):  # the variable of a key is not set
             url = loader.base_url(provider)
             if url is not None and "${" not in url and loader.has_credential(provider):
                 yield url
@@ -219,11 +201,10 @@ async def _plans(context: CheckContext) -> list[Finding]:
     async with app.http() as http:
         broker = app.broker(http, store=context.store("plans"))
         reports = await PlanClient(http, broker, app.clock).ask_all(context.accounts, timeout_s=_ANSWER_S)
-    refused = [report for report in reports if isinstance(report.error, CredentialRefused)]
     findings = [
-        Finding("credential-refused", "error", each.error.message, each.error.why, each.error.hint)
-        for each in refused
-        if each.error is not None
+        Finding("credential-refused", "error", report.error.message, report.error.why, report.error.hint)
+        for report in reports
+        if isinstance(report.error, CredentialRefused)
     ]
     for report in reports:
         if report.state == "no-plan":

@@ -1,8 +1,9 @@
-"""The keyring, the sign-ins in it, and the plugins that refresh them."""
+"""Checks of the token store, the accounts in it, and the plugins that refresh them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.freshness import health_now
@@ -16,32 +17,33 @@ from portico.store.profiles import sign_in_again, without_sign_in_hint
 from portico.store.records import OAuthProfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from portico.doctor.finding import CheckContext, Outcome
 
-_SIGNED_OUT: Final = Skipped("nobody is signed in")
-_FOR_KEYS_OF_TOOLS: Final = "The API key needs no store; `exec`, `env` and the gateway do, for the keys of your tools."
+_SIGNED_OUT: Final = Skipped("you are not signed in")
+_FOR_GATEWAY_KEYS: Final = "Your API key needs no store, but `exec`, `env` and the gateway do, for gateway keys."
+_NO_STORE: Final = "Portico cannot store or read tokens."
 
 
 def store(context: CheckContext) -> Iterator[Outcome]:
-    """The store that the next sign-in would use, by a record that is written, read back and deleted."""
+    """Check the store for new profiles: write a record, read it back, delete it."""
     chosen = context.config.config.auth.store if context.config is not None else None
     try:
         yield Examined("an encrypted file" if (chosen or context.app.local_store().last_store) == "file" else "the OS keyring")
         context.store("store").probe()
     except ConfigError:
-        return  # the check of the configuration tells it
+        return  # the config check reports it
     except PorticoError as error:
-        if context.profiles or _gateway_keys(context) or not context.has_key:
-            yield of_error(error, why=error.why or "No token can be kept or read.")
+        if context.profiles or _has_gateway_keys(context) or not context.has_key:
+            yield of_error(error, why=error.why or _NO_STORE)
             return
-        # Models answer by the key alone; only the keys of the gateway need a place.
-        finding = of_error(error, level="warning", why=f"{error.why or 'No token can be kept or read'}. {_FOR_KEYS_OF_TOOLS}")
+        # The models work with the key from the environment or the config; only gateway keys need a store.
+        finding = of_error(error, level="warning", why=f"{(error.why or _NO_STORE).rstrip('.')}. {_FOR_GATEWAY_KEYS}")
         yield replace(finding, hint=without_sign_in_hint(error.hint))
 
 
-def _gateway_keys(context: CheckContext) -> bool:
+def _has_gateway_keys(context: CheckContext) -> bool:
     try:
         return bool(context.app.local_store(paths=KeyPaths.of(context.app.paths)).profiles())
     except PorticoError:
@@ -49,7 +51,7 @@ def _gateway_keys(context: CheckContext) -> bool:
 
 
 def records(context: CheckContext) -> Iterator[Outcome]:
-    """A sign-in whose tokens are gone from the store."""
+    """Find accounts whose tokens are missing in the store."""
     if not context.profiles:
         yield _SIGNED_OUT
         return
@@ -63,7 +65,7 @@ def records(context: CheckContext) -> Iterator[Outcome]:
 
 
 def health(context: CheckContext) -> Iterator[Outcome]:
-    """A sign-in that has ended, or is about to."""
+    """Find accounts that must sign in again now or soon."""
     if not context.profiles:
         yield _SIGNED_OUT
     for profile in context.profiles:
@@ -78,65 +80,46 @@ def health(context: CheckContext) -> Iterator[Outcome]:
             yield Finding("refresh-failing", "warning", f"{profile.id}: {state.status}.", why, hint)
         elif isinstance(profile, OAuthProfile) and not profile.has_refresh and profile.expires_at is not None:
             why = (
-                "Its access token cannot be refreshed: you have to sign in again when it ends. "
-                "An OpenID provider gives a refresh token if the scope has `offline_access`."
+                "Portico cannot refresh its access token: when it expires, you must sign in again. "
+                "An OpenID provider sends a refresh token if the scope has `offline_access`."
             )
-            message = f"{profile.id}: the provider gave no refresh token."
+            message = f"{profile.id}: the provider sent no refresh token."
             yield Finding("no-refresh-token", "warning", message, why, sign_in_again(profile))
         if profile.unread:
-            fields = ", ".join(profile.unread)
-            yield Finding(
-                "reply-fields-unread",
-                "warning",
-                f"{profile.id}: the last token reply held fields that cannot be read: {fields}.",
-                "The tokens are kept. Where it is the lifetime, they are used until a server refuses them, and then refreshed.",
-                "report it to the provider or to the author of its plugin, {prog} plugins info " + profile.plugin,
-            )
+            message = f"{profile.id}: the last token response had invalid fields: {', '.join(profile.unread)}."
+            why = "Portico keeps the tokens. Without a valid lifetime it refreshes them when a server rejects them."
+            hint = "report it to the provider or to the author of its plugin, {prog} plugins info " + profile.plugin
+            yield Finding("reply-fields-unread", "warning", message, why, hint)
 
 
 def plugins(context: CheckContext) -> Iterator[Outcome]:
-    """A plugin that is broken, or that is off while a sign-in needs it."""
+    """Find plugins that are broken, and plugins that are off although an account needs them."""
     if context.config is None:
-        yield Skipped("the configuration cannot be read")
+        yield Skipped("the config cannot be read")
         return
-
     host = context.app.plugins
     host.load()
     on = {record.id for record in host.records() if record.enabled}
-    off = {record.id for record in host.records()} - on  # of two copies of one plugin only the later one may be off
+    off = {record.id for record in host.records()} - on  # if a plugin has two copies, one of them may be on
     yield Examined(f"on: {', '.join(sorted(on)) or 'none'}")
     for record in host.records():
         if record.candidate.exposure is not None:
             yield of_error(not_yours_error(record))
         elif record.error is not None:
-            yield Finding(
-                "plugin-broken", "error", f"{record.id}: {record.error}", str(record.source), "{prog} plugins info " + record.id
-            )
+            message, hint = f"{record.id}: {record.error}", f"{{prog}} plugins info {record.id}"
+            yield Finding("plugin-broken", "error", message, str(record.source), hint)
     for profile in context.profiles:
         if profile.plugin in off:
-            why = f"{profile.id} cannot be refreshed without it."
-            yield Finding(
-                "plugin-off",
-                "error",
-                f"The plugin {profile.plugin} is off.",
-                why,
-                f"{{prog}} plugins enable {profile.plugin}",
-                _switching_on(context, profile.plugin),
-            )
+            message, why = f"The plugin {profile.plugin} is off.", f"{profile.id} cannot be refreshed without it."
+            hint = f"{{prog}} plugins enable {profile.plugin}"
+            yield Finding("plugin-off", "error", message, why, hint, partial(_turn_on, context, profile.plugin))
     for diagnostic in host.diagnostics():
         if diagnostic.level == "error":
-            is_path = diagnostic.source is not None
-            hint = (
-                "correct or remove that path of plugins.load.paths: {prog} config edit"
-                if is_path
-                else "install that package again"
-            )
+            hint = "correct or remove that path of plugins.load.paths: {prog} config edit"
+            hint = hint if diagnostic.source is not None else "install that package again"
             yield Finding("plugin-fault", "error", diagnostic.message, hint=hint)
 
 
-def _switching_on(context: CheckContext, plugin: str) -> Callable[[], str]:
-    def switch_on() -> str:
-        context.app.config.file.edit(lambda document: with_plugin_enabled(document, plugin))
-        return f"the plugin {plugin} is on"
-
-    return switch_on
+def _turn_on(context: CheckContext, plugin: str) -> str:
+    context.app.config.file.edit(lambda document: with_plugin_enabled(document, plugin))
+    return f"turned on the plugin {plugin}"
