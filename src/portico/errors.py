@@ -118,8 +118,7 @@ class PorticoError(Exception):
 
     def __str__(self) -> str:
         location = f"{self.where}: " if self.where else ""
-        cause = f" ({self.why})" if self.why else ""
-        return f"{location}{self.message}{cause}"
+        return f"{location}{self.message.removesuffix('.')} ({self.why})" if self.why else f"{location}{self.message}"
 
     def as_json(self, program: str) -> dict[str, object]:
         """The error as the `error` object of `--json` output."""

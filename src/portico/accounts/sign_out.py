@@ -163,7 +163,10 @@ def _turn(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
     try:
         return app.token_store.begin_refresh(profile_id, wait_s=REFRESH_WITHIN_S), None
     except LockBusy as error:
-        return None, f"{error.message}; a refresh that it has under way may still bring tokens, which it revokes itself"
+        return (
+            None,
+            f"{error.message.rstrip('.')}; a refresh that it has under way may still bring tokens, which it revokes itself",
+        )
     except StoreError as error:
         return None, f"{error}; a refresh that is under way may still bring tokens"
 
