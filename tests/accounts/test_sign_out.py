@@ -114,7 +114,7 @@ async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(acc
         result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     assert result.not_revoked is None
-    assert "cannot lock the refresh" in result.may_be_left
+    assert "Could not lock the refresh" in result.may_be_left
     assert "it revokes itself" not in result.may_be_left
     assert result.left == ()
 
@@ -178,7 +178,7 @@ async def test_what_is_stored_is_revoked_whichever_lock_another_process_holds(ac
     assert (result.may_be_left is not None) == ("refresh" in held)
     assert bool(result.left) == (held != ("refresh",))
     for said in (result.may_be_left, *result.left):
-        assert said is None or f"process {pid} is using" in said
+        assert said is None or f"Process {pid} is using" in said
 
 
 @pytest.mark.requirement("E110")
@@ -204,8 +204,8 @@ async def test_what_is_stored_is_revoked_where_no_lock_can_be_taken(account, app
 
     assert len(revoked) == 2
     assert account.server.mint.families[0].revoked
-    assert (result.not_revoked, "cannot lock the refresh" in result.may_be_left) == (None, True)
-    assert "cannot lock" in result.left[0]
+    assert (result.not_revoked, "Could not lock the refresh" in result.may_be_left) == (None, True)
+    assert "Could not lock" in result.left[0]
 
 
 def make_unlockable(paths, broken, monkeypatch):
@@ -257,7 +257,7 @@ async def test_a_refresh_that_ends_after_the_sign_out_leaves_no_tokens(account, 
         await until(lambda: account.server.mint.families[0].revoked)
 
     assert (result.not_revoked, result.left) == (None, ())
-    assert f"process {os.getpid()} is using the refresh" in result.may_be_left
+    assert f"Process {os.getpid()} is using the refresh" in result.may_be_left
     assert account.index.get(PROFILE) is None
 
 

@@ -326,7 +326,7 @@ def test_logout_beside_a_refresh_that_hangs_says_that_it_revoked_and_what_may_be
     assert done.returncode == 11
     assert f"Signed out: {GLOBAL} (revoked at the provider; a refresh may still bring tokens)" in done.stderr
     assert "not revoked at the provider" not in done.stderr + done.stdout
-    why = f"process {refreshing_elsewhere} is using the refresh of {GLOBAL}"
+    why = f"Process {refreshing_elsewhere} is using the refresh of {GLOBAL}"
     if json_asked:
         told = json.loads(done.stdout)
         assert (told["signedOut"], told["notRevoked"], told["unfinished"]) == ([GLOBAL], {}, {})
@@ -346,7 +346,7 @@ def test_purge_beside_a_refresh_that_hangs_deletes_everything_and_says_what_may_
 
     told = json.loads(done.stdout)
     assert (done.returncode, told["signedOut"], told["notRevoked"], told["left"]) == (11, [GLOBAL], {}, [])
-    assert f"process {refreshing_elsewhere}" in told["mayBeLeft"][GLOBAL]
+    assert f"Process {refreshing_elsewhere}" in told["mayBeLeft"][GLOBAL]
     assert not session.paths.state.exists()
 
 

@@ -102,7 +102,7 @@ for _code, _hint, _run in (
     scenario(_hint, name=f"the disk answers {errno.errorcode[_code]}")(lambda desk, code=_code, run=_run: run(desk, code))
 
 
-@scenario("look at who put it there, then move it away: {}")
+@scenario("find out who put it there, then move it away: {}")
 def a_link_in_the_place_of_the_index(desk):
     desk.ok("gateway", "key", "list")
     index = desk.commands.paths.index
@@ -114,7 +114,7 @@ def a_link_in_the_place_of_the_index(desk):
     desk.ok("auth", "list")
 
 
-@scenario("Give less of it.")
+@scenario("Use a shorter input.")
 def input_without_an_end(desk):
     desk.emulator()
     ask = ("ask", "--no-fallback", "--model", "minimax/MiniMax-M2.1", "-")

@@ -89,7 +89,7 @@ def test_a_killed_holder_lets_go(tmp_path):
         child.kill()
         child.wait()
         with file_lock(path, 1) as lock:
-            assert lock.is_held
+            assert lock.is_valid()
 
 
 def test_a_second_holder_in_one_process_is_not_admitted(tmp_path):

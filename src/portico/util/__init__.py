@@ -1,1 +1,1 @@
-"""What every part of the program stands on: files, locks, threads, tasks, signals, time."""
+"""Helpers for every layer: files, locks, threads, tasks, signals, time."""

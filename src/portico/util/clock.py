@@ -5,30 +5,30 @@ from __future__ import annotations
 import sys
 import time
 
-TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
+TYPE_CHECKING = False  # importing `typing` would make `auth token` visibly slower
 if TYPE_CHECKING:
     from typing import Final
 
-# What Linux calls this run of the machine; random(4). The other systems have nothing that a file tells.
+# Linux's id of this boot; random(4). Other systems have no such file.
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 if sys.platform == "linux":
 
     def _monotonic() -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps (clock_gettime(2))
+        return time.clock_gettime(time.CLOCK_BOOTTIME)  # includes the time that the machine sleeps (clock_gettime(2))
 else:
     _monotonic = time.monotonic
 
 
 def _read_boot_id() -> str:
     try:
-        with open(_BOOT_ID, encoding="utf-8") as file:  # noqa: PTH123 - pathlib is a visible part of what a fresh token costs
+        with open(_BOOT_ID, encoding="utf-8") as file:  # noqa: PTH123 - importing pathlib would make `auth token` slower
             return file.read().strip()
     except (OSError, ValueError):
         return ""
 
 
-# Read once, when nobody's event loop waits for it: a process lives in one run of the machine. Empty where none has a name.
+# Read at import, because a read could block an event loop. Empty if the system has no boot id.
 BOOT: Final = _read_boot_id()
 
 

@@ -1,16 +1,15 @@
-"""Files: read without waiting, and written whole or not at all.
+"""Read files without blocking, and write files atomically.
 
 Every file is read here (`read_file`, `read_start`, `read_end`; `read_private` for Portico's own): never a FIFO or a device, and
-never more than the caller has use for (CWE-400). A read tells "absent" from every other failure: an unreadable file taken for
-an empty one gets other profiles erased.
+never more than the caller needs (CWE-400). A missing file is not the same as an unreadable file: if Portico took an unreadable
+index for an empty one, it would erase the other profiles.
 
-A write goes to a temporary file beside the target (0600 from its first instant), then fsync, rename, fsync of the folder. A
-process may be killed at any point of it; tests do so at the points that `FILE_CRASH_POINTS` and the other lists name, by a
-`CrashPoint` that they hand in.
+A write goes to a temporary file beside the target (mode 0600 from the start), then fsync, rename, fsync of the folder. The
+process may be killed at any point; tests do so at the points in `FILE_CRASH_POINTS` with their own `CrashPoint`.
 
-`network_file_system` says whether a folder lies on another machine, where two machines may share one profile, and a lock may
-not hold between them. Linux's NFS turns `flock` into a lock at the server (flock(2)); whether a server keeps it, and what SMB
-and FUSE do, cannot be found out from here. So this is a reason for a warning and not for an error.
+On a network file system (`network_file_system`) two machines may share one profile, but a lock may not work between them. On
+Linux NFS `flock` becomes a lock at the server (flock(2)), but Portico cannot know what the server, SMB or FUSE do with it. So
+Portico only warns.
 """
 
 from __future__ import annotations
@@ -59,30 +58,29 @@ _STATE_ADVICE: Final = {
 
 
 class UnsafeFile(StoreError):
-    """A link, a device or another user's file stands in the place of one of Portico's."""
+    """The path of one of Portico's files is a link, a device or another user's file."""
 
     id = "store-unsafe-file"
 
 
 class FileFailed(StoreError):
-    """A file, a folder or a lock of Portico's cannot be read or written; the cause has the system's words."""
+    """A file, a folder or a lock file of Portico's cannot be read or written."""
 
     id = "file-failed"
 
 
 def no_crash_point(_name: str) -> None:
-    """Nobody is listening."""
+    """Do nothing: only tests stop at a crash point."""
 
 
 def write_private(path: Path, data: bytes, *, durable: bool = True, crash_point: CrashPoint = no_crash_point) -> None:
-    """Replace `path` by a 0600 file that holds `data`; on any failure what was there stays as it was.
+    """Replace `path` with a 0600 file that contains `data`; on any failure the old file stays.
 
-    The folder is Portico's own: it is made if need be, and its mode set to 0700. For any other folder there is `write_in_place`.
-    A link, FIFO or folder in the target's place is refused. `durable` False leaves out the two fsyncs: for content that a power
-    cut may lose.
+    The folder is Portico's own: it is made if it is missing, with mode 0700. For other folders use `write_in_place`. `durable`
+    False skips the two fsyncs, for content that a power cut may lose.
 
     Raises:
-        StoreError: the write failed, or the target is not a plain file of ours.
+        StoreError: the write failed, or the target is not a regular file of this user.
     """
     try:
         make_private_folder(path.parent)
@@ -100,14 +98,14 @@ def write_private(path: Path, data: bytes, *, durable: bool = True, crash_point:
             sync_folder(path.parent)
             crash_point("folder-synced")
     except OSError as error:
-        raise file_error(f"cannot write {path}", error) from error
+        raise file_error(f"Could not write {path}.", error) from error
 
 
 def read_private(path: Path) -> bytes | None:
-    """The bytes of `path`, None only where there is no such file. A mode wider than 0600 is tightened first.
+    """Return the bytes of one of Portico's files, or None if it does not exist. Its mode becomes 0600.
 
     Raises:
-        StoreError: the file is there and cannot be read, is not a plain file, or belongs to somebody else.
+        StoreError: the file cannot be read, is not a regular file, or belongs to another user.
     """
 
     def check(fd: int) -> None:
@@ -123,17 +121,17 @@ def read_private(path: Path) -> bytes | None:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _unsafe_file(path, "it is a symbolic link") from None
-        raise file_error(f"cannot read {path}", error) from error
+        raise file_error(f"Could not read {path}.", error) from error
     if len(data) > _READ_LIMIT:
         raise _unsafe_file(path, f"it is larger than {_READ_LIMIT >> 20} MiB")
     return data
 
 
 def read_file(path: Path | str, limit: int, *, follow: bool = True, check: Callable[[int], None] | None = None) -> bytes:
-    """The whole of a regular file of at most `limit` bytes.
+    """Read a whole regular file of at most `limit` bytes.
 
     Raises:
-        OSError: as `read_start`; EFBIG: it is larger.
+        OSError: as `read_start`; EFBIG: the file is larger.
     """
     data = read_start(path, limit + 1, follow=follow, check=check)
     if len(data) > limit:
@@ -144,19 +142,21 @@ def read_file(path: Path | str, limit: int, *, follow: bool = True, check: Calla
 def read_start(
     path: Path | str, length: int, *, offset: int = 0, follow: bool = True, check: Callable[[int], None] | None = None
 ) -> bytes:
-    """At most `length` bytes of a regular file, from `offset` on. Never waits: not for the writer of a FIFO, not for a device.
+    """Read at most `length` bytes of a regular file, from `offset` on. Never waits for the writer of a FIFO, or for a device.
 
-    `follow` False refuses a symbolic link. `check` looks at the open file's descriptor first, and raises what it has against it.
+    `follow` False refuses a symbolic link. `check` gets the open descriptor first, and may raise an error.
 
     Raises:
-        OSError: as the system says it; EINVAL: it is not a regular file; EAGAIN: it has nothing to read now, as /proc/kmsg.
+        OSError: the system's error; EINVAL: not a regular file; EAGAIN: it has nothing to read now, such as /proc/kmsg.
     """
     fd = os.open(path, _READ_FLAGS if follow else _READ_FLAGS | _NO_FOLLOW)
     try:
         if check is not None:
             check(fd)
         if not stat.S_ISREG(mode := os.fstat(fd).st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) if stat.S_ISDIR(mode) else _not_a_file()
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise OSError(errno.EINVAL, "it is not a regular file")
         if offset:
             os.lseek(fd, offset, os.SEEK_SET)
         chunks: list[bytes] = []
@@ -169,31 +169,22 @@ def read_start(
 
 
 def read_end(path: Path | str, length: int) -> bytes:
-    """At most the last `length` bytes of a regular file, as of a log.
-
-    Raises:
-        OSError: as `read_start`.
-    """
+    """Read at most the last `length` bytes of a regular file, as `read_start` does."""
     size = os.stat(path).st_size  # noqa: PTH116 - a text is a path too
     return read_start(path, length, offset=max(size - length, 0))
 
 
 def read_text(stream: TextIO, *, line: bool = False) -> str:
-    """All of a stream that is a user's input, or its first line, line end included; of at most `INPUT_LIMIT` characters.
+    """Read a user's input: the whole stream, or one line with its line end.
 
     Raises:
-        UsageError: `usage`: it goes on after that, as /dev/zero does.
+        UsageError: the input has more than `INPUT_LIMIT` characters, such as /dev/zero.
     """
     text = stream.readline(INPUT_LIMIT + 1) if line else stream.read(INPUT_LIMIT + 1)
     if len(text) > INPUT_LIMIT:
-        what = "line" if line else "input"
         why = f"It has more than {INPUT_LIMIT} characters."
-        raise UsageError(f"The {what} is too long.", why=why, hint="Give less of it.")
+        raise UsageError(f"The {'line' if line else 'input'} is too long.", why=why, hint="Use a shorter input.")
     return text
-
-
-def _not_a_file() -> OSError:
-    return OSError(errno.EINVAL, "it is not a plain file")
 
 
 def _format_size(size: int) -> str:
@@ -204,47 +195,35 @@ def _format_size(size: int) -> str:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `<name>.corrupt-<time>-<random>` (0600) beside it, and say where it is now.
-
-    Raises:
-        StoreError: it cannot be renamed.
-    """
+    """Rename a damaged file to `<name>.corrupt-<time>-<random>` (0600), and return its new path."""
     new_path = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}")
     try:
         if os.name == "posix":
             path.chmod(FILE_MODE)
         path.rename(new_path)
     except OSError as error:
-        raise file_error(f"cannot set the damaged {path} aside", error) from error
+        raise file_error(f"Could not rename the damaged {path}.", error) from error
     return new_path
 
 
 def remove_private(path: Path) -> None:
-    """Delete `path` and what killed writes have left of it; nothing happens where nothing is.
-
-    Raises:
-        StoreError: something is there and stays.
-    """
+    """Delete `path`, if it exists, and the temporary files of interrupted writes."""
     try:
         path.unlink(missing_ok=True)
         for temporary in temporaries(path):
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise file_error(f"cannot delete {path}", error) from error
+        raise file_error(f"Could not delete {path}.", error) from error
 
 
 def write_temporary(path: Path, data: bytes, *, durable: bool = True, crash_point: CrashPoint = no_crash_point) -> Path:
-    """A new 0600 file beside `path` with `data` in it, on disk; the folder stays as it is, and nothing is left on failure.
-
-    Raises:
-        OSError: as the system says it.
-    """
+    """Write `data` to a new 0600 file beside `path`, and return its path. On failure no file is left."""
     temporary = path.with_name(f".{path.name}.{os.urandom(_RANDOM_BYTES).hex()}.tmp")
     fd = os.open(temporary, _CREATE_FLAGS, FILE_MODE)
     try:
         try:
             if os.name == "posix":
-                os.fchmod(fd, FILE_MODE)  # a umask of 0777 would have left no mode at all
+                os.fchmod(fd, FILE_MODE)  # a umask may have removed bits
             crash_point("temp-opened")
             remaining = memoryview(data)
             while remaining:
@@ -264,11 +243,8 @@ def write_temporary(path: Path, data: bytes, *, durable: bool = True, crash_poin
 def write_in_place(path: Path, data: bytes, *, mode: int = 0o777) -> None:
     """Replace `path` in a folder that is not Portico's own: the folder must exist, and keeps its mode and owner.
 
-    A file that was there keeps its owner, its group and at most `mode` of its mode; a new one is 0600. On any failure the old
-    file is as it was, and nothing else is left.
-
-    Raises:
-        OSError: as the system says it.
+    An existing file keeps its owner, its group and at most `mode` of its mode; a new file is 0600. On any failure the old file
+    stays, and no other file is left.
     """
     temporary = write_temporary(path, data)
     try:
@@ -281,12 +257,9 @@ def write_in_place(path: Path, data: bytes, *, mode: int = 0o777) -> None:
 
 
 def copy_permissions(temporary: Path, status: os.stat_result, *, mode: int = 0o777) -> None:
-    """Give `temporary` the group and at most `mode` of the mode of the file that it replaces, and as root its owner too.
+    """Give `temporary` the group of the file with `status`, at most `mode` of its mode, and as root its owner too.
 
-    If the group cannot be given, the group's permissions are left out: they would be another group's.
-
-    Raises:
-        OSError: as the system says it.
+    If the group cannot be set, the group gets no permissions, because it would be another group.
     """
     if os.name != "posix":
         return
@@ -302,18 +275,14 @@ def copy_permissions(temporary: Path, status: os.stat_result, *, mode: int = 0o7
 
 
 def temporaries(path: Path) -> Iterator[Path]:
-    """What unfinished writes of `path` have left, including one that is going on now; no other program's temporary files."""
+    """Yield the temporary files of unfinished writes of `path`, and of a write in progress."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\.tmp")
     with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
         yield from (Path(entry.path) for entry in entries if pattern.fullmatch(entry.name))
 
 
 def replace(temporary: Path, path: Path) -> None:
-    """Rename over `path`; on Windows tried again for a second while a scanner or a reader has the old file open.
-
-    Raises:
-        OSError: as the system says it.
-    """
+    """Rename `temporary` to `path`; on Windows try for a second, because a scanner or a reader may have the old file open."""
     for tries_left in reversed(range(_REPLACE_TRIES)):
         try:
             temporary.replace(path)
@@ -326,11 +295,7 @@ def replace(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last through a power cut. Windows has no such call and needs none.
-
-    Raises:
-        OSError: as the system says it.
-    """
+    """Make a rename in `folder` durable. Windows has no such call and does not need it."""
     if os.name != "posix":
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -341,26 +306,21 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder, or a link to one, that belongs to somebody else.
-
-    Raises:
-        StoreError: it does.
-        OSError: it cannot be looked at.
-    """
+    """Raise `UnsafeFile` if the folder, or the link to it, belongs to another user."""
     if os.name == "posix" and {folder.stat().st_uid, folder.lstat().st_uid} != {os.geteuid()}:
         raise _unsafe_file(folder, "it belongs to another user")
 
 
 def file_error(message: str, error: OSError, *, advice: str | None = None, kind: type[StoreError] = FileFailed) -> StoreError:
-    """`error` as a user reads it: which file, the system's words, and what to do; `advice` as for `disk_hint`."""
+    """Return `error` as a StoreError, with the system's reason and the hint of `disk_hint`."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return kind(message, why=f"{error.strerror or error} [{name}]", hint=disk_hint(error, advice))
 
 
 def disk_hint(error: OSError, advice: str | None = None) -> str | None:
-    """What to do about `error`: `advice` where neither the disk nor the process is at its limit.
+    """Return the hint for `error`: a full disk or another limit has its own hint, any other error gets `advice`.
 
-    None for `advice` says that the file is in the state folder, which PORTICO_STATE_DIR may put elsewhere.
+    `advice` None means that the file is in the state folder, which PORTICO_STATE_DIR can move.
     """
     code = error.errno or 0
     return _ADVICE.get(code) or (_STATE_ADVICE.get(code) if advice is None else advice)
@@ -369,63 +329,55 @@ def disk_hint(error: OSError, advice: str | None = None) -> str | None:
 def _check_regular_file(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO"}
-        raise _unsafe_file(path, f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'not a plain file')}")
+        raise _unsafe_file(path, f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'not a regular file')}")
     if os.name == "posix" and status.st_uid != os.geteuid():
         raise _unsafe_file(path, "it belongs to another user")
 
 
 def _unsafe_file(path: Path, why: str) -> StoreError:
-    return UnsafeFile(f"refusing to use {path}", why=why, hint=f"look at who put it there, then move it away: {path}")
+    return UnsafeFile(f"{path} is not safe to use.", why=why, hint=f"find out who put it there, then move it away: {path}")
 
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
-_NETWORK_TYPES: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "glusterfs", "lustre"})
-_NETWORK_FUSE_TYPES: Final = frozenset({"fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.glusterfs"})
+_NETWORK_TYPES: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "glusterfs", "lustre"}) | {
+    f"fuse.{program}" for program in ("sshfs", "rclone", "s3fs", "glusterfs")
+}
 _SEPARATOR: Final = " - "
 _MOUNT_POINT_FIELD: Final = 4
 
 
 def network_file_system(folder: Path, mounts: Path = _MOUNTS) -> str | None:
-    """The kind of network file system that `folder` lies on; None where it is a local one, or cannot be told.
+    """Return the type of the network file system of `folder`; None if it is local, or if the system does not say.
 
-    `mounts` is a table in the form of /proc/PID/mountinfo (proc(5)).
+    `mounts` has the format of /proc/PID/mountinfo (proc(5)).
     """
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
-    real_path = os.path.realpath(folder)
-    mount_points = {
-        mount_point: fs_type
-        for line in lines
-        if (mount := _parse_mount(line))
-        for mount_point, fs_type in [mount]
-        if _contains(mount_point, real_path)
-    }
-    fs_type = mount_points[max(mount_points, key=len)] if mount_points else ""
-    return fs_type if fs_type in _NETWORK_TYPES or fs_type in _NETWORK_FUSE_TYPES else None
+    path = f"{os.path.realpath(folder).rstrip('/')}/"
+    mounts_above = [mount for line in lines if (mount := _parse_mount(line)) and path.startswith(f"{mount[0].rstrip('/')}/")]
+    # Of several mounts at one mount point the last is visible.
+    fs_type = max(reversed(mounts_above), key=lambda mount: len(mount[0]), default=("", ""))[1]
+    return fs_type if fs_type in _NETWORK_TYPES else None
 
 
 def shared_folder_warning(folder: Path) -> str | None:
-    """What to know where `folder` is a network one."""
+    """Return a warning if `folder` is on a network file system."""
     fs_type = network_file_system(folder)
     if fs_type is None:
         return None
     return (
-        f"{folder} lies on a network file system ({fs_type}): two machines that use it may refresh one sign-in at once, which "
-        "ends it. Set PORTICO_STATE_DIR to a folder of this machine."
+        f"{folder} is on a network file system ({fs_type}): if two machines use it, both may refresh an account at the same "
+        "time, which ends its sign-in. Set PORTICO_STATE_DIR to a folder on this machine."
     )
 
 
 def _parse_mount(line: str) -> tuple[str, str] | None:
-    """Mount point and kind; spaces and the like are written as octal escapes there."""
+    """Return the mount point and the type. In the file, white space and backslashes are octal escapes."""
     left, separator, right = line.partition(_SEPARATOR)
     fields = left.split(" ")
     if not separator or len(fields) <= _MOUNT_POINT_FIELD or not right:
         return None
     mount_point = fields[_MOUNT_POINT_FIELD].encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1")
     return os.fsdecode(mount_point), right.split(" ")[0]
-
-
-def _contains(mount_point: str, path: str) -> bool:
-    return path == mount_point or path.startswith(mount_point.rstrip("/") + "/")

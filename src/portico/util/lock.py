@@ -1,8 +1,8 @@
-"""A lock between processes, on a file that is never deleted.
+"""Locks between processes, on files that are never deleted.
 
-The lock is `flock` (POSIX) or a locked byte range (Windows) and not the file's existence: the system lets go of it when its
-holder dies, and there is no age or process id to guess from. Deleting such a file on release lets two holders in, each with its
-own inode. `fcntl.lockf` is not used: its locks belong to the process, so a second holder inside one process would be admitted.
+The lock is `flock` (POSIX) or a locked byte range (Windows), not the existence of the file: the system releases it when its owner
+dies. If the file were deleted on release, two processes could both own the lock, each on its own inode. Not `fcntl.lockf`:
+its locks belong to the process, so two owners in one process would not exclude each other.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S: Final = 10.0
 _FIRST_DELAY_S: Final = 0.001
 _MAX_DELAY_S: Final = 0.05
-# Windows locks are mandatory: a byte far behind the text leaves the holder's process id readable to others.
+# Windows locks are mandatory: with a byte far after the text, others can still read the owner's process id.
 _LOCKED_BYTE: Final = 1 << 30
 _EXISTING_FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _OPEN_FLAGS: Final = _EXISTING_FLAGS | os.O_CREAT
-_FOREIGN_MODE: Final = 0o666  # less the umask, as the other program would make it
+_FOREIGN_MODE: Final = 0o666  # minus the umask, as the other program would create the file
 
 if sys.platform == "win32":
     import msvcrt
@@ -41,7 +41,7 @@ if sys.platform == "win32":
             return False
         return True
 
-    _try_lock_shared = _try_lock  # there is no shared lock in msvcrt; two that look at the same instant may see each other
+    _try_lock_shared = _try_lock  # msvcrt has no shared locks: two checks at the same time may see each other
 
     def _unlock(fd: int) -> None:
         os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
@@ -64,10 +64,10 @@ else:
 
 
 class FileLock:
-    """One holder at a time, among processes and within one. Not reentrant: a second `acquire` waits like anybody else's.
+    """A lock with one owner at a time, between processes and within a process. Not reentrant.
 
-    `what` names the guarded thing in messages. `foreign`: another program locks this file too, in a folder of its own. That
-    folder is neither made nor changed, and nothing is written into the file.
+    `what` names the protected object in messages. `foreign`: another program uses this lock file too, in its own folder. Portico
+    then does not create or change the folder, and writes nothing to the file.
     """
 
     def __init__(self, path: Path, *, what: str = "this file", foreign: bool = False) -> None:
@@ -76,17 +76,8 @@ class FileLock:
         self._what = what
         self._fd: int | None = None
 
-    @property
-    def is_held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._fd is not None
-
     def try_acquire(self) -> bool:
-        """Take the lock if it is free now.
-
-        Raises:
-            StoreError: the lock file cannot be opened or locked at all.
-        """
+        """Acquire the lock if it is free; StoreError if the lock file cannot be opened or locked."""
         if self._fd is not None:
             return False
         try:
@@ -106,16 +97,11 @@ class FileLock:
         return True
 
     def is_valid(self) -> bool:
-        """Whether this object holds the lock that others would ask for: its file may have been deleted, and made anew."""
+        """Whether this object owns the lock, and no one has deleted its file since."""
         return self._fd is not None and self._is_current(self._fd)
 
     def acquire(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Take the lock, waiting up to `timeout_s` seconds.
-
-        Raises:
-            LockBusy: somebody else held it all that time.
-            StoreError: the lock file cannot be opened or locked at all.
-        """
+        """Acquire the lock, or raise LockBusy after `timeout_s` seconds."""
         deadline = time.monotonic() + timeout_s
         delay = _FIRST_DELAY_S
         while not self.try_acquire():
@@ -126,7 +112,7 @@ class FileLock:
             delay = min(delay * 2, _MAX_DELAY_S)
 
     def release(self) -> None:
-        """Let go. Releasing a lock that is not held does nothing."""
+        """Release the lock; does nothing if this object does not own it."""
         fd, self._fd = self._fd, None
         if fd is None:
             return
@@ -139,11 +125,7 @@ class FileLock:
             os.close(fd)
 
     def is_locked(self) -> bool:
-        """Whether somebody holds the lock now. Looks do not see one another; an `acquire` that meets one has to try again.
-
-        Raises:
-            StoreError: the lock file cannot be opened or locked at all.
-        """
+        """Whether the lock has an owner. The check takes a shared lock, so an `acquire` at the same time must try again."""
         try:
             fd = os.open(self.path, _EXISTING_FLAGS)
         except FileNotFoundError:
@@ -158,22 +140,19 @@ class FileLock:
             os.close(fd)
 
     def holder(self) -> int | None:
-        """The process id that the holder wrote, None where nobody holds it or nothing can be read."""
+        """Return the owner's process id; None if there is no owner, or if its id cannot be read."""
         try:
-            # One that was killed has left its id behind.
+            # Without an owner the file may still have the id of a killed process.
             return int(read_start(self.path, 32, follow=False).partition(b"\n")[0]) if self.is_locked() else None
         except (OSError, ValueError, StoreError):
             return None
 
     def busy_error(self, waited_s: float) -> LockBusy:
-        """The error of a caller that has waited in vain."""
         pid = self.holder()
-        holder = f"process {pid}" if pid is not None else "another process"
-        return LockBusy(
-            f"{holder} is using {self._what}",
-            why=f"waited {waited_s:g} s for {self.path}",
-            hint="try again when it has finished" if pid is None else f"try again, or look at what process {pid} is doing",
-        )
+        owner = f"Process {pid}" if pid is not None else "Another process"
+        why = f"waited {waited_s:g} s for {self.path}"
+        hint = "try again when it has finished" if pid is None else f"try again, or look at what process {pid} is doing"
+        return LockBusy(f"{owner} is using {self._what}.", why=why, hint=hint)
 
     def _open(self) -> int:
         if self._foreign:
@@ -182,7 +161,7 @@ class FileLock:
         return os.open(self.path, _OPEN_FLAGS, FILE_MODE)
 
     def _is_current(self, fd: int) -> bool:
-        """Whether the locked file is still the one at the path: somebody may have deleted it behind our back."""
+        """Whether the locked file is still the file at the path: another program may have deleted it."""
         try:
             return os.path.samestat(os.fstat(fd), self.path.stat())
         except FileNotFoundError:
@@ -190,28 +169,26 @@ class FileLock:
 
     def _lock_error(self, error: OSError) -> StoreError:
         if self._foreign:
-            advice = f"check that {self.path.parent} is a folder you own, on a file system that can lock files"
-            hint = disk_hint(error, advice)
+            hint = disk_hint(error, f"check that {self.path.parent} is a folder you own, on a file system that can lock files")
         else:
             hint = disk_hint(error) or "set PORTICO_STATE_DIR to a folder of your own, on a file system that can lock files"
-        return FileFailed(f"cannot lock {self._what}", why=f"{self.path}: {error.strerror}", hint=hint)
+        return FileFailed(f"Could not lock {self._what}.", why=f"{self.path}: {error.strerror}", hint=hint)
 
 
 def _write_pid(fd: int) -> None:
-    """Leave this process's id for those who wait."""
     line = f"{os.getpid()}\n".encode()
     os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, line)  # over what a killed holder has left: a reader finds the one or the other, and never none
+    os.write(fd, line)  # before the truncate: a reader sees this id or the old one of a killed owner, never an empty file
     os.ftruncate(fd, len(line))
 
 
 def named_lock(folder: Path, kind: str, name: str | Path, *, what: str) -> FileLock:
-    """The lock in `folder` for the one thing of its `kind` that is called `name`, whatever characters that has; not taken yet."""
+    """Return the lock in `folder` for the object of this `kind` and `name`, which may have any characters."""
     return FileLock(folder / f"{kind}-{hashed_name(name)}.lock", what=what)
 
 
 def hashed_name(name: str | Path) -> str:
-    """A file's name for the one thing that is called `name`, whatever characters that has: 16 hexadecimal digits."""
+    """Return a file name for `name`, which may have any characters: 16 hexadecimal digits."""
     import hashlib
 
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
@@ -221,12 +198,7 @@ def hashed_name(name: str | Path) -> str:
 def file_lock(
     path: Path, timeout_s: float = DEFAULT_TIMEOUT_S, what: str = "this file", *, foreign: bool = False
 ) -> Iterator[FileLock]:
-    """Hold the lock at `path` for the length of a `with` block.
-
-    Raises:
-        LockBusy: somebody else held it for all of `timeout_s` seconds.
-        StoreError: the lock file cannot be opened or locked at all.
-    """
+    """Own the lock at `path` in the `with` block; errors as `FileLock.acquire`."""
     lock = FileLock(path, what=what, foreign=foreign)
     lock.acquire(timeout_s)
     try:

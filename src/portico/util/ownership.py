@@ -1,14 +1,13 @@
-"""Whether another user of this machine can change or replace a file: its owner and mode, and those of every folder above it.
+"""Find out if another user can change or replace a file, by the owner and mode of the file and of each folder above it.
 
-A file that is yours alone is still another user's to choose if she owns, or can write to, any folder on the way to it: she
-renames that folder and puts her own in its place. So each folder up to `/` is looked at, as OpenSSH's StrictModes does for
-`authorized_keys` (sshd_config(5)) and as git does since CVE-2022-24765; of a symbolic link both the way to it and the way to its
-target.
+Another user who owns, or can write to, a folder above a file can rename that folder and put another in its place. So each folder
+up to `/` is checked, as OpenSSH's StrictModes does for `authorized_keys` (sshd_config(5)), and git since CVE-2022-24765. For a
+symbolic link, the folders of the link and of its target are checked.
 
-Files of this user and of root are trusted. A group that may write is no other user as long as nobody else is in it: with a umask
-of 002 and a group for each user, which Debian and Fedora have, every file is made so. A sticky folder (`/tmp`) lets others add
-files and not replace ours. As root only root's own files are trusted, also under sudo: code of a user's that root runs would make
-every program of that user root. There are no such owners and modes on Windows, where nothing is ever found.
+Portico trusts the files of this user and of root. A group with write permission is harmless if it has no other member: Debian and
+Fedora have a group for each user and a umask of 002, so all their files are like this. In a sticky folder (`/tmp`) others can add
+files, but not replace ours. Root trusts only its own files, even under sudo: if root ran the code of a user, all programs of that
+user could become root. Windows has no such owners and modes, so nothing is found there.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MAX_LINKS: Final = 40  # as Linux follows them
+_MAX_LINKS: Final = 40  # Linux's limit
 _MAX_FILES: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What lets another user change a file: the file itself or a folder above it, why, and the command that ends it.
+    """Why another user can change a file: the `path` of the file or of a folder above it, and the command that corrects it.
 
-    `is_by_mode` says that it is open to others; else it belongs to another user.
+    `is_by_mode` is true if the mode allows it; else the path belongs to another user.
     """
 
     path: str
@@ -45,10 +44,9 @@ class Exposure:
 
 
 class OwnershipCheck:
-    """Looks at files and folders, at each folder once: make a new one for each command, as modes change.
+    """Checks files and folders, each folder once; make a new object for each command, because modes change.
 
-    `also` are users that are trusted besides this one and root. With `modes_only` every owner is, and only what is open to more
-    users than its owner is found.
+    `also` are trusted users besides this one and root. With `modes_only` every owner is trusted, and only modes are checked.
     """
 
     def __init__(self, *also: int, modes_only: bool = False) -> None:
@@ -58,16 +56,16 @@ class OwnershipCheck:
         self._groups: dict[int, set[int]] = {}
 
     def exposure(self, path: Path) -> Exposure | None:
-        """What lets another user change or replace `path`, or make it if it is missing; None where nothing does."""
+        """Return why another user can change, replace or create `path`; None if no other user can."""
         if os.name != "posix":
             return None
         try:
-            return self._check_path(str(path.absolute()))  # `..` stays: after a link it is not the folder that the text says
+            return self._check_path(str(path.absolute()))  # `..` stays: after a link it is another folder than in the text
         except OSError:
-            return None  # it is missing, or cannot be reached: the reader says so
+            return None  # missing or unreachable: the code that reads the file reports it
 
     def exposure_within(self, folder: Path) -> Exposure | None:
-        """As `exposure`, of the folder and of everything in it; nobody else may add a file to it either."""
+        """Return why another user can change `folder`, a file in it, or add a file to it."""
         if os.name != "posix":
             return None
         exposure = self.exposure(folder)
@@ -77,7 +75,7 @@ class OwnershipCheck:
             return _unreadable(folder, error)
 
     def exposure_beside(self, folder: Path, reference: Path) -> Exposure | None:
-        """What lets a user change the content of `folder` who cannot change `reference`; both lie in one folder."""
+        """Return why a user can change the content of `folder`, but not `reference`; both are in the same folder."""
         if os.name != "posix":
             return None
         try:
@@ -123,7 +121,7 @@ class OwnershipCheck:
             with os.scandir(current) as entries:
                 for entry in entries:
                     count += 1
-                    # Gone by now, as a .pyc's temporary file; or a link to nothing, as an editor's lock.
+                    # It may be gone, such as a temporary .pyc, or a link to a missing file, such as an editor's lock.
                     with contextlib.suppress(FileNotFoundError):
                         exposure = self._check_entry(entry)
                     if entry.is_dir():
@@ -131,7 +129,7 @@ class OwnershipCheck:
                     if exposure is not None:
                         return exposure
             if count > _MAX_FILES:
-                return Exposure(folder, f"it has more than {_MAX_FILES} files, too many to look at", f"ls {quote(folder)}")
+                return Exposure(folder, f"it has more than {_MAX_FILES} files, too many to check", f"ls {quote(folder)}")
         return None
 
     def _check_entry(self, entry: os.DirEntry[str]) -> Exposure | None:
@@ -148,13 +146,13 @@ class OwnershipCheck:
 
     def _check_status(self, path: str, status: os.stat_result, *, may_be_sticky: bool = True) -> Exposure | None:
         if status.st_uid not in self._trusted and not self._modes_only:
-            hint = "move what is yours to a folder of your own"
-            if not stat.S_ISDIR(status.st_mode):  # a folder of hers holds files of hers, and may be her home
+            hint = "move your files to a folder of your own"
+            if not stat.S_ISDIR(status.st_mode):  # no chown for a folder: it may be the other user's home
                 hint = f"move it to a folder of your own, or take it over: {_chown_command(path)}"
             return Exposure(path, f"it belongs to {_user_name(status.st_uid)}", hint)
         mode = stat.S_IMODE(status.st_mode)
         is_sticky = stat.S_ISDIR(status.st_mode) and bool(mode & stat.S_ISVTX) and may_be_sticky
-        # A device, as /dev/null, holds nothing that could be changed, and the whole system needs its mode.
+        # A device such as /dev/null has no content to change, and the system needs its mode.
         if stat.S_ISLNK(status.st_mode) or stat.S_ISCHR(status.st_mode) or is_sticky or not mode & 0o022:
             return None
         if mode & 0o002 or not self._has_private_group(status) or _has_access_list(path):
@@ -162,21 +160,21 @@ class OwnershipCheck:
         return None
 
     def _has_private_group(self, status: os.stat_result) -> bool:
-        """Whether nobody but the owner, this user and root is in the group."""
+        """Whether the group has no members except the owner, this user and root."""
         if status.st_gid not in self._groups:
             self._groups[status.st_gid] = _members(status.st_gid)
         return self._groups[status.st_gid] <= self._trusted | {status.st_uid}
 
 
 def _unreadable(folder: Path, error: OSError) -> Exposure:
-    return Exposure(str(folder), f"it cannot be looked at ({error.strerror})", f"ls -lR {quote(str(folder))}")
+    return Exposure(str(folder), f"it cannot be read ({error.strerror})", f"ls -lR {quote(str(folder))}")
 
 
 def _members(group: int) -> set[int]:
-    """The users of a group, by their own entry and by the group's; -1 is anybody, where the system does not say who is in it.
+    """Return the users in a group, by their own entries and by the group's; -1 means that there may be unknown users.
 
-    A directory service (SSSD, LDAP) lists its users and groups only if it is set to `enumerate`, and a group's entry does not
-    name those whose first group it is. There only a group with a user's name is hers alone (login.defs(5): USERGROUPS_ENAB).
+    A directory service (SSSD, LDAP) lists its users and groups only if `enumerate` is set, and the entry of a group does not name
+    the users whose primary group it is. Then only a group with the name of a user is private (login.defs(5): USERGROUPS_ENAB).
     """
     import grp
     import pwd
@@ -202,7 +200,7 @@ def _user_id(name: str) -> int:
 
 
 def _has_access_list(path: str) -> bool:
-    """Whether more users than owner and group are named (acl(5)); the group's bits then are the most that any of them has."""
+    """Whether the path has an access list (acl(5)): then the group's bits are the limit for all users in the list."""
     if sys.platform != "linux":
         return False
     try:
@@ -212,7 +210,7 @@ def _has_access_list(path: str) -> bool:
 
 
 def _chown_command(path: str) -> str:
-    """The command that makes `path` this user's; only root may give a file to another user."""
+    """Return the command that makes this user the owner of `path`; only root may change an owner."""
     import pwd
 
     user, sudo = os.geteuid(), "" if os.geteuid() == 0 else "sudo "

@@ -1,7 +1,7 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does: what cannot be given up is finished, what was begun is cleared away.
+"""Make SIGTERM and SIGHUP end a command as Ctrl-C does: work that must finish is finished, and everything is cleaned up.
 
-By default they would end the process at once: with `timeout`, a closed terminal or a shutdown the only copy of a rotated token
-could be the answer that is on its way. A signal that the program was started to ignore (nohup) stays ignored.
+By default they end the process at once. But the response that is on its way may contain the only copy of a rotated token. Ignored
+signals (nohup) stay ignored.
 """
 
 from __future__ import annotations
@@ -21,18 +21,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TERMINATION_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
-# What a shell reports for a program that a signal has ended.
-SIGNAL_EXIT_BASE: Final = 128
-# A closing terminal sends several signals, and then the clearing away should not be interrupted.
-_REPEAT_S: Final = 2.0
-# How long a program with the library stands still before it goes on until its work is finished.
-_MAX_BLOCK_S: Final = 5.0
-# How long work that must be finished may take at most, in seconds.
-_MAX_WAIT_S: Final = 60.0
+SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for signal n is 128 + n
+_REPEAT_S: Final = 2.0  # a closing terminal sends several signals, which should not interrupt the cleanup
+_MAX_BLOCK_S: Final = 5.0  # the longest block of the main thread of a program that uses the library
+_MAX_WAIT_S: Final = 60.0  # for work that must finish
 
 
 class EndedBySignal(KeyboardInterrupt):
-    """A signal has asked the command to end; `number` is which."""
+    """The signal `number` ends the command."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -44,11 +40,11 @@ class EndedBySignal(KeyboardInterrupt):
 
 
 class _SignalState:
-    """The process's one set of signals, which meet the main thread alone.
+    """The state of signal handling in the process; only the main thread gets signals.
 
-    `cancel` ends what `run` is running there, None where nothing is. `first` is the first signal, received at `received_at`.
-    `unfinished` is what must be finished, and `changed` is notified of changes to it. `finishers` are the library's, and
-    `finishing` says how far they are.
+    `cancel` cancels the work of `run`, None if there is none. `first` is the first signal, received at `received_at`.
+    `unfinished` is the work that must finish; `changed` is notified of its changes. The library registers `finishers`;
+    `finishing` is their progress.
     """
 
     def __init__(self, finishers: list[Callable[[], None]]) -> None:
@@ -71,16 +67,16 @@ _state = _SignalState([])
 
 
 def _on_main_thread() -> bool:
-    threading = sys.modules.get("threading")  # a short command imports it nowhere, and then has one thread
+    threading = sys.modules.get("threading")  # if no module has imported it, there is only one thread
     return threading is None or threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
 def handle_signals() -> Iterator[None]:
-    """For the length of a `with` block, in the main thread: the signals that would end the process raise `EndedBySignal` there.
+    """Raise `EndedBySignal` in the main thread for a signal that would end the process, while in the `with` block.
 
-    Work of `run` is cancelled instead, once, however many come. At the end of the block what must be finished is waited for; a
-    second Ctrl-C ends that.
+    If `run` is active, its work is cancelled instead, once. The end of the block waits for the work that must finish; a second
+    Ctrl-C ends the wait.
     """
     previous: dict[int, Any] = {}
     if _on_main_thread():
@@ -109,11 +105,11 @@ def _handle_signal(number: int, _frame: object) -> None:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns, run by an event loop of its own; it is cancelled by Ctrl-C, and by the signals that are handled.
+    """Run `work` in a new event loop; Ctrl-C and the handled signals cancel it.
 
     Raises:
-        EndedBySignal: a signal came while it ran.
-        KeyboardInterrupt: Ctrl-C has cancelled it.
+        EndedBySignal: a signal has cancelled `work`.
+        KeyboardInterrupt: Ctrl-C has cancelled `work`.
     """
     import asyncio
 
@@ -143,17 +139,17 @@ async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    loop.call_soon_threadsafe(task.cancel)  # which wakes a loop that waits for something else
+    loop.call_soon_threadsafe(task.cancel)  # wakes the loop
 
 
 def must_finish(work: object) -> None:
-    """The process is not to end before `work`, on whatever thread, is `finished`."""
+    """Keep the process alive until `work`, on any thread, is `finished`."""
     with _state.changed:
         _state.unfinished.add(work)
 
 
 def wait_for_unfinished(timeout_s: float = _MAX_WAIT_S) -> None:
-    """Return once all that must be finished is, or after `timeout_s` seconds."""
+    """Wait for the work that must finish, at most `timeout_s` seconds."""
     if not _state.unfinished:
         return
     with _state.changed:
@@ -161,12 +157,12 @@ def wait_for_unfinished(timeout_s: float = _MAX_WAIT_S) -> None:
 
 
 def unfinished() -> bool:
-    """Whether something must be finished before the process ends."""
+    """Whether there is work that must finish before the process ends."""
     return bool(_state.unfinished)
 
 
 def finished(work: object) -> None:
-    """`work` has ended; nothing happens where `must_finish` was never told of it."""
+    """Note that `work` has ended; does nothing if it was not registered with `must_finish`."""
     with _state.changed:
         _state.unfinished.discard(work)
         _state.changed.notify_all()
@@ -174,9 +170,9 @@ def finished(work: object) -> None:
 
 @contextlib.contextmanager
 def block_signals() -> Iterator[None]:
-    """No signal that ends a command, Ctrl-C among them, interrupts the block: clearing away takes a moment.
+    """Ignore Ctrl-C and termination signals in the `with` block, for a short cleanup.
 
-    Only the main thread gets signals, so elsewhere there is nothing to do.
+    Only the main thread gets signals, so other threads need nothing.
     """
     numbers = (signal.SIGINT, *TERMINATION_SIGNALS) if _on_main_thread() else ()
     previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
@@ -188,16 +184,16 @@ def block_signals() -> Iterator[None]:
 
 
 def finish_before_exit(finish: Callable[[], None]) -> None:
-    """Before a signal ends the process that nobody handles, `finish` is called; it then ends by that signal, as it would have.
+    """Call `finish` before an unhandled signal ends the process; the process then still ends by that signal.
 
-    Only the main thread can arrange that: `install_handlers` is called there, sooner or later.
+    Only the main thread can set handlers, so `install_handlers` must also be called there.
     """
     _state.finishers.append(finish)
     install_handlers()
 
 
 def install_handlers() -> None:
-    """In the main thread, take the signals that nobody handles; elsewhere nothing happens, since Python does not allow it."""
+    """Handle the unhandled signals, if this is the main thread: Python allows it only there."""
     if _state.finishers and _on_main_thread():
         with contextlib.suppress(ValueError):  # a sub-interpreter: its main thread is not the process's
             for number in TERMINATION_SIGNALS:
@@ -206,7 +202,7 @@ def install_handlers() -> None:
 
 
 def _finish_and_end(number: int, _frame: object) -> None:
-    """The program stands still meanwhile, but not for long: what was interrupted here may hold a lock that the work needs."""
+    """Run the finishers, then end by the signal. Blocks only briefly: the interrupted code may own a lock that they need."""
     import threading
 
     if _state.finishing == "idle":
@@ -214,7 +210,7 @@ def _finish_and_end(number: int, _frame: object) -> None:
         thread = threading.Thread(target=_run_finishers, args=(number,), name="portico-last", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # Python 3.12 begins no thread once the main program has ended, and nobody holds a lock then
+        except RuntimeError:  # Python 3.12 starts no thread after the main program has ended; then no lock is owned
             _run_finishers(number)
         else:
             thread.join(_MAX_BLOCK_S)
@@ -233,7 +229,7 @@ def _run_finishers(number: int) -> None:
 
 
 def _reset_in_child() -> None:
-    """What the parent has under way is not the child's to finish, and its locks may never be let go there."""
+    """Forget the parent's work: it is not the child's, and in the child its locks might never be released."""
     global _state  # noqa: PLW0603 - a process has one
     _state = _SignalState(_state.finishers)
 

@@ -1,7 +1,4 @@
-"""Tasks of an event loop: run beside each other, cancelled together, and limited in time.
-
-A `Deadline` goes by the monotonic clock, and by the wall clock too where the first one may stand still during suspend.
-"""
+"""Run asyncio tasks together, cancel them, and wait until a deadline."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ if TYPE_CHECKING:
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel `tasks` and wait until they have ended; what they raise is of no interest any more."""
+    """Cancel `tasks`, wait until they have ended, and ignore what they raise."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def first_of(*work: Coroutine[Any, Any, Any]) -> int:
-    """Run `work` side by side until one has ended, let the others go, and return the index of that one; raise what it raised."""
+    """Run several coroutines until the first has ended, cancel the others, and return its index; raise its exception."""
     tasks = [asyncio.create_task(each) for each in work]
     try:
         finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -36,9 +33,9 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> int:
 
 @asynccontextmanager
 async def background_tasks() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
-    """Work that runs while the body does: the body starts it, and what is left of it at the body's end is let go.
+    """Let the body of `async with` start background tasks, and cancel those that still run at its end.
 
-    A helper that fails does not end the body; its failure is raised after a body that went well.
+    A task that fails does not end the body; its exception is raised after a body without one.
     """
     tasks: list[asyncio.Task[None]] = []
     try:
@@ -54,10 +51,10 @@ _POLL_S: Final = 5.0
 
 
 class Deadline:
-    """A moment after which nobody waits any more.
+    """A point in time on the monotonic clock, which cannot be set.
 
-    The monotonic clock tells, which nobody sets. Where it may stand still while the machine sleeps, though a server's lifetimes
-    run on, the wall clock counts too: it has passed when either says so.
+    If that clock may stop while the machine sleeps, the wall clock is used too: a server's lifetimes go on. The deadline has
+    passed when either clock says so.
     """
 
     def __init__(self, clock: Clock, seconds: float) -> None:
@@ -67,13 +64,13 @@ class Deadline:
         self._monotonic = clock.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Seconds left, not below zero."""
+        """Return the seconds left, at least 0."""
         remaining_s = self._monotonic - self._clock.monotonic()
         if not self._counts_suspend:
             remaining_s = min(remaining_s, (self._wall_ms - self._clock.wall_ms()) / 1000)
         return max(0.0, remaining_s)
 
     async def passed(self) -> None:
-        """Return when it has passed; looked at often enough that sleep and clock changes are noticed."""
+        """Wait until the deadline; polls often enough to notice sleep and clock changes."""
         while (remaining_s := self.remaining()) > 0:
             await self._clock.sleep(min(remaining_s, _POLL_S))

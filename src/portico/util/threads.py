@@ -1,13 +1,10 @@
-"""Blocking calls on daemon threads: away from the event loop, or with a deadline.
+"""Run blocking calls on daemon threads: off the event loop (`off_loop`), or with a deadline (`call_with_deadline`).
 
-The threads of asyncio's default executor keep the interpreter from exiting until their calls end; daemon threads do not.
+Python waits for the threads of asyncio's default executor at exit, but not for daemon threads.
 
-`off_loop` makes a call away from the event loop. A thread that has made its call is kept for the next one, so that what happens
-every second starts no thread. A call that hangs, in a folder of an unreachable server for example, keeps its own thread and no
-other call.
-
-`call_with_deadline` makes a call that may never return: a locked Secret Service collection blocks its caller until somebody
-answers the prompt.
+`off_loop` reuses threads, because some calls happen every second. A call that hangs, for example on the folder of an unreachable
+server, blocks only its own thread. `call_with_deadline` is for calls that may never return: a locked Secret Service collection
+blocks its caller until the user answers the prompt.
 """
 
 from __future__ import annotations
@@ -29,16 +26,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds that a thread without a call is kept.
-_IDLE_S: Final = 10.0
+_IDLE_S: Final = 10.0  # an idle thread ends after this time
 
 
 def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
-    """Begin `call` on a daemon thread. The future has its outcome; cancelling the future does not stop the call.
+    """Start `call` on a daemon thread and return a future of its result; to cancel the future does not stop the call.
 
     A `StopIteration` or `SystemExit` of the call becomes a `RuntimeError`.
     """
-    import asyncio  # `auth token` has no event loop, and uses what else is here
+    import asyncio  # not at the top: `auth token` has no event loop
 
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -46,12 +42,12 @@ def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
     def run() -> Callable[[], None]:
         try:
             result = call()
-        except BaseException as error:  # noqa: BLE001 - re-raised where the future is awaited, whatever it is
+        except BaseException as error:  # noqa: BLE001 - raised again to the caller that awaits the future
             return partial(deliver, partial(future.set_exception, _settable(error)))
         return partial(deliver, partial(future.set_result, result))
 
     def deliver(resolve: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be told
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(lambda: None if future.done() else resolve())
 
     _run_on_thread(run)
@@ -59,19 +55,19 @@ def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
 
 
 async def off_loop(call: Callable[[], T]) -> T:
-    """What `call` returns or raises. A caller that is cancelled leaves it running."""
+    """Run `call` on a daemon thread and return its result. If the caller is cancelled, the call goes on."""
     return await start_off_loop(call)
 
 
 def idle_threads() -> frozenset[threading.Thread]:
-    """The threads that wait for a call."""
+    """Return the threads that wait for a call."""
     return frozenset(worker.thread for worker in [*_idle])
 
 
 def _settable(error: BaseException) -> BaseException:
-    """`error`, or one that takes its place: a future refuses a `StopIteration`, and a `SystemExit` would end the event loop.
+    """Replace an exception that a future cannot have: it refuses `StopIteration`, and `SystemExit` would end the event loop.
 
-    A plugin raises the one by `next()` of something empty, and the other by `sys.exit()`, which on a thread ends nothing.
+    A plugin may raise the first by `next()` of an empty iterator, the second by `sys.exit()`.
     """
     if not isinstance(error, (StopIteration, SystemExit)):
         return error
@@ -79,10 +75,10 @@ def _settable(error: BaseException) -> BaseException:
 
 
 class _Worker:
-    """A thread that makes one call after the other, and ends when none has come for a while."""
+    """A thread that makes calls, and ends after it has been idle for a while."""
 
     def __init__(self) -> None:
-        self.calls: SimpleQueue[Callable[[], Callable[[], None]]] = SimpleQueue()  # each returns what tells of its outcome
+        self.calls: SimpleQueue[Callable[[], Callable[[], None]]] = SimpleQueue()  # a call returns what delivers its result
         self.thread = threading.Thread(target=self._run, name="portico-off-loop", daemon=True)
 
     def _run(self) -> None:
@@ -93,19 +89,18 @@ class _Worker:
                 try:
                     _idle.remove(self)
                 except ValueError:
-                    continue  # it was taken just now: its call is on the way
+                    continue  # another thread has just taken this worker: its call will come
                 return
             deliver = call()
-            _idle.append(self)  # before the outcome is out, so that the next call finds this thread
+            _idle.append(self)  # before the result is delivered, so the next call can use this thread
             deliver()
-            del call, deliver  # what they hold must not live until the next one
+            del call, deliver  # release their objects before the next call
 
 
-# The one that was used last is used first, so that all but a few have nothing to do, and end. Each change is one step of a list,
-# which no other thread can come between.
+# The worker that was used last is used first, so unneeded threads become idle and end. Each change of the list is atomic.
 _idle: Final[list[_Worker]] = []
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # a child has none of the threads
+    os.register_at_fork(after_in_child=_idle.clear)  # a forked child has no other threads
 
 
 def _run_on_thread(call: Callable[[], Callable[[], None]]) -> None:
@@ -117,12 +112,12 @@ def _run_on_thread(call: Callable[[], Callable[[], None]]) -> None:
     worker.calls.put(call)
 
 
-ABORT_GRACE_S: Final = 1.0  # for a call that was broken off to end
+ABORT_GRACE_S: Final = 1.0  # time for an aborted call to end
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds that a keyring may take: to read, to write, and for either when it is waiting for a person to answer a prompt."""
+    """Seconds that a keyring may take: to read, to write, and to wait for the user's answer to its prompt."""
 
     read_s: float = 3.0
     write_s: float = 10.0
@@ -130,10 +125,10 @@ class Deadlines:
 
 
 class PromptWatch:
-    """Whom a keyring asks in a window of its own. One thread calls the keyring and another waits for it; both look here.
+    """Measures how long the prompts of a keyring are open; shared by the thread that calls the keyring and the one that waits.
 
-    `limit_s` is how long in all the windows of one call may stay open, `on_wait` is told of a window that does not close at once,
-    and `now` tells the time in seconds. While `prompts_forbidden` no window is to be opened that asks for something.
+    All prompts of one call together may stay open for `limit_s` seconds. `on_wait` is called with a message if a prompt does not
+    close at once. `now` returns the time in seconds. While `prompts_forbidden`, the keyring must not open a prompt.
     """
 
     def __init__(
@@ -149,13 +144,13 @@ class PromptWatch:
         self.prompts_forbidden = False
 
     def begin_call(self, *, ask: bool = True, during_prompt: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
-        """A new call: nothing was asked for it so far. `ask` False: nothing may be. `during_prompt` is entered for a window."""
+        """Reset for a new call. `ask` False forbids prompts; `during_prompt` is entered while a prompt is open."""
         self._remaining_s, self._opened_at, self._closed_at = self.limit_s, None, None
         self.prompts_forbidden, self._during_prompt = not ask, during_prompt
 
     @contextmanager
     def without_prompts(self) -> Iterator[None]:
-        """While nothing is worth a window."""
+        """Forbid prompts in the `with` block."""
         previous, self.prompts_forbidden = self.prompts_forbidden, True
         try:
             yield
@@ -164,7 +159,7 @@ class PromptWatch:
 
     @contextmanager
     def open_prompt(self) -> Iterator[PromptWatch]:
-        """While a window is open."""
+        """Measure the time of the `with` block, in which a prompt is open."""
         self._opened_at = self._now()
         try:
             with self._during_prompt():
@@ -174,26 +169,25 @@ class PromptWatch:
             self._closed_at, self._opened_at = self._now(), None
 
     def remaining_s(self) -> float:
-        """Seconds that the window that is open may still stay so."""
+        """Return how many seconds the prompt may stay open."""
         opened_at = self._opened_at
         return self._remaining_s if opened_at is None else max(0.0, self._remaining_s - (self._now() - opened_at))
 
     def notify(self, text: str) -> None:
-        """Tell the user that a window waits."""
         if self._on_wait is not None:
             self._on_wait(text)
 
     def extra_s(self, seconds: float) -> float:
-        """For how much longer to wait for a call that may take `seconds` beside what its windows take; 0.0 when it is late."""
+        """Return how much longer to wait for a call that may take `seconds` in addition to its prompts; 0.0 if it is late."""
         opened_at, closed_at = self._opened_at, self._closed_at
         if opened_at is not None:
-            # In slices, since the call goes on when the window closes. At the limit whoever opened it gives up by itself.
+            # Wait in slices, because the call goes on when the prompt closes. At the limit the thread that opened it gives up.
             return min(seconds, max(0.0, opened_at + self._remaining_s + seconds - self._now()))
         return 0.0 if closed_at is None else max(0.0, closed_at + seconds - self._now())
 
 
 class DeadlinePassed(Exception):
-    """The call has not come back; `worker` is still in it. Never leaves the store: there it becomes a StoreError."""
+    """The call has not returned; thread `worker` still runs it. The store turns this into a StoreError."""
 
     def __init__(self, worker: threading.Thread, seconds: float) -> None:
         super().__init__(f"no answer within {seconds:g} s")
@@ -210,7 +204,7 @@ class _Caller(Generic[T]):
     def _run(self) -> None:
         try:
             self._result = self._call()
-        except BaseException as error:  # noqa: BLE001 - re-raised in the calling thread, whatever it is
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
             self._error = error
 
     def outcome(self) -> T:
@@ -226,13 +220,13 @@ def call_with_deadline(
     extra_s: Callable[[], float] = lambda: 0.0,
     abort: Callable[[], None] = lambda: None,
 ) -> T:
-    """What `call` returns or raises, if it does so within `seconds`.
+    """Return the result of `call`, or raise its exception, if it ends within `seconds`.
 
-    `extra_s` is asked at the deadline for how many further seconds to wait, and again after these. Ctrl-C calls `abort`, which
-    makes `call` end if it can.
+    At the deadline `extra_s` returns how many more seconds to wait, and so on until it returns 0. Ctrl-C calls `abort`, which
+    should end `call`.
 
     Raises:
-        DeadlinePassed: the call is still going on.
+        DeadlinePassed: the call has not ended.
     """
     worker = _Caller(call)
     worker.thread.start()
@@ -244,7 +238,7 @@ def call_with_deadline(
             waited += extra
     except KeyboardInterrupt:
         abort()
-        worker.thread.join(ABORT_GRACE_S)  # a thread that prints while the interpreter ends aborts it
+        worker.thread.join(ABORT_GRACE_S)  # a thread that prints during interpreter exit would abort it
         raise
     if worker.thread.is_alive():
         raise DeadlinePassed(worker.thread, waited)
