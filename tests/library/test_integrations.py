@@ -487,7 +487,7 @@ def test_nothing_of_another_providers_environment_is_sent_and_no_other_host_is_a
         flow = client._client.auth.sync_auth_flow(request)
         sent = next(flow)
         elsewhere = client._client.build_request("GET", "https://elsewhere.example/v1/models")
-        with pytest.raises(UsageError, match="is not where"):
+        with pytest.raises(UsageError, match="does not serve"):
             next(client._client.auth.sync_auth_flow(elsewhere))
 
     assert sent.headers["authorization"] == f"Bearer {model.credential().token.reveal()}"

@@ -1,12 +1,12 @@
-"""Other people's clients, set up with a model of this machine: the `anthropic` and `openai` SDKs.
+"""Clients of the `anthropic` and `openai` SDKs that use a model of Portico.
 
     from portico.integrations import anthropic_client
 
     client = anthropic_client("minimax-portal/MiniMax-M2.1")
     client.messages.create(model=client.model.name, max_tokens=100, messages=[{"role": "user", "content": "Hello"}])
 
-Each request carries a token that is good then; one that the server refuses is replaced once. The SDK is imported when
-it is asked for.
+Each request has a valid token; if the server rejects it, the request is sent again once with a new token. An SDK is imported on
+first use.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A model's credential as an `httpx.Auth`: for the SDKs here, and for any client that is built on what they are built on.
+"""An `httpx.Auth` that adds a model's credential to each request, for the SDKs and any other client that uses httpx.
 
-Newer SDKs are built on httpx2, older ones on httpx, which has the same interface.
+Newer SDKs use httpx2, older ones httpx, which has the same interface.
 """
 
 from __future__ import annotations
@@ -27,31 +27,29 @@ if TYPE_CHECKING:
 _FORBIDDEN: Final = 403
 _JSON: Final = "application/json"
 _BODY_TIMEOUT_S: Final = FORBIDDEN_BODY_S
-# How MiniMax's short error begins, and the bytes of a body without a length within which the error ends.
-_ENVELOPE_START: Final = b'{"base_resp"'
-_ENVELOPE_LIMIT: Final = 4096
+_ENVELOPE_START: Final = b'{"base_resp"'  # the start of MiniMax's error
+_ENVELOPE_LIMIT: Final = 4096  # bytes; the error is shorter
 _DIGITS: Final = 10
-# What zlib calls the encodings of RFC 9110 section 8.4.1. Some servers send a `deflate` without the zlib header.
+# zlib's window sizes for the encodings of RFC 9110 section 8.4.1. Some servers send `deflate` without the zlib header.
 _ZLIB_WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
-# Encodings that Python cannot undo within a bound: an error in one of them would not be understood, so none is asked for.
+# Portico removes these from Accept-Encoding, because Python cannot decode them with a size limit.
 _UNBOUNDED_ENCODINGS: Final = frozenset({"br", "zstd"})
-# SDKs add what they find in the environment; what is meant for their maker's servers goes to no other.
+# SDKs add these from the environment; they are for the servers of the SDK's maker.
 _FOREIGN_HEADERS: Final = ("authorization", "x-api-key", "openai-organization", "openai-project")
 
 
 class WrongHost(UsageError):
-    """The SDK was about to call another host with the provider's token."""
+    """The SDK tried to send the provider's token to another host."""
 
     id = "wrong-host"
 
 
 class PorticoAuth(httpx.Auth):
-    """Puts `model`'s credential into every request to its API, and refuses every other host.
+    """Adds the credential of `model` to every request to its API, and refuses every other host.
 
-    Use it with a client that follows no redirect. A request whose token is rejected is sent once more; for that, a short response
-    in JSON is read before its client gets it, of one without a length the first part, and of a 403 what comes in ten seconds:
-    if it falls silent for longer, its client gets the status and what has come. Responses compressed by `br` or `zstd` are not
-    asked for.
+    Use it with a client that does not follow redirects. If the server rejects the token, the request is sent again once. To find
+    out, a short JSON response is read before the client gets it; of a response without a length only the first part is read, of a
+    403 the part that arrives within ten seconds. The client still gets all of it. Portico does not accept `br` or `zstd`.
     """
 
     requires_request_body = True
@@ -100,7 +98,7 @@ class PorticoAuth(httpx.Auth):
     def _check(self, request: httpx.Request) -> None:
         if _origin(request.url) not in self._origins:
             hosts = ", ".join(sorted(str(origin.host) for origin in self._origins))
-            raise WrongHost(f"{request.url.host} is not where {self._model.reference} is served.", why=hosts)
+            raise WrongHost(f"{request.url.host} does not serve {self._model.reference}.", why=f"it is served by {hosts}")
 
     def _authorize(self, request: httpx.Request, credential: Credential) -> httpx.Request:
         for name in _FOREIGN_HEADERS:
@@ -114,7 +112,7 @@ class PorticoAuth(httpx.Auth):
 
 
 def _may_reject_token(response: httpx.Response) -> bool:
-    """Whether to look at the body: a 403's, or JSON that is not too long by its own word."""
+    """Whether to look at the body: that of a 403, or JSON whose stated length is not too long."""
     if "content-length" in response.headers and not _is_short(response):
         return False
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -127,9 +125,9 @@ def _is_short(response: httpx.Response) -> bool:
 
 
 def _needs_more(response: httpx.Response, buffer: _Buffer) -> bool:
-    """Whether to read one part more before the response is handed on.
+    """Whether to read another part before the client gets the response.
 
-    JSON without a length may be a stream: its first part tells, unless that is the start of MiniMax's error or of an encoding.
+    JSON without a length may be a stream: then the first part is enough, unless MiniMax's error or compressed data starts there.
     """
     if response.status_code == _FORBIDDEN or _is_short(response):
         return buffer.size <= BODY_LIMIT
@@ -150,9 +148,9 @@ def _is_json(body: bytes) -> bool:
 
 
 def _decode(response: httpx.Response, body: bytes) -> bytes:
-    """`body` without its content encoding; empty where that cannot be undone or brings more than `BODY_LIMIT`.
+    """Decode `body`; empty if that is not possible, or if the result is longer than `BODY_LIMIT`.
 
-    A short body may hold a long one many times over, the more so with one encoding in another: httpx would make it whole.
+    httpx would decode it without a limit, and a short body may decode to a very long one.
     """
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding in {"", "identity"}:
@@ -168,20 +166,20 @@ def _decode(response: httpx.Response, body: bytes) -> bytes:
 
 
 def _discard_body(response: httpx.Response) -> None:
-    """Let nothing of `response` be read any more. httpx reads a rejected body to its end before it sends the request again."""
+    """Empty the body of a rejected response: httpx would read all of it before it sends the request again."""
     response.stream = httpx.ByteStream(b"")
     response.headers.pop("content-encoding", None)
 
 
 class _BodyTimeout:
-    """Bounds the wait for the body of a 403, which costs its client the status: it reads the body only after the status.
+    """Limits the wait for the body of a 403, because the client cannot see the status during that wait.
 
-    A success is waited for as long as its client would, since an answer that is cut off would be lost.
+    For a success the client's own timeout holds, because an answer that is cut off would be lost.
     """
 
     def __init__(self, response: httpx.Response) -> None:
         self._deadline = time.monotonic() + _BODY_TIMEOUT_S
-        # httpcore reads the timeouts of a request when the body is first read.
+        # httpcore reads the timeouts of a request at the first read of the body.
         self._request_timeouts = response.request.extensions.get("timeout", {}) if response.status_code == _FORBIDDEN else {}
         self._read_timeout = self._request_timeouts.get("read")
         self.shortened = "read" in self._request_timeouts and (self._read_timeout is None or self._read_timeout > _BODY_TIMEOUT_S)
@@ -201,9 +199,9 @@ class _BodyTimeout:
 
 
 def _read_start(response: httpx.Response) -> bytes:
-    """The body as it came, or as much of it as there is within `BODY_LIMIT` and some seconds; empty if it is longer.
+    """Return the start of the body, up to `BODY_LIMIT` and the time limit; empty if it is longer.
 
-    Whoever reads the response gets every byte of it, and the error where it breaks off, unless that is a timeout of ours.
+    The reader of the response still gets every byte, and the error at the end, except this module's own timeout.
     """
     stream = response.stream
     assert isinstance(stream, httpx.SyncByteStream)  # noqa: S101 - a synchronous client's
@@ -230,9 +228,9 @@ async def _aread_start(response: httpx.Response) -> bytes:
 
 
 class _Buffer:
-    """What has been read of a body: `parts`, and the error that it broke off with.
+    """The parts of a body that have been read, and the error (`broken`) at its end.
 
-    `timeout_ends_body`: its client would wait longer than the timeout that is set here, and a body that meets it ends there.
+    `timeout_ends_body`: this module has shortened the client's timeout, and a body that reaches it ends there.
     """
 
     def __init__(self) -> None:
@@ -254,7 +252,7 @@ class _Buffer:
 
 
 class _BufferedStream(_Buffer, httpx.SyncByteStream):
-    """A body of which the first parts have been read."""
+    """A body whose first parts have been read."""
 
     def __init__(self, stream: httpx.SyncByteStream) -> None:
         super().__init__()
@@ -262,7 +260,7 @@ class _BufferedStream(_Buffer, httpx.SyncByteStream):
         self._iterator = iter(stream)
 
     def read_part(self) -> bool:
-        """Read one part more; False where there is none."""
+        """Read another part; False at the end."""
         try:
             self.add(next(self._iterator))
         except StopIteration:

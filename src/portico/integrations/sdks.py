@@ -1,7 +1,7 @@
-"""The official SDKs of Anthropic and OpenAI, set up with a model of this machine. Each is imported once it is asked for.
+"""Make clients of the official SDKs of Anthropic and OpenAI. Each SDK is imported on first use.
 
-https://docs.claude.com/en/api/client-sdks and https://platform.openai.com/docs/libraries: there `chat.completions` needs a model
-that is served over `openai-completions`, `responses` one over `openai-responses`.
+See https://docs.claude.com/en/api/client-sdks and https://platform.openai.com/docs/libraries. In the OpenAI SDK
+`chat.completions` needs a model with the protocol `openai-completions`, and `responses` one with `openai-responses`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from portico.interfaces.plugins import ApiKind
 
 PLACEHOLDER_KEY: Final = "replaced-in-each-request"
-"""Stands where an SDK insists on a key; the one that is sent is put in by `PorticoAuth`."""
+"""The key for an SDK that requires one; `PorticoAuth` replaces it in each request."""
 
 
 def loaded(model: Model | str | None) -> Model:
-    """The model itself where it was given as a name, or not at all."""
+    """Return `model`, or load the model with this name; None is the default model."""
     return model if isinstance(model, Model) else load_model(model)
 
 
 def base_for(model: Model, *kinds: ApiKind) -> str:
-    """Where `model` is served over the first of `kinds` that it is served over.
+    """Return the base URL of `model` for the first protocol in `kinds` that it has.
 
     Raises:
-        UsageError: `no-such-protocol`, with those that it has.
+        NoSuchProtocol: the model has none of them.
     """
     base = next((model.bases[kind] for kind in kinds if kind in model.bases), None)
     if base is None:
@@ -44,10 +44,10 @@ _API: Final[ApiKind] = "anthropic-messages"
 
 
 def anthropic_client(model: Model | str | None = None, **options: Any) -> anthropic.Anthropic:
-    """An `anthropic.Anthropic` for `model`, the default model where there is none; `options` are the SDK's own.
+    """Make an `anthropic.Anthropic` for `model`, by default the default model; `options` are the SDK's.
 
     Raises:
-        PorticoError: the model cannot be called, or is not served over this protocol (`no-such-protocol`).
+        PorticoError: the model cannot be called, or does not have this protocol.
     """
     import anthropic
 
@@ -70,15 +70,15 @@ def async_anthropic_client(model: Model | str | None = None, **options: Any) -> 
 
 
 def _anthropic_base(model: Model) -> str:
-    """The base as the SDK takes it, which adds the version itself."""
+    """Return the base URL without the version, which the SDK adds."""
     return base_for(model, _API).removesuffix("/v1")
 
 
 def openai_client(model: Model | str | None = None, **options: Any) -> openai.OpenAI:
-    """An `openai.OpenAI` for `model`, the default model where there is none; `options` are the SDK's own.
+    """Make an `openai.OpenAI` for `model`, by default the default model; `options` are the SDK's.
 
     Raises:
-        PorticoError: the model cannot be called, or is not served over these protocols (`no-such-protocol`).
+        PorticoError: the model cannot be called, or has neither of OpenAI's protocols.
     """
     import openai
 

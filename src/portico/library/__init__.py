@@ -1,1 +1,1 @@
-"""Portico for Python programs: a model by its name, with whatever signs in to it (`portico.load_model`)."""
+"""Portico for Python programs: load a model by name, with its credential (`portico.load_model`)."""

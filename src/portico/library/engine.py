@@ -1,6 +1,6 @@
-"""One event loop on a thread of its own, with the broker and the HTTP clients of this process's models.
+"""An event loop on its own thread, with the broker and the HTTP clients for the models of this process.
 
-So one set of tokens serves synchronous callers, any number of threads and any event loop, and each refresh happens once.
+All callers, synchronous or in any event loop, use the same tokens, and each refresh happens once.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What is under way when the program ends may be the reply with a rotated token: it is worth this wait, in seconds.
+# At the end of the program the response with a rotated token may still be on its way.
 _SHUTDOWN_TIMEOUT_S: Final = 60.0
 
 
 class Engine:
-    """Started by the first call, and again in a forked child; ended with the program."""
+    """Runs coroutines on its thread, which starts with the first call, and again in a forked child."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -46,24 +46,24 @@ class Engine:
         self.http: HttpClient
 
     async def signed_in_at(self) -> Mapping[str, int]:
-        """When each profile was signed in (wall ms), as the profile index has it now."""
+        """Return when each profile was signed in (ms since the epoch), from the current profile index."""
         return {profile.id: profile.created_at for profile in (await off_loop(self._app.token_store.snapshot)).profiles}
 
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
-        """Run `coroutine`, and wait for its result in this thread."""
-        outcome = self._submit(coroutine)
+        """Run `coroutine` and block until its result."""
+        future = self._submit(coroutine)
         try:
-            return outcome.result()
+            return future.result()
         except BaseException:
-            outcome.cancel()
+            future.cancel()
             raise
 
     async def wait(self, coroutine: Coroutine[object, object, T]) -> T:
-        """Run `coroutine`, and wait for its result in this task; cancelling the task cancels it."""
+        """Run `coroutine` and await its result; to cancel the caller cancels `coroutine`."""
         return await asyncio.wrap_future(self._submit(coroutine))
 
     def iterate(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
-        """What `pieces` gives, for a synchronous reader."""
+        """Iterate over `pieces` in a synchronous caller."""
         try:
             while (piece := self.run(_next(pieces))) is not None:
                 yield piece
@@ -71,7 +71,7 @@ class Engine:
             self.run(pieces.aclose())
 
     async def aiterate(self, pieces: AsyncGenerator[T, None]) -> AsyncIterator[T]:
-        """What `pieces` gives, for a reader in another event loop."""
+        """Iterate over `pieces` in another event loop."""
         try:
             while (piece := await self.wait(_next(pieces))) is not None:
                 yield piece
@@ -79,15 +79,15 @@ class Engine:
             await self.wait(pieces.aclose())
 
     def close(self) -> None:
-        """End the loop, after what cannot be given up; whoever comes meanwhile waits for that, too."""
+        """Stop the loop after its refreshes have finished; later callers wait too."""
         if self._started_pid == os.getpid():
-            with contextlib.suppress(RuntimeError):  # it has ended
+            with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_SHUTDOWN_TIMEOUT_S)
             self._started_pid = 0
 
     def _shut_down(self) -> None:
-        """Close for good: the program ends."""
+        """Close, and accept no more calls."""
         self._ended_pid = os.getpid()
         self.close()
 
@@ -112,13 +112,13 @@ class Engine:
     def _serve(self, ready: Future[None]) -> None:
         try:
             asyncio.run(self._until_stopped(ready))
-        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the start
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the start
             if not ready.done():
                 ready.set_exception(error)
 
     async def _until_stopped(self, ready: Future[None]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        # A refresh has connections of its own: a program may have every other one in use, by answers that take minutes.
+        # Refreshes have their own connections: a program may use all others for answers that take minutes.
         async with self._app.http() as accounts, self._app.http() as self.http:
             self.broker = self._app.broker(accounts)
             ready.set_result(None)

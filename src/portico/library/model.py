@@ -1,4 +1,4 @@
-"""`portico.load_model`, and the model that it gives; one engine for each state folder that a program uses."""
+"""`portico.load_model` and the model that it returns. A program has one engine for each state folder."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _log: Final = logging.getLogger("portico")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a request carries now. `expires_at` is in ms since the epoch, None for a key. Ask again for each request.
+    """The access token or API key for one request; get a new one for each. `expires_at` is in ms since the epoch, None for a key.
 
-    `generation` names it where a server refuses it: `model.credential(rejected=credential)` gives another one, or the same
-    (`generation` tells) where no other can be had by a refresh: then the request is not worth sending again.
+    If a server rejects the token, `model.credential(rejected=credential)` returns another one. If the `generation` is still the
+    same, a refresh is not possible, and the request should not be sent again.
     """
 
     token: Secret | None
@@ -47,9 +47,9 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer. `model` gave it; `cost` is in US dollars at list prices, None where they are not known.
+    """A whole answer of `model`. `cost` is in US dollars at list prices, None if they are unknown.
 
-    `attempts` tells of every candidate that was tried or passed over.
+    `attempts` has every candidate that was tried or skipped.
     """
 
     text: str
@@ -60,9 +60,9 @@ class Reply:
 
 
 class Model:
-    """A model that can be called, with the sign-in or key that answers for it.
+    """A model that can be called, with its account or API key.
 
-    Every method has an asynchronous twin with an `a` before its name; both may be used from any thread and any event loop.
+    Every method has an asynchronous version with the prefix `a`. Both work in any thread and any event loop.
     """
 
     def __init__(self, resolution: Resolution, engine: Engine, cooldowns: Cooldowns) -> None:
@@ -81,35 +81,35 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The model as its own API names it: what goes into a request's `model`."""
+        """The provider's name of the model, for the field `model` of a request."""
         return self._first.reference.model
 
     @property
     def api(self) -> ApiKind:
-        """The protocol that this model is set up for."""
+        """The protocol of this model."""
         return self._first.api
 
     @property
     def bases(self) -> Mapping[ApiKind, str]:
-        """The API base of each protocol that it is served over."""
+        """The base URL of each protocol that serves the model."""
         return self._first.bases or {self._first.api: self._first.base_url}
 
     @property
     def spec(self) -> ModelSpec:
-        """Its limits and prices."""
+        """The limits and prices of the model."""
         return self._first.spec
 
     @property
     def source(self) -> str:
-        """Where its credential comes from, in words."""
+        """The source of the credential, in words."""
         return self._first.source
 
     def credential(self, *, rejected: Credential | None = None) -> Credential:
-        """A credential that is good now, refreshed if it must be.
+        """Return a valid credential; refresh the token if necessary.
 
         Raises:
-            SignInNeeded: only a person can help.
-            NetworkError: the token has ended and no other can be had now.
+            SignInNeeded: the user must sign in again.
+            NetworkError: the token has expired and cannot be refreshed now.
         """
         return self._engine.run(self._credential(rejected))
 
@@ -118,15 +118,15 @@ class Model:
         return await self._engine.wait(self._credential(rejected))
 
     def rejects_token(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether a provider's answer rejects the token that was sent, so that the request is worth sending once more.
+        """Whether a response rejects the token: then send the request again with `credential(rejected=...)`.
 
-        True for each 401, and for a 403 or a MiniMax `base_resp` 1004 under HTTP 200 that speaks of the token (RFC 6750 section
-        3.1): then `credential(rejected=...)` gives another token. `body` is the whole body; it is not looked at for a 401.
+        True for each 401, and for a 403, or a MiniMax `base_resp` 1004 under HTTP 200, that is about the token (RFC 6750 section
+        3.1). `body` is the whole body; a 401 needs none.
         """
         return rejects_token(status, headers, body, self._first.error_codes)
 
     def headers(self) -> dict[str, str]:
-        """The headers of one request now. They hold the credential: send them to `bases` and to no other place."""
+        """Return the headers of one request. They contain the credential: send them only to `bases`."""
         return self.headers_with(self.credential())
 
     async def aheaders(self) -> dict[str, str]:
@@ -134,7 +134,7 @@ class Model:
         return self.headers_with(await self.acredential())
 
     def headers_with(self, credential: Credential) -> dict[str, str]:
-        """The headers of a request that carries `credential`."""
+        """Return the headers of a request with `credential`."""
         return request_headers(self._first, credential.token)
 
     def ask(
@@ -146,17 +146,17 @@ class Model:
         effort: Effort | None = None,
         thinking: Thinking | None = None,
     ) -> Reply:
-        """The answer to `text`: of this model or, if it is the default one, of the first fallback that answers.
+        """Return the answer to `text`. If this is the default model and it fails, its fallbacks are asked.
 
         Args:
-            text: the question.
-            max_tokens: the longest answer; by default 8192, and 32768 for a model whose thinking counts as part of it.
-            images: pictures to ask about.
+            text: the prompt.
+            max_tokens: the longest answer; by default 8192, or 32768 for a model whose thinking counts as part of the answer.
+            images: images for the model.
             effort: how much a reasoning model thinks. Not every model has each level.
-            thinking: switches thinking on or off; None leaves it to the model.
+            thinking: turns thinking on or off; None leaves it to the model.
 
         Raises:
-            PorticoError: nobody answers.
+            PorticoError: no model answers.
         """
         return self._engine.run(self._ask(Question(text, 0, tuple(images), effort, thinking), max_tokens))
 
@@ -173,7 +173,7 @@ class Model:
         return await self._engine.wait(self._ask(Question(text, 0, tuple(images), effort, thinking), max_tokens))
 
     def stream(self, text: str, *, max_tokens: int | None = None) -> Iterator[str]:
-        """The answer to `text` as it comes, as `ask` has it."""
+        """Yield the parts of the answer to `text` as they arrive; models and errors as in `ask`."""
         return self._engine.iterate(self._texts(Question(text, 0), max_tokens))
 
     def astream(self, text: str, *, max_tokens: int | None = None) -> AsyncIterator[str]:
@@ -203,7 +203,7 @@ class Model:
                 yield piece.text
 
     async def _candidates(self) -> Sequence[CallableModel]:
-        """The candidates with the sign-ins of now, so that a new one of the same profile is used at once."""
+        """Return the candidates with their current sign-in times: a new sign-in ends the cooldown of its profile."""
         candidates = self._resolution.candidates
         if all(self._cooldowns.active(key_of(model)) is None for model in candidates if model.profile_id is not None):
             return candidates
@@ -226,10 +226,9 @@ class Model:
 
 
 def _fit_question(question: Question, model: CallableModel, max_tokens: int | None) -> Question:
-    fitted_question = fitted(question, model, max_tokens)
     if (warning := thinking_warning(question, model)) is not None:
         _log.warning(warning)
-    return fitted_question
+    return fitted(question, model, max_tokens)
 
 
 _lock: Final = threading.Lock()
@@ -244,17 +243,17 @@ def load_model(
     config: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Model:
-    """The model of this name, signed in to, as `portico ask` would use it.
+    """Load a model with its credential, as `portico ask` does.
 
     Args:
-        name: `provider/model` or an alias; the default model where there is none.
-        profile: the sign-in to use, and no other.
+        name: `provider/model` or an alias; None is the default model.
+        profile: use only this profile.
         fallback: whether the provider's other accounts and, for the default model, the fallbacks may answer too.
-        config: a configuration other than the usual one.
-        env: the environment; that of this process where nothing is given.
+        config: the path of another config file.
+        env: the environment; None is that of the process.
 
     Raises:
-        PorticoError: it cannot be called; the message says why, `hint_for("portico")` what to do, and `id` is stable.
+        PorticoError: the model cannot be called; the message says why, `hint_for("portico")` what to do, and `id` is stable.
     """
     app = App.without_terminal(None if config is None else os.fspath(config), env)
     engine, cooldowns = _engine_for(app)
