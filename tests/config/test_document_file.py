@@ -195,7 +195,7 @@ EDIT_WITHOUT_ROOM = """
 @pytest.mark.requirement("E42")
 def test_a_disk_without_room_leaves_the_old_file_whole(written, tmp_path):
     outcome = run_child(EDIT_WITHOUT_ROOM, written.path, tmp_path / "locks")
-    assert outcome.stdout.startswith(f"config-unreadable 9 Could not write {written.path}; it is unchanged."), outcome.stderr
+    assert outcome.stdout.startswith(f"config-unreadable 9 Could not write {written.path}; it is unchanged"), outcome.stderr
     assert "EFBIG" in outcome.stdout
     assert written.path.read_text(encoding="utf-8") == OLD
     assert names(written) == ["portico.json5"]

@@ -262,10 +262,6 @@ def _texts(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> A
     return _RULES[key.rule](section.section_at(steps, value), texts) if key.rule else texts
 
 
-def _any(_section: Section, _steps: ConfigPath, value: JsonValue, _key: Key) -> JsonValue:
-    return value
-
-
 _READERS: Final[dict[Kind, Callable[[Section, ConfigPath, JsonValue, Key], Any]]] = {
     "text": _text,
     "string": _string,
@@ -277,7 +273,7 @@ _READERS: Final[dict[Kind, Callable[[Section, ConfigPath, JsonValue, Key], Any]]
     "object": _object,
     "map": _map,
     "array": _array,
-    "any": _any,
+    "any": lambda _section, _steps, value, _key: value,
 }
 
 
@@ -337,10 +333,6 @@ def _variables(section: Section, entries: dict[str, Any]) -> dict[str, str]:
     return variables
 
 
-def _profile(_section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
-    return fields if fields.keys() >= {"provider", "mode"} else None
-
-
 def _defaults(_section: Section, fields: dict[str, Any]) -> dict[str, Any]:
     model = fields.pop("model", {})
     return {**fields, **({"primary": model} if isinstance(model, str) else model)}
@@ -377,10 +369,6 @@ def _provider(section: Section, fields: dict[str, Any]) -> dict[str, Any] | None
         return fields
     fields["models"] = tuple(model for model in fields.get("models", ()) if model.api is not None)
     return fields if fields["models"] else None
-
-
-def _model(section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
-    return None if _speaks_another_protocol(section) else fields
 
 
 def _speaks_another_protocol(section: Section) -> bool:
@@ -432,10 +420,6 @@ def _headers(section: Section, headers: dict[str, str]) -> dict[str, str]:
     return usable
 
 
-def _cost(_section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
-    return fields or None
-
-
 def _tiers(section: Section, tiers: dict[int, Any]) -> tuple[Any, ...]:
     """Return the tiers; if several have the same bound, only the first."""
     by_bound: dict[int, Any] = {}
@@ -461,15 +445,15 @@ def _corrected_headers(section: Section, headers: dict[str, str]) -> dict[str, s
 _RULES: Final[dict[Rule, Callable[[Section, Any], Any]]] = {
     "config": _config,
     "variables": _variables,
-    "profile": _profile,
+    "profile": lambda _section, fields: fields if fields.keys() >= {"provider", "mode"} else None,
     "defaults": _defaults,
     "plugins": _plugins,
     "folders": _folders,
     "entries": _entries,
     "provider": _provider,
-    "model": _model,
+    "model": lambda section, fields: None if _speaks_another_protocol(section) else fields,
     "headers": _headers,
-    "cost": _cost,
+    "cost": lambda _section, fields: fields or None,
     "tiers": _tiers,
     "corrected-provider": _corrected_provider,
     "corrected-headers": _corrected_headers,

@@ -121,7 +121,6 @@ class Document:
 
     @cached_property
     def root(self) -> Node:
-        """The syntax tree."""
         return parse(self.text)
 
     def __repr__(self) -> str:
@@ -409,7 +408,11 @@ class ConfigFile:
                 old_temporary.unlink(missing_ok=True)
             temporary = write_temporary(target, after, crash_point=self._crash_point)
             try:
-                _copy_permissions(temporary, target, mode=FILE_MODE if private else 0o777)
+                with contextlib.suppress(FileNotFoundError):
+                    status = target.stat()
+                    if not os.access(target, os.W_OK):
+                        raise PermissionError(errno.EACCES, "the file is read-only")
+                    copy_permissions(temporary, status, mode=FILE_MODE if private else 0o777)
                 if read_bytes(self.path) != before:
                     return False
                 if before is not None:
@@ -426,15 +429,6 @@ class ConfigFile:
         except OSError as error:
             raise config_file_error(f"{self.path} is changed, but a power cut may undo the change.", error) from error
         return True
-
-
-def _copy_permissions(temporary: Path, target: Path, *, mode: int) -> None:
-    """Give `temporary` the permissions of `target`, unless `target` is read-only."""
-    with contextlib.suppress(FileNotFoundError):
-        status = target.stat()
-        if not os.access(target, os.W_OK):
-            raise PermissionError(errno.EACCES, "the file is read-only")
-        copy_permissions(temporary, status, mode=mode)
 
 
 def _write_backup(target: Path, data: bytes) -> None:
@@ -542,7 +536,6 @@ class Problem:
         return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
 
     def as_json(self) -> dict[str, object]:
-        """Return the problem as `--json` prints it."""
         return {
             "level": self.level,
             "where": self.where,
@@ -555,7 +548,6 @@ class Problem:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether the whole config is unusable."""
         return self.level == "error" and self.plugin is None and self.only is None
 
 

@@ -35,9 +35,8 @@ WIDTH: Final = 100
 _BARE_KEY: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _INVISIBLE: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\ufeff": "\\ufeff", "\x7f": "\\u007f"}
-_SAMPLE: Final = (
-    8  # the containers, and entries of each, from which the style is taken: reading all would cost more than the edit
-)
+# The style is taken from so many containers, and entries of each: to read all would cost more than the edit.
+_SAMPLE: Final = 8
 _START: Final = attrgetter("start")
 _NEWLINE: Final = re.compile(r"\r\n|\n|\r")
 _SAME_LINE_COMMENT: Final = re.compile(r"[ \t]*+(?://[^\n\r\u2028\u2029]*+|/\*(?:[^*\n\r]|\*(?!/))*+\*/)")
@@ -152,11 +151,11 @@ def read_style(text: str, root: Node, *, strict_json: bool) -> Style:
     members = [entry for container in filled if container.is_object for entry in container.entries[:_SAMPLE]]
     if not members:
         return style
-    tall = [container for container in filled if _is_tall(text, container)]
+    tall = [container for container in filled if has_newline(text[container.start : container.entries[0].start])]
     short = [container for container in filled if container.is_object and container not in tall]
     keys = [key_text(text, entry) for entry in members]
     bare_keys = _has_bare_keys(keys)
-    tight = _is_tight(text, members[0])
+    tight = trivia_end(text, members[0].key_end) + 1 == members[0].node.start
     one_line = text.find("\n", root.start, root.end) < 0 and text.find("\r", root.start, root.end) < 0
     return replace(
         style,
@@ -166,7 +165,7 @@ def read_style(text: str, root: Node, *, strict_json: bool) -> Style:
         trailing_comma=comma_after(text, tall[0].entries[-1].end) is not None if tall else style.trailing_comma and bare_keys,
         after_colon="" if tight else " ",
         after_comma="" if tight and one_line else " ",
-        pad=_pad(text, short[0]) if short else ("" if tight else " "),
+        pad=" " if (text[short[0].start + 1] in " \t" if short else not tight) else "",
         one_line=one_line,
         short_objects=bool(short) or bare_keys,
     )
@@ -189,31 +188,18 @@ def _first_filled(root: Node) -> list[Container]:
     return containers
 
 
-def _is_tall(text: str, container: Container) -> bool:
-    return has_newline(text[container.start : container.entries[0].start])
-
-
 def _has_bare_keys(keys: list[str]) -> bool:
     bare = [key for key in keys if key[0] not in "\"'"]
     return bool(bare) or not any(could_be_bare(key) for key in keys)
 
 
-def _is_tight(text: str, member: Entry) -> bool:
-    return trivia_end(text, member.key_end) + 1 == member.node.start
-
-
-def _pad(text: str, container: Container) -> str:
-    return " " if text[container.start + 1] in " \t" else ""
-
-
 def _unit(text: str, tall: list[Container]) -> str | None:
     """Return the most common step of indentation, from a bracket's line to its first entry's."""
-    steps: dict[str, int] = {}
+    steps: Counter[str] = Counter()
     for container in tall[: _SAMPLE // 2]:
         outer, inner = line_indent(text, container.start), line_indent(text, container.entries[0].start)
         if inner.startswith(outer) and inner != outer:
-            step = inner[len(outer) :]
-            steps[step] = steps.get(step, 0) + 1
+            steps[inner[len(outer) :]] += 1
     return max(steps, key=steps.__getitem__, default=None)
 
 

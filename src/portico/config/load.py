@@ -169,8 +169,7 @@ def _environment(
 
 
 def _is_own(effective: Effective, name: str) -> bool:
-    paths = (("env", name), ("env", "vars", name))
-    return any(effective.has(path) and effective.origin(path).layer == "own" for path in paths)
+    return any(effective.has(path) and effective.origin(path).layer == "own" for path in (("env", name), ("env", "vars", name)))
 
 
 # --- models.json beside the config: prices and limits that correct the config and the built-ins ---------------------------------
@@ -212,8 +211,8 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
     if after is before:
         return after
     old, new = read_alone(before), read_alone(after)
-    known_problems = {_path_and_message(problem) for problem in check(old)[1]}
-    new_problems = [problem for problem in check(new)[1] if _path_and_message(problem) not in known_problems]
+    known_problems = {(problem.path, problem.message) for problem in check(old)[1]}
+    new_problems = [problem for problem in check(new)[1] if (problem.path, problem.message) not in known_problems]
     refuse_errors(f"{after.name} as it would be", new_problems)
     known_complaints = set(_complaints(old))
     complaints = [complaint for complaint in _complaints(new) if complaint not in known_complaints]
@@ -222,10 +221,6 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
         hint = "leave out `--write-base` to write to Portico's own file"
         raise ConfigElsewhere(f"OpenClaw would refuse its file: {complaints[0]}.", where=after.name, hint=hint)
     return after
-
-
-def _path_and_message(problem: Problem) -> tuple[ConfigPath, str]:
-    return problem.path, problem.message
 
 
 def _complaints(base: Effective) -> Iterator[str]:

@@ -212,7 +212,6 @@ class Effective:
         self._own = (document, *own)
 
     def value(self) -> JsonValue:
-        """Return all values as plain JSON."""
         return self._whole.value() if self._whole is not None else self.document.value()
 
     def get(self, path: ConfigPath) -> JsonValue:
@@ -225,7 +224,6 @@ class Effective:
         return part.value()
 
     def has(self, path: ConfigPath) -> bool:
-        """Whether any file has a value at `path`."""
         if self._whole is None:
             return self.document.has(path)
         return self._walk(self._whole, path)[1] == len(path)
@@ -284,7 +282,6 @@ class Part:
         return replace(self, key_document=document, key=key)
 
     def value(self) -> JsonValue:
-        """Return the value as plain JSON."""
         if isinstance(self.content, dict):
             return {key: part.value() for key, part in self.content.items()}
         if isinstance(self.content, list):

@@ -19,7 +19,7 @@ from portico.terminal.output import fitted, visible, width_of
 from portico.util.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import TextIO
 
     from portico.interfaces.basics import Choice, Prompter
@@ -252,17 +252,7 @@ class MenuPrompter:
         if titles is None:
             return self._numbered.choose(question, choices, flag=flag, default=default)
         rows = [questionary.Choice(title, value=choice.value) for title, choice in zip(titles, choices, strict=True)]
-        long = len(rows) >= _FILTER_FROM
-        menu = questionary.select(
-            visible(question, self._stderr),
-            choices=rows,
-            default=default,
-            pointer=_POINTER,
-            instruction="(arrow keys; type to filter)" if long else "(arrow keys)",
-            use_search_filter=long,
-            use_jk_keys=not long,
-            **self._streams(),
-        )
+        menu = self._menu(questionary.select, question, rows, "arrow keys", default=default)
         return str(_run(menu, question, flag))
 
     def choose_many(
@@ -277,17 +267,7 @@ class MenuPrompter:
             questionary.Choice(title, value=choice.value, checked=choice.value in chosen)
             for title, choice in zip(titles, choices, strict=True)
         ]
-        long = len(rows) >= _FILTER_FROM
-        menu = questionary.checkbox(
-            visible(question, self._stderr),
-            choices=rows,
-            pointer=_POINTER,
-            instruction=f"(Space to mark, Enter to finish{'; type to filter' if long else ''})",
-            use_search_filter=long,
-            use_jk_keys=not long,
-            **self._streams(),
-        )
-        picked = _run(menu, question, flag)
+        picked = _run(self._menu(questionary.checkbox, question, rows, "Space to mark, Enter to finish"), question, flag)
         assert isinstance(picked, list)  # noqa: S101 - a checkbox returns a list
         return tuple(choice.value for choice in choices if choice.value in picked)
 
@@ -313,6 +293,19 @@ class MenuPrompter:
 
         shown = visible(question, self._stderr)
         return Secret(str(_run(questionary.password(shown, **self._streams()), question, flag)))
+
+    def _menu(self, kind: Callable[..., Any], question: str, rows: Sequence[Any], instruction: str, **options: Any) -> Any:
+        can_filter = len(rows) >= _FILTER_FROM
+        return kind(
+            visible(question, self._stderr),
+            choices=rows,
+            pointer=_POINTER,
+            instruction=f"({instruction}{'; type to filter' if can_filter else ''})",
+            use_search_filter=can_filter,
+            use_jk_keys=not can_filter,
+            **options,
+            **self._streams(),
+        )
 
     def _titles(self, choices: Sequence[Choice]) -> list[str] | None:
         # prompt_toolkit escapes the control characters of ASCII, but not those that reverse text.
