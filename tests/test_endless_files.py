@@ -215,7 +215,7 @@ def test_a_services_unit_its_proxy_file_and_a_lock(make_endless, tmp_path):
     with pytest.raises(PorticoError) as refused:
         proxy_file(make_endless(tmp_path / "proxy.env"))
     assert refused.value.id == "proxy-unusable"
-    assert FileLock(make_endless(tmp_path / "lock"), what="a lock").holder() is None
+    assert FileLock(make_endless(tmp_path / "lock"), what="a lock").owner_pid() is None
 
 
 def test_a_certificate_file_is_an_error_that_names_it_and_not_a_request_that_never_ends(

@@ -20,7 +20,7 @@ def gateway_paths(paths):
     yield paths
     with contextlib.suppress(PorticoError):
         control.stop(paths)
-    pid = gateway_lock(paths).holder()
+    pid = gateway_lock(paths).owner_pid()
     if pid is not None and pid != os.getpid():
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

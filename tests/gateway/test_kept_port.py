@@ -111,7 +111,7 @@ def test_asked_to_give_way_it_finishes_its_stream_while_new_clients_wait_for_the
     with started(gateway_paths, kept) as first, a_stream(port, provider) as (client, far):
         first.send_signal(signal.SIGUSR1)
         wait_until(lambda: "ending after the running requests" in gateway_paths.gateway_log.read_text())
-        assert gateway_lock(gateway_paths).holder() == first.pid, (
+        assert gateway_lock(gateway_paths).owner_pid() == first.pid, (
             "the service manager waits for its end, and so does `gateway stop`"
         )
         with asked(port) as waiting:

@@ -74,7 +74,7 @@ def test_after_a_restart_the_new_process_answers_on_the_same_port_while_the_old_
     with a_stream(before.port, provider) as (client, far):
         _, after = control.restart(gateway_paths, port=before.port)
         assert (after.port, after.pid != before.pid) == (before.port, True)
-        assert gateway_lock(gateway_paths).holder() == after.pid
+        assert gateway_lock(gateway_paths).owner_pid() == after.pid
         assert status_of(get(after.port)) == 200
         assert alive(before.pid)
         far.sendall(event(b"last") + b"data: [DONE]\n\n")

@@ -302,7 +302,7 @@ async def signed_in(gateway_paths):
 
 async def until_gone(paths):
     OffLoop(control).stop(paths)
-    await until(lambda: not OffLoop(gateway_lock(paths)).holder())
+    await until(lambda: not OffLoop(gateway_lock(paths)).owner_pid())
 
 
 @pytest.mark.requirement("P16")

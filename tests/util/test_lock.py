@@ -14,8 +14,8 @@ import pytest
 from portico.errors import LockBusy, StoreError
 from portico.util.lock import FileLock, file_lock, named_lock
 
-NOBODY = 65534
-HOLDER = """
+ANOTHER_UID = 65534
+OWNER = """
 import sys
 from pathlib import Path
 from portico.util.lock import FileLock
@@ -39,9 +39,9 @@ for _ in range(int(sys.argv[3])):
 """
 
 
-def start_holder(path):
+def start_owner(path):
     child = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, "-c", OWNER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
     )
     assert child.stdout.readline() == "held\n"
     return child
@@ -51,9 +51,9 @@ def environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def test_a_lock_held_by_another_process_is_busy_and_names_that_process(tmp_path):
+def test_a_lock_of_another_process_is_busy_and_names_that_process(tmp_path):
     path = tmp_path / "locks" / "one.lock"
-    with start_holder(path) as child:
+    with start_owner(path) as child:
         with pytest.raises(LockBusy) as exc_info, file_lock(path, 0.05, what="the profile index"):
             pass
         child.stdin.write("\n\n")
@@ -62,9 +62,9 @@ def test_a_lock_held_by_another_process_is_busy_and_names_that_process(tmp_path)
     assert "the profile index" in exc_info.value.message
 
 
-def test_the_lock_is_free_once_its_holder_lets_go_and_its_file_stays(tmp_path):
+def test_a_released_lock_is_free_and_its_file_stays(tmp_path):
     path = tmp_path / "one.lock"
-    with start_holder(path) as child:
+    with start_owner(path) as child:
         inode = path.stat().st_ino
         child.stdin.write("\n")
         child.stdin.flush()
@@ -76,23 +76,23 @@ def test_the_lock_is_free_once_its_holder_lets_go_and_its_file_stays(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_a_killed_holder_has_left_in_the_file_is_replaced_whole(tmp_path):
+def test_the_process_id_of_a_killed_owner_is_replaced(tmp_path):
     path = tmp_path / "one.lock"
     path.write_text("1234567890\n" * 2)
     with file_lock(path):
         assert path.read_text() == f"{os.getpid()}\n"
 
 
-def test_a_killed_holder_lets_go(tmp_path):
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
     path = tmp_path / "one.lock"
-    with start_holder(path) as child:
+    with start_owner(path) as child:
         child.kill()
         child.wait()
         with file_lock(path, 1) as lock:
             assert lock.is_valid()
 
 
-def test_a_second_holder_in_one_process_is_not_admitted(tmp_path):
+def test_a_lock_has_only_one_owner_in_a_process(tmp_path):
     first, second = FileLock(tmp_path / "one.lock"), FileLock(tmp_path / "one.lock")
     assert first.try_acquire()
     assert not second.try_acquire()
@@ -118,7 +118,7 @@ def test_a_thread_waits_for_the_lock_of_another(tmp_path):
     assert got.is_set()
 
 
-def test_a_lock_file_deleted_behind_its_holder_admits_no_one_to_the_old_inode(tmp_path):
+def test_after_its_file_is_deleted_no_one_gets_the_lock_on_the_old_inode(tmp_path):
     path = tmp_path / "one.lock"
     stale, fresh = FileLock(path), FileLock(path)
     opened = stale._open
@@ -158,13 +158,13 @@ def test_looking_takes_nothing_creates_nothing_and_is_not_fooled_by_the_dead(tmp
     path = tmp_path / "locks" / "one.lock"
     assert not FileLock(path).is_locked()
     assert not path.parent.exists()
-    with start_holder(path) as child:
+    with start_owner(path) as child:
         assert FileLock(path).is_locked()
-        assert FileLock(path).holder() == child.pid
+        assert FileLock(path).owner_pid() == child.pid
         child.kill()
     assert path.read_text() == f"{child.pid}\n"
     assert not FileLock(path).is_locked()
-    assert FileLock(path).holder() is None
+    assert FileLock(path).owner_pid() is None
 
 
 @pytest.mark.parametrize("name", ["minimax-portal:default", "../../up", "a/b", "\U0001f511", "x" * 1000])
@@ -179,7 +179,7 @@ def test_a_lock_is_named_after_anything_and_stays_in_its_folder(tmp_path, name):
 
 @pytest.mark.requirement("E62")
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX owners and modes")
-def test_a_lock_file_of_somebody_else_is_named_and_never_taken_for_a_busy_one():
+def test_a_lock_file_of_another_user_is_an_error_and_not_a_busy_lock():
     """As root the lock is left to root and asked for by nobody; anybody else makes it a file that its owner may not open."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -189,8 +189,8 @@ def test_a_lock_file_of_somebody_else_is_named_and_never_taken_for_a_busy_one():
         root = os.geteuid() == 0
         lock.touch(mode=0o600 if root else 0)
         if root:
-            os.chown(lock.parent, NOBODY, NOBODY)
-        assert in_a_child_of(NOBODY if root else None, lock) == f"file-failed: {lock}: Permission denied"
+            os.chown(lock.parent, ANOTHER_UID, ANOTHER_UID)
+        assert in_a_child_of(ANOTHER_UID if root else None, lock) == f"file-failed: {lock}: Permission denied"
 
 
 def in_a_child_of(user, path):

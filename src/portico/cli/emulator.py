@@ -192,7 +192,7 @@ def run_emulator(app: App, options: EmulatorOptions, *, region: str) -> int:
     emulators = known_emulators(app)
     lock = FileLock(make_private_folder(app.paths.locks) / "emulator.lock", what="the emulator")
     if not lock.try_acquire():
-        holder = lock.holder()
+        holder = lock.owner_pid()
         why = f"process {holder}" if holder else None
         raise EmulatorRunning("An emulator is running already.", why=why, hint="Use it: `{prog} emulator env`.")
     folder = Path(tempfile.mkdtemp(prefix="portico-emulator-")).resolve()

@@ -77,7 +77,7 @@ class Installed:
         from portico.services.gateway_state import gateway_lock, running
 
         before = running(app.paths)
-        pid = before.pid if before is not None else gateway_lock(app.paths).holder()  # one that hangs is ended too
+        pid = before.pid if before is not None else gateway_lock(app.paths).owner_pid()  # one that hangs is ended too
         self.manager.stop(self.service)
         ended = control.stop(app.paths)  # one that was started by hand is no child of the manager
         return ended or (StoppedGateway(pid, before) if pid is not None else None)

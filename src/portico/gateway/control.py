@@ -95,7 +95,7 @@ def stop(paths: Paths) -> StoppedGateway | None:
         StoreError: the state file cannot be read.
     """
     state = running(paths)
-    pid = state.pid if state is not None else gateway_lock(paths).holder()
+    pid = state.pid if state is not None else gateway_lock(paths).owner_pid()
     if pid is None:
         if gateway_lock(paths).is_locked():
             raise _unresponsive(paths)
@@ -114,12 +114,12 @@ def _end(paths: Paths, pid: int, *, proven: bool) -> bool:
 
     def is_ours() -> bool:
         has_lock_open = has_open(pid, lock.path)
-        return lock.holder() == pid and (proven if has_lock_open is None else has_lock_open)
+        return lock.owner_pid() == pid and (proven if has_lock_open is None else has_lock_open)
 
     try:
         with contextlib.closing(PinnedProcess(pid, is_ours)) as process:
             if not process.send(signal.SIGTERM):
-                if lock.holder() is None:
+                if lock.owner_pid() is None:
                     return False  # it has just ended
                 raise _unresponsive(paths)
             if _releases_lock(lock, pid, TERM_S):
@@ -137,7 +137,7 @@ def _end(paths: Paths, pid: int, *, proven: bool) -> bool:
 def _releases_lock(lock: FileLock, pid: int, longest_s: float) -> bool:
     """Whether process `pid` releases the lock within `longest_s` seconds."""
     deadline = time.monotonic() + longest_s
-    while lock.holder() == pid:
+    while lock.owner_pid() == pid:
         if time.monotonic() > deadline:
             return False
         time.sleep(_LOOK_EVERY_S)
@@ -184,7 +184,7 @@ def hand_over(paths: Paths, longest_s: float) -> StoppedGateway | None:
         return None
     lock = gateway_lock(paths)
     try:
-        with contextlib.closing(PinnedProcess(state.pid, lambda: lock.holder() == state.pid)) as process:
+        with contextlib.closing(PinnedProcess(state.pid, lambda: lock.owner_pid() == state.pid)) as process:
             released = process.send(HAND_OVER) and _releases_lock(lock, state.pid, longest_s)
         _reap(state.pid)
     except ProcessLookupError:
@@ -256,7 +256,7 @@ def _reap(pid: int) -> None:
 
 
 def _unresponsive(paths: Paths) -> LockBusy:
-    pid = gateway_lock(paths).holder()
+    pid = gateway_lock(paths).owner_pid()
     process = "the process that holds the lock" if pid is None else f"process {pid}"
     return GatewayUnresponsive(
         f"a gateway process (pid {pid or 'unknown'}) does not respond",

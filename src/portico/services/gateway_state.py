@@ -98,7 +98,7 @@ def status(paths: Paths) -> tuple[Condition, GatewayState | None]:
 
 def holds_lock(paths: Paths, state: GatewayState) -> bool:
     """Whether the process in `state` is a gateway now. The operating system releases the lock of a dead process."""
-    return gateway_lock(paths).holder() == state.pid
+    return gateway_lock(paths).owner_pid() == state.pid
 
 
 def _answers(state: GatewayState) -> bool:

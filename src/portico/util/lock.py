@@ -139,7 +139,7 @@ class FileLock:
         finally:
             os.close(fd)
 
-    def holder(self) -> int | None:
+    def owner_pid(self) -> int | None:
         """Return the owner's process id; None if there is no owner, or if its id cannot be read."""
         try:
             # Without an owner the file may still have the id of a killed process.
@@ -148,7 +148,7 @@ class FileLock:
             return None
 
     def busy_error(self, waited_s: float) -> LockBusy:
-        pid = self.holder()
+        pid = self.owner_pid()
         owner = f"Process {pid}" if pid is not None else "Another process"
         why = f"waited {waited_s:g} s for {self.path}"
         hint = "try again when it has finished" if pid is None else f"try again, or look at what process {pid} is doing"
