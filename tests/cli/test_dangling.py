@@ -41,8 +41,8 @@ def in_use(session):
 
 
 def findings(session, *words):
-    done = session.run("doctor", "--json", *words, env={"PORTICO_GATEWAY_PORT": "0"})
-    return [each for each in json.loads(done.stdout)["findings"] if each["id"] == "dangling-reference"]
+    result = session.run("doctor", "--json", *words, env={"PORTICO_GATEWAY_PORT": "0"})
+    return [each for each in json.loads(result.stdout)["findings"] if each["id"] == "dangling-reference"]
 
 
 def test_after_signing_out_of_the_first_of_the_order_the_other_account_answers(two, unused_tcp_port):
@@ -88,21 +88,21 @@ def test_a_damaged_profile_that_is_to_be_signed_in_again_keeps_its_place(two):
     assert config(two).get(ORDER) == [WORK, GLOBAL]
 
 
-def test_purge_with_the_config_kept_leaves_no_name_of_a_profile_in_it(two):
+def test_purge_that_keeps_the_config_removes_profile_names_from_it(two):
     two.ok("auth", "order", "set", *PROVIDER, WORK, GLOBAL)
     two.run("purge", "--yes", "--keep-config")
     assert WORK not in two.paths.config.read_text(encoding="utf-8")
     assert GLOBAL not in two.paths.config.read_text(encoding="utf-8")
 
 
-def test_a_config_that_cannot_be_read_is_not_in_the_way_of_a_purge(two):
+def test_purge_works_with_a_config_that_cannot_be_read(two):
     two.paths.config.write_text("{ broken", encoding="utf-8")
-    kept = two.run("purge", "--yes", "--keep-config")
-    assert "The config still names" in kept.stderr
+    result = two.run("purge", "--yes", "--keep-config")
+    assert "The config still names" in result.stderr
     assert not two.paths.index.exists()
 
 
-def test_an_order_by_hand_that_names_nobody_is_ignored_found_and_removed(two):
+def test_a_handwritten_order_of_missing_accounts_is_ignored_found_and_removed(two):
     two.ok("config", "set", "auth.order.minimax-portal", '["minimax-portal:gone"]')
 
     assert in_use(two) == GLOBAL
@@ -121,7 +121,7 @@ def test_the_advice_for_a_dangling_order_removes_it(two):
     assert in_use(two) == WORK
 
 
-def test_an_order_of_the_base_file_that_names_nobody_is_ignored_and_not_changed(two, tmp_path):
+def test_an_order_of_missing_accounts_in_the_base_is_ignored_and_not_changed(two, tmp_path):
     base = tmp_path / "openclaw.json"
     base.write_text('{"auth": {"order": {"minimax-portal": ["minimax-portal:gone"]}}}', encoding="utf-8")
     two.ok("config", "set", "base", str(base))
@@ -204,8 +204,8 @@ def test_a_sign_out_does_not_meet_the_account_that_came_while_it_was_asked(two, 
         return readline(person)
 
     monkeypatch.setattr(Person, "readline", after_another_sign_in)
-    done, _ = sit_down(two, "auth", "logout", WORK, answers=["y"])
+    result, _ = sit_down(two, "auth", "logout", WORK, answers=["y"])
 
-    assert done.returncode == 2
-    assert "another sign-in now; that account was left alone" in done.stderr
+    assert result.returncode == 2
+    assert "another sign-in now; that account was left alone" in result.stderr
     assert index.get(WORK) is not None

@@ -41,16 +41,16 @@ def newcomer(minimax):
     return session
 
 
-def told(session, *words, env=None):
-    done = session.run("doctor", "--json", *words, env=env)
-    value = json.loads(done.stdout)
-    assert value["exitCode"] == done.returncode
+def report(session, *words, env=None):
+    result = session.run("doctor", "--json", *words, env=env)
+    value = json.loads(result.stdout)
+    assert value["exitCode"] == result.returncode
     return value
 
 
 def first(session, **more):
-    """The finding that is told first."""
-    return told(session, **more)["findings"][0]
+    """The first finding."""
+    return report(session, **more)["findings"][0]
 
 
 def as_advised(session, finding, **more):
@@ -59,8 +59,8 @@ def as_advised(session, finding, **more):
     return session.ok(*shlex.split(finding["hint"])[1:], **more)
 
 
-def test_a_sound_installation_has_nothing_wrong_and_says_what_was_looked_at(session):
-    value = told(session)
+def test_a_sound_installation_has_no_findings_and_lists_what_was_examined(session):
+    value = report(session)
 
     assert (value["exitCode"], value["findings"]) == (0, [])
     assert {"config", "store", "records", "health", "network", "plans", "gateway", "plugins", "service"} <= set(value["checks"])
@@ -75,7 +75,7 @@ def test_a_configuration_that_cannot_be_read_is_named_with_its_place(session):
 
     assert (found["level"], "portico.json5:2" in found["message"]) == ("error", True)
     session.paths.config.write_text(text)
-    assert told(session)["findings"] == []
+    assert report(session)["findings"] == []
 
 
 def test_a_misspelt_key_is_named(session):
@@ -88,7 +88,7 @@ def test_a_misspelt_key_is_named(session):
 
     assert "modee" in found["message"]
     session.paths.config.write_text(session.paths.config.read_text().replace("modee", "mode"))
-    assert told(session)["findings"] == []
+    assert report(session)["findings"] == []
 
 
 @pytest.mark.parametrize("what", ["state", "config"])
@@ -101,7 +101,7 @@ def test_what_others_can_read_is_closed(session, what):
     found = first(session)
     assert (found["id"], found["fixable"]) == (f"{what}-open", True)
 
-    value = told(session, "--fix")
+    value = report(session, "--fix")
     assert (value["exitCode"], value["findings"], len(value["mended"])) == (0, [], 1)
     assert path.stat().st_mode & 0o077 == 0
 
@@ -112,19 +112,19 @@ def test_a_plugin_that_is_off_while_a_sign_in_needs_it_is_turned_on(session):
     found = first(session)
     assert (found["id"], GLOBAL in found["why"]) == ("plugin-off", True)
 
-    assert told(session, "--fix")["findings"] == []
+    assert report(session, "--fix")["findings"] == []
     assert "answering as" in session.ok("ask", "Hello")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX owners and modes")
-def test_a_refused_copy_of_a_plugin_is_found_and_the_one_that_is_used_is_not_said_to_be_off(session, tmp_path):
+def test_a_refused_copy_of_a_plugin_is_found_and_the_copy_in_use_is_not_called_off(session, tmp_path):
     manifest = PluginHost(PluginsConfig(), paths=session.paths, env={}).find("minimax-portal-auth").source
     copy = tmp_path / "copy"
     copy.mkdir()
     shutil.copy(manifest, copy)
     copy.chmod(0o777)
     session.ok("config", "set", "plugins.load.paths", json.dumps([str(copy)]))
-    assert [each["id"] for each in told(session)["findings"]] == ["plugin-not-yours"]
+    assert [each["id"] for each in report(session)["findings"]] == ["plugin-not-yours"]
 
 
 def test_a_keyring_that_cannot_be_reached_is_named(minimax, tmp_path):
@@ -143,10 +143,10 @@ def test_where_the_configuration_names_the_sealed_file_no_keyring_is_missed(mini
     session.ok("config", "set", "auth.store", "file")
     away = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/nowhere", **sealed_store(), "OPENAI_API_KEY": "sk-any"}
 
-    assert told(session, env=away)["findings"] == []
+    assert report(session, env=away)["findings"] == []
 
 
-def test_tokens_that_somebody_has_deleted_are_missed(session, secret_service):
+def test_deleted_tokens_are_found(session, secret_service):
     for item in secret_service.items():
         if item.attributes.get("username", "").startswith(GLOBAL):
             keyring.delete_password("portico", item.attributes["username"])
@@ -155,10 +155,10 @@ def test_tokens_that_somebody_has_deleted_are_missed(session, secret_service):
 
     assert (found["id"], GLOBAL in found["message"]) == ("record-damaged", True)
     as_advised(session, {"hint": f"{found['hint']} --non-interactive --no-background"})
-    assert told(session)["findings"] == []
+    assert report(session)["findings"] == []
 
 
-def test_a_sign_in_that_was_refused_for_good_is_told(session):
+def test_an_ended_sign_in_is_found(session):
     ended = Failure(
         at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True, code="invalid_grant"
     )
@@ -168,7 +168,7 @@ def test_a_sign_in_that_was_refused_for_good_is_told(session):
 
     assert (found["id"], "refused the refresh token" in found["why"]) == ("sign-in-ended", True)
     as_advised(session, {"hint": f"{found['hint']} --non-interactive --no-background"})
-    assert told(session)["findings"] == []
+    assert report(session)["findings"] == []
 
 
 def test_a_clock_that_is_wrong_is_measured_against_the_providers(session, monkeypatch):
@@ -179,28 +179,28 @@ def test_a_clock_that_is_wrong_is_measured_against_the_providers(session, monkey
 
     monkeypatch.setattr(SystemClock, "wall_ms", wall_ms)
 
-    value = told(session)
+    value = report(session)
 
     assert "clock-skew" in [each["id"] for each in value["findings"]]
     found = next(each for each in value["findings"] if each["id"] == "clock-skew")
     assert "ahead of the providers' servers" in found["message"]
 
 
-def test_a_proxy_that_nobody_answers_at_is_named(session, unused_tcp_port):
+def test_a_proxy_that_does_not_answer_is_named(session, unused_tcp_port):
     away = {"HTTPS_PROXY": f"http://127.0.0.1:{unused_tcp_port}", "https_proxy": f"http://127.0.0.1:{unused_tcp_port}"}
 
     found = first(session, env=away)
 
     assert (found["level"], "cannot be reached" in found["message"]) == ("error", True)
     assert "proxy" in f"{found['message']} {found['why']} {found['hint']}".lower()
-    assert told(session)["findings"] == []
+    assert report(session)["findings"] == []
 
 
 @pytest.mark.requirement("E112")
-def test_a_proxy_that_is_malformed_is_named_by_its_variable_though_nobody_is_signed_in(newcomer):
+def test_a_malformed_proxy_is_named_by_its_variable_even_when_signed_out(newcomer):
     away = {"HTTPS_PROXY": None, "https_proxy": "http://me:hunter2@proxy.example:notaport"}
 
-    value = told(newcomer, env=away)
+    value = report(newcomer, env=away)
 
     (found,) = [each for each in value["findings"] if each["id"] == "proxy-unusable"]
     assert (found["level"], "https_proxy" in found["message"], "port" in found["why"]) == ("error", True, True)
@@ -208,8 +208,8 @@ def test_a_proxy_that_is_malformed_is_named_by_its_variable_though_nobody_is_sig
 
 
 @pytest.mark.requirement("E112")
-def test_a_proxy_that_is_malformed_is_named_once_where_somebody_is_signed_in(session):
-    found = told(session, env={"HTTPS_PROXY": "http://[::1", "https_proxy": None})["findings"]
+def test_a_malformed_proxy_is_named_once_when_signed_in(session):
+    found = report(session, env={"HTTPS_PROXY": "http://[::1", "https_proxy": None})["findings"]
     assert [each["id"] for each in found].count("proxy-unusable") == 1
 
 
@@ -221,14 +221,14 @@ def test_a_certificate_that_is_not_trusted_is_named(session, tmp_path):
     assert "certificate" in f"{found['message']} {found['why']}"
 
 
-def test_a_key_of_the_other_region_is_told_with_both_causes(newcomer):
+def test_a_key_of_the_other_region_is_found_with_both_causes(newcomer):
     session = newcomer
     env = {"MINIMAX_API_KEY": "sk-emulator-cn"}
 
     found = first(session, env=env)
 
     assert (found["id"], "other region" in found["hint"]) == ("credential-refused", True)
-    assert told(session, env={"MINIMAX_API_KEY": "sk-emulator-global"})["findings"] == []
+    assert report(session, env={"MINIMAX_API_KEY": "sk-emulator-global"})["findings"] == []
 
 
 def test_a_port_that_another_program_has_is_named(session):
@@ -240,10 +240,10 @@ def test_a_port_that_another_program_has_is_named(session):
         found = first(session, env={"PORTICO_GATEWAY_PORT": None})
 
         assert (found["id"], str(other.getsockname()[1]) in found["message"]) == ("port-taken", True)
-    assert told(session)["findings"] == []
+    assert report(session)["findings"] == []
 
 
-def test_an_account_without_a_plan_is_told_where_one_is_bought(minimax):
+def test_an_account_without_a_plan_gets_the_address_to_subscribe(minimax):
     session = minimax(knobs={"quota": "none"})
     session.sign_in(*ACCOUNT)
 
@@ -298,7 +298,7 @@ def test_a_bundle_is_its_owners_alone_and_holds_no_secret(session, tmp_path):
 def test_an_account_whose_access_token_has_no_known_end_needs_no_refresh_token(session):
     ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, has_refresh=False, expires_at=None))
 
-    assert told(session)["findings"] == []
+    assert report(session)["findings"] == []
 
 
 @pytest.mark.requirement("E136")
@@ -311,4 +311,4 @@ def test_an_account_without_a_refresh_token_is_a_warning_until_a_sign_in_brings_
     assert "offline_access" in found["why"]
     assert found["hint"].endswith(f"--profile {GLOBAL} --replace")
     session.sign_in(*ACCOUNT, "--replace")
-    assert told(session)["findings"] == []
+    assert report(session)["findings"] == []

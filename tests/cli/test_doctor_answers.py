@@ -93,10 +93,10 @@ def test_a_machine_with_only_an_api_key_needs_no_token_store_until_the_gateway_h
     passphrase = sealed_store()
     newcomer.run("config", "unset", "auth.store")
 
-    done = newcomer.run("doctor", "--json")
+    result = newcomer.run("doctor", "--json")
 
-    (found,) = json.loads(done.stdout)["findings"]
-    assert (found["level"], done.returncode) == ("warning", 0)
+    (found,) = json.loads(result.stdout)["findings"]
+    assert (found["level"], result.returncode) == ("warning", 0)
     assert found["why"].endswith("`exec`, `env` and the gateway do, for gateway keys.")
     assert "or: portico config set auth.store file" in found["hint"]
     newcomer.ok("config", "set", "auth.store", "file")
@@ -106,14 +106,14 @@ def test_a_machine_with_only_an_api_key_needs_no_token_store_until_the_gateway_h
 
 
 @pytest.mark.requirement("E175")
-def test_a_sealed_file_that_only_the_last_sign_in_has_chosen_is_named_and_its_trouble_told_once(newcomer):
+def test_an_encrypted_file_chosen_by_the_last_sign_in_is_named_and_its_problem_reported_once(newcomer):
     newcomer.env |= sealed_store()
     newcomer.run("config", "unset", "auth.store")
     newcomer.sign_in("--region", "global", "--store", "file")
 
     def of_the_store(env=None):
-        told = report(newcomer, env)
-        return told["findings"], next(each for each in told["results"] if each["id"] == "store")
+        shown = report(newcomer, env)
+        return shown["findings"], next(each for each in shown["results"] if each["id"] == "store")
 
     assert of_the_store()[1] | {"tookMs": 0} == {
         "id": "store",
@@ -178,7 +178,7 @@ def test_a_fallback_that_would_answer_makes_a_default_without_a_credential_a_war
 
 @pytest.mark.requirement("E175")
 @pytest.mark.parametrize("order", [{"minimax-portal": ["minimax-portal:gone"]}, {"nobody": ["nobody:default"]}])
-def test_an_order_that_names_nobody_is_found_on_a_machine_with_a_key(newcomer, order):
+def test_an_order_of_missing_accounts_is_found_on_a_machine_with_a_key(newcomer, order):
     newcomer.ok("config", "set", "auth.order", json.dumps(order))
 
     (found,) = report(newcomer, KEY)["findings"]
@@ -211,7 +211,7 @@ def test_a_base_url_of_another_api_is_found_and_its_command_makes_them_fit(set_u
 @pytest.mark.requirement("E158")
 @pytest.mark.requirement("E175")
 @pytest.mark.parametrize(("provider", "base", "api", "right", "level"), OF_ANOTHER_API)
-def test_validate_and_doctor_say_the_same_of_a_base_url_and_each_says_it_once(set_up, provider, base, api, right, level):
+def test_validate_and_doctor_report_the_same_about_a_base_url_each_once(set_up, provider, base, api, right, level):
     entry = {"baseUrl": base, "api": api, "apiKey": "sk-x", "models": [{"id": "MiniMax-M2.1"}]}
     agents = {"defaults": {"model": {"primary": f"{provider}/MiniMax-M2.1"}}}
     set_up.paths.config.write_text(json.dumps({"models": {"providers": {provider: entry}}, "agents": agents}), encoding="utf-8")
@@ -272,12 +272,12 @@ def test_each_check_has_a_line_with_its_result_and_what_it_looked_at(session):
 
 
 @pytest.mark.requirement("E176")
-def test_a_check_that_found_something_says_so_on_its_line_and_its_findings_follow(session):
+def test_the_line_of_a_check_shows_its_level_and_its_findings_follow(session):
     session.ok("config", "set", "auth.order.minimax-portal", '["minimax-portal:gone"]')
     session.ok("plugins", "disable", "minimax-portal-auth")
 
-    done = session.run("doctor")
-    lines = done.stdout.splitlines()
+    result = session.run("doctor")
+    lines = result.stdout.splitlines()
 
     assert any(line.startswith("[error]   the plugins: ") for line in lines)
     assert any(line.startswith("[warning] accounts and models that the config names: ") for line in lines)
@@ -303,7 +303,7 @@ def test_json_has_a_status_for_each_check_with_the_ids_of_its_findings(newcomer)
 
 
 @pytest.mark.requirement("E176")
-def test_what_rests_on_a_config_that_cannot_be_read_is_skipped_and_not_called_well(session):
+def test_checks_that_need_an_unreadable_config_are_skipped_and_not_ok(session):
     session.paths.config.write_text("{ broken", encoding="utf-8")
 
     results = {each["id"]: each["status"] for each in report(session)["results"]}
@@ -316,11 +316,11 @@ def test_what_rests_on_a_config_that_cannot_be_read_is_skipped_and_not_called_we
 
 
 def status(session, env=None, *words):
-    done = session.run("auth", "status", "--json", *words, env=env)
-    value = json.loads(done.stdout)
-    assert value["exitCode"] == done.returncode
+    result = session.run("auth", "status", "--json", *words, env=env)
+    value = json.loads(result.stdout)
+    assert value["exitCode"] == result.returncode
     (profile,) = value["profiles"]
-    return done.returncode, profile
+    return result.returncode, profile
 
 
 @pytest.fixture
@@ -403,19 +403,19 @@ def test_a_locked_keyring_is_not_ok_and_no_window_is_opened_for_it(session, secr
     ],
     ids=" ".join,
 )
-def test_being_signed_out_is_said_as_that_with_the_command_that_signs_in(session, words):
+def test_when_signed_out_doctor_says_so_with_the_command_to_sign_in(session, words):
     session.ok("auth", "logout", "--yes")
     session.ok("models", "set", M21)
 
-    done = session.run(*words)
+    result = session.run(*words)
 
-    assert done.returncode == 3
-    first, *rest = done.stderr.splitlines()
+    assert result.returncode == 3
+    first, *rest = result.stderr.splitlines()
     assert first.startswith("portico: You are signed out")
     assert "  Run `portico onboard --auth-choice minimax-portal`." in rest
-    assert "Unknown model" not in done.stderr
-    told = json.loads(session.run(*words[:1], "--json", *words[1:]).stdout.splitlines()[-1])["error"]
-    assert told["id"] == "not-signed-in"
+    assert "Unknown model" not in result.stderr
+    error = json.loads(session.run(*words[:1], "--json", *words[1:]).stdout.splitlines()[-1])["error"]
+    assert error["id"] == "not-signed-in"
 
 
 @pytest.mark.requirement("E178")
@@ -424,8 +424,8 @@ def test_commands_that_show_what_there_is_say_it_too(session, words):
     session.ok("auth", "logout", "--yes")
     session.ok("models", "set", M21)
 
-    done = session.run(*words)
+    result = session.run(*words)
 
-    shown = done.stdout + done.stderr
+    shown = result.stdout + result.stderr
     assert "You are signed out" in shown
     assert "portico onboard --auth-choice minimax-portal" in shown

@@ -35,7 +35,7 @@ def test_the_provider_pages_snippets_and_openclaws_own_file_load_without_a_word(
     assert example(path.name) != Config()
 
 
-def test_the_api_key_snippet_means_what_the_page_says():
+def test_the_api_key_snippet_of_the_page_is_read_as_documented():
     config = example("2-api-key.json5")
     provider = config.models.providers["minimax"]
     (model,) = provider.models
@@ -47,7 +47,7 @@ def test_the_api_key_snippet_means_what_the_page_says():
     assert model.cost == CostConfig(15, 60, 2, 10)
 
 
-def test_the_fallback_snippet_means_what_the_page_says():
+def test_the_fallback_snippet_of_the_page_is_read_as_documented():
     assert example("3-fallback.json5").agents == AgentDefaults(
         primary="anthropic/claude-opus-4-6",
         fallbacks=("minimax/MiniMax-M2.1",),
@@ -55,13 +55,13 @@ def test_the_fallback_snippet_means_what_the_page_says():
     )
 
 
-def test_openclaws_own_file_means_what_it_says():
+def test_openclaws_own_file_is_read_as_openclaw_reads_it():
     config = example("openclaw-after-portal-sign-in.json")
     assert config.plugins.entries == {"minimax-portal-auth": PluginEntry(enabled=True)}
     assert config.auth.profiles == {"minimax-portal:default": AuthProfile("minimax-portal", "oauth")}
 
 
-def test_nothing_said_is_the_default():
+def test_an_empty_config_has_the_default_values():
     config, problems = checked("{}")
     assert config == Config()
     assert (config.gateway.port, config.plugins.enabled, config.plugins.allow, problems) == (18444, True, None, [])
@@ -89,7 +89,7 @@ def test_every_key_that_portico_uses_is_read():
     assert config.base == "~/.openclaw/openclaw.json"
 
 
-def test_a_model_keeps_what_is_not_said_of_it_apart_from_what_is():
+def test_a_missing_key_of_a_model_is_none():
     config, problems = checked("""{ models: { providers: { p: { models: [
         { id: "bare" },
         { id: "full", name: "F", reasoning: false, input: ["text"], contextWindow: 9, maxTokens: 8,

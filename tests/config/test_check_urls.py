@@ -148,7 +148,7 @@ def test_any_other_base_url_is_refused_with_its_place_and_without_what_is_in_it(
 @pytest.mark.requirement("E76")
 @pytest.mark.parametrize("key", PORTAL_KEYS)
 @pytest.mark.parametrize("url", PORTALS_REFUSE.values(), ids=PORTALS_REFUSE)
-def test_a_portal_of_ones_own_is_held_to_the_same_and_to_this_machine_alone_over_plain_http(tmp_path, key, url):
+def test_the_url_of_an_own_portal_is_checked_too_and_may_be_http_only_on_this_machine(tmp_path, key, url):
     (problem,) = _portal_problems(tmp_path, key, url)
     assert (problem.level, problem.plugin) == ("error", "minimax-portal-auth")
     assert f"portals.global.{key}` cannot be used: " in problem.message

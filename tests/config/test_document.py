@@ -276,7 +276,7 @@ def test_what_is_not_there_is_a_key_error():
     assert not document("{}").has(("a",))
 
 
-def test_a_place_is_told_as_editors_count_it():
+def test_lines_and_columns_are_counted_as_in_editors():
     parsed = document('\ufeff{\r\n  a: { "b": [1,\r\n 2] } }')
     assert parsed.position(("a", "b", 1)) == (3, 2)
     assert parsed.position(("a", "b"), of_key=True) == (2, 8)

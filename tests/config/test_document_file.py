@@ -63,7 +63,7 @@ def test_a_file_that_does_not_exist_is_empty_and_is_not_made_for_nothing(file):
 
 @posix
 @pytest.mark.requirement("E44")
-def test_a_new_file_is_private_whatever_the_umask_says(file):
+def test_a_new_file_is_private_with_any_umask(file):
     before = os.umask(0)
     try:
         assert file.edit(port(2))
@@ -77,7 +77,7 @@ def test_a_new_file_is_private_whatever_the_umask_says(file):
 @posix
 @pytest.mark.requirement("E44")
 @pytest.mark.parametrize("original_mode", [0o600, 0o640, 0o644])
-def test_an_edit_keeps_the_mode_and_is_never_wider_on_the_way(written, original_mode):
+def test_an_edit_keeps_the_mode_and_the_temporary_file_is_never_wider(written, original_mode):
     written.path.chmod(original_mode)
     modes = []
 
@@ -116,7 +116,7 @@ def test_an_edit_that_changes_nothing_does_not_touch_the_file(written):
     assert names(written) == ["portico.json5"]
 
 
-def test_the_five_last_versions_are_kept(written):
+def test_the_last_five_versions_remain_as_backups(written):
     for number in range(2, 9):
         assert written.edit(port(number))
     backups = [written.path.with_name(f"portico.json5{end}") for end in (".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4")]
@@ -201,7 +201,7 @@ def test_a_disk_without_room_leaves_the_old_file_whole(written, tmp_path):
     assert names(written) == ["portico.json5"]
 
 
-EDIT_AS_SOMEBODY = """
+EDIT_AS_ANOTHER_USER = """
     import os, sys
     from pathlib import Path
     import hashlib, portico.config.json5_edit  # somebody else may not read the folders that they are loaded from
@@ -239,7 +239,7 @@ def test_a_place_that_may_not_be_written_or_read_is_named_and_left_as_it_is(of_f
         if os.geteuid() == 0:
             for location in (top, folder, path):
                 os.chown(location, 65534, 65534)
-        child = run_child(EDIT_AS_SOMEBODY, path, top / "locks")
+        child = run_child(EDIT_AS_ANOTHER_USER, path, top / "locks")
         assert child.stdout.strip() == outcome, child.stderr
         folder.chmod(0o700)
         path.chmod(0o600)
@@ -320,7 +320,7 @@ def test_what_an_editor_saved_meanwhile_is_not_lost(written):
     assert written.path.read_text(encoding="utf-8") == "{ theirs: 1, ours: 2 }"
 
 
-def test_a_file_that_never_stops_changing_is_given_up(written):
+def test_an_edit_of_a_file_that_never_stops_changing_fails(written):
     numbers = iter(range(100, 200))
 
     def change(document):

@@ -150,7 +150,7 @@ def pyjson5_value(text: str) -> object:
 
 @few
 @hypothesis.given(documents())
-def test_any_text_means_what_an_independent_reader_says(generated):
+def test_any_text_is_read_as_by_an_independent_reader(generated):
     document, value = generated
     assert document.value() == value == pyjson5_value(document.text)
 

@@ -36,7 +36,7 @@ def test_warnings_do_not_stop_anybody(config_paths):
     assert (problem.level, problem.where) == ("warning", f"{config_paths.config}:1:14")
 
 
-def test_one_error_is_told_with_its_place_and_what_was_meant(config_paths):
+def test_one_error_has_its_place_and_a_suggestion(config_paths):
     config_paths.config.write_text("{ gateway: { prot: 1 } }", encoding="utf-8")
     with pytest.raises(ConfigError) as exc_info:
         load_config(config_paths, {})
@@ -44,7 +44,7 @@ def test_one_error_is_told_with_its_place_and_what_was_meant(config_paths):
     assert (error.id, error.where, error.hint) == ("config-invalid", f"{config_paths.config}:1:14", "did you mean `port`?")
 
 
-def test_all_errors_are_told_at_once(config_paths):
+def test_all_errors_are_reported_at_once(config_paths):
     config_paths.config.write_text("{\n gateway: { prot: 1 },\n plugins: { enabled: 1 },\n}", encoding="utf-8")
     with pytest.raises(ConfigError) as exc_info:
         load_config(config_paths, {})
@@ -77,7 +77,7 @@ def error_of(files) -> ConfigError:
         ("[]", "1:1"),
     ],
 )
-def test_a_fault_is_told_with_the_file_the_line_and_the_column_of_an_editor(files, text, where):
+def test_a_fault_has_the_file_and_the_line_and_column_of_an_editor(files, text, where):
     files.write_own(text)
     assert error_of(files).where == f"{files.own}:{where}"
 
@@ -91,7 +91,7 @@ def test_what_is_written_twice_is_warned_of_where_it_loses(files):
 
 
 @pytest.mark.requirement("E75")
-def test_no_secret_is_in_what_is_told_of_a_faulty_file(files):
+def test_no_secret_is_in_the_errors_of_a_faulty_file(files):
     exempt(files.home)
     key = canary("key")
     files.write_own(
@@ -169,7 +169,7 @@ def test_a_bad_entry_of_a_plugin_is_a_warning_and_that_plugin_alone_is_unusable(
     assert (entries["y"].problem, entries["y"].enabled, loaded.config.gateway.port) == (None, True, 18500)
 
 
-def test_a_variable_that_is_not_set_stops_nobody_who_does_not_use_it(files):
+def test_an_unset_variable_stops_no_command_that_does_not_use_it(files):
     files.write_own(
         "{ models: { providers: { p: { apiKey: '${NOWHERE}', headers: { A: '${NOR_HERE}' }, models: [{ id: 'm' }] } } } }"
     )

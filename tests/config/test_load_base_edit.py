@@ -75,7 +75,7 @@ def test_what_openclaw_would_refuse_is_not_written(below, path, value, id, messa
     assert below.base.read_text(encoding="utf-8") == TEXT
 
 
-def test_what_was_wrong_before_does_not_stand_in_the_way(below):
+def test_problems_from_before_the_edit_do_not_block_it(below):
     below.write_base('{ "models": { "mode": "marge", "providers": { "p": {} } }, "nobodys": 1 }')
     assert below.load().edit_base(setting(("agents", "defaults", "model", "primary"), "c/d"))
     assert below.load().edit_base(setting(("models", "mode"), "merge"))

@@ -14,7 +14,7 @@ GOOD = """{ "providers": { "minimax": { "models": [
 """
 
 
-def test_it_is_read_by_provider_and_model_and_keeps_what_is_not_said(files):
+def test_corrections_are_read_by_provider_and_model_and_missing_keys_are_none(files):
     files.write_own("{}")
     files.write("portico/models.json", GOOD)
     loaded = files.load()

@@ -127,7 +127,7 @@ def test_the_provider_pages_snippets_and_openclaws_own_file_hold_by_the_schema(p
     assert [*config_problems(json_schema(), value)] == []
 
 
-def test_the_schema_says_its_draft_describes_its_keys_and_allows_includes_anywhere():
+def test_the_schema_has_its_draft_describes_its_keys_and_allows_includes_anywhere():
     schema = json_schema()
     assert schema["$schema"] == DRAFT == "https://json-schema.org/draft/2020-12/schema"
     assert json.loads(json.dumps(schema)) == schema

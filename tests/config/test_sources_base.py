@@ -73,7 +73,7 @@ def test_the_own_file_comes_first_objects_key_by_key_arrays_whole(files):
     assert origin_of(loaded, files, "agents", "defaults", "model", "primary").startswith("openclaw/openclaw.json:1:")
 
 
-def test_both_forms_of_a_variable_give_way_to_the_own_file(files):
+def test_the_own_file_overrides_both_forms_of_a_variable(files):
     own = "{ base: '../openclaw/openclaw.json', env: { vars: { A: 'own' }, B: 'own' } }"
     assert over(files, "{ env: { A: 'base', vars: { B: 'base', C: 'base' } } }", own).config.env == {
         "A": "own",
@@ -174,7 +174,7 @@ def test_a_fault_names_what_is_wrong_in_the_base_and_beside_the_file(files):
 
 
 @pytest.mark.requirement("S6")
-def test_an_edit_leaves_the_base_alone_and_what_it_says_is_not_copied(files):
+def test_an_edit_neither_changes_the_base_nor_copies_from_it(files):
     base = files.write_base(BUSY)
     own = files.write_own("{\n  base: '../openclaw/openclaw.json', // OpenClaw's\n}\n")
     assert files.load().file.edit(lambda document: document.set(("agents", "defaults", "model", "primary"), "p/m"))

@@ -39,12 +39,12 @@ def test_a_line_is_a_name_and_its_value(files, line, value):
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# A=1\n", "A=\n", "A=''", "A= # nothing"])
-def test_remarks_and_empty_values_say_nothing(files, text):
+def test_comments_and_empty_values_set_no_variable(files, text):
     assert read(files, text) == {}
 
 
 @pytest.mark.requirement("E75")
-def test_a_line_that_says_nothing_is_named_without_what_is_in_it(files):
+def test_an_invalid_line_is_reported_without_its_text(files):
     exempt(files.home)
     key = canary("key")
     files.write("portico/.env", f'A=1\n{key}\nB="{key}\n=x\n1A=x\nA B=x\n')
@@ -103,7 +103,7 @@ def test_the_process_comes_first_then_the_file_beside_the_config_then_the_config
     }
 
 
-def test_what_the_file_says_is_in_no_repr_and_not_in_the_environment_of_the_process(files):
+def test_values_of_the_file_are_in_no_repr_and_not_in_the_process_environment(files):
     exempt(files.home)
     key = canary("key")
     files.write_own("{}")

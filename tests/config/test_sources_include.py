@@ -55,7 +55,7 @@ def test_several_files_are_merged_in_their_order(files):
     assert origin_of(files, "plugins", "deny", 1) == "portico/b.json5:1:25"
 
 
-def test_a_problem_is_told_with_the_file_that_it_stands_in(files):
+def test_a_problem_names_the_file_that_has_it(files):
     files.write_own("{ $include: ['a.json5', 'b.json5'], gateway: { port: 0 } }")
     files.write("portico/a.json5", "{\n  models: { mode: 'marge' } }")
     files.write("portico/b.json5", "{ plugins: { colour: 1,\n colour: 2, enabled: 'x' } }")
@@ -92,7 +92,7 @@ def test_a_broken_file_is_named_itself_with_its_own_line(files):
     assert refused(files) == ["portico/a.json5:2:9: a key or `}` is missing here: found `,`"]
 
 
-def test_a_circle_is_told_file_by_file(files):
+def test_a_circle_of_includes_is_reported_file_by_file(files):
     files.write_own("{ env: { $include: 'a.json5' } }")
     files.write("portico/a.json5", "{ $include: 'b.json5' }")
     files.write("portico/b.json5", "{ vars: { $include: ['a.json5'] } }")

@@ -38,6 +38,6 @@ def test_the_process_comes_before_the_configuration_and_an_empty_variable_after_
     }
 
 
-def test_a_reference_is_told_from_text_that_holds_one():
+def test_a_reference_differs_from_text_that_contains_one():
     assert is_reference("${KEY}")
     assert not any(map(is_reference, ["$${KEY}", "x${KEY}", "${key}", "sk-1"]))

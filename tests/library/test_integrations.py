@@ -32,7 +32,7 @@ from portico.integrations import httpx_auth  # noqa: E402 - it imports httpx
 from portico.integrations.httpx_auth import PorticoAuth  # noqa: E402 - see above
 
 QUESTION = [{"role": "user", "content": "Why?"}]
-SAID = "answering as MiniMax-M2.1. You said: Why?"
+ANSWER = "answering as MiniMax-M2.1. You said: Why?"
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_the_anthropic_sdk_asks_and_streams(signed_in):
         with client.messages.stream(model="MiniMax-M2.1", max_tokens=100, messages=QUESTION) as stream:
             streamed = stream.get_final_text()
 
-    assert SAID in complete.content[-1].text
-    assert SAID in streamed
+    assert ANSWER in complete.content[-1].text
+    assert ANSWER in streamed
 
 
 @pytest.mark.interop
@@ -88,8 +88,8 @@ def test_the_openai_sdk_asks_over_both_of_its_protocols(signed_in):
         response = client.responses.create(model="MiniMax-M2.1", input="Why?")
         listed = [model.id for model in client.models.list()]
 
-    assert SAID in chat.choices[0].message.content
-    assert SAID in response.output_text
+    assert ANSWER in chat.choices[0].message.content
+    assert ANSWER in response.output_text
     assert "MiniMax-M2.1" in listed
 
 
@@ -103,7 +103,7 @@ def test_the_asynchronous_clients_do_the_same(signed_in):
             chat = await second.chat.completions.create(model=model.name, messages=QUESTION)
         return message.content[-1].text, chat.choices[0].message.content
 
-    assert all(SAID in answer for answer in asyncio.run(ask()))
+    assert all(ANSWER in answer for answer in asyncio.run(ask()))
 
 
 @pytest.mark.interop
@@ -115,16 +115,16 @@ def test_a_token_that_the_server_refuses_is_replaced_and_the_request_sent_again(
     with integrations.openai_client(model) as client:
         chat = client.chat.completions.create(model=model.name, messages=QUESTION)
 
-    assert SAID in chat.choices[0].message.content
+    assert ANSWER in chat.choices[0].message.content
     assert model.credential().generation == before.generation + 1
 
 
 @pytest.mark.interop
 @pytest.mark.requirement("E101")
-@pytest.mark.parametrize("refusal", ["403", "200"])
+@pytest.mark.parametrize("status", ["403", "200"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_token_that_is_rejected_in_another_way_than_401_is_replaced_too(minimax, monkeypatch, later, refusal, stream):
-    emulated = minimax(knobs={"refusal": refusal})
+def test_a_token_that_is_rejected_without_401_is_replaced_too(minimax, monkeypatch, later, status, stream):
+    emulated = minimax(knobs={"refusal": status})
     for name, value in emulated.run_portico.environment(emulated.env).items():
         monkeypatch.setenv(name, value)
     emulated.sign_in("--region", "global")
@@ -155,7 +155,7 @@ def test_a_token_that_is_rejected_in_another_way_than_401_is_replaced_too(minima
     ended()
     third = model.ask("Why?").text
 
-    assert all(SAID in text for text in (first, second, third))
+    assert all(ANSWER in text for text in (first, second, third))
     assert model.credential().generation == before + 3
 
 
@@ -314,7 +314,7 @@ async def test_a_403_that_falls_silent_once_it_was_looked_at_ends_with_what_came
 
 @pytest.mark.requirement("E101")
 @HOW
-async def test_a_clients_own_timeout_for_the_body_of_a_403_is_kept(signed_in, how):
+async def test_a_shorter_timeout_of_the_client_holds_for_the_body_of_a_403(signed_in, how):
     model = await asyncio.to_thread(loaded)
 
     async def hangs(writer):
@@ -495,7 +495,7 @@ def test_nothing_of_another_providers_environment_is_sent_and_no_other_host_is_a
 
 
 @pytest.mark.interop
-def test_a_model_that_is_not_served_over_the_protocol_says_which_it_has(signed_in):
+def test_the_error_for_a_missing_protocol_names_those_of_the_model(signed_in):
     signed_in.ok(
         "config",
         "set",

@@ -42,7 +42,7 @@ def session(minimax, monkeypatch):
     return session
 
 
-def test_the_default_model_answers_a_program_and_tells_what_it_used(session):
+def test_the_default_model_answers_a_program_and_reports_its_usage(session):
     session.sign_in("--region", "global")
 
     reply = portico.load_model().ask("Why?")
@@ -64,7 +64,7 @@ def test_the_answer_comes_in_pieces_to_synchronous_and_asynchronous_readers(sess
     assert "".join(pieces) == "".join(asyncio.run(read())) == model.ask("Why?").text
 
 
-def test_a_model_says_what_a_client_needs_and_never_shows_its_credential(session):
+def test_a_model_has_all_that_a_client_needs_and_never_shows_its_credential(session):
     session.sign_in("--region", "global")
     model = load_model("minimax-m2.1")
 

@@ -53,9 +53,9 @@ def test_whatever_is_printed_a_control_is_shown_as_its_number(text, shown, out):
     out.table(("Name",), [(text,)])
     out.table(("Name",), [(text + "x" * 200,)])
 
-    told = out.stdout.getvalue() + out.stderr.getvalue()
-    assert told.count(shown) == 8
-    assert [each for each in told if not each.isprintable() and each != "\n"] == []
+    printed = out.stdout.getvalue() + out.stderr.getvalue()
+    assert printed.count(shown) == 8
+    assert [each for each in printed if not each.isprintable() and each != "\n"] == []
 
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE)
@@ -63,11 +63,11 @@ def test_json_on_a_terminal_has_no_control_either_and_is_still_the_same_json(tex
     out.json({"answer": text})
     out.json({"rows": [text] * 101})
 
-    told = out.stdout.getvalue()
-    first, at = json.JSONDecoder().raw_decode(told)
+    printed = out.stdout.getvalue()
+    first, at = json.JSONDecoder().raw_decode(printed)
     assert first == {"answer": text}
-    assert json.loads(told[at:]) == {"rows": [text] * 101}
-    assert [each for each in told if not each.isprintable() and each != "\n"] == []
+    assert json.loads(printed[at:]) == {"rows": [text] * 101}
+    assert [each for each in printed if not each.isprintable() and each != "\n"] == []
 
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE)
@@ -155,9 +155,9 @@ def test_a_menu_of_arrow_keys_turns_no_text_around(question, monkeypatch):
 def test_a_proposed_answer_turns_no_text_around_and_is_taken_as_it_is(keys, answer, monkeypatch):
     pytest.importorskip("questionary", reason="questionary draws the menus")
     monkeypatch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")
-    given, shown = answered(keys, lambda asks: asks.text("name", flag="--a", default="a\u202eb"))
+    chosen, shown = answered(keys, lambda asks: asks.text("name", flag="--a", default="a\u202eb"))
 
-    assert given == answer
+    assert chosen == answer
     assert r"[a\u202eb]" in shown
     assert "\u202e" not in shown
 
@@ -170,6 +170,6 @@ def test_a_line_break_in_a_label_makes_no_row_that_could_be_taken_for_a_choice(m
 
     pytest.importorskip("questionary", reason="questionary draws the menus")
     monkeypatch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")
-    given, shown = answered("\r", lambda asks: asks.choose("?", choices, flag="--a"))
-    assert given == "a"
+    chosen, shown = answered("\r", lambda asks: asks.choose("?", choices, flag="--a"))
+    assert chosen == "a"
     assert "One   2) Two - hint   3) Three" in shown

@@ -90,9 +90,7 @@ def test_the_runner_for_the_tests_of_plugins_does_not_either(hostile_folder, por
 
 @pytest.mark.requirement("E117")
 @pytest.mark.parametrize("python_path", [f".{os.pathsep}"])
-def test_a_gateway_in_the_background_does_not_either_whatever_its_path_says_of_the_current_folder(
-    hostile_folder, stopped_gateway, python_path
-):
+def test_a_gateway_in_the_background_does_not_import_from_the_current_folder_either(hostile_folder, stopped_gateway, python_path):
     control.start(stopped_gateway, port=0, env={**os.environ, "PYTHONPATH": python_path})
 
 
@@ -289,7 +287,7 @@ def test_every_start_of_a_program_names_its_environment_and_takes_it_from_that_m
 
 
 @pytest.mark.requirement("E117")
-def test_no_program_is_started_in_any_other_way():
+def test_every_program_is_started_by_these_helpers():
     others = (
         "os.system",
         "os.popen",

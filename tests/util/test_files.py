@@ -108,7 +108,7 @@ def test_a_write_that_hits_a_real_size_limit_leaves_the_old_content(tmp_path):
 
 
 @pytest.mark.requirement("E42")
-def test_a_process_without_free_descriptors_is_told_so(tmp_path):
+def test_without_free_descriptors_the_error_says_so(tmp_path):
     path = tmp_path / "file"
     write_private(path, b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -209,8 +209,8 @@ def test_what_belongs_to_another_user_is_refused(tmp_path, monkeypatch):
     path.write_bytes(b"theirs")
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o700)
-    somebody_else = os.geteuid() + 1  # only root could give the file away; anybody can look at it as another would
-    monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
+    another_uid = os.geteuid() + 1  # only root could give the file away; anybody can look at it as another would
+    monkeypatch.setattr(os, "geteuid", lambda: another_uid)
     for operation in (
         lambda: read_private(path),
         lambda: write_private(path, b"x"),
@@ -230,7 +230,7 @@ def test_a_linked_folder_of_our_own_is_allowed(tmp_path):
     assert read_private(tmp_path / "real" / "file") == b"one"
 
 
-def test_a_damaged_file_is_kept_beside_with_mode_0600(tmp_path):
+def test_a_damaged_file_is_renamed_with_mode_0600(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"damaged")
     path.chmod(0o644)

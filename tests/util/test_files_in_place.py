@@ -85,7 +85,7 @@ def test_a_file_keeps_its_group_though_its_owner_is_who_writes_it(folder):
     assert mode_and_owner(folder / "file") == before
 
 
-def test_a_group_that_cannot_be_given_leaves_no_other_group_its_permissions(folder, monkeypatch):
+def test_if_the_group_cannot_be_set_no_other_group_gets_its_permissions(folder, monkeypatch):
     def refused(*_args):
         raise PermissionError(1, "Operation not permitted")
 
@@ -106,7 +106,7 @@ def test_a_write_that_fails_leaves_nothing_behind(folder, writer):
     assert {each.name for each in folder.iterdir()} == {"file", "taken"}
 
 
-def test_at_most_the_mode_that_was_asked_for_is_kept(folder):
+def test_at_most_the_requested_mode_remains(folder):
     write_in_place(folder / "file", b"xyz", mode=0o600)
 
     assert mode_and_owner(folder / "file")[0] == 0o600

@@ -35,7 +35,7 @@ def mounts(tmp_path):
         ("/var/lib/portico", None),
     ],
 )
-def test_a_folder_on_another_machine_is_told_by_the_kind_of_its_file_system(mounts, folder, kind):
+def test_a_folder_on_another_machine_is_known_by_its_file_system(mounts, folder, kind):
     assert network_file_system(folder, mounts) == kind
 
 

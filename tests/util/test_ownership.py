@@ -95,7 +95,7 @@ def test_a_step_up_after_a_link_leads_out_of_the_links_target_and_not_back(deep,
     assert _exposed(path) == str(open_one)
 
 
-def test_nobody_is_advised_to_change_the_mode_of_a_device():
+def test_no_hint_changes_the_mode_of_a_device():
     assert _exposed(Path(os.devnull)) is None
 
 
@@ -106,7 +106,7 @@ def test_in_a_sticky_folder_our_own_file_is_safe_but_not_one_that_others_may_wri
     assert _exposed(deep) == str(deep)
 
 
-def test_of_a_link_both_the_way_to_it_and_the_way_to_its_target_count(deep, tmp_path):
+def test_the_folders_of_a_link_and_of_its_target_are_checked(deep, tmp_path):
     link = tmp_path / "links" / "link"
     link.parent.mkdir()
     link.symlink_to(os.path.relpath(deep, link.parent))
@@ -136,7 +136,7 @@ def test_another_users_file_folder_or_link_is_named_with_her_name(deep, another_
 
 
 @pytest.mark.root
-def test_a_group_that_may_write_counts_once_somebody_else_is_in_it(deep, another_user):
+def test_a_group_with_write_permission_counts_only_with_other_members(deep, another_user):
     deep.chmod(0o660)
     assert _exposed(deep) is None  # the group of the user who runs this
     os.chown(deep, -1, another_user.gid)
@@ -146,9 +146,7 @@ def test_a_group_that_may_write_counts_once_somebody_else_is_in_it(deep, another
 
 
 @pytest.mark.parametrize(("name", "private"), [("domain-users", False), ("alice", True)])
-def test_a_group_of_a_directory_service_that_lists_nobody_is_private_only_under_a_users_own_name(
-    name, private, deep, monkeypatch
-):
+def test_a_group_of_a_directory_service_without_lists_is_private_only_with_the_name_of_a_user(name, private, deep, monkeypatch):
     import grp  # not on Windows
     import pwd
 
@@ -448,7 +446,7 @@ def test_code_that_another_user_puts_into_a_shared_folder_does_not_run(another_u
 
 
 @pytest.mark.requirement("E121")
-def test_an_installed_plugin_is_held_to_the_same_but_beside_portico_not_for_the_folder_of_both(tmp_path, monkeypatch, portico):
+def test_an_installed_plugin_is_checked_too_but_not_the_folder_it_shares_with_portico(tmp_path, monkeypatch, portico):
     site = tmp_path / "site"
     folder = write_plugin(site, "acme-auth")
     install(site, folder)

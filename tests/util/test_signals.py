@@ -62,7 +62,7 @@ except signals.EndedBySignal as ended:
     assert ran(program) == (0, ["SIGHUP"])
 
 
-def test_work_of_another_thread_is_neither_cancelled_nor_in_the_way():
+def test_a_signal_neither_cancels_nor_waits_for_work_of_another_thread():
     program = """
 async def slow():
     await asyncio.sleep(0.5)

@@ -45,7 +45,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_call_running():
     assert await off_loop(lambda: ended.wait(5))
 
 
-def test_a_call_that_outlives_its_loop_tells_nobody(monkeypatch):
+def test_the_result_of_a_call_that_outlives_its_loop_is_dropped(monkeypatch):
     go, failed = threading.Event(), []
     monkeypatch.setattr(threading, "excepthook", failed.append)
     monkeypatch.setattr(threads, "_IDLE_S", 0.01)
@@ -110,7 +110,7 @@ async def test_a_call_that_hangs_keeps_its_thread_and_no_other():
 
 
 @pytest.mark.requirement("E164")
-async def test_what_a_call_held_is_let_go_when_it_has_ended():
+async def test_the_objects_of_a_call_are_released_when_it_has_ended():
     class Value:
         pass
 

@@ -21,7 +21,7 @@ def test_a_call_runs_on_a_daemon_thread():
     assert thread is not threading.current_thread()
 
 
-def test_a_late_call_is_given_up_and_goes_on():
+def test_after_the_deadline_the_caller_goes_on_and_so_does_the_call():
     release = threading.Event()
     with pytest.raises(DeadlinePassed) as exc_info:
         call_with_deadline(release.wait, 0.01)
@@ -41,7 +41,7 @@ def test_a_late_call_gets_the_further_time_that_is_granted():
     assert call_with_deadline(release.wait, 0.01, extra_s=grant)
 
 
-def test_a_late_call_is_given_up_when_no_further_time_is_granted():
+def test_a_late_call_without_extra_time_raises_at_the_deadline():
     release, grants = threading.Event(), [0.01, 0.01, 0.0]
     with pytest.raises(DeadlinePassed) as exc_info:
         call_with_deadline(release.wait, 0.01, extra_s=lambda: grants.pop(0))
