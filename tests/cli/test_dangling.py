@@ -1,4 +1,4 @@
-"""What names a profile, an alias or a model that is deleted: taken out with it, ignored, and a finding of `doctor` where it stays."""
+"""References to a deleted profile, alias or model: removed with it, else ignored and a finding of `doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor`: broken set-ups, each planted here; what it names first, and that its fix or its advice mends it."""
+"""`doctor` on broken installations: its first finding, and that its fix or its hint solves the problem."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def session(minimax):
 
 @pytest.fixture
 def newcomer(minimax):
-    """Nobody has signed in; where there is no keyring, the configuration names the sealed file."""
+    """Signed out; without a keyring the config chooses the encrypted file."""
     session = minimax()
     if session.store:
         session.ok("config", "set", "auth.store", "file")
@@ -54,7 +54,7 @@ def first(session, **more):
 
 
 def as_advised(session, finding, **more):
-    """Do what the hint says, as somebody would type it."""
+    """Run the command of the hint as a user would type it."""
     assert finding["hint"].startswith("portico ")
     return session.ok(*shlex.split(finding["hint"])[1:], **more)
 
@@ -138,7 +138,7 @@ def test_a_keyring_that_cannot_be_reached_is_named(minimax, tmp_path):
     assert "--store file" in found["hint"]
 
 
-def test_where_the_configuration_names_the_sealed_file_no_keyring_is_missed(minimax, tmp_path):
+def test_with_the_encrypted_file_in_the_config_no_keyring_is_missed(minimax, tmp_path):
     session = minimax()
     session.ok("config", "set", "auth.store", "file")
     away = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/nowhere", **sealed_store(), "OPENAI_API_KEY": "sk-any"}

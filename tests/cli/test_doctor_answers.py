@@ -1,4 +1,4 @@
-"""`doctor` and `auth status` on machines that no model would answer on, and one line for each check."""
+"""`doctor` and `auth status` on machines without a working model, and the line of each check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNATTENDED = ("--region", "global", "--non-interactive", "--no-background")
 
 @pytest.fixture
 def newcomer(minimax):
-    """Nobody has signed in; where there is no keyring, the configuration names the sealed file."""
+    """Signed out; without a keyring the config chooses the encrypted file."""
     session = minimax()
     if session.store:
         session.ok("config", "set", "auth.store", "file")
@@ -54,7 +54,7 @@ def set_up(run_portico):
 
 
 def write(session, providers):
-    """A config as somebody writes it in an editor."""
+    """A config as a user writes it in an editor."""
     session.paths.config.write_text(json.dumps({"models": {"providers": providers}}), encoding="utf-8")
 
 
@@ -63,7 +63,7 @@ def ids(session, env=None):
 
 
 def follow(session, hint, *more):
-    """Run the first command of a hint as somebody would type it."""
+    """Run the first command of a hint as a user would type it."""
     command = hint.split("`")[1] if "`" in hint else hint.split("\n")[0].rpartition(": ")[2]
     assert command.startswith("portico ")
     return session.ok(*shlex.split(command)[1:], *more)
@@ -324,7 +324,7 @@ def status(session, env=None, *words):
 
 
 @pytest.fixture
-def sealed(minimax):
+def encrypted(minimax):
     session = minimax()
     session.env |= sealed_store()
     session.ok(*SIGN_IN, "--json", "--flow", "browser", "--region", "global", "--store", "file")
@@ -333,15 +333,15 @@ def sealed(minimax):
 
 @pytest.mark.requirement("E177")
 @pytest.mark.parametrize(("passphrase", "id"), [(None, "passphrase-needed"), ("another", "passphrase-wrong")])
-def test_a_sealed_store_that_does_not_open_is_not_ok(sealed, passphrase, id):
-    assert status(sealed)[0] == 0
+def test_an_encrypted_file_that_cannot_be_opened_is_not_ok(encrypted, passphrase, id):
+    assert status(encrypted)[0] == 0
 
-    code, profile = status(sealed, {"PORTICO_PASSPHRASE": passphrase})
+    code, profile = status(encrypted, {"PORTICO_PASSPHRASE": passphrase})
 
     assert (code, profile["status"], profile["storeError"]["id"]) == (7, "store unreadable", id)
     assert profile["advice"]
-    assert sealed.run("ask", "Hello", env={"PORTICO_PASSPHRASE": passphrase}).returncode == 7
-    shown = sealed.run("auth", "status", env={"PORTICO_PASSPHRASE": passphrase})
+    assert encrypted.run("ask", "Hello", env={"PORTICO_PASSPHRASE": passphrase}).returncode == 7
+    shown = encrypted.run("auth", "status", env={"PORTICO_PASSPHRASE": passphrase})
     assert f"{GLOBAL}: store unreadable" in shown.stdout
 
 

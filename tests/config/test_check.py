@@ -1,4 +1,4 @@
-"""The configuration in the program's words, and every problem in one run."""
+"""The check of a config: its values, and all problems in one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A configuration with thousands of faults is read in a time that grows as its text does, and people see the first of them."""
+"""A config with thousands of problems: the time grows linearly, and people see only the first problems."""
 
 from __future__ import annotations
 

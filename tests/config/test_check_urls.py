@@ -1,4 +1,4 @@
-"""Which URLs a configuration may name: the API base of a provider, and the endpoints of a portal that a user registers."""
+"""The URLs that a config may have: base URLs of providers, and endpoints of the user's own portal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edits of texts as people write them."""
+"""Edits of handwritten texts."""
 
 from __future__ import annotations
 

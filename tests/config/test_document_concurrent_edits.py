@@ -1,4 +1,4 @@
-"""Two programs that edit one file at random, at the same time."""
+"""Two processes that edit the same file at random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file on disk: whole before and after everything that can happen to a write."""
+"""The config file on disk: complete after any failure of a write."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_disk_without_room_leaves_the_old_file_whole(written, tmp_path):
 EDIT_AS_ANOTHER_USER = """
     import os, sys
     from pathlib import Path
-    import hashlib, portico.config.json5_edit  # somebody else may not read the folders that they are loaded from
+    import hashlib, portico.config.json5_edit  # imported now: the other user cannot read their folders
     from portico.config.document import ConfigFile
     from portico.errors import ConfigError
     if os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""Edits of generated texts, held against a plain dictionary and an independent JSON5 reader."""
+"""Edits of generated texts, compared with a dictionary and with another JSON5 parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that nobody would write: each is read, or refused with its place, and nothing else happens."""
+"""Random texts: each is parsed, or refused with its place, and nothing else happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration that commands run with, and what is told of one that has faults."""
+"""The config of a command, and the errors of a faulty config."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_files_that_others_may_write_are_each_warned_of_behind_a_link_too(files)
     ]
 
 
-# --- what stops nobody -----------------------------------------------------------------------------------------------------
+# --- problems that stop no command -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("E75")

@@ -1,4 +1,4 @@
-"""Writing into the OpenClaw file when told: its comments stay, and its strict schema takes what comes out."""
+"""Edits of the OpenClaw file on request: its comments stay, and its strict schema accepts the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`models.json` beside the configuration: prices and limits in OpenClaw's shape, and no secret."""
+"""`models.json` beside the config: prices and limits in OpenClaw's format, without secrets."""
 
 from __future__ import annotations
 

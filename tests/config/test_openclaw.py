@@ -1,4 +1,4 @@
-"""OpenClaw's config files as people publish them: every command reads them, and an edit touches its own lines and nothing else."""
+"""Published config files of OpenClaw: every command reads them, and an edit changes only its own lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ M21, LIGHTNING, OPUS = "minimax/MiniMax-M2.1", "minimax/MiniMax-M2.1-lightning",
 
 @dataclass(frozen=True)
 class Case:
-    """A file: its default model, another one that becomes the default, a third one as fallback, and what is said of the file."""
+    """An OpenClaw file: its default model, the models for a new default and a fallback, and its warnings."""
 
     file: str
     primary: str

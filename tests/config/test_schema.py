@@ -1,4 +1,4 @@
-"""The table of keys: what the check makes of each, and the JSON Schema that editors get of it."""
+"""The table of keys: the check of each key, and the JSON Schema for editors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A secret that has lost its quotes, or that stands where no secret belongs, is in no message of a configuration's reader."""
+"""A secret without quotes, or in a wrong place, is in no error message of the config."""
 
 from __future__ import annotations
 

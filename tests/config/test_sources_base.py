@@ -1,4 +1,4 @@
-"""The OpenClaw file underneath: read as a layer, never written unless told, and named where a value comes from it."""
+"""The base, an OpenClaw file: read underneath the config, written only on request, and named as the origin of its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`.env` beside a configuration: what its lines say, and in which order the places of a variable come."""
+"""`.env` beside a config: its syntax, and the order of the sources of a variable."""
 
 from __future__ import annotations
 

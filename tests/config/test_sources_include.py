@@ -1,4 +1,4 @@
-"""`$include`: other files in the place of an object, in OpenClaw's way, and every value known by the file that it stands in."""
+"""`$include`, as in OpenClaw: files in place of an object, and the origin of every value."""
 
 from __future__ import annotations
 

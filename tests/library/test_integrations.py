@@ -1,4 +1,4 @@
-"""`portico.integrations`: the official SDKs with a model of this machine, against the emulated provider."""
+"""`portico.integrations`: the official SDKs against the emulated provider."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ async def test_a_rejection_whose_body_never_ends_is_answered_with_a_fresh_token(
         assert (received[0], json.loads(received[2])) == (200, WHOLE)
         sent = [request.header("authorization") for request in server.requests]
         assert len(set(sent)) == len(sent) == 2
-        while server.open > 1:  # the first connection is let go
+        while server.open > 1:  # the first connection is released
             await asyncio.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""`portico.load_model`: Python programs use a signed-in model by its name."""
+"""`portico.load_model`: a Python program uses a model by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A terminal gets no control of what a model, a server or a file says; a pipe gets the text as it is."""
+"""A terminal gets no control character of a model, a server or a file; a pipe gets the text unchanged."""
 
 from __future__ import annotations
 

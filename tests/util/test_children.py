@@ -1,4 +1,4 @@
-"""The processes that Portico starts: no code of the current folder runs in them, and none gets the store's passphrase."""
+"""The child processes of Portico: none runs code of the current folder, and none gets the passphrase of the encrypted file."""
 
 from __future__ import annotations
 
@@ -314,8 +314,8 @@ SECRET: Final = dict.fromkeys(SECRET_VARIABLES, canary("passphrase"))
 
 
 @pytest.fixture
-def sealed_file(paths, tmp_path):
-    """The file with the passphrase of a sealed file store that is in use."""
+def passphrase_file(paths, tmp_path):
+    """The file with the passphrase of the encrypted file in use."""
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("correct horse battery staple", encoding="utf-8")
     passphrase.chmod(0o600)
@@ -338,12 +338,12 @@ def tool(tmp_path):
 
 @pytest.mark.requirement("E132")
 def test_a_tool_that_exec_starts_gets_neither_the_passphrase_nor_the_name_of_its_file(
-    stopped_gateway, sealed_file, run_portico, tool, tmp_path
+    stopped_gateway, passphrase_file, run_portico, tool, tmp_path
 ):
     acme = {"baseUrl": "https://acme.test", "api": "openai-completions", "apiKey": "k", "models": [{"id": "model"}]}
     config = {"models": {"providers": {"acme": acme}}, "agents": {"defaults": {"model": "acme/model"}}}
     stopped_gateway.config.write_text(json.dumps(config), encoding="utf-8")
-    env = {"PORTICO_PASSPHRASE_FILE": str(sealed_file), "PORTICO_PASSPHRASE": canary("passphrase")}
+    env = {"PORTICO_PASSPHRASE_FILE": str(passphrase_file), "PORTICO_PASSPHRASE": canary("passphrase")}
     environment_file = tmp_path / "seen"
 
     result = in_this_process(("exec", "--", str(tool), str(environment_file)), run_portico.environment(env))
@@ -356,8 +356,8 @@ def test_a_tool_that_exec_starts_gets_neither_the_passphrase_nor_the_name_of_its
 
 @pytest.mark.requirement("E132")
 @pytest.mark.linux
-def test_a_gateway_gets_the_passphrase_of_a_file_through_its_pipe_and_not_the_files_name(stopped_gateway, sealed_file):
-    env = {**os.environ, "PORTICO_PASSPHRASE_FILE": str(sealed_file)}
+def test_a_gateway_gets_the_passphrase_of_a_file_through_its_pipe_and_not_the_files_name(stopped_gateway, passphrase_file):
+    env = {**os.environ, "PORTICO_PASSPHRASE_FILE": str(passphrase_file)}
 
     state = control.start(stopped_gateway, port=0, env=env)
 

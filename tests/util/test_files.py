@@ -1,4 +1,4 @@
-"""Private files: whole or not there, and nobody else's."""
+"""Private files: complete or missing, and only this user's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in folders that are not Portico's own: the config file, a service manager's file, an archive that the user asked for."""
+"""Files in folders that are not Portico's: the config file, a file of a service manager, an archive of `doctor --bundle`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mode_and_owner(path):
 
 @pytest.fixture(params=MODES, ids=oct)
 def folder(request, tmp_path):
-    """A folder of somebody's with a file in it."""
+    """A folder of another program, with a file in it."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     folder.chmod(request.param)

@@ -180,7 +180,7 @@ def test_a_lock_is_named_after_anything_and_stays_in_its_folder(tmp_path, name):
 @pytest.mark.requirement("E62")
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX owners and modes")
 def test_a_lock_file_of_another_user_is_an_error_and_not_a_busy_lock():
-    """As root the lock is left to root and asked for by nobody; anybody else makes it a file that its owner may not open."""
+    """As root, another user opens root's lock file; as another user, the lock file is one that its owner may not open."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

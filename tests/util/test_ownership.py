@@ -1,4 +1,4 @@
-"""Files that another user of this machine can change or replace: real users, real groups, every folder on the way."""
+"""Files that another user can change or replace, with real users and groups."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_group_with_write_permission_counts_only_with_other_members(deep, anot
     assert _exposed(deep) is None  # the group of the user who runs this
     os.chown(deep, -1, another_user.gid)
     assert _exposed(deep) == str(deep)
-    os.chown(deep, -1, 54321)  # a group that nobody knows may have anybody in it
+    os.chown(deep, -1, 54321)  # an unknown group may have any members
     assert _exposed(deep) == str(deep)
 
 

@@ -1,4 +1,4 @@
-"""`portico.util.signals` by itself: programs of a few lines that send themselves what a terminal or a system would."""
+"""`portico.util.signals`: short programs that send themselves the signals of a terminal or of the system."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import asyncio, os, signal, sys, threading, time
 from portico.util import signals
 def send(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
-def said(text):
+def print_now(text):
     print(text, flush=True)
 """
 
@@ -37,9 +37,9 @@ async def work():
 try:
     with signals.handle_signals():
         signals.run(work())
-        said("went-on")
+        print_now("went-on")
 except signals.EndedBySignal as ended:
-    said(ended.name)
+    print_now(ended.name)
 """
     assert ran(program) == (0, ["SIGTERM"])
 
@@ -55,9 +55,9 @@ try:
         send(signal.SIGHUP)  # the same closing terminal
         time.sleep(2.1)
         send(signal.SIGHUP)
-        said("went-on")
+        print_now("went-on")
 except signals.EndedBySignal as ended:
-    said(ended.name)
+    print_now(ended.name)
 """
     assert ran(program) == (0, ["SIGHUP"])
 
@@ -79,7 +79,7 @@ try:
         threading.Timer(0.2, send).start()
         signals.run(work())
 except signals.EndedBySignal as ended:
-    said(ended.name)
+    print_now(ended.name)
 """
     assert ran(program) == (0, ["SIGTERM"])
 
@@ -94,8 +94,8 @@ with signals.handle_signals():
         threading.Timer(0.5, signals.finished, ["work"]).start()
 if not child:
     os._exit(int(time.monotonic() - began > 0.4))
-said(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-said(time.monotonic() - began >= 0.5)
+print_now(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print_now(time.monotonic() - began >= 0.5)
 """
     assert ran(program) == (0, ["0", "True"])
 
@@ -103,7 +103,7 @@ said(time.monotonic() - began >= 0.5)
 def test_every_engine_of_a_program_is_finished_before_a_signal_ends_it():
     program = """
 for name in ("one", "two"):
-    signals.finish_before_exit(lambda name=name: (time.sleep(0.2), said(name)))
+    signals.finish_before_exit(lambda name=name: (time.sleep(0.2), print_now(name)))
 send()
 send(signal.SIGHUP)
 time.sleep(5)

@@ -61,7 +61,7 @@ def test_a_call_is_waited_for_while_its_window_is_open_and_for_its_own_time_afte
         time[0] = 62
         assert (person.remaining_s(), person.extra_s(3)) == (0, 1)
         time[0] = 63
-        assert person.extra_s(3) == 0  # also if whoever opened the window does not give up
+        assert person.extra_s(3) == 0  # even if the thread that opened the prompt does not give up
     time[0] = 64
     assert (person.remaining_s(), person.extra_s(3)) == (0, 2)
     person.begin_call()

@@ -61,13 +61,8 @@ class TierConfig:
 
     def over(self, base: ModelCost) -> PriceTier:
         """Return the tier, with the prices of `base` for those that are None."""
-        return PriceTier(
-            self.input_above,
-            base.input if self.input is None else self.input,
-            base.output if self.output is None else self.output,
-            base.cache_read if self.cache_read is None else self.cache_read,
-            base.cache_write if self.cache_write is None else self.cache_write,
-        )
+        cost = _with_prices(base, self)
+        return PriceTier(self.input_above, cost.input, cost.output, cost.cache_read, cost.cache_write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +81,15 @@ class CostConfig:
         An input or output price without tiers is for every size: the tiers of `known` belong to other prices.
         """
         known = known or ModelCost(0.0, 0.0)
-        base = ModelCost(
-            known.input if self.input is None else self.input,
-            known.output if self.output is None else self.output,
-            known.cache_read if self.cache_read is None else self.cache_read,
-            known.cache_write if self.cache_write is None else self.cache_write,
-        )
+        base = replace(_with_prices(known, self), tiers=())
         if self.tiers is not None:
             return replace(base, tiers=tuple(tier.over(base) for tier in self.tiers))
         return replace(base, tiers=known.tiers) if self.input is None and self.output is None else base
+
+
+def _with_prices(base: ModelCost, own: TierConfig | CostConfig) -> ModelCost:
+    prices = {name: getattr(own, name) for name in ("input", "output", "cache_read", "cache_write")}
+    return replace(base, **{name: price for name, price in prices.items() if price is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from portico.errors import PorticoError
 from portico.usage.plan import plan_accounts
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from portico.store.token_store import LocalTokenStore
     from portico.usage.plan import PlanAccount
 
+T = TypeVar("T")
 Level = Literal["error", "warning"]
 Status = Literal["ok", "warning", "error", "skipped"]
 
@@ -95,27 +96,15 @@ class CheckContext:
 
     @cached_property
     def config(self) -> LoadedConfig | None:
-        """The config."""
-        try:
-            return self.app.config
-        except PorticoError:
-            return None
+        return _unless_error(lambda: self.app.config, None)
 
     @cached_property
     def profiles(self) -> tuple[Profile, ...]:
-        """The profiles."""
-        try:
-            return tuple(self.app.token_store.profiles())
-        except PorticoError:
-            return ()
+        return _unless_error(lambda: tuple(self.app.token_store.profiles()), ())
 
     @cached_property
     def models(self) -> ModelLoader | None:
-        """The loader of models."""
-        try:
-            return self.app.models() if self.config is not None else None
-        except PorticoError:
-            return None
+        return _unless_error(self.app.models, None) if self.config is not None else None
 
     @cached_property
     def has_key(self) -> bool:
@@ -128,9 +117,13 @@ class CheckContext:
     @cached_property
     def accounts(self) -> tuple[PlanAccount, ...]:
         """The accounts whose plan can be read."""
-        if self.models is None:
+        if (models := self.models) is None:
             return ()
-        try:
-            return plan_accounts(self.models, self.app.plugins.plan_readers(), self.profiles)
-        except PorticoError:
-            return ()
+        return _unless_error(lambda: plan_accounts(models, self.app.plugins.plan_readers(), self.profiles), ())
+
+
+def _unless_error(read: Callable[[], T], default: T) -> T:
+    try:
+        return read()
+    except PorticoError:
+        return default

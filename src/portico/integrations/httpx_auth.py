@@ -48,8 +48,8 @@ class PorticoAuth(httpx.Auth):
     """Adds the credential of `model` to every request to its API, and refuses every other host.
 
     Use it with a client that does not follow redirects. If the server rejects the token, the request is sent again once. To find
-    out, a short JSON response is read before the client gets it; of a response without a length only the first part is read, of a
-    403 the part that arrives within ten seconds. The client still gets all of it. Portico does not accept `br` or `zstd`.
+    out, Portico reads a short JSON response before the client gets it. If the response has no length, it reads only the first
+    part; of a 403, what arrives within ten seconds. The client still gets all of it. Portico never accepts `br` or `zstd`.
     """
 
     requires_request_body = True

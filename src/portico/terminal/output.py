@@ -1,8 +1,8 @@
 """The output of a command: results on stdout, notes on stderr, JSON with `--json`; and text wrapped to fit a terminal.
 
 Lines break between words, but never inside text that the user copies. Text from a model, a server or a file may contain control
-characters that repaint a terminal, fill its clipboard (OSC 52) or reverse text (U+202E); see CVE-2003-0063 and CVE-2021-42574.
-A terminal shows them as escapes. A pipe or a file gets the text unchanged.
+characters: they can repaint a terminal, fill its clipboard (OSC 52) or reverse text (U+202E), see CVE-2003-0063, CVE-2021-42574.
+So a terminal gets them as escapes. A pipe or a file gets the text unchanged.
 """
 
 from __future__ import annotations

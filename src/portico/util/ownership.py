@@ -173,8 +173,8 @@ def _unreadable(folder: Path, error: OSError) -> Exposure:
 def _members(group: int) -> set[int]:
     """Return the users in a group, by their own entries and by the group's; -1 means that there may be unknown users.
 
-    A directory service (SSSD, LDAP) lists its users and groups only if `enumerate` is set, and the entry of a group does not name
-    the users whose primary group it is. Then only a group with the name of a user is private (login.defs(5): USERGROUPS_ENAB).
+    The entry of a group does not name the users whose primary group it is. A directory service (SSSD, LDAP) lists them only if
+    `enumerate` is set; without it only a group with the name of a user is private (login.defs(5): USERGROUPS_ENAB).
     """
     import grp
     import pwd
