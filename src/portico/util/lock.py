@@ -169,7 +169,8 @@ class FileLock:
 
     def _lock_error(self, error: OSError) -> StoreError:
         if self._foreign:
-            hint = disk_hint(error, f"check that {self.path.parent} is a folder you own, on a file system that can lock files")
+            advice = f"check that {self.path.parent} is a folder you own, on a file system that can lock files"
+            hint = disk_hint(error, advice)
         else:
             hint = disk_hint(error) or "set PORTICO_STATE_DIR to a folder of your own, on a file system that can lock files"
         return FileFailed(f"Could not lock {self._what}.", why=f"{self.path}: {error.strerror}", hint=hint)
