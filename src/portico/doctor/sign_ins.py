@@ -72,12 +72,16 @@ def health(context: CheckContext) -> Iterator[Outcome]:
         state = health_now(profile, context.app.clock)
         yield Examined(f"{profile.id}: {state.status}")
         why = profile.failure.message if profile.failure is not None else None
-        if state.status in {"sign in again", "sign-out unfinished"}:
-            hint = "{prog} auth logout " + profile.id if state.status == "sign-out unfinished" else sign_in_again(profile)
-            yield Finding("sign-in-ended", "error", f"{profile.id}: {state.status}.", why, hint)
-        elif state.status in {"refresh failing", "expiring"}:
-            hint = "{prog} auth status" if state.status == "refresh failing" else sign_in_again(profile)
-            yield Finding("refresh-failing", "warning", f"{profile.id}: {state.status}.", why, hint)
+        if state.status == "sign in again":
+            yield Finding("sign-in-ended", "error", f"{profile.id} must sign in again.", why, sign_in_again(profile))
+        elif state.status == "sign-out unfinished":
+            hint = "{prog} auth logout " + profile.id
+            yield Finding("sign-in-ended", "error", f"The sign-out of {profile.id} is not finished.", why, hint)
+        elif state.status == "refresh failing":
+            message = f"Portico cannot refresh {profile.id} at the moment."
+            yield Finding("refresh-failing", "warning", message, why, "{prog} auth status")
+        elif state.status == "expiring":
+            yield Finding("refresh-failing", "warning", f"{profile.id} expires soon.", why, sign_in_again(profile))
         elif isinstance(profile, OAuthProfile) and not profile.has_refresh and profile.expires_at is not None:
             why = (
                 "Portico cannot refresh its access token: when it expires, you must sign in again. "
