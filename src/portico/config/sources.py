@@ -12,6 +12,7 @@ name of a variable, as in pi, the model library of OpenClaw (https://github.com/
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -79,7 +80,8 @@ class Stack:
 def read_stack(document: Document) -> Stack:
     """Read all files that `document`, Portico's own file, names."""
     assembly = Assembly("own")
-    combined = assembly.whole(document) if may_include(document.text) else None
+    may_include = any(part in document.text for part in ("include", "\\u", "\\x"))  # the key may have escapes
+    combined = assembly.whole(document) if may_include else None
     included = tuple(assembly.documents.values())
     own = Effective(document, combined, own=included)
     others, problems = _paths(assembly), (*dict.fromkeys(assembly.problems),)
@@ -429,11 +431,6 @@ class Assembly:
         self.problems.append(Problem("error", where, path, f"{shown_path(path)} {message}", hint, self.layer))
 
 
-def may_include(text: str) -> bool:
-    """Whether `text` may have an `$include`, perhaps written with escapes."""
-    return "include" in text or "\\u" in text or "\\x" in text
-
-
 def _identity(name: str) -> str:
     return os.path.realpath(name)
 
@@ -539,19 +536,9 @@ def _value(match: re.Match[str]) -> str:
     return match["single"] if match["single"] is not None else (match["bare"] or "")
 
 
-def _mode_problem(path: Path, layer: Layer) -> tuple[Problem, ...]:
-    mode = mode_for_others(path, 0o077)
-    if mode is None:
-        return ()
-    return (Problem("warning", str(path), (), f"other users may read it ({mode})", f"chmod 600 {quote(str(path))}", layer),)
-
-
-def mode_for_others(path: Path, bits: int) -> str | None:
-    """Return "its mode is 0644" if the mode of `path` has any of `bits`, else None."""
-    if os.name != "posix":
-        return None
-    try:
+def _mode_problem(path: Path, layer: Layer) -> Iterator[Problem]:
+    with contextlib.suppress(OSError):
         mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError:
-        return None
-    return f"its mode is {mode:04o}" if mode & bits else None
+        if os.name == "posix" and mode & 0o077:
+            message = f"other users may read it (its mode is {mode:04o})"
+            yield Problem("warning", str(path), (), message, f"chmod 600 {quote(str(path))}", layer)
