@@ -280,7 +280,7 @@ def test_the_line_of_a_check_shows_its_level_and_its_findings_follow(session):
     lines = result.stdout.splitlines()
 
     assert any(line.startswith("[error]   the plugins: ") for line in lines)
-    assert any(line.startswith("[warning] accounts and models that the config names: ") for line in lines)
+    assert any(line.startswith("[warning] references in the config: ") for line in lines)
     assert any(line.startswith("error: The plugin minimax-portal-auth is off. [plugin-off]") for line in lines)
 
 
