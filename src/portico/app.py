@@ -347,7 +347,7 @@ class App:
         store: StoreName | None = None,
         *,
         paths: Paths | None = None,
-        usual: Callable[[], StoreName | None] | None = None,
+        default_store: Callable[[], StoreName | None] | None = None,
         passphrase: PassphraseSource | None = None,
         on_wait: Callable[[str], None] | None = None,
         keyrings: list[KeyringStore] | None = None,
@@ -355,7 +355,7 @@ class App:
         """Make the token store of this machine. New profiles go to `store`, else to the store that the config chooses.
 
         All stores of a run share its keyrings, since opening one again may prompt the user again. `on_wait` is called when a
-        keyring waits for the user; the default prints a note. `paths`, `usual`, `passphrase` and `keyrings` replace those of
+        keyring waits for the user; the default prints a note. `paths`, `default_store`, `passphrase` and `keyrings` replace those of
         the run.
         """
         from portico.store.token_store import local_token_store
@@ -364,7 +364,7 @@ class App:
             paths or self.paths,
             self._index if paths is None else None,
             store=store,
-            usual=usual or self.store_choice,
+            default_store=default_store or self.store_choice,
             passphrase=lambda: passphrase or self.passphrase,
             env=self.env,
             on_wait=on_wait or self.out.note,

@@ -64,7 +64,7 @@ class Paths:
         return self.state / "auth-profiles.json"
 
     @property
-    def sealed(self) -> Path:
+    def encrypted_records(self) -> Path:
         return self.state / "sealed"
 
     @property

@@ -85,10 +85,10 @@ class Bench:
         self.env["PYTHON_KEYRING_BACKEND"] = THERE
 
     def folder_in_the_way(self):
-        self.paths.sealed.write_text("in the way")
+        self.paths.encrypted_records.write_text("in the way")
 
     def folder_comes_back(self):
-        self.paths.sealed.unlink()
+        self.paths.encrypted_records.unlink()
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_with_the_keyring_failing_the_other_store_is_the_sealed_file(app):
 def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(app, known_by):
     if known_by == "the profile":
         app.vault("file").commit(a_profile(), some_tokens())
-        app.paths.sealed.rename(app.paths.sealed.with_name("away"))
+        app.paths.encrypted_records.rename(app.paths.encrypted_records.with_name("away"))
     else:
         app.index.remember_store("file")
     app.folder_in_the_way()

@@ -56,7 +56,7 @@ def everything(session):
     """All that a person could find changed: config, index, sealed files, keyring."""
     paths = session.paths
     index = paths.index.read_bytes() if paths.index.exists() else None
-    sealed = sorted(paths.sealed.iterdir()) if paths.sealed.exists() else []
+    sealed = sorted(paths.encrypted_records.iterdir()) if paths.encrypted_records.exists() else []
     return paths.config.read_bytes(), index, sealed, secret_service_users() if missing_part() is None else []
 
 

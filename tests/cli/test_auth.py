@@ -33,7 +33,7 @@ def session(minimax):
 
 def records(session):
     """The names of token records in any store."""
-    sealed = [path.name for path in session.paths.sealed.glob("*") if path.name != "store.json"]
+    sealed = [path.name for path in session.paths.encrypted_records.glob("*") if path.name != "store.json"]
     if "DBUS_SESSION_BUS_ADDRESS" not in os.environ:
         return sealed
     return sealed + [user for user in secret_service_users() if user.endswith(session.paths.state_id)]

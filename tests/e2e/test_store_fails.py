@@ -17,8 +17,8 @@ from tests.minimax_session import GLOBAL, SIGN_IN, sealed_store
 
 def break_sealed_store(paths):
     """A file where the store's folder was: no write can succeed there, whoever runs it."""
-    shutil.rmtree(paths.sealed)
-    paths.sealed.write_text("in the way")
+    shutil.rmtree(paths.encrypted_records)
+    paths.encrypted_records.write_text("in the way")
 
 
 @pytest.mark.requirement("E37")

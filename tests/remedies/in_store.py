@@ -299,8 +299,8 @@ def a_passphrase_that_is_wrong_or_lost(desk):
     lost = {"PORTICO_PASSPHRASE": canary("another")}
     hint = desk.refused("auth", "token", env=lost)["hint"]
     desk.ok("auth", "token")
-    session.paths.sealed.rename(session.paths.state / "away")
-    assert str(session.paths.sealed) in hint
+    session.paths.encrypted_records.rename(session.paths.state / "away")
+    assert str(session.paths.encrypted_records) in hint
     session.sign_in("--region", "global", "--store", "file", "--replace", env=lost)
     desk.ok("auth", "token", env=lost)
 
@@ -308,7 +308,7 @@ def a_passphrase_that_is_wrong_or_lost(desk):
 @scenario("put it back from a backup, or sign in again: {prog} models auth login --provider {} --profile {} --replace")
 def the_key_of_the_sealed_store_is_gone_or_damaged(desk):
     session = sealed(desk)
-    key = session.paths.sealed / "store.json"
+    key = session.paths.encrypted_records / "store.json"
     backup = key.read_bytes()
     for spoil in (key.unlink, lambda: key.write_bytes(b"{")):
         spoil()
@@ -335,7 +335,7 @@ def the_key_of_the_sealed_store_is_gone_and_what_it_opened_was_an_api_key(desk):
         "file",
     )
     typed_key(desk, *words, key="sk-emulator-global")
-    (session.paths.sealed / "store.json").unlink()
+    (session.paths.encrypted_records / "store.json").unlink()
     ask = ("ask", "--no-fallback", "--model", "minimax/MiniMax-M2.1", "Hello")
     hint = desk.refused(*ask)["hint"]
     typed_key(desk, *command_of(hint), "--non-interactive", "--no-background", "--api-key-stdin", key="sk-emulator-global")
@@ -346,7 +346,7 @@ def the_key_of_the_sealed_store_is_gone_and_what_it_opened_was_an_api_key(desk):
 def the_key_of_the_sealed_store_is_damaged_when_something_is_to_be_stored(desk):
     env = sealed_store()
     desk.ok(*ADD, "tool", env=env)
-    key = desk.commands.paths.sealed / "store.json"
+    key = desk.commands.paths.encrypted_records / "store.json"
     backup = key.read_bytes()
     key.write_bytes(b"{")
     desk.refused(*ADD, "other", env=env)
@@ -364,7 +364,7 @@ def the_key_of_the_sealed_store_is_damaged_when_something_is_to_be_stored(desk):
 def a_sealed_store_of_a_later_version(desk):
     env = sealed_store()
     desk.ok(*ADD, "tool", env=env)
-    key = desk.commands.paths.sealed / "store.json"
+    key = desk.commands.paths.encrypted_records / "store.json"
     before = key.read_text(encoding="utf-8")
     later = json.dumps(json.loads(before) | {"v": 99})
     key.write_text(later, encoding="utf-8")

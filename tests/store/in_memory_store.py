@@ -61,7 +61,7 @@ class SharedStore:
             raise NotSignedIn(f"{profile_id} is not signed in")
         return value
 
-    def commit(self, profile, tokens, *, expect_generation=None, anew=False):
+    def commit(self, profile, tokens, *, expect_generation=None, may_move=False):
         generation = next(self.engine.generations)
         while True:
             before = self.engine.secrets.get(profile.id)

@@ -22,7 +22,7 @@ def store(paths, passphrase):
 
 
 def record_file(paths):
-    (path,) = paths.sealed.glob("*.sealed")
+    (path,) = paths.encrypted_records.glob("*.sealed")
     return path
 
 
@@ -34,20 +34,20 @@ def test_records_of_any_size_come_back_whole(paths, store, passphrase, size):
     assert EncryptedFileStore(paths, passphrase).get(USER) == value
     store.delete(USER)
     assert store.get(USER) is None
-    assert [path.name for path in paths.sealed.iterdir()] == ["store.json"]
+    assert [path.name for path in paths.encrypted_records.iterdir()] == ["store.json"]
 
 
 @pytest.mark.requirement("E44")
 def test_files_are_private_and_hold_nothing_readable(paths, store):
     store.set(USER, Secret(canary("at")))
-    assert {stat.S_IMODE(path.stat().st_mode) for path in paths.sealed.iterdir()} == {0o600}
-    assert stat.S_IMODE(paths.sealed.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths.encrypted_records.iterdir()} == {0o600}
+    assert stat.S_IMODE(paths.encrypted_records.stat().st_mode) == 0o700
     assert find_canaries(paths.state) == []
 
 
 def test_the_real_cost_of_a_guess_is_what_owasp_asks(paths, real_scrypt):
     EncryptedFileStore(paths, PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})).set(USER, Secret(canary("at")))
-    kdf = json.loads((paths.sealed / "store.json").read_text())["kdf"]
+    kdf = json.loads((paths.encrypted_records / "store.json").read_text())["kdf"]
     assert (kdf["name"], kdf["n"], kdf["r"], kdf["p"]) == ("scrypt", 1 << 15, 8, 3)
 
 
@@ -55,7 +55,7 @@ def test_reading_and_deleting_what_is_not_there_asks_for_no_passphrase(paths):
     store = EncryptedFileStore(paths, PassphraseSource({}))
     assert store.get(USER) is None
     store.delete(USER)
-    assert not paths.sealed.exists()
+    assert not paths.encrypted_records.exists()
 
 
 @pytest.mark.requirement("E36")
@@ -77,7 +77,7 @@ def test_a_damaged_record_is_kept_aside_and_the_others_survive(paths, store, dam
     store.set("other:one#a", other)
     theirs = record_file(paths)
     store.set(USER, Secret(canary("at")))
-    path = next(found for found in paths.sealed.glob("*.sealed") if found != theirs)
+    path = next(found for found in paths.encrypted_records.glob("*.sealed") if found != theirs)
     document = json.loads(path.read_text())
     spoilt = {**document, "data": document["data"][:-8] + "AAAAAAA="}
     path.write_bytes({
@@ -91,7 +91,7 @@ def test_a_damaged_record_is_kept_aside_and_the_others_survive(paths, store, dam
     with pytest.raises(StoreError) as exc_info:
         store.get(USER)
     assert exc_info.value.id == "record-damaged"
-    (corrupt_file,) = paths.sealed.glob("*.corrupt-*")
+    (corrupt_file,) = paths.encrypted_records.glob("*.corrupt-*")
     assert corrupt_file.name in exc_info.value.message
     assert stat.S_IMODE(corrupt_file.stat().st_mode) == 0o600
     assert store.get("other:one#a") == other
@@ -100,24 +100,24 @@ def test_a_damaged_record_is_kept_aside_and_the_others_survive(paths, store, dam
 @pytest.mark.requirement("E43")
 def test_records_without_their_key_file_are_named_and_then_kept_aside(paths, store, passphrase):
     store.set(USER, Secret(canary("at")))
-    (paths.sealed / "store.json").unlink()
+    (paths.encrypted_records / "store.json").unlink()
     fresh = EncryptedFileStore(paths, passphrase)
     with pytest.raises(StoreError) as exc_info:
         fresh.get(USER)
     assert type(exc_info.value) is StoreKeyLost
     fresh.set("new:one#a", Secret(canary("at")))
-    assert len(list(paths.sealed.glob("*.corrupt-*"))) == 1
+    assert len(list(paths.encrypted_records.glob("*.corrupt-*"))) == 1
 
 
 @pytest.mark.requirement("E43")
 def test_records_without_their_key_file_stay_in_place_until_there_is_a_passphrase(paths, store, passphrase):
     value = Secret(canary("at"))
     store.set(USER, value)
-    key = (paths.sealed / "store.json").rename(paths.state / "backup.json")
+    key = (paths.encrypted_records / "store.json").rename(paths.state / "backup.json")
     with pytest.raises(StoreError) as exc_info:
         EncryptedFileStore(paths, PassphraseSource({})).set("new:one#a", Secret(canary("at")))
     assert exc_info.value.id == "passphrase-needed"
-    key.rename(paths.sealed / "store.json")
+    key.rename(paths.encrypted_records / "store.json")
     assert EncryptedFileStore(paths, passphrase).get(USER) == value
 
 
@@ -129,26 +129,26 @@ def test_records_without_their_key_file_stay_in_place_until_there_is_a_passphras
 )  # fmt: skip
 def test_a_damaged_key_file_is_kept_aside(paths, store, passphrase, change):
     store.set(USER, Secret(canary("at")))
-    path = paths.sealed / "store.json"
+    path = paths.encrypted_records / "store.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(StoreError) as exc_info:
         EncryptedFileStore(paths, passphrase).get(USER)
     assert type(exc_info.value) is StoreKeyLost
-    assert len(list(paths.sealed.glob("store.json.corrupt-*"))) == 1
+    assert len(list(paths.encrypted_records.glob("store.json.corrupt-*"))) == 1
 
 
 @pytest.mark.requirement("E46")
 @pytest.mark.parametrize("name", ["store.json", "record"])
 def test_files_of_a_later_version_are_refused_and_not_touched(paths, store, passphrase, name):
     store.set(USER, Secret(canary("at")))
-    path = paths.sealed / name if name == "store.json" else record_file(paths)
+    path = paths.encrypted_records / name if name == "store.json" else record_file(paths)
     text = json.dumps({**json.loads(path.read_text()), "v": 2})
     path.write_text(text)
     with pytest.raises(StoreError) as exc_info:
         EncryptedFileStore(paths, passphrase).get(USER)
     assert exc_info.value.id == "state-newer"
     assert path.read_text() == text
-    assert list(paths.sealed.glob("*.corrupt-*")) == []
+    assert list(paths.encrypted_records.glob("*.corrupt-*")) == []
 
 
 def test_users_that_differ_in_case_have_files_of_their_own(store):

@@ -16,7 +16,7 @@ USER = "minimax-portal:default#a"
 
 @pytest.fixture
 def store(paths, win_vault):
-    return LongRecordStore(KeyringStore(WINDOWS), paths.sealed)
+    return LongRecordStore(KeyringStore(WINDOWS), paths.encrypted_records)
 
 
 def text_of(units):
@@ -30,7 +30,7 @@ def test_what_fits_goes_into_the_keyring_alone(paths, store, units):
     value = Secret(text_of(units))
     store.set(USER, value)
     assert store.get(USER) == value
-    assert not paths.sealed.exists()
+    assert not paths.encrypted_records.exists()
 
 
 @pytest.mark.requirement("E39")
@@ -44,7 +44,7 @@ def test_what_is_too_long_is_sealed_and_comes_back_whole(paths, store, win_vault
     store.delete(USER)
     assert store.get(USER) is None
     assert win_vault.credentials == {}
-    assert list(paths.sealed.iterdir()) == []
+    assert list(paths.encrypted_records.iterdir()) == []
 
 
 @pytest.mark.requirement("E39")
@@ -57,19 +57,19 @@ def test_characters_beyond_the_basic_plane_count_twice_and_are_never_cut(store, 
 
 @pytest.mark.requirement("E38")
 def test_a_keyring_that_was_asked_for_by_name_writes_no_file(paths, win_vault):
-    store = LongRecordStore(KeyringStore(WINDOWS), paths.sealed, may_encrypt=False)
+    store = LongRecordStore(KeyringStore(WINDOWS), paths.encrypted_records, may_encrypt=False)
     with pytest.raises(StoreError) as exc_info:
         store.set(USER, Secret(text_of(1281)))
     assert exc_info.value.id == "record-too-long"
     assert "1,281" in exc_info.value.why
-    assert not paths.sealed.exists()
+    assert not paths.encrypted_records.exists()
     assert win_vault.credentials == {}
 
 
 @pytest.mark.requirement("E43")
 def test_a_key_whose_file_is_gone_or_damaged_is_named(paths, store):
     store.set(USER, Secret(text_of(2000)))
-    (path,) = paths.sealed.iterdir()
+    (path,) = paths.encrypted_records.iterdir()
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(StoreError) as exc_info:
@@ -79,7 +79,7 @@ def test_a_key_whose_file_is_gone_or_damaged_is_named(paths, store):
     with pytest.raises(StoreError) as exc_info:
         store.get(USER)
     assert exc_info.value.id == "record-damaged"
-    assert len(list(paths.sealed.glob("*.corrupt-*"))) == 1
+    assert len(list(paths.encrypted_records.glob("*.corrupt-*"))) == 1
 
 
 @pytest.mark.requirement("E43")

@@ -107,7 +107,7 @@ def test_it_is_stretched_once_for_each_salt_and_again_where_it_has_changed(tmp_p
     source = PassphraseSource({FILE: str(path)})
 
     def key(salt):
-        return source.stretched(lambda secret: stretched.append(salt) or f"{salt} {secret.reveal()}".encode(), salt)
+        return source.derive_key(lambda secret: stretched.append(salt) or f"{salt} {secret.reveal()}".encode(), salt)
 
     for words in ("first", "first", "second"):
         path.write_text(words)
@@ -126,5 +126,5 @@ def test_threads_that_open_stores_at_once_stretch_it_once():
         return b"key"
 
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(lambda _: source.stretched(stretch, "salt"), range(4))) == {b"key"}
+        assert set(pool.map(lambda _: source.derive_key(stretch, "salt"), range(4))) == {b"key"}
     assert len(stretched) == 1

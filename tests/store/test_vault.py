@@ -138,13 +138,13 @@ def test_every_commit_leaves_one_record_and_no_old_token(any_vault, request, pat
     assert ProfileIndex(paths).view().leftovers == ()
     if stored.backend == WINDOWS:
         everything = request.getfixturevalue("win_vault").everything()
-        assert len(everything.splitlines()) == len(list(paths.sealed.iterdir())) == 1
+        assert len(everything.splitlines()) == len(list(paths.encrypted_records.iterdir())) == 1
     elif stored.store == "keyring":
         everything = all_secrets(None)
         assert everything.count('"access"') == 1
         assert not any(token.access.reveal() in everything for token in old[:-1])
     else:
-        assert len(list(paths.sealed.glob("*.sealed"))) == 1
+        assert len(list(paths.encrypted_records.glob("*.sealed"))) == 1
     any_vault.delete(ID)
 
 
@@ -173,7 +173,7 @@ def test_deleting_leaves_nothing_of_a_profile(any_vault, request, paths):
     assert exc_info.value.id == "not-signed-in"
     assert any_vault.read("other:one")
     any_vault.delete("other:one")
-    assert list(paths.sealed.glob("*.sealed")) + list(paths.sealed.glob("*.keyed")) == []
+    assert list(paths.encrypted_records.glob("*.sealed")) + list(paths.encrypted_records.glob("*.keyed")) == []
     assert list(paths.locks.glob("vault-*.lock"))
 
 
@@ -195,7 +195,7 @@ def test_deleting_a_profile_whose_entry_is_damaged_leaves_none_of_its_tokens(pat
     assert memory_vault(paths).delete(ID) == ()
 
     assert InMemory.passwords == {}
-    assert list(paths.sealed.glob("*.sealed")) == []
+    assert list(paths.encrypted_records.glob("*.sealed")) == []
     assert ProfileIndex(paths).view().damaged == ()
 
 
@@ -245,7 +245,7 @@ def test_a_probe_writes_reads_back_deletes_and_remembers(any_vault, index, paths
     location = any_vault.probe()
     assert index.view().remembered.name == location.store
     assert index.view().remembered.backend == location.backend
-    assert list(paths.sealed.glob("*.sealed")) + list(paths.sealed.glob("*.keyed")) == []
+    assert list(paths.encrypted_records.glob("*.sealed")) + list(paths.encrypted_records.glob("*.keyed")) == []
 
 
 @pytest.mark.requirement("E37")
@@ -277,7 +277,7 @@ def test_without_a_keyring_nothing_weaker_is_used_silently(paths, index, monkeyp
                 operation()
             assert exc_info.value.id == "keyring-unavailable"
             assert "{prog} onboard --store file" in exc_info.value.hint
-    assert not paths.sealed.exists()
+    assert not paths.encrypted_records.exists()
     assert find_canaries(paths.state) == []
 
 
@@ -288,7 +288,7 @@ def test_a_keyring_asked_for_by_name_never_writes_a_file_of_tokens(paths, index,
     with pytest.raises(StoreError) as exc_info:
         vault.commit(a_profile(), tokens_for(vault))
     assert exc_info.value.id == "record-too-long"
-    assert not paths.sealed.exists()
+    assert not paths.encrypted_records.exists()
     assert win_vault.credentials == {}
 
 

@@ -15,7 +15,7 @@ from portico.auth.journal import describe_entry, resend_wait_s
 from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
 from portico.net.errors import Unreachable
 from portico.oauth.token_errors import ServerError
-from portico.store.profiles import login_command
+from portico.store.profiles import sign_in_again
 from portico.store.records import Failure
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
     if profile.failure is not None and profile.failure.code in _REGISTRATION_ERRORS:
         hint = (
             "the client id, or its registration, does not fit this server: correct it with {prog} config edit, "
-            f"then sign in again: {login_command(profile)}"
+            f"then sign in again: {sign_in_again(profile)}"
         )
     else:
-        hint = f"sign in again: {login_command(profile)}"
+        hint = f"sign in again: {sign_in_again(profile)}"
     return SignInExpired(f"the sign-in {profile.id} has ended", why=why, hint=hint)
 
 
@@ -111,7 +111,7 @@ def answers_missing_error(error: NetworkError, entry: JournalEntry, profile: Pro
         why="; ".join(part for part in (error.why, describe_entry(entry)) if part),
         where=error.where,
         hint=f"run the command again in {round((resend_wait_s(entry) or 0.0) / 60)} min; if you cannot wait, sign in again: "
-        f"{login_command(profile)}",
+        f"{sign_in_again(profile)}",
     )
 
 

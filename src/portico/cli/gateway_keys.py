@@ -103,7 +103,7 @@ def gateway_keys(app: App, *, store: StoreName | None = None, passphrase: Secret
     def usual() -> StoreName | None:
         return app.store_choice() or app.local_store().last_store
 
-    kept = app.local_store(store, paths=KeyPaths.of(app.paths), usual=usual, passphrase=source)
+    kept = app.local_store(store, paths=KeyPaths.of(app.paths), default_store=usual, passphrase=source)
     return GatewayKeys(kept, app.clock)
 
 

@@ -161,7 +161,7 @@ class GatewayKeys:
         # One edit of the index sets fingerprint and pointer, so the old key ends exactly when the new one is stored.
         profile = replace(profile, sha256=fingerprint(key))
         try:
-            self._store.commit(profile, Tokens(key, None, None), expect_generation=expected, anew=True)
+            self._store.commit(profile, Tokens(key, None, None), expect_generation=expected, may_move=True)
         except StoreError as error:
             error.hint = without_sign_in_hint(error.hint)
             raise

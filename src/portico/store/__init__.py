@@ -1,1 +1,1 @@
-"""Where tokens and profiles are kept."""
+"""The stores of tokens and profiles."""

@@ -1,12 +1,12 @@
-"""The encrypted file store: records in files, for machines without a keyring, and only when chosen.
+"""The encrypted file store: records in files, for machines without a keyring. It is used only when chosen.
 
-Every file holds one text, encrypted by AES-256-GCM, and says in JSON which record it is. `store.json` holds a random key,
-encrypted with a key made from the passphrase (scrypt, RFC 7914); each record is encrypted with that random key. So the
-passphrase is stretched once in a process, and a wrong one is known before anything is written.
+Every file holds one text, encrypted with AES-256-GCM, in JSON that names the record. `store.json` holds a random key,
+encrypted with a key derived from the passphrase (scrypt, RFC 7914); that random key encrypts each record. So the passphrase is
+stretched once per process, and a wrong passphrase is noticed before anything is written.
 
-A record that is too long for the keyring is kept in such a file too, with a random key of its own in the keyring. The Windows
-Credential Locker takes 1,280 UTF-16 units, less than one JWT. A record cut into parts could tear; one small key, and one file
-that is replaced whole, cannot.
+A record that is too long for the keyring is also kept in such a file, with its own random key in the keyring. The Windows
+Credential Locker takes 1,280 UTF-16 units, less than one JWT. A record in several parts could be left half written; one small
+key and one file that is replaced as a whole cannot.
 """
 
 from __future__ import annotations
@@ -44,49 +44,49 @@ _NONCE_BYTES: Final = 12
 
 
 class DecryptionError(ValueError):
-    """What was to be opened is damaged, or the key is not its key: GCM cannot tell the two apart."""
+    """The data is damaged, or encrypted with another key: GCM cannot tell the two apart."""
 
 
 def new_key() -> bytes:
-    """A fresh 256-bit key."""
+    """Return a random 256-bit key."""
     return os.urandom(KEY_BYTES)
 
 
 def encrypt(key: bytes, plain: bytes, context: str) -> dict[str, str]:
-    """`plain` sealed; it opens with the same key and the same `context` only."""
+    """Encrypt `plain`. Decryption needs the same key and the same `context`."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     nonce = os.urandom(_NONCE_BYTES)
     return {"nonce": to_base64(nonce), "data": to_base64(AESGCM(key).encrypt(nonce, plain, context.encode()))}
 
 
-def decrypt(key: bytes, box: object, context: str) -> bytes:
-    """What `encrypt` was given.
+def decrypt(key: bytes, encrypted: object, context: str) -> bytes:
+    """Return the plain bytes of what `encrypt` returned.
 
     Raises:
-        SealError: the box is damaged, or not sealed with this key and context.
+        DecryptionError: the data is damaged, or encrypted with another key or context.
     """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    if not isinstance(box, dict):
-        raise DecryptionError("not a sealed box")
+    if not isinstance(encrypted, dict):
+        raise DecryptionError("not an encrypted text")
     try:
-        return AESGCM(key).decrypt(from_base64(box.get("nonce")), from_base64(box.get("data")), context.encode())
+        return AESGCM(key).decrypt(from_base64(encrypted.get("nonce")), from_base64(encrypted.get("data")), context.encode())
     except (InvalidTag, ValueError):
-        raise DecryptionError("it does not open") from None
+        raise DecryptionError("it cannot be decrypted") from None
 
 
 def to_base64(data: bytes) -> str:
-    """`data` as base64 text."""
+    """Return `data` as base64 text."""
     return base64.b64encode(data).decode()
 
 
 def from_base64(text: object) -> bytes:
-    """The bytes behind base64 `text`.
+    """Return the bytes of base64 `text`.
 
     Raises:
-        SealError: it is no such text.
+        DecryptionError: `text` is not base64.
     """
     if not isinstance(text, str):
         raise DecryptionError("a base64 field is missing")
@@ -97,11 +97,11 @@ def from_base64(text: object) -> bytes:
 
 
 def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
-    """The JSON of a sealed file.
+    """Return the JSON object in an encrypted file.
 
     Raises:
-        SealError: it is none.
-        StoreError: it is of a later version.
+        DecryptionError: the file is damaged.
+        StoreError: a later version wrote the file.
     """
     try:
         fields = json.loads(data.decode("utf-8-sig"))
@@ -120,7 +120,7 @@ def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
 
 
 class EncryptedRecords:
-    """Sealed records in a folder, one file for each user. Its name is a hash: users differ in case, and file systems may not."""
+    """Encrypted records in a folder, a file for each user. File names are hashes, as file systems may ignore case."""
 
     def __init__(self, folder: Path, suffix: str, *, crash_point: CrashPoint = no_crash_point) -> None:
         self._folder = folder
@@ -128,31 +128,31 @@ class EncryptedRecords:
         self._crash_point = crash_point
 
     def path(self, user: str) -> Path:
-        """Where the record of `user` is, if there is one."""
+        """Return the path of the record of `user`, whether it exists or not."""
         return self._folder / f"{hashlib.sha256(user.encode()).hexdigest()[:32]}.{self._suffix}"
 
     def exists(self, user: str) -> bool:
-        """Whether there is a file for `user`. One that cannot be looked at counts: opening it will say why."""
+        """Whether the file of `user` exists, readable or not."""
         return os.path.lexists(self.path(user))
 
-    def all(self) -> Iterator[Path]:
-        """Every record's file."""
-        yield from self._folder.glob(f"*.{self._suffix}")
+    def paths(self) -> Iterator[Path]:
+        """Return the files of all records."""
+        return self._folder.glob(f"*.{self._suffix}")
 
     def write(self, user: str, key: bytes, value: Secret) -> None:
-        """Seal `value` as the record of `user`, durably.
+        """Write `value`, encrypted, as the record of `user`, durably.
 
         Raises:
-            StoreError: it cannot be written; the one before stays.
+            StoreError: it cannot be written; the earlier record stays.
         """
         document = {"v": VERSION, "user": user, **encrypt(key, value.reveal().encode(), _record_context(user))}
         write_private(self.path(user), json.dumps(document).encode(), crash_point=self._crash_point)
 
     def read(self, user: str, key: bytes) -> Secret | None:
-        """The record of `user`, None where there is none. A damaged one is set aside.
+        """Return the record of `user`, or None if it does not exist. A damaged record is moved aside.
 
         Raises:
-            StoreError: it is damaged, of a later version, or cannot be read.
+            StoreError: the record is damaged, cannot be read, or was written by a later version.
         """
         path = self.path(user)
         data = read_private(path)
@@ -167,10 +167,10 @@ class EncryptedRecords:
             ) from None
 
     def delete(self, user: str) -> None:
-        """Remove the record of `user`, and what killed writes have left of it.
+        """Delete the record of `user`, and what killed writes have left of it.
 
         Raises:
-            StoreError: it is there and stays.
+            StoreError: the record cannot be deleted.
         """
         remove_private(self.path(user))
 
@@ -185,12 +185,11 @@ _USABLE_FILE_HINT: Final = f"set {FILE_ENV} to a file that you can read, with th
 
 
 class PassphraseSource:
-    """The passphrase: from the file that `PORTICO_PASSPHRASE_FILE` names, from `PORTICO_PASSPHRASE`, or from a person.
+    """The passphrase: from the file in `PORTICO_PASSPHRASE_FILE`, from `PORTICO_PASSPHRASE`, or from a prompt.
 
-    `prompt` is called with the question, once when a store is opened and twice when one is made; the answer is kept. It returns
-    None if nobody can be asked.
-    The process's own `PORTICO_PASSPHRASE` is taken away when it is read, so that no child process inherits it.
-    What is made of it costs 32 MiB and a tenth of a second, so that is kept as well, for every store of one run.
+    `prompt` gets the text of the prompt: once to open a store, twice to make one. It returns None if there is no terminal.
+    The process's own `PORTICO_PASSPHRASE` is removed when it is read, so that no child process inherits it.
+    Deriving a key takes 32 MiB and a tenth of a second; all stores of a run share the derived keys.
     """
 
     def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret | None] = lambda _: None) -> None:
@@ -200,28 +199,28 @@ class PassphraseSource:
         self._from_environment: Secret | None = None
         self._derived_keys: dict[str, tuple[Secret, bytes]] = {}
         self._deriving = threading.Lock()
-        self._lock = threading.Lock()  # of two threads the second would find it taken away, or ask once more
+        self._lock = threading.Lock()  # a second thread would miss the removed variable, or prompt a second time
 
     def get(self, *, new: bool = False) -> Secret:
-        """The passphrase; `new` says that a store is about to be made with it.
+        """Return the passphrase; `new` if a store is about to be made with it.
 
         Raises:
-            StoreError: there is none, it is empty, its file cannot be read, or the two that were typed differ.
+            StoreError: there is no passphrase, it is empty, its file cannot be read, or the two prompts differ.
         """
         with self._lock:
             return self._read(new=new)
 
-    def stretched(self, stretch: Callable[[Secret], bytes], how: str, *, new: bool = False) -> bytes:
-        """The key that `stretch` makes of the passphrase. `how` names that function's salt and cost; `new` as for `get`.
+    def derive_key(self, derive: Callable[[Secret], bytes], parameters: str, *, new: bool = False) -> bytes:
+        """Return the key that `derive` makes of the passphrase with `parameters` (salt and cost). `new` as for `get`.
 
         Raises:
             StoreError: as `get`.
         """
         with self._deriving:
             passphrase = self.get(new=new)
-            cached = self._derived_keys.get(how)
+            cached = self._derived_keys.get(parameters)
             if cached is None or cached[0] != passphrase:
-                cached = self._derived_keys[how] = passphrase, stretch(passphrase)
+                cached = self._derived_keys[parameters] = passphrase, derive(passphrase)
             return cached[1]
 
     def _read(self, *, new: bool) -> Secret:
@@ -240,7 +239,7 @@ class PassphraseSource:
     def _take_from_environment(self, text: str) -> Secret:
         self._from_environment = _not_empty(text, TEXT_ENV)
         if self._env is os.environ:
-            os.environ.pop(TEXT_ENV, None)  # another thread's command may have taken it away just now
+            os.environ.pop(TEXT_ENV, None)  # another thread may have removed it just now
         return self._from_environment
 
     def _ask(self, *, new: bool) -> Secret:
@@ -266,8 +265,7 @@ def _passphrase_path(text: str, env: Mapping[str, str]) -> Path:
 def _read_first_line(path: Path) -> str:
     from portico.util.ownership import OwnershipCheck
 
-    # Who owns it is the deployer's choice, and warned of (`others-may-change`): a secret that is mounted into a container belongs
-    # to the user that it has outside.
+    # Only the modes, since a secret mounted into a container has an outside owner. The finding `others-may-change` warns of it.
     exposure = OwnershipCheck(modes_only=True).exposure(path)
     if exposure is not None:
         message = f"other users could choose the passphrase in {path}"
@@ -283,7 +281,7 @@ def _read_first_line(path: Path) -> str:
 
 
 def _check_not_writable(fd: int) -> None:
-    # Who may read it is the deployer's choice: container secrets are often readable by all inside.
+    # Reading is not checked: inside a container, secrets are often readable for everyone.
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and os.name == "posix" and status.st_mode & 0o022:
         raise OSError(errno.EPERM, "others may write to it")
@@ -303,24 +301,24 @@ _KEY_FILE: Final = "store.json"
 
 
 class EncryptedFileStore:
-    """One folder of sealed records and the key to them."""
+    """A folder of encrypted records, and the file with their key."""
 
     name: StoreName = "file"
     backend: str | None = None
     has_pending_call = False
 
     def __init__(self, paths: Paths, passphrase: PassphraseSource, *, crash_point: CrashPoint = no_crash_point) -> None:
-        self._key_path = paths.sealed / _KEY_FILE
+        self._key_path = paths.encrypted_records / _KEY_FILE
         self._lock_path = paths.locks / "sealed.lock"
         self._passphrase = passphrase
-        self._records = EncryptedRecords(paths.sealed, "sealed", crash_point=crash_point)
+        self._records = EncryptedRecords(paths.encrypted_records, "sealed", crash_point=crash_point)
         self._opened: tuple[bytes, bytes] | None = None
 
     def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:  # noqa: ARG002 - there is one copy
-        """The record of `user`, None only where there is none.
+        """Return the record of `user`, or None if it does not exist.
 
         Raises:
-            StoreError: no passphrase or a wrong one, or the file is damaged or cannot be read.
+            StoreError: the passphrase is missing or wrong, or the file is damaged or cannot be read.
         """
         if not self._records.exists(user):
             return None
@@ -330,10 +328,10 @@ class EncryptedFileStore:
         return self._records.read(user, self._open(data))
 
     def set(self, user: str, value: Secret) -> None:
-        """Seal `value` as the record of `user`; makes the store where there is none.
+        """Write `value` as the record of `user`. Make the store first if it does not exist.
 
         Raises:
-            StoreError: no passphrase or a wrong one, or the disk failed.
+            StoreError: the passphrase is missing or wrong, or a file cannot be written.
             LockBusy: another process is making the store.
         """
         data = read_private(self._key_path)
@@ -342,11 +340,11 @@ class EncryptedFileStore:
                 data = read_private(self._key_path) or self._make()
         self._records.write(user, self._open(data), value)
 
-    def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:  # noqa: ARG002 - it asks nobody
-        """Remove the record of `user`; with `keep` nothing, since there is one copy. Takes no passphrase.
+    def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:  # noqa: ARG002 - it never asks
+        """Delete the record of `user`, without a passphrase. With `keep`: nothing, since there is one copy.
 
         Raises:
-            StoreError: it is there and stays.
+            StoreError: the record cannot be deleted.
         """
         if keep is None:
             self._records.delete(user)
@@ -354,9 +352,9 @@ class EncryptedFileStore:
     def _make(self) -> bytes:
         key = new_key()
         kdf: dict[str, Any] = {"name": "scrypt", "salt": to_base64(new_key()[:_SALT_BYTES]), **_COST}
-        derived_key = self._derive_key(kdf, new=True)  # without one, the records wait for their key's backup
-        remove_private(self._key_path)  # what a killed process has left of it
-        for orphan in self._records.all():  # sealed with a key that is gone
+        derived_key = self._derive_key(kdf, new=True)  # if this fails, the old records stay, and a backup of their key opens them
+        remove_private(self._key_path)  # left by a killed process
+        for orphan in self._records.paths():  # their key is lost
             set_aside(orphan)
         data = json.dumps({"v": VERSION, "kdf": kdf, **encrypt(derived_key, key, _context(kdf))}).encode()
         write_private(self._key_path, data)
@@ -387,7 +385,7 @@ class EncryptedFileStore:
         return key
 
     def _derive_key(self, kdf: dict[str, Any], *, new: bool = False) -> bytes:
-        return self._passphrase.stretched(lambda passphrase: _scrypt(passphrase, kdf), _context(kdf), new=new)
+        return self._passphrase.derive_key(lambda passphrase: _scrypt(passphrase, kdf), _context(kdf), new=new)
 
     def _damaged(self, why: str) -> StoreError:
         return StoreKeyLost(
@@ -400,12 +398,12 @@ class EncryptedFileStore:
 def _checked_kdf(kdf: object) -> dict[str, Any]:
     if not isinstance(kdf, dict) or kdf.get("name") != "scrypt":
         raise DecryptionError("`kdf` is missing or wrong")
-    for name, limit in _COST_LIMITS.items():  # a planted file could otherwise ask for all memory there is
+    for name, limit in _COST_LIMITS.items():  # a forged file could otherwise demand all memory
         value = kdf.get(name)
         if type(value) is not int or not 0 < value <= limit:
             raise DecryptionError(f"`kdf.{name}` is missing or wrong")
     if kdf["n"] & (kdf["n"] - 1) or kdf["n"] == 1:
-        raise DecryptionError("`kdf.n` is no power of two")
+        raise DecryptionError("`kdf.n` is not a power of two")
     from_base64(kdf.get("salt"))
     return dict(kdf)
 
@@ -422,12 +420,12 @@ def _context(kdf: dict[str, Any]) -> str:
     return f"portico sealed store\0{VERSION}\0{json.dumps(kdf, sort_keys=True)}"
 
 
-# A record begins with `{"v":`, so this cannot be one.
+# No record starts like this: they start with `{"v":`.
 _POINTER: Final = '{"sealed":'
 
 
 class LongRecordStore:
-    """A keyring that takes records of any length. `may_encrypt` False: one that is too long is refused."""
+    """A keyring for records of any length: one that is too long goes into an encrypted file, if `may_encrypt`."""
 
     name: StoreName = "keyring"
 
@@ -446,11 +444,10 @@ class LongRecordStore:
 
     @property
     def has_pending_call(self) -> bool:
-        """Whether a call that timed out is still going on."""
         return self._keyring.has_pending_call
 
     def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
-        """The record of `user`, None only where there is none. Of several copies the first that `matches`, else the first.
+        """Return the record, or None if it does not exist. Of several copies: the first that `matches`, else the first.
 
         Raises:
             StoreError: the keyring or the file failed, or the file is missing or damaged.
@@ -465,11 +462,11 @@ class LongRecordStore:
         return record
 
     def set(self, user: str, value: Secret) -> None:
-        """Keep `value` as the record of `user`.
+        """Write `value` as the record of `user`.
 
         Raises:
             StoreUnknown: the keyring did not answer in time.
-            StoreError: the keyring or the disk failed, or the record is too long and may not be sealed.
+            StoreError: the keyring or the disk failed, or the record is too long and may not go into a file.
         """
         limit = self._keyring.limit
         length = len(value.reveal().encode("utf-16-le")) // 2
@@ -484,15 +481,15 @@ class LongRecordStore:
             )
         key = new_key()
         self._records.write(user, key, value)
-        self._crash_point("sealed")
+        self._crash_point("encrypted")
         self._keyring.set(user, Secret(json.dumps({"sealed": 1, "key": to_base64(key)}, separators=(",", ":"))))
 
     def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
-        """Remove the record of `user`: the key first, since what it sealed is then lost already. What `keep` wants stays.
+        """Delete the record of `user` except copies that `keep`. The key goes first: without it the file is unreadable.
 
         Raises:
             StoreUnknown: the keyring did not answer in time.
-            StoreError: something is there and stays.
+            StoreError: the record cannot be deleted.
         """
         self._keyring.delete(user, keep=None if keep is None else lambda value: _is_pointer(value) or keep(value), ask=ask)
         if keep is None:
@@ -508,6 +505,6 @@ def _key_in(value: Secret, user: str) -> bytes:
         pointer = json.loads(value.reveal())
         if isinstance(pointer, dict) and pointer.get("sealed") == 1:
             return from_base64(pointer.get("key"))
-        raise DecryptionError("not a pointer to a sealed record")
+        raise DecryptionError("not a pointer to an encrypted record")
     except ValueError as error:
         raise RecordDamaged("the stored tokens are damaged", why=f"{user}: {error}") from None

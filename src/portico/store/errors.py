@@ -1,4 +1,4 @@
-"""What can be wrong with a store of credentials, the profile index and what they hold."""
+"""The errors of the token stores, the profile index and their contents."""
 
 from __future__ import annotations
 
@@ -6,85 +6,85 @@ from portico.errors import SignInNeeded, StoreError, StoreUnknown, UsageError
 
 
 class WhichProfile(UsageError):
-    """Several profiles fit, or another one than the user was asked about, and the command is for one."""
+    """The command is for one profile, but several match, or another one than the user was asked about."""
 
     id = "which-profile"
 
 
 class NotDeleted(StoreError):
-    """Something that was to be deleted is still there."""
+    """A record could not be deleted."""
 
     id = "not-deleted"
 
 
 class StateNewer(StoreError):
-    """A later version of Portico wrote this."""
+    """A later version of Portico wrote the file or record."""
 
     id = "state-newer"
 
 
 class PassphraseNeeded(StoreError):
-    """The encrypted store needs a passphrase, and none that can be used was given."""
+    """The encrypted file needs a passphrase, and no usable one is set."""
 
     id = "passphrase-needed"
 
 
 class StoreKeyLost(StoreError):
-    """The file with the key of the encrypted store is damaged or gone."""
+    """The key of the encrypted file is damaged or missing."""
 
     id = "record-damaged"
 
 
 class PassphraseWrong(StoreError):
-    """The passphrase is not the one of the encrypted store, or was typed in two ways."""
+    """The passphrase is wrong, or its two prompts differ."""
 
     id = "passphrase-wrong"
 
 
 class RecordDamaged(StoreError):
-    """The store holds a record that cannot be understood."""
+    """A token record is damaged."""
 
     id = "record-damaged"
 
 
 class RecordTooLong(StoreError):
-    """The store takes no record of this length."""
+    """A token record is too long for the store."""
 
     id = "record-too-long"
 
 
 class KeyringUnavailable(StoreError):
-    """There is no keyring that can be used, or it refuses."""
+    """No keyring is available, or it failed."""
 
     id = "keyring-unavailable"
 
 
 class KeyringTimeout(StoreError):
-    """The keyring, or the person at its window, did not answer in time. Nothing was written."""
+    """The keyring, or the user at its prompt, did not answer in time. Nothing was written."""
 
     id = "keyring-timeout"
 
 
 class KeyringUnknown(StoreUnknown):
-    """A write to the keyring ran past its deadline."""
+    """A write to the keyring timed out: it may or may not have happened."""
 
     id = "keyring-unknown"
 
 
 class KeyringLocked(StoreError):
-    """The keyring is locked, and it was not unlocked."""
+    """The keyring is locked."""
 
     id = "keyring-locked"
 
 
 class NotSignedIn(SignInNeeded):
-    """There is no such profile, or none at all."""
+    """The profile does not exist, or you are not signed in at all."""
 
     id = "not-signed-in"
 
 
 class IndexDamaged(StoreError):
-    """The file that lists the profiles was damaged."""
+    """The profile index was damaged."""
 
     id = "index-damaged"
 
@@ -96,13 +96,13 @@ class ProfileDamaged(StoreError):
 
 
 class RecordNotText(StoreError):
-    """A token is no text that a store could give back."""
+    """A token is not valid text."""
 
     id = "record-not-text"
 
 
 class KeyringNotOpen(StoreError):
-    """No open database of the keyring has the record; one that is closed or not exposed may have it."""
+    """No open database of the keyring has the record; a closed or hidden one may."""
 
     id = "keyring-locked"
 
@@ -114,24 +114,24 @@ class KeyringStartedEarly(StoreError):
 
 
 class PromptDismissed(StoreError):
-    """A person closed the window of the keyring, or denied the access."""
+    """The user dismissed the prompt of the keyring, or denied access."""
 
     id = "keyring-locked"
 
 
 class StoreForgetful(StoreError):
-    """The store took a record and did not give it back."""
+    """The store accepted a record and then did not return it."""
 
     id = "store-forgetful"
 
 
 class RecordMissing(StoreError):
-    """A profile is listed and its tokens are not in the store."""
+    """The store does not have the tokens of a profile."""
 
     id = "record-damaged"
 
 
 class TokensKeepChanging(StoreError):
-    """Other processes store new tokens faster than they can be read."""
+    """Other processes replace the tokens faster than they can be read."""
 
     id = "generation-changed"

@@ -1,9 +1,8 @@
-"""The operating system's keyring as a token store: every call limited in time, every error one that a user can act on.
+"""The operating system's keyring as a token store: every call has a deadline, and every error says what you can do.
 
-`keyring.get_keyring()` imports every entry point in the environment and may hand back one that forgets (null), fails, keeps
-passwords in plain text, or chains several and deletes from the first only. So the backend is chosen here, by class, among the
-operating systems' own; any other has to be named by the user (`PYTHON_KEYRING_BACKEND`, `keyringrc.cfg`), and some not even
-then.
+`keyring.get_keyring()` imports every entry point in the environment. It may return a backend that forgets (null), fails, keeps
+passwords in plain text, or chains several backends and deletes from the first only. So this module chooses by class, among the
+operating systems' own backends. You can name another one (`PYTHON_KEYRING_BACKEND`, `keyringrc.cfg`); unsafe ones are rejected.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ KWALLET: Final = "keyring.backends.kwallet.DBusKeyring"
 LIBSECRET: Final = "keyring.backends.libsecret.Keyring"
 MACOS: Final = "keyring.backends.macOS.Keyring"
 WINDOWS: Final = "keyring.backends.Windows.WinVaultKeyring"
-# Another system's backend is not even imported: macOS's looks for its framework by `ctypes.util.find_library`, which anywhere
-# else runs the compiler and the linker, with this process's environment.
+# Backends of other systems are not imported: macOS's calls `ctypes.util.find_library`, which on other systems runs the compiler
+# and the linker with this process's environment.
 SYSTEM_BACKENDS: Final = {"darwin": (MACOS,), "win32": (WINDOWS,)}.get(sys.platform, (FREEDESKTOP, KWALLET, LIBSECRET))
 
 # Windows: CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 bytes, python keyring #355 and #540.
@@ -55,7 +54,7 @@ _UNSAFE_BACKENDS: Final = {
 }
 
 
-_SECRET_SERVICE_PRIORITY: Final = 5.0  # that of keyring 25
+_SECRET_SERVICE_PRIORITY: Final = 5.0  # as in keyring 25
 _IMPORT_LOCK: Final = threading.RLock()
 _WHY_NONE: Final = {
     "darwin": "the macOS keychain cannot be used",
@@ -64,7 +63,7 @@ _WHY_NONE: Final = {
 
 
 class NoKeyring(KeyringUnavailable):
-    """No keyring works here. `reasons` tells for each kind what it lacks."""
+    """No keyring can be used. `reasons` says why, for each kind."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("no keyring can be used here", why=_WHY_NONE, hint=FILE_HINT)
@@ -72,52 +71,50 @@ class NoKeyring(KeyringUnavailable):
 
 
 def class_name(backend: KeyringBackend | type[KeyringBackend]) -> str:
-    """`module.Class` of a backend."""
+    """Return `module.Class` of a backend."""
     kind = backend if isinstance(backend, type) else type(backend)
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def max_record_length(backend: str) -> int | None:
-    """The longest record that the backend of this class name keeps, in UTF-16 units; None where none is known."""
+    """Return the longest record that a backend of this class keeps, in UTF-16 units, or None if unlimited."""
     return _LIMITS.get(backend)
 
 
 def import_keyring_module(module: str) -> ModuleType:
-    """A module of `keyring`'s, imported by one thread at a time.
+    """Import a module of `keyring`, one thread at a time.
 
-    Its modules import each other, and two threads that begin at different ends are told of a deadlock (`_DeadlockError`).
+    Its modules import each other: two threads that start with different ones get a `_DeadlockError`.
     """
     with _IMPORT_LOCK:
         return importlib.import_module(module)
 
 
 def load_backend(name: str) -> KeyringBackend:
-    """The backend of that class, without asking whether it can work here and without looking for others.
+    """Return the backend of class `name`, whether it works on this machine or not.
 
     Raises:
-        StoreError: there is no such class, it cannot be made, or it must not be used.
+        StoreError: the class does not exist, cannot be instantiated, or is unsafe.
     """
     module_name, _, attribute = name.rpartition(".")
     try:
         kind = getattr(import_keyring_module(module_name), attribute)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign module raises
+    except Exception as error:  # noqa: BLE001 - a foreign module may raise anything
         raise _unusable_error(name, error) from None
     reason = _why_refused(kind)
     if reason is not None and class_name(kind) != _CHAINER:
         raise _refused_error(name, reason)
     try:
         return cast("KeyringBackend", kind())
-    except Exception as error:  # noqa: BLE001 - whatever a foreign class raises
+    except Exception as error:  # noqa: BLE001 - a foreign class may raise anything
         raise _unusable_error(name, error) from None
 
 
 def choose_backend(env: Mapping[str, str]) -> KeyringBackend:
-    """The backend that the user named, else the best of the system's own that can work here.
-
-    Of a chainer, the first member that may be used.
+    """Return the backend that the user named (of a chainer: its first safe member), else the best one of the system.
 
     Raises:
-        StoreError: there is none, or the one named cannot or must not be used.
+        StoreError: none works, or the named one does not work or is unsafe.
     """
     name = _configured_name(env)
     if name is None:
@@ -127,7 +124,7 @@ def choose_backend(env: Mapping[str, str]) -> KeyringBackend:
         return _first_member(backend)
     try:
         _priority(backend, env)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign class raises
+    except Exception as error:  # noqa: BLE001 - a foreign class may raise anything
         raise _unusable_error(name, error) from None
     return backend
 
@@ -143,9 +140,9 @@ def _configured_name(env: Mapping[str, str]) -> str | None:
         return name.strip()
     core = import_keyring_module("keyring.core")
     try:
-        with _IMPORT_LOCK:  # the configured class is imported, if there is one
+        with _IMPORT_LOCK:  # this imports the configured class
             config_class = core.load_config()
-    except Exception as error:  # noqa: BLE001 - whatever the configured class raises
+    except Exception as error:  # noqa: BLE001 - the configured class may raise anything
         raise _unusable_error("the backend named in keyringrc.cfg", error) from None
     return None if config_class is None else class_name(config_class)
 
@@ -159,7 +156,7 @@ def _best_system_backend(env: Mapping[str, str]) -> KeyringBackend:
             viable.append((_priority(backend, env), backend))
         except StoreError as error:
             reasons.append(f"{name}: {error.why}")
-        except Exception as error:  # noqa: BLE001 - `priority` raises what its platform raises
+        except Exception as error:  # noqa: BLE001 - `priority` may raise anything
             reasons.append(f"{name}: {error}")
     if not viable:
         raise NoKeyring(reasons)
@@ -167,16 +164,16 @@ def _best_system_backend(env: Mapping[str, str]) -> KeyringBackend:
 
 
 def _priority(backend: KeyringBackend, env: Mapping[str, str]) -> float:
-    """How much keyring itself would prefer this backend.
+    """Return the priority that `keyring` gives the backend.
 
     Raises:
-        Exception: the backend cannot work here.
+        Exception: the backend does not work on this machine.
     """
     if class_name(backend) != FREEDESKTOP:
         return backend.priority
     from portico.store.session_bus import why_unavailable
 
-    reason = why_unavailable(env)  # keyring's own test knows no session bus but the one in the environment
+    reason = why_unavailable(env)  # keyring's own test knows only the session bus in the environment
     if reason is not None:
         raise RuntimeError(reason)
     return _SECRET_SERVICE_PRIORITY
@@ -229,13 +226,12 @@ _ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
 
 
 class KeyringStore:
-    """One keyring. `backend` names its class, None to choose the best; `on_wait` is told when a prompt is being waited for.
-    With `asks` False nobody is waited for: the Secret Service then does not ask its user, and any other keyring that does has no
-    more time than one that asks nothing.
+    """One keyring. `backend` names its class, None for the best one. `on_wait` is called when a prompt waits for the user.
 
-    `lock` is the file on which processes take turns to write: gnome-keyring 42 has been seen to lose sight of items, and to
-    abort, when two of them write at once. It is a courtesy: a turn that does not come in time is taken all the same, and
-    while a person is asked it is the others'.
+    With `asks` False the Secret Service does not ask its user, and another keyring gets no extra time for a prompt.
+
+    `lock` is the file on which processes take turns to write: gnome-keyring 42 loses sight of items, and aborts, when two
+    processes write at once. The lock is a courtesy: after its timeout the write goes ahead, and it is free during a prompt.
     """
 
     name: StoreName = "keyring"
@@ -258,43 +254,43 @@ class KeyringStore:
         self._lock = lock
         self._asks = asks
         self._loaded: KeyringBackend | None = None
-        self._service: SecretService | None = None  # what is called in place of keyring's Secret Service backend
+        self._service: SecretService | None = None  # used instead of keyring's own Secret Service backend
         self._prompts = PromptWatch(self._deadlines.prompt_s, on_wait)
         self.reset_after_fork()
         _ALL.add(self)
 
     def reset_after_fork(self) -> None:
-        """In a child process: no thread of the parent gives its turn back here, and the parent's connection is the parent's."""
+        """In a child process: forget the parent's threads, locks and connection."""
         self._load_lock = threading.Lock()
         self._call_lock = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
         self._unfinished: list[threading.Thread] = []
         if self._service is not None:
-            self._service.close()  # of the parent's socket nothing is shut down by that
+            self._service.close()  # does not shut down the parent's socket
 
     @property
     def backend(self) -> str:
-        """The class in use.
+        """The keyring's class.
 
         Raises:
-            StoreError: none can be used.
+            StoreError: no keyring can be used.
         """
         return class_name(self._backend())
 
     @property
     def limit(self) -> int | None:
-        """The longest record in UTF-16 units, None where none is known."""
+        """The longest record in UTF-16 units, None if unlimited."""
         return max_record_length(self.backend)
 
     def is_backend(self, backend: str | None) -> bool:
-        """Whether it is the keyring of that class; None is the best, and the class that it was found to be."""
+        """Whether this is the keyring of class `backend`; None means the best one."""
         return backend == self._backend_name or (self._loaded is not None and backend == class_name(self._loaded))
 
     def same_or_new(self, opened: list[KeyringStore]) -> KeyringStore:
-        """The one of `opened` that is the same keyring, else this one, which is one of them from now on."""
+        """Return the keyring of `opened` that is the same as this one; else add this one to `opened` and return it."""
         with KeyringStore.sharing:
             same = self._find_same(opened)
             if same is None and opened:
-                for each in (self, *opened):  # which class the best keyring is of, is known only when it is loaded
+                for each in (self, *opened):  # the class of the best keyring is known once it is loaded
                     with contextlib.suppress(StoreError):
                         each.backend  # noqa: B018 - it loads
                 same = self._find_same(opened)
@@ -308,24 +304,23 @@ class KeyringStore:
 
     @property
     def has_pending_call(self) -> bool:
-        """Whether a call that timed out is still going on."""
         self._unfinished = [thread for thread in self._unfinished if thread.is_alive()]
         return bool(self._unfinished)
 
     def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
-        """The record of `user`, None only where there is none. Of several copies the first that `matches`, else the first.
+        """Return the record, or None if it does not exist. Of several copies: the first that `matches`, else the first.
 
         Raises:
-            StoreError: the keyring failed, is locked, may have the record where it cannot be seen, or did not answer in time.
+            StoreError: the keyring failed, is locked, did not answer in time, or may have the record in a closed database.
         """
         backend, service = self._backend(), self._service
         return self._call("read", lambda: _get_password(backend, user) if service is None else service.read(user, matches))
 
     def set(self, user: str, value: Secret) -> None:
-        """Keep `value` as the record of `user`.
+        """Write `value` as the record of `user`.
 
         Raises:
-            StoreUnknown: the keyring did not answer in time: the record may or may not be there.
+            StoreUnknown: the keyring did not answer in time: the record may or may not exist.
             StoreError: the keyring failed or is locked.
         """
         backend, service = self._backend(), self._service
@@ -339,13 +334,13 @@ class KeyringStore:
         self._call("write", write, value)
 
     def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
-        """Remove the record of `user` and every copy that the keyring has made of it, but what `keep` wants.
+        """Delete every copy of the record of `user` except those that `keep`.
 
-        `ask` False: where the keyring would have to ask its user, it fails instead. Only the Secret Service heeds either.
+        With `ask` False, a keyring that would have to ask its user fails. Only the Secret Service supports `keep` and `ask`.
 
         Raises:
             StoreUnknown: the keyring did not answer in time.
-            StoreError: the keyring failed or is locked, the record stays, or may be where it cannot be seen.
+            StoreError: the keyring failed or is locked, or the record is not deleted or may be in a closed database.
         """
         backend, service = self._backend(), self._service
         delete_error: type[Exception] = import_keyring_module("keyring.errors").PasswordDeleteError
@@ -354,9 +349,9 @@ class KeyringStore:
             if service is not None:
                 return service.delete(user, keep)
             if keep is not None:
-                return True  # the other keyrings have one record by a name
+                return True  # the other keyrings have one record per name
             for _ in range(_COPIES):
-                with contextlib.suppress(delete_error):  # also what "there is none" is called
+                with contextlib.suppress(delete_error):  # also raised for a missing record
                     backend.delete_password(SERVICE, user)
                 if backend.get_password(SERVICE, user) is None:
                     return True
@@ -377,24 +372,24 @@ class KeyringStore:
                 self._loaded = loaded
             return self._loaded
 
-    def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *secrets: Secret, ask: bool = True) -> T:
-        seconds = self._deadlines.read_s if doing == "read" else self._deadlines.write_s
+    def _call(self, act: Literal["read", "write", "delete"], call: Callable[[], T], *secrets: Secret, ask: bool = True) -> T:
+        seconds = self._deadlines.read_s if act == "read" else self._deadlines.write_s
         if not self._call_lock.acquire(timeout=self._deadlines.prompt_s):
             raise self._busy_error()
-        if self.has_pending_call:  # a worker without a turn, inside all the same
+        if self.has_pending_call:  # its worker thread has given the lock back, but is still in the keyring
             self._call_lock.release()
             raise self._busy_error()
-        file_turn = _LockTurn(None if doing == "read" else self._lock, self._deadlines.read_s)
-        self._prompts.begin_call(ask=ask and self._asks, during_prompt=file_turn.let_go)
+        file_turn = _LockTurn(None if act == "read" else self._lock, self._deadlines.read_s)
+        self._prompts.begin_call(ask=ask and self._asks, during_prompt=file_turn.released)
         try:
             with file_turn:
                 return call_with_deadline(call, seconds, extra_s=self._extra_wait(seconds), abort=self._abort)
         except DeadlinePassed as late:
-            raise self._timeout_error(doing, late) from None
+            raise self._timeout_error(act, late) from None
         except StoreError:
             raise
-        except Exception as error:  # noqa: BLE001 - jeepney, pywin32 and GLib errors come through raw
-            raise self._translate_error(doing, error, *secrets) from None
+        except Exception as error:  # noqa: BLE001 - jeepney, pywin32 and GLib raise their own errors
+            raise self._translate_error(act, error, *secrets) from None
         finally:
             self._call_lock.release()
 
@@ -403,9 +398,9 @@ class KeyringStore:
             self._service.abort()
 
     def _extra_wait(self, seconds: float) -> Callable[[], float]:
-        """Tells for how many further seconds to wait for a person, if it is a person that the keyring is waiting for.
+        """Return a function that says how many more seconds to wait for the user's answer to a prompt.
 
-        Only the Secret Service says whether it is. Of the others Windows asks nobody, and the rest are given the benefit once.
+        Only the Secret Service says that it shows one. Windows never does. The others get the time for one prompt, once.
         """
         if self._service is not None:
             return lambda: self._prompts.extra_s(seconds)
@@ -426,21 +421,21 @@ class KeyringStore:
     def _busy_error(self) -> StoreError:
         return KeyringTimeout("another call to the keyring has not come back", hint=self._timeout_hint())
 
-    def _timeout_error(self, doing: str, error: DeadlinePassed) -> StoreError:
+    def _timeout_error(self, act: str, error: DeadlinePassed) -> StoreError:
         keyring = self._class_name() or "the keyring"
-        if doing == "read" and self._service is not None:  # a read may be broken off: it changes nothing
+        if act == "read" and self._service is not None:  # a read can be aborted: it changes nothing
             self._service.abort()
             error.worker.join(ABORT_GRACE_S)
         self._unfinished.append(error.worker)
-        if doing == "read":
+        if act == "read":
             return KeyringTimeout(f"{keyring} did not answer", why=str(error), hint=self._timeout_hint())
         return KeyringUnknown(
-            f"{keyring} did not say whether it could {doing} the record",
+            f"{keyring} did not say whether it could {act} the record",
             why=f"{error}; what may have been left is tidied up the next time",
             hint=self._timeout_hint(),
         )
 
-    def _translate_error(self, doing: str, error: Exception, *secrets: Secret) -> StoreError:
+    def _translate_error(self, act: str, error: Exception, *secrets: Secret) -> StoreError:
         keyring = self._class_name() or "the keyring"
         class_names = {kind.__name__ for kind in type(error).__mro__}
         text = redact(str(error), *secrets)
@@ -450,20 +445,20 @@ class KeyringStore:
         if class_names & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
             hint = f"start it (log in to the desktop) and run the command again, or do without: {FILE_HINT}"
             return KeyringUnavailable(f"{keyring} cannot be reached", why=why, hint=hint)
-        return KeyringUnavailable(f"{keyring} could not {doing} the record", why=why, hint=_RETRY_HINT)
+        return KeyringUnavailable(f"{keyring} could not {act} the record", why=why, hint=_RETRY_HINT)
 
     def _unlock_hint(self) -> str:
         return _UNLOCK_HINT_MACOS if self._class_name() == MACOS else _UNLOCK_HINT
 
     def _timeout_hint(self) -> str:
-        """The Secret Service says when it waits for a person, and Windows never does; the others may be locked."""
+        """Return the hint after a timeout. Only the Secret Service and Windows are surely not waiting for a prompt."""
         return _RETRY_HINT if self._class_name() in {FREEDESKTOP, WINDOWS} else self._unlock_hint()
 
 
 class _LockTurn:
-    """A turn on the file `path`, waited for up to `timeout_s` seconds; without a file, or without success, it is none.
+    """A turn on the lock file `path`, waited for up to `timeout_s` seconds. Without a file, or after that time, it has no effect.
 
-    One thread has it, and the one that waits for that thread ends it, maybe before that thread has come back.
+    A worker thread makes the call; the thread that waits for it ends the turn, maybe before the worker comes back.
     """
 
     def __init__(self, path: Path | None, timeout_s: float) -> None:
@@ -481,8 +476,8 @@ class _LockTurn:
             self._release()
 
     @contextlib.contextmanager
-    def let_go(self) -> Iterator[None]:
-        """While it is another's."""
+    def released(self) -> Iterator[None]:
+        """Release the lock during the block."""
         with self._guard:
             self._release()
         try:

@@ -1,8 +1,8 @@
-"""The profile index: which profiles there are and where their tokens are. It holds no secret and needs no keyring.
+"""The profile index (`auth-profiles.json`): which profiles exist and where their tokens are. It holds no secret.
 
-Every change is made under a lock, on what the file holds at that moment, so that two processes never lose each other's changes.
-The file has a version and a last good copy; a damaged one is set aside. Beside the profiles it lists records that a process may
-have left behind (`Leftover`), so that the next process can delete them.
+Every change is made under a lock, on the file's content at that moment, so two processes never lose each other's changes.
+The file has a version and a backup; a damaged file is moved aside. Beside the profiles, the index lists token records that a
+process may have left behind (`Leftover`), so that the next process can delete them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LOCK_NAME: Final = "index.lock"
 
 
 class IndexFile:
-    """`auth-profiles.json`. Every save keeps the one before it as `.bak`, whose pointers to the tokens are still true."""
+    """The file `auth-profiles.json`, with the version before the last save as `.bak`. The pointers of that are still valid."""
 
     def __init__(self, paths: Paths, *, crash_point: CrashPoint = no_crash_point) -> None:
         self.path = paths.index
@@ -53,11 +53,11 @@ class IndexFile:
         self._cached: tuple[tuple[int, int, int], JsonObject] | None = None
 
     def load(self) -> JsonObject:
-        """The index as it is now, empty where there is no file. Not to be changed by the caller.
+        """Return the index, empty if the file does not exist. Do not change it.
 
         Raises:
-            StoreError: it cannot be read, is of a later version, or is damaged (it is then set aside, and the last good copy put
-                back where there is one).
+            StoreError: the file cannot be read, a later version wrote it, or it is damaged. A damaged file is moved aside, and
+                the backup put in its place.
         """
         stamp = self._stamp()
         if stamp is not None and self._cached is not None and self._cached[0] == stamp:
@@ -76,11 +76,11 @@ class IndexFile:
 
     @contextlib.contextmanager
     def editing(self, *, durable: bool = True) -> Iterator[JsonObject]:
-        """The index under its lock, read afresh and saved if the block ends well and has changed it.
+        """Read the index under its lock, and save it after the block if the block changed it.
 
         Raises:
-            StoreError: as for `load`, or it cannot be written.
-            LockBusy: another process held the lock for ten seconds.
+            StoreError: as for `load`, or the file cannot be written.
+            LockBusy: another process had the lock for ten seconds.
         """
         with self._locked():
             data = read_private(self.path)
@@ -92,7 +92,7 @@ class IndexFile:
             text = (json.dumps(document, indent=2) + "\n").encode()
             if text == data or (data is None and document == _empty()):
                 return
-            for temporary in temporaries(self.path):  # their writers are dead: they would hold the lock
+            for temporary in temporaries(self.path):  # their writers are dead: a live one would have the lock
                 temporary.unlink(missing_ok=True)
             if data is not None:
                 self._save_backup()
@@ -100,14 +100,14 @@ class IndexFile:
 
     def _save_backup(self) -> None:
         temporary = self.backup.with_name(f".{self.path.name}.bak.tmp")
-        with contextlib.suppress(OSError):  # a file system without hard links goes without the second copy
+        with contextlib.suppress(OSError):  # a file system without hard links gets no backup
             temporary.unlink(missing_ok=True)
             os.link(self.path, temporary)
             temporary.replace(self.backup)
-            temporary.unlink(missing_ok=True)  # rename(2) leaves it where both names are one file already
+            temporary.unlink(missing_ok=True)  # rename(2) keeps both names if they are the same file already
 
     def _recover(self, cause: ValueError) -> StoreError:
-        """Under the lock: set the damaged file aside and put the last good copy back. The error to raise."""
+        """Under the lock: move the damaged file aside, and put the backup in its place. Return the error to raise."""
         data = read_private(self.path)
         if data is not None and _is_valid(data, self.path):
             return IndexDamaged(f"{self.path} was damaged and has been put right", hint="run the command again")
@@ -143,7 +143,7 @@ def _parse(data: bytes, path: Path) -> JsonObject:
     except RecursionError:
         raise ValueError("nested too deep") from None
     if not isinstance(document, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - a damaged file is one kind of error
+        raise ValueError("not a JSON object")  # noqa: TRY004 - every fault of a file raises the same error
     version = document.get("version")
     if type(version) is int and version > VERSION:
         raise StateNewer(
@@ -169,33 +169,33 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RememberedStore:
-    """The store that worked at the last sign-in; `backend` is the keyring's class, None for the sealed file."""
+    """The store of the last sign-in; `backend` is the keyring's class, None for the encrypted file."""
 
     name: StoreName
     backend: str | None
 
 
 class IndexDraft:
-    """The index's content, to look at or to change; saving it is `ProfileIndex.edit`'s part."""
+    """The content of the index, to read or to change. `ProfileIndex.edit` saves the changes."""
 
     def __init__(self, document: JsonObject) -> None:
         self._document = document
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """Every profile that can be understood, in the order they were signed in."""
+        """Every readable profile, in the order of the sign-ins."""
         return tuple(profile for id in self._entries if (profile := self._readable(id)) is not None)
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """The ids of entries that cannot be understood; they stay in the file until they are signed in again or out."""
+        """The ids of unreadable entries; they stay in the file until you sign in again or out."""
         return tuple(id for id in self._entries if self._readable(id) is None)
 
     def get(self, id: str) -> Profile | None:
-        """The profile `id`, None where there is none.
+        """Return the profile `id`, or None if it does not exist.
 
         Raises:
-            StoreError: there is one and it cannot be understood.
+            StoreError: its entry is damaged.
         """
         if id not in self._entries:
             return None
@@ -209,7 +209,7 @@ class IndexDraft:
             ) from None
 
     def store_of_damaged(self, id: str) -> RememberedStore | None:
-        """The store that a damaged entry names, None where that part of it is damaged too."""
+        """Return the store that a damaged entry names, or None if that part is damaged too."""
         entry = self._entries[id]
         if not isinstance(entry, dict):
             return None
@@ -219,16 +219,14 @@ class IndexDraft:
         return RememberedStore("keyring", backend) if entry.get("store") == "keyring" and isinstance(backend, str) else None
 
     def put(self, profile: Profile) -> None:
-        """Add `profile`, or replace the one of its id."""
         previous = self._entries.get(profile.id)
         self._entries[profile.id] = profile_to_json(profile, previous if isinstance(previous, dict) else {})
 
     def remove(self, id: str) -> None:
-        """Forget `id`; nothing happens where it is not known."""
         self._entries.pop(id, None)
 
     def next_generation(self) -> int:
-        """A generation that no profile has had before."""
+        """Return a generation that no profile ever had."""
         last = self._document.get("generation")
         highest_used = max((profile.generation for profile in self.profiles), default=0)
         generation = max(last if type(last) is int else 0, highest_used) + 1
@@ -237,7 +235,7 @@ class IndexDraft:
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
-        """Token records that may exist and that nothing needs, unless their profile points at them."""
+        """Token records that may exist, and that can be deleted unless their profile points at them."""
         entries = self._document.get("leftovers")
         leftovers = []
         for value in entries if isinstance(entries, list) else []:
@@ -255,7 +253,7 @@ class IndexDraft:
 
     @property
     def remembered(self) -> RememberedStore | None:
-        """The store that worked last, None before the first sign-in."""
+        """The store of the last sign-in, None before the first one."""
         entry = self._document.get("store")
         if not isinstance(entry, dict) or entry.get("name") not in {"keyring", "file"}:
             return None
@@ -281,10 +279,10 @@ class IndexDraft:
 
 
 class ProfileIndex:
-    """`auth-profiles.json`, read when asked and changed under its lock.
+    """Reads `auth-profiles.json` when asked, and changes it under its lock.
 
-    Every method raises `StoreError` where the file cannot be read, is of a later version or is damaged: an unreadable index is
-    never an empty one. The methods that change it also raise `LockBusy`.
+    Every method raises `StoreError` if the file cannot be read, is damaged, or was written by a later version: an unreadable
+    index is never taken for an empty one. Methods that change the file also raise `LockBusy`.
     """
 
     def __init__(self, paths: Paths, *, crash_point: CrashPoint = no_crash_point) -> None:
@@ -292,36 +290,32 @@ class ProfileIndex:
 
     @property
     def path(self) -> Path:
-        """The file."""
         return self._file.path
 
     def view(self) -> IndexDraft:
-        """The whole index as it is now, to look at."""
+        """Return the whole index as it is now, to read."""
         return IndexDraft(self._file.load())
 
     def edit(self, change: Callable[[IndexDraft], T], *, durable: bool = True) -> T:
-        """Let `change` alter the index under its lock, save it, and hand back what `change` returned."""
+        """Let `change` alter the index under its lock, and save it. Return what `change` returned."""
         with self._file.editing(durable=durable) as document:
             return change(IndexDraft(document))
 
     def profiles(self) -> tuple[Profile, ...]:
-        """Every profile that can be understood, in the order they were signed in."""
         return self.view().profiles
 
     def get(self, id: str) -> Profile | None:
-        """The profile `id`, None where there is none."""
         return self.view().get(id)
 
     def put(self, profile: Profile) -> None:
-        """Add `profile`, or replace the one of its id."""
         self.edit(lambda draft: draft.put(profile))
 
     def remove(self, id: str) -> None:
-        """Forget `id` without touching its tokens: to delete those too is `Vault.delete`'s part."""
+        """Remove the entry of `id`, but not its tokens; `Vault.delete` removes both."""
         self.edit(lambda draft: draft.remove(id))
 
     def update(self, id: str, change: Callable[[Profile], Profile]) -> Profile | None:
-        """Replace the profile `id` by what `change` makes of it as it is now; None where it is gone meanwhile."""
+        """Replace the profile `id` by what `change` returns for it. Return the new profile, or None if it does not exist."""
 
         def apply(draft: IndexDraft) -> Profile | None:
             current = draft.get(id)
@@ -335,12 +329,12 @@ class ProfileIndex:
 
     @property
     def store_name(self) -> StoreName | None:
-        """The store that worked at the last sign-in."""
+        """The store of the last sign-in, None before the first one."""
         remembered = self.view().remembered
         return None if remembered is None else remembered.name
 
     def remember_store(self, name: StoreName, backend: str | None = None) -> None:
-        """Note that `name` works here, so that later sign-ins need not find out again."""
+        """Remember that `name` works on this machine, so that later sign-ins use it."""
         remembered = RememberedStore(name, backend)
         if self.view().remembered == remembered:
             return
@@ -355,7 +349,7 @@ SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
 
 
 def current_record(draft: IndexDraft, profile_id: str) -> Leftover | None:
-    """The record that a profile's entry points at, None where it has none or cannot be understood."""
+    """Return the record that a profile's entry points at, or None if it points at none or is damaged."""
     profile = None if profile_id in draft.damaged else draft.get(profile_id)
     if profile is None or profile.slot is None:
         return None
@@ -363,21 +357,21 @@ def current_record(draft: IndexDraft, profile_id: str) -> Leftover | None:
 
 
 def note_intent(draft: IndexDraft, new: Leftover) -> int:
-    """Note that `new` is about to be written and that the profile's record of now will be old; the new record's generation."""
+    """List `new` and the profile's current record as leftovers, before `new` is written. Return the generation of `new`."""
     old = current_record(draft, new.profile)
     draft.leftovers = (*draft.leftovers, new, *(() if old is None else (old,)))
     return draft.next_generation()
 
 
 def remove_profile(draft: IndexDraft, profile_id: str) -> None:
-    """Take a profile out of the index, and note both slots of every store that may hold its tokens for deletion."""
+    """Remove a profile from the index, and list both slots of every store that may hold its tokens as leftovers."""
     slots = [Leftover(profile_id, store.name, store.backend, slot) for store in _stores(draft, profile_id) for slot in SLOTS]
     draft.leftovers = (*draft.leftovers, *slots)
     draft.remove(profile_id)
 
 
 def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
-    """The store that the profile's entry names; where that cannot be read, every store there is."""
+    """Return the store that the profile's entry names; if the entry is damaged, every store that may hold the tokens."""
     current = current_record(draft, profile_id)
     if current is not None:
         return [RememberedStore(current.store, current.backend)]
@@ -393,44 +387,36 @@ def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
 
 SIGNED_OUT: Final = "You are signed out."
 FILE_COMMAND: Final = "{prog} onboard --store file"
-"""Signs in again, into the sealed file. A command that needs no sign-in puts another in its place in the hint."""
+"""Signs in again with the encrypted file. Commands that need no sign-in replace it in the hint."""
 FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file sealed with a passphrase)"
 
 
 def sign_in(choice: str = "minimax-portal") -> str:
-    """The line that says how to sign in by this auth choice; `{prog}` stands for the program name."""
+    """Return the line that says how to sign in by this auth choice; `{prog}` stands for the program name."""
     return f"Run `{{prog}} onboard --auth-choice {choice}`."
 
 
 def sign_in_again(profile: Profile) -> str:
-    """The command that replaces `profile` and no other; `{prog}` stands for the program name."""
-    if profile.type != "api_key":
-        return login_command(profile)
+    """Return the command that replaces `profile`; `{prog}` stands for the program name."""
     from shlex import quote
 
     region = f" --region {profile.region}" if profile.region else ""
-    # A key is pasted again: by the auth choice that every provider with keys has.
-    return f"{{prog}} onboard --auth-choice {profile.provider}-api{region} --profile {quote(profile.id)} --replace"
-
-
-def login_command(profile: Profile) -> str:
-    """As `sign_in_again`, for a profile that has tokens and no key."""
-    from shlex import quote
-
-    region = f" --region {profile.region}" if profile.region else ""
-    return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {quote(profile.id)} --replace"
+    # Every provider with API keys has the auth choice `PROVIDER-api`.
+    is_key = profile.type == "api_key"
+    command = f"onboard --auth-choice {profile.provider}-api" if is_key else f"models auth login --provider {profile.provider}"
+    return f"{{prog}} {command}{region} --profile {quote(profile.id)} --replace"
 
 
 def without_sign_in_hint(hint: str | None) -> str | None:
-    """`hint` for somebody who keeps a key and needs no sign-in: the sealed file is chosen in the configuration."""
+    """Return `hint` for a stored key, which needs no sign-in: the config chooses the encrypted file."""
     return None if hint is None else hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
 
 
 def require_profile(snapshot: Snapshot, id: str) -> Profile:
-    """The profile of this id.
+    """Return the profile `id`.
 
     Raises:
-        SignInNeeded: `not-signed-in`: there is none, or it was signed out.
+        SignInNeeded: `not-signed-in`: the profile does not exist, or was signed out.
         StoreError: `record-damaged`.
     """
     profile = snapshot.get(id)
@@ -443,7 +429,7 @@ def require_profile(snapshot: Snapshot, id: str) -> Profile:
 
 
 def not_signed_in(wanted: str | None, profile_ids: list[str]) -> SignInNeeded:
-    """The error of a profile that is not there, with the nearest that is."""
+    """Return the error of a profile that does not exist. The hint names similar ones."""
     from difflib import get_close_matches
 
     matches = [id for id in profile_ids if wanted and (id.startswith(wanted) or id.endswith(f":{wanted}"))]

@@ -1,7 +1,6 @@
-"""What is kept of a profile: the secret record with its tokens, and the index entry without any secret.
+"""A profile's two records: its index entry, without secrets, and its token record in the token store.
 
-The entry is what is known about an account, and how it is written in the index. The record is what the token store keeps; the
-protocols say what a place that keeps records can do.
+This module also converts both to and from JSON, and declares what a token store must be able to do (`RecordStore`).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ ProfileType = Literal["oauth", "api_key", "gateway_key"]
 JsonObject = dict[str, "JsonValue"]
 
 SIGN_OUT_UNFINISHED: Final = "sign-out-unfinished"
-# In a file a field has its own name in camel case, and the order here is that of its keys; but for these.
+# A field's key in a file is its name in camel case, except for these. Keys are written in the order of the fields.
 _UNREAD: Final = {"key": "unreadFields"}
 _JOURNAL_ENTRY: Final = {"key": "fence"}
 _RECEIVED: Final = {"key": "got"}
@@ -40,10 +39,10 @@ _RECEIVED: Final = {"key": "got"}
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last refresh of a profile that failed: `at` in wall ms, `id` a PorticoError id, `code` the OAuth error (RFC 6749 5.2).
+    """The last failed refresh of a profile: `at` in wall ms, `id` of the PorticoError, `code` of the OAuth error (RFC 6749 5.2).
 
-    `terminal` means that no further refresh can help: only signing in again can. `attempts` counts failures in a row, and no
-    process is to ask the server again before `retry_at` (wall ms), None where it need not wait.
+    `terminal`: no further refresh can help, only a new sign-in. `attempts` counts failures in a row. No process contacts the
+    server again before `retry_at` (wall ms; None: at any time).
     """
 
     at: int
@@ -57,10 +56,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalEntry:
-    """A refresh token that may be spent: the note of a refresh that was sent and whose outcome is not stored yet.
+    """A refresh whose request was sent and whose outcome is not stored yet. Its refresh token may be spent.
 
-    `token` is the SHA-256 of the refresh token, in hex; `generation` that of the tokens it belongs to; `sends` how often it may
-    have reached the server, first at `started_at` and last at `sent_at` (wall ms). `pid` and `boot_id` tell who sent it last.
+    `token` is the SHA-256 of the refresh token, in hex; `generation` that of its token set. The token may have reached the
+    server `sends` times, first at `started_at` and last at `sent_at` (wall ms). Process `pid` of boot `boot_id` sent it last.
     """
 
     generation: int
@@ -74,7 +73,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One moment by both clocks: `wall_ms`, and `steady_ms` by the clock that nobody sets, in the run `boot` of the machine."""
+    """One moment by both clocks: the wall clock, and the steady clock, which cannot be set, since the machine's `boot`."""
 
     boot: str
     steady_ms: int
@@ -83,10 +82,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
-    """What a refresh brought besides tokens: it stands in their record too, for whoever has to finish that refresh.
+    """What a refresh changes in a profile besides the tokens. The token record has a copy, so that any process can finish.
 
-    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms); `received` and `unread` are
-    as a profile's.
+    `replaces` is the generation that was refreshed; `refreshed_at` is when the refresh was requested (wall ms). `received` and
+    `unread` are those of `Profile`.
     """
 
     replaces: int
@@ -100,17 +99,16 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is known about a credential that is stored: `OAuthProfile`, `ApiKeyProfile` or `GatewayKeyProfile`. Times are wall ms.
+    """What is known about a stored credential: an `OAuthProfile`, `ApiKeyProfile` or `GatewayKeyProfile`. Times are wall ms.
 
-    `type` tells them apart in a file. `provider` is whose it is, `plugin` whose plugin it needs, and `api_base` where it is sent.
-    `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
-    `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the encrypted file.
-    `refresh_expires_at` is the end of the refresh token, None where the server does not tell, as most do not.
-    `received` is when its tokens came, None where one of the clocks is not known. `unread` names the fields of the last token
-    reply that could not be read, and that count as absent.
-    `config_pending` marks a sign-in whose config edit has not been made yet, `default_pending` that this edit also changes the
-    default model: to `default_model`, or else to the sign-in's own, and `use_pending` that the provider's account in use becomes
-    this one.
+    `plugin` is the plugin that the provider needs, `api_base` the URL that the credential is sent to.
+    `generation` changes with every stored token set and never repeats, not even after signing out and in again.
+    `store`, `backend` and `slot` say where the tokens are; `backend` is the keyring's class, None for the encrypted file.
+    `refresh_expires_at` is when the refresh token expires, None if the server does not say, as most do not.
+    `received` is when the tokens arrived, None if one of the clocks is unknown. `unread` names the fields of the last token
+    response that could not be read; they are treated as absent.
+    `config_pending`: the config edit of this sign-in is still to do. `default_pending`: this edit also sets the default model,
+    to `default_model` or else to the model of this sign-in. `use_pending`: it also makes this the provider's account in use.
     """
 
     id: str = field(metadata={"stored": False})
@@ -139,15 +137,15 @@ class Profile:
 
     @property
     def sign_out_unfinished(self) -> bool:
-        """Whether it was signed out while its tokens could not be deleted: it is kept only so that this can be finished."""
+        """Whether the profile was signed out but its tokens could not be deleted: it stays so that the sign-out can finish."""
         return self.failure is not None and self.failure.id == SIGN_OUT_UNFINISHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthProfile(Profile):
-    """An account that somebody signed in to: its tokens come from an authorization server, and can be refreshed and revoked.
+    """A signed-in account: an authorization server issues its tokens, refreshes them and revokes them.
 
-    `subject` is the account's name at its issuer, None where that does not tell. `relocated` holds (old URL, new URL) pairs.
+    `subject` is the account's name at the issuer, None if the issuer gives none. `relocated` holds (old URL, new URL) pairs.
     """
 
     type: ProfileType = field(default="oauth", init=False)
@@ -162,7 +160,7 @@ class OAuthProfile(Profile):
     relocated: tuple[tuple[str, str], ...] = ()
 
     def renewed(self, renewal: Renewal) -> OAuthProfile:
-        """The same profile after a refresh that succeeded."""
+        """Return the profile as it is after a successful refresh."""
         return replace(
             self,
             refreshed_at=renewal.refreshed_at,
@@ -176,7 +174,7 @@ class OAuthProfile(Profile):
         )
 
     def server(self) -> OAuthServer:
-        """The authorization server that issued the tokens, as a refresh and a revocation need it."""
+        """Return the authorization server that issued the tokens."""
         from portico.interfaces.authorization import OAuthServer
 
         return OAuthServer(
@@ -193,14 +191,14 @@ class OAuthProfile(Profile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeyProfile(Profile):
-    """A provider's API key. It is used until its owner replaces it."""
+    """A provider's API key. It is used until you replace it."""
 
     type: ProfileType = field(default="api_key", init=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayKeyProfile(Profile):
-    """A key that a tool shows the gateway: its name, and the SHA-256 of the key in hex."""
+    """A gateway key: its name, and the SHA-256 of the key in hex."""
 
     provider: str = field(default="gateway", init=False)
     type: ProfileType = field(default="gateway_key", init=False)
@@ -210,7 +208,7 @@ class GatewayKeyProfile(Profile):
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A token record that may exist, and that is rubbish unless its profile points at it."""
+    """A token record that may exist. It can be deleted unless its profile points at it."""
 
     profile: str
     store: StoreName
@@ -218,11 +216,10 @@ class Leftover:
     slot: Slot
 
 
-# Portico 0.2 ends a sign-in at the twelfth send, so it is not told of more than these.
+# Portico 0.2 ends a sign-in at the twelfth send, so the field that it reads never shows more than these.
 _MAX_SENDS_WRITTEN: Final = 11
 _ALL_SENDS: Final = "allSends"
-# What Portico 0.2 took for the end of a sign-in without one of the words that end one. No error that ends one today has such an
-# id.
+# Ids that Portico 0.2 stored as terminal without one of the error codes that end a sign-in. No terminal error of today has one.
 _ENDED_BY_0_2: Final = frozenset(
     {
         "access-denied",
@@ -240,10 +237,10 @@ _ENDED_BY_0_2: Final = frozenset(
         "unsupported-token-type",
     }
 )
-# The texts that a field of this type may hold in a file, where not every text will do.
+# The values that a file may hold in a text field of these types.
 _ALLOWED_TEXTS: Final = {"StoreName": frozenset({"keyring", "file"}), "Slot": frozenset({"a", "b"})}
 _KINDS: Final[dict[str, type[Profile]]] = {"oauth": OAuthProfile, "api_key": ApiKeyProfile, "gateway_key": GatewayKeyProfile}
-# What earlier versions look for in every entry, also in that of a key, with the order in which they write it.
+# Earlier versions expect these in every entry, also in a key's, and write them in this order.
 _ALWAYS_WRITTEN: Final[JsonObject] = {
     "provider": None,
     "plugin": "",
@@ -266,7 +263,7 @@ _PAIRS: Final = "tuple[tuple[str, str], ...]"
 
 
 class _Column(NamedTuple):
-    """A field as a file has it: `kind` is its annotation without `None`, `types` the exact types of its value there."""
+    """A field in a file: `kind` is its annotation without `None`, `types` the exact types that its value may have."""
 
     name: str
     key: str
@@ -277,14 +274,14 @@ class _Column(NamedTuple):
 
 
 def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
-    """`profile` for the file, on top of what the file had: fields that this version does not know stay."""
+    """Return the file's entry of `profile`. Fields of `previous` that this version does not know stay."""
     fields = {**_ALWAYS_WRITTEN, **_to_json(profile)}
     last = {name: fields.pop(name, None) for name in _WRITTEN_LAST}
     return _drop_none({**previous, **fields, **last})
 
 
 def profile_from_json(id: str, value: JsonValue) -> Profile:
-    """The profile that the file describes.
+    """Return the profile that a file's entry describes.
 
     Raises:
         ValueError: a field is missing or has the wrong type; the message names it.
@@ -297,12 +294,12 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
 
 
 def leftover_to_json(leftover: Leftover) -> JsonObject:
-    """`leftover` for the file."""
+    """Return the file's entry of `leftover`."""
     return _drop_none(_to_json(leftover))
 
 
 def leftover_from_json(value: JsonValue) -> Leftover:
-    """The leftover that the file describes.
+    """Return the leftover that a file's entry describes.
 
     Raises:
         ValueError: a field is missing or has the wrong type; the message names it.
@@ -310,22 +307,8 @@ def leftover_from_json(value: JsonValue) -> Leftover:
     return Leftover(**_from_json(Leftover, value, "the leftover"))
 
 
-def renewal_to_json(renewal: Renewal) -> JsonObject:
-    """`renewal` for a record."""
-    return _drop_none(_to_json(renewal))
-
-
-def renewal_from_json(value: JsonValue) -> Renewal:
-    """The renewal that a record describes.
-
-    Raises:
-        ValueError: a field is missing or has the wrong type; the message names it.
-    """
-    return Renewal(**_from_json(Renewal, value, "the renewal"))
-
-
 def _failure_from_json(value: JsonValue) -> Failure:
-    """A failure; one that Portico 0.2 took for an end, and that was no verdict of the server's, may be tried again."""
+    """Read a failure. One that Portico 0.2 stored as terminal without a server's verdict may be tried again."""
     failure = Failure(**_from_json(Failure, value, "failure"))
     is_transient = failure.id in _ENDED_BY_0_2 and failure.code not in ENDS_A_GRANT
     return replace(failure, terminal=False) if is_transient else failure
@@ -347,7 +330,7 @@ def _moment_from_json(value: JsonValue) -> Moment:
 
 @cache
 def _columns(record: type) -> tuple[_Column, ...]:
-    """The fields of a dataclass of this module, as files have them: each is written once, here."""
+    """Return how files spell the fields of a dataclass of this module."""
     return tuple(_column(field) for field in fields(record) if field.metadata.get("stored", True))
 
 
@@ -382,7 +365,7 @@ def _from_json(record: type, value: JsonValue, what: str) -> dict[str, Any]:
             if required:
                 fields[name] = None
             continue
-        # The types are exact: True is no generation.
+        # The types are exact: `True` is not an int.
         if type(value) not in types or (kind in _ALLOWED_TEXTS and value not in _ALLOWED_TEXTS[kind]):
             raise ValueError(key)
         fields[name] = _value_from_json(kind, key, value)
@@ -405,11 +388,11 @@ def _drop_none(entry: JsonObject) -> JsonObject:
 
 def _require_object(value: JsonValue, what: str) -> JsonObject:
     if not isinstance(value, dict):
-        raise ValueError(what)  # noqa: TRY004 - one kind of error for every way a file can be wrong
+        raise ValueError(what)  # noqa: TRY004 - every fault of a file raises the same error
     return value
 
 
-# Fields that are objects of their own: how each is read and written.
+# How the fields that are objects are written and read.
 _OBJECTS: Final[dict[str, tuple[Callable[[Any], JsonObject], Callable[[JsonValue], object]]]] = {
     "Failure": (_to_json, _failure_from_json),
     "JournalEntry": (_entry_to_json, _entry_from_json),
@@ -420,23 +403,23 @@ _OBJECTS: Final[dict[str, tuple[Callable[[Any], JsonObject], Callable[[JsonValue
 SERVICE: Final = "portico"
 RECORD_VERSION: Final = 1
 RECORD_LIMIT: Final = 256 * 1024
-# The generation of a profile that is not there; those of profiles begin with 1.
+# The generation of a profile that does not exist; those of profiles start at 1.
 ABSENT: Final = 0
-# Characters of a profile's id, which names its record.
+# The longest profile id, in characters. The id is part of its records' names.
 MAX_ID_LENGTH: Final = 200
 
 
 class GenerationChanged(StoreError):
-    """A profile is not as a commit expected it: other tokens were stored, or it was signed out or in."""
+    """The profile is not as a commit expected it: other tokens were stored, or you signed out or in."""
 
     id = "generation-changed"
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a profile's record holds. `expires_at` is wall ms, None where the server gave no lifetime.
+    """A profile's token set. `expires_at` is wall ms, None if the server gave no lifetime.
 
-    `renewal` tells of the refresh that made them, None for those of a sign-in.
+    `renewal` describes the refresh that brought the tokens, None for those of a sign-in.
     """
 
     access: Secret
@@ -448,7 +431,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class RecordLocation:
-    """Where a record lies: `service` and `user` are the keyring's words, and name the sealed file too."""
+    """Where a record is: `service` and `user` are the keyring's terms, and also name the encrypted file."""
 
     store: StoreName
     backend: str | None
@@ -456,55 +439,56 @@ class RecordLocation:
     user: str
 
     def __str__(self) -> str:
-        return f"{self.service} / {self.user} in {self.backend or 'the sealed file store'}"
+        return f"{self.service} / {self.user} in {self.backend or 'the encrypted file'}"
 
 
 class RecordStore(Protocol):
-    """A place that keeps records by user. Every method raises `StoreError`, and `StoreUnknown` for a write that timed out."""
+    """A store of records by user. Every method raises `StoreError`, and `StoreUnknown` for a write that timed out."""
 
     name: StoreName
 
     @property
     def backend(self) -> str | None:
-        """The class that does the work, None where there is no choice of it."""
+        """The keyring's class, None for the encrypted file."""
         ...
 
     @property
     def has_pending_call(self) -> bool:
-        """Whether a call that timed out is still going on in this process."""
+        """Whether a call that timed out is still running in this process."""
         ...
 
     def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
-        """The record, None only where there is none. Of several copies the first that `matches`, else the first."""
+        """Return the record, or None if it does not exist. Of several copies: the first that `matches`, else the first."""
         ...
 
     def set(self, user: str, value: Secret) -> None: ...
 
     def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
-        """Remove every copy of the record but what `keep` wants; if there is any. `ask` False: opens no window.
+        """Delete every copy of the record for which `keep` is false. With `ask` False, no window is opened.
 
-        The error is `KeyringNotOpen` where none was seen, and one may be where it cannot be seen.
+        Raises:
+            KeyringNotOpen: no copy was seen, but a closed database may hold one.
         """
         ...
 
 
 def fingerprint(token: Secret) -> str:
-    """How an index that holds no secrets names a token: its SHA-256, in hex."""
+    """Return the SHA-256 of `token` in hex: how an index without secrets names a token."""
     import hashlib
 
     return hashlib.sha256(token.reveal().encode()).hexdigest()
 
 
 def record_user(profile_id: str, slot: str, state_id: str) -> str:
-    """The user under which a record is kept; any state folder but the default one has its own."""
+    """Return the user of a record. State folders other than the default one have users of their own."""
     return f"{profile_id}#{slot}@{state_id}" if state_id else f"{profile_id}#{slot}"
 
 
 def encode_record(profile: Profile, tokens: Tokens) -> Secret:
-    """The record as text, of the profile's generation.
+    """Return the text of a record.
 
     Raises:
-        StoreError: it is longer than any store takes.
+        StoreError: the record is longer than any store accepts, or is not text.
     """
     refresh = None if tokens.refresh is None else tokens.refresh.reveal()
     profile_fields = profile_to_json(profile, {})
@@ -515,7 +499,7 @@ def encode_record(profile: Profile, tokens: Tokens) -> Secret:
         "refresh": refresh,
         "expiresAt": tokens.expires_at,
         **{key: profile_fields[key] for key in ("region", "apiBase", "clientId")},
-        **({} if tokens.renewal is None else {"renewal": renewal_to_json(tokens.renewal)}),
+        **({} if tokens.renewal is None else {"renewal": _drop_none(_to_json(tokens.renewal))}),
     }
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
     hint = "the provider sent something that is hardly a token: tell its plugin's author"
@@ -530,10 +514,10 @@ def encode_record(profile: Profile, tokens: Tokens) -> Secret:
 
 
 def decode_record(value: Secret, location: RecordLocation) -> Tokens:
-    """The tokens in a record's text.
+    """Return the tokens in the text of a record.
 
     Raises:
-        StoreError: it is of a later version, or damaged.
+        StoreError: a later version wrote the record, or it is damaged.
     """
     try:
         record = json.loads(value.reveal())
@@ -554,7 +538,7 @@ def decode_record(value: Secret, location: RecordLocation) -> Tokens:
     if not isinstance(refresh, str | None) or type(expires_at) not in {int, type(None)}:
         raise _damaged(location, "`refresh` or `expiresAt` is wrong")
     try:
-        renewal = renewal_from_json(record["renewal"]) if "renewal" in record else None
+        renewal = Renewal(**_from_json(Renewal, record["renewal"], "the renewal")) if "renewal" in record else None
     except ValueError as error:
         raise _damaged(location, f"`renewal`: {error}") from None
     return Tokens(Secret(access), Secret(refresh) if refresh else None, expires_at, generation, renewal)

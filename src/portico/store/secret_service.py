@@ -1,9 +1,9 @@
-"""The Secret Service of a Linux desktop (gnome-keyring, KeePassXC, KWallet 6), spoken to over one connection.
+"""The Secret Service of a Linux desktop (gnome-keyring, KeePassXC, KWallet 6), over one connection.
 
-It takes the place of python keyring's own backend `keyring.backends.SecretService.Keyring`, and reads and writes the very same
-items. That backend opens a connection for every call, and KeePassXC asks its user anew for each connection and item; it makes a
-default collection if there is none, also to read; it deletes an item without unlocking it; and it calls every failure to unlock
-the same. See the Secret Service API, https://specifications.freedesktop.org/secret-service/latest/.
+This module replaces python keyring's backend `keyring.backends.SecretService.Keyring`, and uses the same items. That backend
+opens a connection for every call, and KeePassXC prompts its user for each connection and item; it creates a missing default
+collection even for a read; it deletes an item without unlocking it; and it reports every failed unlock in the same way.
+See the Secret Service API, https://specifications.freedesktop.org/secret-service/latest/.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _BUS: Final = "org.freedesktop.DBus"
 _ROOT: Final = "/org/freedesktop/secrets"
 _PREFERRED_ENV: Final = "KEYRING_PROPERTY_PREFERRED_COLLECTION"
 _PROMPTER: Final = "org.gnome.keyring.SystemPrompter"
-_NO_OBJECT: Final = "/"  # what the service answers for "no such object" and for "no prompt is needed"
+_NO_OBJECT: Final = "/"  # the service's answer for "no such object" and for "no prompt is needed"
 _OBJECT_PATH: Final = re.compile(r"(/[A-Za-z0-9_]+)+")
 _GNOME: Final = "gnome-keyring"
 _KEEPASSXC: Final = "keepassxc"
@@ -69,13 +69,13 @@ _ABSENT: Final = frozenset(
 _NO_OWNER: Final = "org.freedesktop.DBus.Error.NameHasNoOwner"
 _IS_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
 _COPIES: Final = 8
-# KeePassXC answers every write by a prompt, and most of them are completed at once, with no window.
+# KeePassXC answers every write with a prompt. It completes most of them at once, without a window.
 _PROMPT_GRACE_S: Final = 0.3
-# How gnome-keyring is started with the password of its login keyring: by hand, and by PAM.
+# The options that give gnome-keyring the password of its login keyring: by hand, and by PAM.
 _WITH_PASSWORD: Final = frozenset({"--unlock", "--login"})
 
 
-class Refused(Exception):
+class DBusError(Exception):
     """The service answered a call with the D-Bus error `name`."""
 
     def __init__(self, name: str, text: str) -> None:
@@ -84,10 +84,10 @@ class Refused(Exception):
 
 
 class SecretService:
-    """The records of Portico in the Secret Service. One thread at a time.
+    """Portico's records in the Secret Service. Not thread-safe.
 
-    `keyring` is python keyring's backend, which knows the attributes of an item; `prompts` is told when a prompt opens; `env`
-    says where the session bus is.
+    `keyring` is python keyring's backend, which knows an item's attributes. `prompts` is notified when a prompt opens. `env`
+    locates the session bus.
     """
 
     def __init__(self, keyring: KeyringBackend, prompts: PromptWatch, env: Mapping[str, str]) -> None:
@@ -100,19 +100,19 @@ class SecretService:
         self._session: Session | None = None
 
     def read(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
-        """The secret of `user`, None only where there is none. Of several copies the first that `matches`, else the first.
+        """Return the secret of `user`, or None if it does not exist. Of several copies: the first that `matches`, else the first.
 
         Raises:
-            StoreError: the keyring is locked, has no default collection, may have the secret where it cannot be seen, or the user
-                dismissed its prompt.
-            OSError, Refused: the service failed.
+            StoreError: the keyring is locked, has no default collection, or may have the secret in a closed database, or the user
+                dismissed the prompt.
+            OSError, DBusError: the service failed.
         """
         self._connect()
         for is_last_try in (False, True):
             try:
                 return self._read_best(user, matches)
-            except Refused as refused:  # found, and gone or locked again before it could be read
-                if is_last_try or refused.name not in _GONE | {_IS_LOCKED}:
+            except DBusError as error:  # the item was found, but deleted or locked before it was read
+                if is_last_try or error.name not in _GONE | {_IS_LOCKED}:
                     raise
         raise AssertionError("unreachable: the last try returned or raised")
 
@@ -133,12 +133,12 @@ class SecretService:
         return first
 
     def write(self, user: str, secret: Secret) -> None:
-        """Keep `secret` for `user`, in the default collection, which is made if there is none.
+        """Write the secret of `user` to the default collection, which is created if it does not exist.
 
         Raises:
-            StoreUnknown: nobody answered the prompt for the write itself.
-            StoreError: the keyring is locked, or the user dismissed its prompt.
-            OSError, Refused: the service failed.
+            StoreUnknown: the user did not answer the prompt for the write itself.
+            StoreError: the keyring is locked, or the user dismissed the prompt.
+            OSError, DBusError: the service failed.
         """
         from secretstorage.util import format_secret
 
@@ -160,24 +160,24 @@ class SecretService:
         self._remove_others(collection, user, item)
 
     def _remove_others(self, collection: str, user: str, written: str) -> None:
-        """Remove older copies beside what was just written: `replace` spares those of another `KEYRING_PROPERTY_APPID`.
+        """Delete older copies beside the new item: `replace` keeps copies of another `KEYRING_PROPERTY_APPID`.
 
-        It is worth no window, and no failure: who reads tells the copies apart.
+        This opens no window and may fail: reads tell the copies apart.
         """
-        with suppress(StoreError, Refused, OSError), self._prompts.without_prompts():
+        with suppress(StoreError, DBusError, OSError), self._prompts.without_prompts():
             items = self._search(collection, self._attributes(user))
             for item in items if written in items else []:
                 if item != written:
                     self._remove(item)
 
     def delete(self, user: str, keep: RecordMatch | None = None) -> bool:
-        """Remove every copy of the secret of `user` but what `keep` wants; whether none is left. It is unlocked first.
+        """Delete every copy of the secret of `user` except those that `keep`. Return whether none is left.
 
         Raises:
-            StoreUnknown: nobody answered the prompt for the deletion itself.
-            StoreError: the keyring is locked, has no default collection, may have a copy where it cannot be seen, or the user
-                dismissed its prompt.
-            OSError, Refused: the service failed.
+            StoreUnknown: the user did not answer the prompt for the deletion itself.
+            StoreError: the keyring is locked, has no default collection, or may have a copy in a closed database, or the user
+                dismissed the prompt.
+            OSError, DBusError: the service failed.
         """
         self._connect()
         default = self._default_collection()
@@ -185,7 +185,7 @@ class SecretService:
         for _ in range(_COPIES):
             items = list(self._items(user, default))
             if keep is not None:
-                items = [item for item in items if len(items) > 1 and not self._wants(item, keep)]
+                items = [item for item in items if len(items) > 1 and not self._is_to_keep(item, keep)]
             if not items:
                 break
             for item in items:
@@ -200,35 +200,35 @@ class SecretService:
             raise self._not_found_error(user)
         return True
 
-    def _wants(self, item: str, keep: RecordMatch) -> bool:
+    def _is_to_keep(self, item: str, keep: RecordMatch) -> bool:
         try:
             self._unlock(item)
             return keep(self._get_secret(item))
-        except Refused as refused:
-            if refused.name not in _GONE:
+        except DBusError as error:
+            if error.name not in _GONE:
                 raise
-            return True  # found, and gone before it could be read
+            return True  # the item was deleted before it was read
 
     def _remove(self, item: str) -> None:
         try:
             self._unlock(item)
             (prompt,) = self._call(item, "Item", "Delete")
-        except Refused as refused:
-            if refused.name not in _GONE:
+        except DBusError as error:
+            if error.name not in _GONE:
                 raise
-            return  # found, and gone before it could be deleted
+            return  # the item is already deleted
         if prompt != _NO_OBJECT and self._prompt(prompt, "delete the record")[0]:
             raise self._dismissed_error("Nothing was deleted.")
 
     def abort(self) -> None:
-        """End the connection under whoever waits on it, from any thread: gnome-keyring then closes its prompt."""
+        """Shut the connection down from any thread: the waiting call fails, and gnome-keyring closes its prompt."""
         bus = self._bus
         if bus is not None:
             with suppress(OSError):
                 bus.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection; the next call opens another."""
+        """Close the connection; the next call opens a new one."""
         self._bus, self._session, self._owner = None, None, ""
         if self._finalizer is not None:
             self._finalizer()
@@ -237,7 +237,7 @@ class SecretService:
     # --- the connection ------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        """A connection that lives, to the service that runs now: a daemon that was restarted knows no session of the old one."""
+        """Connect to the service that runs now. A restarted service does not know the sessions of the old one."""
         if self._bus is not None and not _is_alive(self._bus):
             self.close()
         if self._bus is None:
@@ -245,8 +245,8 @@ class SecretService:
             self._finalizer = weakref.finalize(self, self._bus.close)
         try:
             owner = self._call_bus("GetNameOwner", SECRETS)
-        except Refused as refused:
-            if refused.name != _NO_OWNER:
+        except DBusError as error:
+            if error.name != _NO_OWNER:
                 raise
             self._start()
             owner = self._call_bus("GetNameOwner", SECRETS)
@@ -256,8 +256,8 @@ class SecretService:
     def _start(self) -> None:
         try:
             self._call_bus("StartServiceByName", SECRETS)
-        except Refused as refused:
-            raise ConnectionError(str(refused)) from None
+        except DBusError as error:
+            raise ConnectionError(str(error)) from None
 
     def _open_session(self) -> Session:
         from secretstorage.util import open_session
@@ -289,10 +289,10 @@ class SecretService:
     # --- collections and items -----------------------------------------------------------------------------------------
 
     def _default_collection(self) -> str | None:
-        """The collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one; None where there is none.
+        """Return the collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one, else None.
 
         Raises:
-            StoreError: the variable names no collection.
+            StoreError: the variable names a collection that does not exist.
         """
         preferred = getattr(self._keyring, "preferred_collection", None)
         if preferred is not None:
@@ -301,8 +301,8 @@ class SecretService:
         return None if path == _NO_OBJECT else str(path)
 
     def _preferred_collection(self, path: str) -> str:
-        if _OBJECT_PATH.fullmatch(path):  # the bus ends the connection of whoever sends another
-            with suppress(Refused):
+        if _OBJECT_PATH.fullmatch(path):  # the bus disconnects a client that sends an invalid path
+            with suppress(DBusError):
                 self._get_property(path, "Collection", "Locked")
                 return path
         collections = self._get_property(_ROOT, "Service", "Collections")
@@ -313,33 +313,33 @@ class SecretService:
         )
 
     def _attributes(self, user: str) -> dict[str, str]:
-        """What an item of `user` is found by; keyring has two sets of names for it (`KEYRING_PROPERTY_SCHEME`)."""
+        """Return the attributes of an item of `user`; keyring has two naming schemes (`KEYRING_PROPERTY_SCHEME`)."""
         names = self._keyring.schemes[self._keyring.scheme]
         return {names["username"]: user, names["service"]: SERVICE}
 
     def _items(self, user: str, default: str | None) -> Iterator[str]:
-        """Items of `user`: first those of the default collection, which is unlocked for it, then those of any other."""
+        """Yield the items of `user`: first those of the default collection, which is unlocked for this, then the others."""
         attributes = self._attributes(user)
         if default is not None:
             self._unlock(default)
             yield from self._search(default, attributes)
-        # KeePassXC calls the database of the tab that is in front the default one.
+        # KeePassXC's default collection is the database of the front tab.
         for path in self._get_property(_ROOT, "Service", "Collections"):
             if path != default:
                 yield from self._search(path, attributes)
 
     def _check_none_locked(self, user: str, default: str | None) -> None:
-        """Hold that no collection hides its items while it is locked: of gnome-keyring alone it is known that it does not.
+        """Check that no locked collection may hide items. gnome-keyring shows items of locked collections; others may not.
 
         Raises:
-            StoreError: one does.
+            StoreError: a locked collection may hide items.
         """
         if self._program() == _GNOME:
             return
         for path in self._get_property(_ROOT, "Service", "Collections"):
             try:
                 locked = path != default and bool(self._get_property(path, "Collection", "Locked"))
-            except Refused:
+            except DBusError:
                 continue
             if locked:
                 raise KeyringLocked(
@@ -349,7 +349,7 @@ class SecretService:
                 )
 
     def _not_found_error(self, user: str) -> StoreError:
-        """KeePassXC does not even name a database that is closed, or whose group is not exposed."""
+        """Return the error for a missing record: KeePassXC does not list databases that are closed or groups not exposed."""
         program = self._program()
         return KeyringNotOpen(
             f"{program} does not have this record of {user} in the databases that are open",
@@ -360,17 +360,17 @@ class SecretService:
     def _search(self, collection: str, attributes: dict[str, str]) -> list[str]:
         try:
             (items,) = self._call(collection, "Collection", "SearchItems", "a{ss}", attributes)
-        except Refused as refused:
-            if refused.name not in _GONE | {_IS_LOCKED}:
+        except DBusError as error:
+            if error.name not in _GONE | {_IS_LOCKED}:
                 raise
             return []
         return cast("list[str]", items)
 
     def _create_collection(self) -> str:
-        """A new default collection: its password is asked for by a prompt of the service."""
+        """Create a default collection. The service's prompt asks for its password."""
         if self._cannot_prompt():
             raise self._no_collection_error("None can be made either: nothing here can ask for its password.")
-        if self._program() == "KeePassXC":  # it would begin a new database, and its user has one that is closed or not exposed
+        if self._program() == "KeePassXC":  # it would create a new database, but the user has one that is closed or not exposed
             raise self._no_collection_error("No token can be kept in it.")
         label = {f"{_PREFIX}Collection.Label": ("s", "Default")}
         path, prompt = self._call(_ROOT, "Service", "CreateCollection", "a{sv}s", label, "default")
@@ -394,16 +394,16 @@ class SecretService:
         """Unlock a collection or an item, with a prompt if the service wants one.
 
         Raises:
-            StoreError: it stays locked.
+            StoreError: it is still locked.
         """
         unlocked, prompt = self._call(_ROOT, "Service", "Unlock", "ao", [path])
         if path in unlocked:
             return
         dismissed = prompt != _NO_OBJECT and self._prompt_was_dismissed(prompt, "unlock the keyring")
-        try:  # whoever dismissed the prompt may have unlocked it elsewhere
+        try:  # after dismissing the prompt, the user may have unlocked it in the service's own window
             locked = bool(self._get_property(path, "Item" if _is_item(path) else "Collection", "Locked"))
-        except Refused as refused:
-            if refused.name not in _GONE or _is_item(path):
+        except DBusError as error:
+            if error.name not in _GONE or _is_item(path):
                 raise
             raise self._no_collection_error("Its default collection is a name with nothing behind it.") from None
         if locked:
@@ -427,10 +427,10 @@ class SecretService:
         )
 
     def _prompt_was_dismissed(self, prompt: str, what: str) -> bool:
-        """Open a prompt for what only a person can allow, and wait for it; whether it was dismissed.
+        """Open a prompt that only the user can answer, and wait for the answer. Return whether it was dismissed.
 
         Raises:
-            StoreError: nobody answered it, or nobody is to be asked now.
+            StoreError: the user did not answer, or prompts are not allowed now.
         """
         if self._prompts.prompts_forbidden:
             hint = "Answer its window: `{prog} auth status --check` opens it."
@@ -438,17 +438,17 @@ class SecretService:
         return self._prompt(prompt, what, sent=False)[0]
 
     def _prompt(self, prompt: str, what: str, *, sent: bool = True) -> tuple[bool, str]:
-        """Open a prompt and wait for as long as it is open, up to the limit for a person; if it was dismissed, and its result.
+        """Open a prompt and wait while it is open, up to the limit for a user. Return whether it was dismissed, and its result.
 
         Raises:
-            StoreUnknown: nobody answered it, and with `sent` the service may do the work later.
-            StoreError: nobody answered it.
+            StoreUnknown: the user did not answer; with `sent` the service may do the work later.
+            StoreError: the user did not answer.
         """
         from jeepney import MatchRule
         from jeepney.bus_messages import message_bus
 
         bus = self._connected_bus()
-        # Not every service sends the signal to its client alone. For this prompt only: an idle connection stays idle.
+        # Some services broadcast the signal, so the rule is for this prompt only. A rule for all would keep the connection busy.
         completed = MatchRule(type="signal", sender=self._owner, path=prompt, interface=f"{_PREFIX}Prompt", member="Completed")
         ended = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
         ended.add_arg_condition(0, self._owner)
@@ -475,7 +475,7 @@ class SecretService:
         dismissed, (_, result) = message.body
         return bool(dismissed), str(result)
 
-    # --- what is wrong, and who is at fault ------------------------------------------------------------------------------
+    # --- errors ----------------------------------------------------------------------------------------------------------
 
     def _service_name(self) -> str:
         return f"{type(self._keyring).__module__}.{type(self._keyring).__qualname__} ({self._program()})"
@@ -483,11 +483,11 @@ class SecretService:
     def _pid(self) -> int:
         try:
             return int(self._call_bus("GetConnectionUnixProcessID", self._owner))
-        except Refused:
+        except DBusError:
             return 0
 
     def _command(self) -> list[str]:
-        """The command line of the service, empty where the system does not show it (it runs in a sandbox, or has just ended)."""
+        """Return the command line of the service, or [] if the system does not show it (a sandbox, or the service has ended)."""
         try:
             text = Path(f"/proc/{self._pid()}/cmdline").read_bytes()
         except OSError:
@@ -495,16 +495,16 @@ class SecretService:
         return [os.fsdecode(word) for word in text.split(b"\0")]
 
     def _program(self) -> str:
-        """The program that is the Secret Service, as its users call it."""
+        """Return the name of the service's program, as its users know it."""
         name = Path(next(iter(self._command()), "")).name
         if name.startswith(_GNOME):
             return _GNOME
         return "KeePassXC" if name.startswith(_KEEPASSXC) else name or "the keyring"
 
     def _cannot_prompt(self) -> bool:
-        """gnome-keyring leaves its windows to another program (GNOME Shell, gcr); without it, it dismisses every prompt.
+        """Whether gnome-keyring would dismiss every prompt: the program that shows its windows (GNOME Shell, gcr) is missing.
 
-        gcr is installed also where it has no display, and then ends as soon as the bus has started it.
+        gcr may be installed without a display; it then exits as soon as the bus has started it.
         """
         if self._program() != _GNOME or self._call_bus("NameHasOwner", _PROMPTER):
             return False
@@ -512,7 +512,7 @@ class SecretService:
             return True
         try:
             self._call_bus("StartServiceByName", _PROMPTER)
-        except Refused:
+        except DBusError:
             return True
         return False
 
@@ -533,7 +533,7 @@ class SecretService:
         )
 
     def _started_early_error(self, consequence: str) -> StoreError:
-        """gnome-keyring-daemon(1): the password comes with `--unlock` or `--login`; a daemon that runs already heeds neither."""
+        """gnome-keyring-daemon(1): `--unlock` and `--login` pass the password, but not to a daemon that already runs."""
         return KeyringStartedEarly(
             f"gnome-keyring (process {self._pid()}) was started before it was given the password of the login keyring",
             why=f"{consequence} `gnome-keyring-daemon --unlock` does nothing while that process runs",
@@ -560,12 +560,12 @@ class SecretService:
 
 
 def _is_item(path: str) -> bool:
-    """Items are one step below their collection: `/org/freedesktop/secrets/collection/login/7`."""
+    """Whether `path` is an item, one step below a collection: `/org/freedesktop/secrets/collection/login/7`."""
     return path.removeprefix(_ROOT).count("/") > 2  # noqa: PLR2004
 
 
 def _is_alive(bus: DBusConnection) -> bool:
-    """Whether the bus still holds the other end. What has arrived meanwhile is let go."""
+    """Whether the connection still works. Messages that arrived meanwhile are discarded."""
     try:
         while True:
             bus.receive(timeout=0)
@@ -583,12 +583,12 @@ def _body(reply: Message) -> Any:
         text = " ".join(str(part) for part in reply.body)
         if name in _ABSENT:
             raise ConnectionError(f"{name}: {text}")
-        raise Refused(name, text)
+        raise DBusError(name, text)
     return reply.body
 
 
 def _decrypt(session: Session, parameters: bytes, value: bytes) -> bytes:
-    """Secret Service API, "Transfer of Secrets": AES-128-CBC with PKCS#7 padding where the session is encrypted."""
+    """Decrypt a secret: AES-128-CBC with PKCS#7 padding, if the session is encrypted (API, "Transfer of Secrets")."""
     if not session.encrypted or session.aes_key is None:
         return value
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes

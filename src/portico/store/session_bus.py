@@ -1,4 +1,4 @@
-"""The session bus of D-Bus: where it is, and a connection to it that is surely to the user's own.
+"""The session bus of D-Bus: its address, and a connection to it that is verified to be the user's own.
 
 See the D-Bus specification, "Server Addresses", and the XDG Base Directory Specification for `XDG_RUNTIME_DIR`.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jeepney.io.blocking import DBusConnection
 
 ADDRESS_ENV: Final = "DBUS_SESSION_BUS_ADDRESS"
-# The name on the bus of the Secret Service (its API, "Introduction").
+# The Secret Service's name on the bus (Secret Service API, "Introduction").
 SECRETS: Final = "org.freedesktop.secrets"
 _RUNTIME_ENV: Final = "XDG_RUNTIME_DIR"
 _AUTH_S: Final = 1.0
@@ -27,13 +27,13 @@ _UCRED: Final = struct.Struct("3i")  # unix(7): process, user, group
 
 
 def open_session_bus(env: Mapping[str, str] = os.environ) -> DBusConnection:
-    """A connection to the bus of `DBUS_SESSION_BUS_ADDRESS`, else to the socket `bus` in the user's own `XDG_RUNTIME_DIR`.
+    """Connect to the bus at `DBUS_SESSION_BUS_ADDRESS`, else to the socket `bus` in `XDG_RUNTIME_DIR`. Both are read from `env`.
 
-    `env` names both. The second is what sd_bus_open_user(3) and libdbus do; cron, tmux and SSH often have no address in their
-    environment. Of several addresses the first that answers is used.
+    sd_bus_open_user(3) and libdbus use that socket too: cron, tmux and SSH often have no address in their environment. Of
+    several addresses, the first that answers is used.
 
     Raises:
-        ConnectionError: there is none, or none can be reached; it names the address.
+        ConnectionError: no bus can be reached; the message names the address.
     """
     addresses = env.get(ADDRESS_ENV)
     if not addresses:
@@ -51,7 +51,7 @@ def open_session_bus(env: Mapping[str, str] = os.environ) -> DBusConnection:
 
 
 def why_unavailable(env: Mapping[str, str]) -> str | None:
-    """Why no Secret Service can be used in this session, None where one answers or the bus can start one."""
+    """Return why this session has no Secret Service, or None if one answers or the bus can start one."""
     try:
         from jeepney.bus_messages import message_bus
         from jeepney.io.blocking import Proxy
@@ -73,9 +73,9 @@ def why_unavailable(env: Mapping[str, str]) -> str | None:
 def _connect_to_address(address: str, env: Mapping[str, str]) -> DBusConnection:
     transport, colon, parameters = address.partition(":")
     if not colon:
-        raise ValueError("this is no D-Bus address")
+        raise ValueError("not a D-Bus address")
     if transport == "disabled":
-        raise ValueError("the session bus is switched off here")
+        raise ValueError("the session bus is disabled")
     if transport != "unix":
         raise ValueError(f"Portico connects to `unix:` only, not to `{transport}:`")
     values = dict(_parse_parameter(part) for part in filter(None, parameters.split(",")))
@@ -85,18 +85,18 @@ def _connect_to_address(address: str, env: Mapping[str, str]) -> DBusConnection:
         return _connect_to_socket(values["path"])
     if "abstract" in values:
         return _connect_to_socket(b"\0" + values["abstract"])
-    raise ValueError("it has no `path`, `abstract` or `runtime`")
+    raise ValueError("the address has no `path`, `abstract` or `runtime`")
 
 
 def _parse_parameter(part: str) -> tuple[str, bytes]:
     key, equals, value = part.partition("=")
     if not equals:
-        raise ValueError("this is no D-Bus address")
+        raise ValueError("not a D-Bus address")
     return key, unquote_to_bytes(value)
 
 
 def _connect_in_runtime_folder(env: Mapping[str, str]) -> DBusConnection:
-    """XDG Base Directory Specification: the folder is the user's, who "MUST be the only one having read and write access"."""
+    """Connect in `XDG_RUNTIME_DIR`. Its user "MUST be the only one having read and write access" (XDG Base Directory)."""
     runtime_folder = env.get(_RUNTIME_ENV)
     if not runtime_folder:
         raise ConnectionError(f"{_RUNTIME_ENV} is not set")
@@ -114,19 +114,19 @@ def _problems(folder: Path, bus: Path) -> Iterator[str]:
     try:
         folder_status = folder.stat()
         if folder_status.st_uid != user_id or folder_status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            yield f"{_RUNTIME_ENV} is {folder}, which is not this user's own folder, or which others may write to"
+            yield f"{_RUNTIME_ENV} is {folder}, which belongs to another user, or is writable for others"
         bus_status = bus.stat()
     except OSError:
-        yield f"there is no {bus}"
+        yield f"{bus} does not exist"
     else:
         if not stat.S_ISSOCK(bus_status.st_mode) or bus_status.st_uid != user_id or bus.lstat().st_uid != user_id:
             yield f"{bus} is not a socket of this user"
 
 
 def _connect_to_socket(path: bytes, *, of_this_user: bool = False) -> DBusConnection:
-    """A connection to the socket at `path`; `of_this_user`: only if who listens there is this user, or root.
+    """Connect to the socket at `path`. With `of_this_user`, check that the listener is this user or root.
 
-    The socket may be another one by now than the one that was looked at.
+    The check is on the connection, since the socket at `path` may have been replaced.
     """
     from jeepney.io.blocking import DBusConnection, prep_socket
 
@@ -144,4 +144,4 @@ def _check_listener(sock: socket.socket) -> None:
     if hasattr(socket, "SO_PEERCRED"):
         _, user, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         if user not in {os.getuid(), 0}:
-            raise ConnectionError(f"user {user} listens there, and not this one")
+            raise ConnectionError(f"it belongs to user {user}")

@@ -1,9 +1,9 @@
-"""Where the credentials of profiles are kept, with what is known about each: the seam, and this machine's own store behind it.
+"""The token store: credentials, and what is known about each. `TokenStore` is the interface, `LocalTokenStore` this machine's.
 
-Everybody above `store` goes through `TokenStore`. It says nothing of slots, lock files or a keyring, so that a store for several
-machines can stand behind it: one secret for each profile that holds tokens, metadata and refresh journal, every change of it a
-compare-and-set (OpenBao KV v2, https://openbao.org/api-docs/secret/kv/kv-v2/). `tests/store/test_token_store.py` is what every
-implementation has to pass.
+Code outside `store` uses `TokenStore` alone. The interface mentions no slots, lock files or keyrings, so that a store shared by
+several machines can implement it: one secret per profile with its tokens, metadata and refresh journal, each change a
+compare-and-set (OpenBao KV v2, https://openbao.org/api-docs/secret/kv/kv-v2/). Every implementation must pass
+`tests/store/test_token_store.py`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from portico.util.threads import Deadlines
 
     class StoreOptions(TypedDict, total=False):
-        """The options of `Vault`, but for the passphrase."""
+        """The options of `Vault`, except the passphrase."""
 
         store: StoreName | None
-        usual: Callable[[], StoreName | None]
+        default_store: Callable[[], StoreName | None]
         env: Mapping[str, str] | None
         deadlines: Deadlines | None
         on_wait: Callable[[str], None] | None
@@ -59,23 +59,23 @@ __all__ = (
 )
 
 _READ_TRIES = 3
-# Between two looks at the lock and at what `unless` looks at, which cost some microseconds.
+# How often `begin_refresh` tries the lock and calls `unless`; both take microseconds.
 _POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileTokens:
-    """A profile and its tokens: those of the store, of the profile's generation, or newer ones that are in memory only."""
+    """A profile and its tokens: the stored ones, or newer ones that are in memory only."""
 
     profile: Profile
     tokens: Tokens
 
     @property
     def account(self) -> OAuthProfile:
-        """The profile, which is an account's: nobody refreshes a key.
+        """The profile, as an account.
 
         Raises:
-            TypeError: it is a key's.
+            TypeError: it is an API key.
         """
         if not isinstance(self.profile, OAuthProfile):
             raise TypeError(f"{self.profile.id} is a key")
@@ -92,16 +92,16 @@ class Snapshot(Protocol):
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """Every profile that can be understood, in the order they were signed in."""
+        """Every readable profile, in the order of the sign-ins."""
         ...
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """The ids of those that cannot be understood; they stay until they are signed in again or out."""
+        """The ids of unreadable profiles; they stay until you sign in again or out."""
         ...
 
     def get(self, id: str, /) -> Profile | None:
-        """The profile `id`, None where there is none.
+        """Return the profile `id`, or None if it does not exist.
 
         Raises:
             StoreError: `record-damaged`.
@@ -110,56 +110,56 @@ class Snapshot(Protocol):
 
 
 class RefreshTurn(Protocol):
-    """The right to send a profile's refresh token. One owner has it at a time, among all that share the store.
+    """The right to send a profile's refresh token. Of all that share the store, one owner has it at a time.
 
-    An owner that dies loses it. Its journal entry stays in the profile, and tells the next owner that the token may be
-    spent. The commit of new tokens takes the entry out; of a refresh that failed, `note_failure` says what is to stay.
+    An owner that dies loses it. Its journal entry stays and warns the next owner that the token may be spent. A commit of new
+    tokens removes the entry.
     """
 
     def note_sending(self, profile: Profile, entry: JournalEntry) -> Profile:
-        """Write `entry` into the refresh journal, durably, before the token is sent; the profile as it now is.
+        """Write `entry` into the refresh journal, durably, before the token is sent. Return the profile as it now is.
 
         Raises:
             GenerationChanged: other tokens were stored meanwhile; nothing was written.
-            StoreError, LockBusy: it could not be written.
+            StoreError, LockBusy: nothing was written.
         """
         ...
 
     def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
-        """Note why a refresh of `profile`'s tokens failed, and what the journal is to say from now on; nothing if they changed.
+        """Store why the refresh of `profile`'s tokens failed, with the journal entry that stays. If they changed: do nothing.
 
         Raises:
-            StoreError, LockBusy: it could not be written.
+            StoreError, LockBusy: nothing was written.
         """
         ...
 
     def end(self) -> None:
-        """Let others refresh. Ending a turn twice does nothing."""
+        """Let others refresh. A second call does nothing."""
         ...
 
 
 class TokenStore(Protocol):
-    """Blocking: call it from a thread, not from an event loop.
+    """Stores profiles with their tokens. Blocking: call it from a thread, not from an event loop.
 
-    Every method raises `StoreError` where the store cannot be read or written, and `LockBusy` where another writer keeps it busy.
-    A profile's `generation` is its version: each commit gives it a new one, which no profile ever had before.
+    Every method raises `StoreError` if the store cannot be read or written, and `LockBusy` if another writer keeps it busy.
+    A profile's `generation` is its version: each commit gives it a number that was never used before.
     """
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that change whenever a profile does, for those who watch; empty if the store has to be asked."""
+        """The files that change whenever a profile does, for watchers; empty if the store has to be asked."""
         ...
 
     def snapshot(self) -> Snapshot:
-        """All profiles, without their tokens. Needs no keyring."""
+        """Return all profiles, without their tokens. Needs no keyring."""
         ...
 
     def profiles(self) -> tuple[Profile, ...]:
-        """Every profile that can be understood, in the order they were signed in."""
+        """Return every readable profile, in the order of the sign-ins."""
         ...
 
     def get(self, profile_id: str) -> Profile | None:
-        """The profile, None where there is none.
+        """Return the profile, or None if it does not exist.
 
         Raises:
             StoreError: also `record-damaged`.
@@ -167,38 +167,40 @@ class TokenStore(Protocol):
         ...
 
     def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
-        """A profile with its tokens; with `to_refresh` surely the newest, since what a dead owner had written is finished first.
+        """Return a profile and its tokens; with `to_refresh` the newest: a dead owner's refresh is finished first.
 
         Raises:
             SignInNeeded: `not-signed-in`.
         """
         ...
 
-    def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, anew: bool = False) -> Profile:
-        """Store `tokens` durably, with `profile` as what is known about them; the profile as it now is.
+    def commit(
+        self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, may_move: bool = False
+    ) -> Profile:
+        """Store `tokens` and `profile` durably. Return the profile as it now is.
 
-        With `expect_generation`, only if the profile is of that generation; `ABSENT`: only if there is none. With `anew` the
-        tokens may move to the place that new ones go to.
+        With `expect_generation`, only if the profile has that generation; `ABSENT`: only if it does not exist. With `may_move`
+        the tokens may move to the store that new ones go to.
 
         Raises:
             GenerationChanged: the profile is not as expected; nothing was stored.
-            StoreUnknown: it is not known whether they were stored; the old tokens still are the profile's.
+            StoreUnknown: the tokens may or may not be stored; the old ones are still in force.
         """
         ...
 
     def update(self, profile_id: str, change: Callable[[Profile], Profile]) -> Profile | None:
-        """Replace what is known about a profile by what `change` makes of it as it is now; None where there is no such profile.
+        """Replace a profile by what `change` returns for it. Return the new profile, or None if it does not exist.
 
-        `change` may be called again, if another writer came in between.
+        `change` may be called again if another writer was faster.
         """
         ...
 
     def begin_refresh(
         self, profile_id: str, *, wait_s: float = 0.0, unless: Callable[[], bool] = lambda: False
     ) -> RefreshTurn | None:
-        """Become the one who may send the profile's refresh token. A dead owner's turn is over.
+        """Become the owner of the profile's refresh token. A dead owner's turn is over.
 
-        While another owner has the turn, `unless` is asked now and then whether it is still wanted; None as soon as it is not.
+        While another owner has the turn, `unless` is called repeatedly. Return None when `unless` returns true.
 
         Raises:
             LockBusy: another owner had the turn for all of `wait_s` seconds.
@@ -208,9 +210,9 @@ class TokenStore(Protocol):
     def delete(
         self, profile_id: str, *, expect_generation: int | None = None, unfinished: Failure | None = None
     ) -> tuple[str, ...]:
-        """Forget a profile and delete every copy of its tokens; what could not be deleted, for `sweep` to try again.
+        """Remove a profile and delete every copy of its tokens. Return what could not be deleted; `sweep` tries it again.
 
-        With `unfinished`, a profile of which something is left stays, with this failure, so that it can be deleted again.
+        With `unfinished`, a profile with undeleted tokens stays, with this failure, so that it can be deleted again.
 
         Raises:
             GenerationChanged: the profile is not of `expect_generation`; nothing was deleted.
@@ -218,11 +220,11 @@ class TokenStore(Protocol):
         ...
 
     def sweep(self) -> tuple[str, ...]:
-        """Finish or delete what dead writers have left; what could not be deleted. Cheap where nothing was left."""
+        """Finish or delete what dead writers have left. Return what could not be deleted. Cheap if nothing was left."""
         ...
 
     def probe(self) -> object:
-        """Show that new tokens can be kept: write, read back, delete. Before a browser opens.
+        """Check that new tokens can be stored: write, read back, delete. Call it before a browser opens.
 
         Raises:
             ConfigError: the config that chooses the store cannot be read.
@@ -231,25 +233,24 @@ class TokenStore(Protocol):
 
 
 class LocalTokenStore:
-    """`TokenStore` on this machine: the profile index under its lock, and two slots for each profile's tokens (`Vault`).
+    """The `TokenStore` of this machine: the profile index under its lock, and two slots for each profile's tokens (`Vault`).
 
-    `location`, `last_store` and `next_store` are about this machine's own keyring and files, for those who choose between them
-    or show them: the sign-in, `auth list`, `gateway key`, `doctor`.
+    `location`, `last_store` and `next_store` are extra: they are about this machine's keyring and files.
     """
 
     def __init__(self, paths: Paths, index: ProfileIndex, open_vault: Callable[[], Vault]) -> None:
         self._paths = paths
         self._index = index
         self._open_vault = open_vault
-        self._opening = threading.Lock()
-        self._opened: Vault | None = None
+        self._open_lock = threading.Lock()
+        self._cached_vault: Vault | None = None
 
     @property
     def _vault(self) -> Vault:
-        """Opened by the first who needs tokens, and once, since a keyring that is opened again may ask its user again."""
-        with self._opening:
-            self._opened = self._opened or self._open_vault()
-        return self._opened
+        """The vault, opened once, at the first need of tokens: a keyring that is opened again may prompt its user again."""
+        with self._open_lock:
+            self._cached_vault = self._cached_vault or self._open_vault()
+        return self._cached_vault
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -257,22 +258,19 @@ class LocalTokenStore:
         return (self._index.path,)
 
     def snapshot(self) -> Snapshot:
-        """See `TokenStore.snapshot`."""
         return self._index.view()
 
     def profiles(self) -> tuple[Profile, ...]:
-        """See `TokenStore.profiles`."""
         return self._index.profiles()
 
     def get(self, profile_id: str) -> Profile | None:
-        """See `TokenStore.get`."""
         return self._index.get(profile_id)
 
     def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
         """See `TokenStore.read`.
 
         Raises:
-            StoreError: also `record-damaged`, and what the keyring or the encrypted file adds.
+            StoreError: also `record-damaged`, and the errors of the keyring or the encrypted file.
         """
         for _ in range(_READ_TRIES):
             tokens = self._vault.read(profile_id, to_refresh=to_refresh)
@@ -281,18 +279,19 @@ class LocalTokenStore:
                 return ProfileTokens(profile, tokens)
         raise TokensKeepChanging(f"the tokens of {profile_id} keep changing", hint="run the command again")
 
-    def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, anew: bool = False) -> Profile:
+    def commit(
+        self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, may_move: bool = False
+    ) -> Profile:
         """See `TokenStore.commit` and `Vault.commit`."""
-        return self._vault.commit(profile, tokens, expect_generation=expect_generation, anew=anew)
+        return self._vault.commit(profile, tokens, expect_generation=expect_generation, may_move=may_move)
 
     def update(self, profile_id: str, change: Callable[[Profile], Profile]) -> Profile | None:
-        """See `TokenStore.update`."""
         return self._index.update(profile_id, change)
 
     def begin_refresh(
         self, profile_id: str, *, wait_s: float = 0.0, unless: Callable[[], bool] = lambda: False
     ) -> RefreshTurn | None:
-        """See `TokenStore.begin_refresh`. The turn is a lock file's, which the system releases when its owner dies."""
+        """See `TokenStore.begin_refresh`. The turn is a lock file; the system releases it when its owner dies."""
         lock = refresh_lock(self._paths, profile_id)
         deadline = time.monotonic() + wait_s
         while not lock.try_acquire():
@@ -306,7 +305,6 @@ class LocalTokenStore:
     def delete(
         self, profile_id: str, *, expect_generation: int | None = None, unfinished: Failure | None = None
     ) -> tuple[str, ...]:
-        """See `TokenStore.delete`."""
         before = next((profile for profile in self._index.profiles() if profile.id == profile_id), None)
         undeleted = self._vault.delete(profile_id, expect_generation=expect_generation)
         if not undeleted or unfinished is None or before is None:
@@ -314,22 +312,21 @@ class LocalTokenStore:
         unfinished_profile = replace(before, failure=unfinished, journal_entry=None)
 
         def put_back(draft: IndexDraft) -> None:
-            if all(profile.id != profile_id for profile in draft.profiles):  # nobody has signed in anew meanwhile
+            if all(profile.id != profile_id for profile in draft.profiles):  # unless the user has signed in again meanwhile
                 draft.put(unfinished_profile)
 
         self._index.edit(put_back)
         return undeleted
 
     def sweep(self) -> tuple[str, ...]:
-        """See `TokenStore.sweep`."""
         return self._vault.sweep()
 
     def probe(self) -> RecordLocation:
-        """See `TokenStore.probe`; the store that worked is remembered."""
+        """See `TokenStore.probe`. The store that works is remembered."""
         return self._vault.probe()
 
     def location(self, profile_id: str) -> RecordLocation:
-        """Where the tokens of a profile lie.
+        """Return where the tokens of a profile are.
 
         Raises:
             SignInNeeded: `not-signed-in`.
@@ -337,7 +334,7 @@ class LocalTokenStore:
         return self._vault.location(profile_id)
 
     def next_store(self, profile_id: str) -> StoreName:
-        """The store that a commit of this profile goes to if none is chosen: its own, the last one, the keyring."""
+        """Return the store of the profile's next commit if none is chosen: its own, the last one, the keyring."""
         index = self._index.view()
         record = current_record(index, profile_id)
         if record is not None:
@@ -346,12 +343,12 @@ class LocalTokenStore:
 
     @property
     def last_store(self) -> StoreName | None:
-        """The store that worked at the last sign-in, None before the first one."""
+        """The store of the last sign-in, None before the first one."""
         return self._index.store_name
 
 
 def refresh_lock(paths: Paths, profile_id: str) -> FileLock:
-    """The lock that stands for a turn with a profile's refresh token; not taken yet."""
+    """Return the lock of a profile's refresh token, not taken yet."""
     return named_lock(paths.locks, "refresh", profile_id, what=f"the refresh of {profile_id}")
 
 
@@ -375,7 +372,7 @@ class _LocalTurn:
 
 
 def _if_unchanged(profile: Profile, change: Callable[[Profile], Profile]) -> Callable[[Profile], Profile]:
-    """`change`, if the profile still has the tokens that it has in `profile`."""
+    """Return `change`, limited to a profile that still has the tokens of `profile`."""
     return lambda now: change(now) if now.generation == profile.generation else now
 
 
@@ -386,9 +383,9 @@ def local_token_store(
     passphrase: Callable[[], PassphraseSource | None] = lambda: None,
     **options: Unpack[StoreOptions],
 ) -> LocalTokenStore:
-    """The store of the state folder in `paths`, over an index that is open already, or its own.
+    """Return the store of the state folder in `paths`, over `index` or an index of its own.
 
-    `passphrase` is called when tokens are needed; the other options are those of `Vault`.
+    `passphrase` is called at the first need of tokens; `options` are those of `Vault`.
     """
     own_index = ProfileIndex(paths) if index is None else index
 

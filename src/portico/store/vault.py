@@ -1,15 +1,20 @@
-"""The vault: the one way to the tokens, which are whole at every instant.
+"""The vault: stores token sets in the token store so that a crash at any moment loses none of them.
 
-Each profile has two slots, and its index entry points at one. A commit notes its intent in the index, writes the idle slot,
-reads it back, moves the pointer, and deletes the old slot. So keychains that delete before they add, vaults that copy what they
-lose, and a kill at any instant lose nothing and leave no old token: what a dead process left is in the index's list of
-leftovers, and is deleted.
+Each profile has two slots, `a` and `b`, in its store. Its index entry points at one of them. A commit:
 
-The exception is a refresh that a dead process had all but finished: its tokens are written, and only the pointer has not moved.
-The tokens before them are spent at the server, so deleting the new record would end the profile. A record says which generation
-a refresh made it from; the journal entry in the index says that this refresh was sent and never finished. Where both
-name the tokens of now, the pointer is moved to the record; unless the journal entry is that of the record's own refresh token,
-which its writer has then spent from memory, or the profile has ended for good.
+1. lists both slots as leftovers in the index: a leftover is deleted unless the entry points at it;
+2. writes the new record into the idle slot and reads it back;
+3. points the entry at that slot;
+4. deletes the old slot and clears the list.
+
+If the process dies before step 3, the old tokens are in force; after step 3, the new ones. The next process deletes the other
+slot, because it is listed. A keychain that deletes a record before it adds a new one, or keeps copies, does no harm.
+
+One case differs: a process that dies during a refresh, between steps 2 and 3. The server has spent the old refresh token, so the
+new record must not be deleted; the next process does step 3 (`finish_refresh`). It knows the case by two facts: the record
+names the generation that it replaces (`Renewal.replaces`), and the refresh journal names the generation whose refresh was
+sent. Both must be the profile's generation. Step 3 is not done if the journal entry is for the new record's own refresh token
+(a process has sent that from memory), or if a terminal failure has ended the profile.
 """
 
 from __future__ import annotations
@@ -78,7 +83,7 @@ if TYPE_CHECKING:
 
 
 def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
-    """Where the tokens of a profile's unfinished refresh may lie, None where there is no such refresh."""
+    """Return the slot that may hold the tokens of an unfinished refresh, or None if no refresh is unfinished."""
     profile = None if profile_id in draft.damaged else draft.get(profile_id)
     if profile is None or profile.journal_entry is None or profile.journal_entry.generation != profile.generation:
         return None
@@ -91,7 +96,7 @@ def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
 
 
 def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None:
-    """Point the profile at `tokens`, which lie in `written`, if they are what follows its tokens of now."""
+    """Point the profile at `tokens` in slot `written`, if its unfinished refresh brought them."""
     profile, renewal = draft.get(written.profile), tokens.renewal
     if (
         not isinstance(profile, OAuthProfile)
@@ -115,21 +120,21 @@ def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None
 COMMIT_CRASH_POINTS: Final = ("intent", "written", "verified", "flipped", "deleted", "cleared")
 DELETE_CRASH_POINTS: Final = ("forgotten", "deleted", "cleared")
 _READ_TRIES: Final = 5
-# Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
+# Another process may hold the lock while its keyring asks its user. This process's user does not see that window.
 _MAX_LOCK_WAIT_S: Final = 60.0
 _LOCK_MARGIN_S: Final = 15.0
-# Whoever has refused a window, or not come to one, is shown no other by the same operation.
+# After one of these errors, the same operation opens no further window.
 _PROMPT_ENDED: Final = (PromptDismissed, KeyringTimeout, KeyringUnknown)
 _PROBE: Final = "probe"
 
 
 class Vault:
-    """Reads, commits and deletes the tokens of profiles, wherever each keeps them. Blocking: call it from a thread, not a loop.
+    """Reads, commits and deletes the tokens of profiles. Blocking: call it from a thread, not from an event loop.
 
-    `store` is the store the user has chosen, None where none was: commits then stay where the profile is. What is new goes to the
-    store that `usual` names, called when it is needed; else to where the last sign-in was, else to the keyring. Reading never
-    depends on either. `passphrase` is for the sealed file store alone. `keyrings` are those that
-    other vaults of the same run have opened already. With `asks` False a keyring that it opens asks its user nothing.
+    Commits go to the first of these that is known: `store` (the user's choice), the profile's own store, `default_store()` (the
+    config's), the store of the last sign-in, the keyring. Reads depend on none of them, only on the profile.
+    `passphrase` opens the encrypted file. `keyrings` lists the keyrings that other vaults of this run have opened. With `asks`
+    False, a keyring that this vault opens does not ask its user anything.
     """
 
     def __init__(
@@ -138,7 +143,7 @@ class Vault:
         index: ProfileIndex,
         *,
         store: StoreName | None = None,
-        usual: Callable[[], StoreName | None] = lambda: None,
+        default_store: Callable[[], StoreName | None] = lambda: None,
         passphrase: PassphraseSource | None = None,
         env: Mapping[str, str] | None = None,
         deadlines: Deadlines | None = None,
@@ -151,7 +156,7 @@ class Vault:
         self._paths = paths
         self._index = index
         self._chosen_store = store
-        self._usual_store = usual
+        self._default_store = default_store
         self._passphrase = passphrase
         self._env = os.environ if env is None else env
         self._deadlines = deadlines or Deadlines()
@@ -162,21 +167,21 @@ class Vault:
         self._probed: RecordStore | None = None
 
     def probe(self) -> RecordLocation:
-        """Show that the chosen store works (write, read back, delete), and remember it. Before any browser opens.
+        """Write, read back and delete a record in the chosen store, and remember the store. Call it before a browser opens.
 
         Raises:
-            StoreError: it does not work.
-            ConfigError: as `usual`.
+            StoreError: the store does not work.
+            ConfigError: raised by `default_store`.
         """
         remembered = self._index.view().remembered
-        name = self._chosen_store or self._usual_store() or (remembered.name if remembered else "keyring")
+        name = self._chosen_store or self._default_store() or (remembered.name if remembered else "keyring")
         store = self._store(name, None)
         user = record_user(_PROBE, _PROBE, self._paths.state_id)
         value = Secret(secrets.token_urlsafe(24))
         with self._locked(_PROBE):
             store.set(user, value)
             read_back = store.get(user, lambda copy: copy == value)
-            with contextlib.suppress(KeyringLocked):  # it opens nothing; another database may have a copy from before that
+            with contextlib.suppress(KeyringLocked):  # another database may hold an older copy; a probe record is harmless
                 store.delete(user)
         if read_back != value:
             raise _not_read_back_error(store)
@@ -187,24 +192,24 @@ class Vault:
         return RecordLocation(store.name, store.backend, SERVICE, user)
 
     def location(self, profile_id: str) -> RecordLocation:
-        """Where the tokens of a profile lie.
+        """Return where the tokens of a profile are.
 
         Raises:
-            SignInNeeded: no such profile.
+            SignInNeeded: the profile does not exist.
             StoreError: the index cannot be read.
         """
         profile, slot = self._require_profile(profile_id)
         return self._location(profile.store, profile.backend, profile_id, slot)
 
     def read(self, profile_id: str, *, to_refresh: bool = False) -> Tokens:
-        """The tokens of a profile, from the store that holds them and no other.
+        """Return the tokens of a profile.
 
-        With `to_refresh` they are surely the newest: what a killed refresh had written is finished first, by whoever does it.
+        With `to_refresh` they are the newest: the refresh of a killed process is finished first.
 
         Raises:
-            SignInNeeded: no such profile.
+            SignInNeeded: the profile does not exist.
             StoreError: the index or the store failed, or the record is missing or damaged.
-            LockBusy: `to_refresh`, and another process is storing tokens of this profile.
+            LockBusy: with `to_refresh`, another process is storing tokens of this profile.
         """
         tokens: Tokens | None = None
         for _ in range(_READ_TRIES):
@@ -217,38 +222,40 @@ class Vault:
             except (KeyringLocked, KeyringNotOpen):
                 if self._index.get(profile_id) == profile:
                     raise
-                continue  # it has gone because the pointer was moved
+                continue  # another process has moved the pointer and deleted this record
             if tokens is not None and tokens.generation == profile.generation:
                 self._clean_after_read(profile)
                 return tokens
             if self._index.get(profile_id) == profile:
-                break  # nobody moved the pointer meanwhile: the record is truly not there
+                break  # the pointer has not moved, so the record is missing
         raise RecordMissing(
             f"the tokens of {profile_id} are no longer in the store",
             why=f"{location}: {'no record' if tokens is None else 'a record of another generation'}",
             hint=f"sign in again: {sign_in_again(profile)}",
         )
 
-    def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, anew: bool = False) -> Profile:
-        """Store `tokens` durably and point `profile`'s index entry at them; the entry as it now is. The old tokens are deleted.
+    def commit(
+        self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, may_move: bool = False
+    ) -> Profile:
+        """Store `tokens` durably, point `profile`'s index entry at them, and delete the old tokens. Return the new entry.
 
-        With `expect_generation`, only if the profile's generation is still that one; `ABSENT`: only if there is no such profile.
-        With `anew` they move to the store that was chosen or is usual, if it is another than holds the old ones.
+        With `expect_generation`, only if that is still the profile's generation; `ABSENT`: only if the profile does not exist.
+        With `may_move`, `default_store` comes before the profile's own store.
 
         Raises:
-            GenerationChanged: nothing was stored, since the profile is not as expected.
+            GenerationChanged: the profile is not as expected; nothing was stored.
             StoreError: nothing was stored.
-            StoreUnknown: a write timed out; the old tokens are still the profile's.
+            StoreUnknown: a write timed out; the old tokens are still in force.
             LockBusy: another process is storing tokens of this profile.
-            ConfigError: as `usual`; nothing was stored.
-            ValueError: the id has more than `MAX_ID_LENGTH` characters, or others than printable ones.
+            ConfigError: raised by `default_store`; nothing was stored.
+            ValueError: the id is longer than `MAX_ID_LENGTH` characters, or not printable.
         """
         _check_id(profile.id)
         with self._locked(profile.id):
             self._try_discard(profile.id, _Prompts(allowed=False))
             current = self._current_profile(profile.id)
             _check_generation(profile.id, current, expect_generation)
-            store = self._store_for(current, anew=anew)
+            store = self._store_for(current, may_move=may_move)
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
             generation = self._index.edit(lambda draft: note_intent(draft, new))
@@ -269,25 +276,25 @@ class Vault:
             return new_profile
 
     def delete(self, profile_id: str, *, expect_generation: int | None = None) -> tuple[str, ...]:
-        """Forget a profile and delete every copy of its tokens; what could not be deleted, to be tried again by `sweep`.
+        """Remove a profile and delete every copy of its tokens. Return what could not be deleted; `sweep` tries it again.
 
-        With `expect_generation`, only if the profile's generation is still that one.
+        With `expect_generation`, only if that is still the profile's generation.
 
         Raises:
-            GenerationChanged: nothing was deleted, since the profile is not as expected.
+            GenerationChanged: the profile is not as expected; nothing was deleted.
             StoreError: the index cannot be read or written.
             LockBusy: another process is storing tokens of this profile.
         """
         with self._locked(profile_id):
             _check_generation(profile_id, self._current_profile(profile_id), expect_generation)
             index = self._index.view()
-            possible = {*index.leftovers, current_record(index, profile_id)}
+            written = {*index.leftovers, current_record(index, profile_id)}
             self._index.edit(lambda draft: remove_profile(draft, profile_id))
             self._crash_point("forgotten")
-            return self._discard(profile_id, _Prompts(), written=possible if None not in possible else None)
+            return self._discard(profile_id, _Prompts(), written=written if None not in written else None)
 
     def sweep(self) -> tuple[str, ...]:
-        """Delete what killed or timed-out writes have left; what could not be deleted. Cheap where nothing was left.
+        """Finish or delete what killed or timed-out writes have left. Return what could not be deleted. Cheap if nothing is.
 
         Raises:
             StoreError: the index cannot be read or written.
@@ -297,7 +304,7 @@ class Vault:
         for profile_id in dict.fromkeys(leftover.profile for leftover in self._index.view().leftovers):
             lock = self._lock(profile_id)
             if not lock.try_acquire():
-                continue  # a commit is going on, and tidies up itself
+                continue  # a commit is running, and cleans up itself
             try:
                 stuck += self._collect(profile_id, prompts)
             finally:
@@ -314,7 +321,7 @@ class Vault:
             raise
 
     def _clean_after_read(self, profile: Profile) -> None:
-        """Finish or delete what killed writes of `profile` have left, if that is in the store which has just answered."""
+        """Finish or delete what killed writes of `profile` have left in the store that has just answered."""
         location = (profile.id, profile.store, profile.backend)
         if all((leftover.profile, leftover.store, leftover.backend) != location for leftover in self._index.view().leftovers):
             return
@@ -327,24 +334,24 @@ class Vault:
                     lock.release()
 
     def _collect(self, profile_id: str, prompts: _Prompts) -> tuple[str, ...]:
-        """Under the profile's lock: finish what a killed refresh had written, delete the rest; what could not be deleted."""
+        """Under the profile's lock: finish a killed refresh, delete the other leftovers. Return what could not be deleted."""
         try:
             self._adopt_written(profile_id)
         except StoreError as error:
-            return (str(error),)  # whatever is there, it stays
+            return (str(error),)  # the record may be the newest one: keep it
         return self._discard(profile_id, prompts)
 
     def _finish_refresh(self, profile_id: str) -> None:
-        """Point at what a killed refresh has written, if there is such a thing; whoever is at it already is waited for."""
+        """Finish the refresh of a killed process, if there is one. A process that is already doing so is waited for."""
         if unfinished_refresh(self._index.view(), profile_id) is not None:
             with self._locked(profile_id):
                 self._adopt_written(profile_id)
 
     def _adopt_written(self, profile_id: str) -> None:
-        """Under the profile's lock.
+        """Under the profile's lock: point the profile at the record of its unfinished refresh.
 
         Raises:
-            StoreError: what the killed refresh has written cannot be read now.
+            StoreError: the record cannot be read now.
         """
         draft = self._index.view()
         written, profile = unfinished_refresh(draft, profile_id), draft.get(profile_id)
@@ -360,17 +367,17 @@ class Vault:
             self._index.edit(lambda draft: finish_refresh(draft, written, tokens))
 
     def _read_complete_record(self, location: RecordLocation, replaces: int) -> Tokens | None:
-        """The tokens there, of several copies those which a refresh has made from generation `replaces`."""
+        """Return the tokens there; of several copies, those that a refresh made from generation `replaces`."""
         try:
             value = self._store(location.store, location.backend).get(
                 location.user, _of_generation(replaces, location, renewed=True)
             )
         except KeyringNotOpen:
-            return None  # the kill may have come before the write; the record that is replaced has to be seen all the same
+            return None  # the kill may have come before the write; the old record is read next, and must be seen
         try:
             return None if value is None else decode_record(value, location)
         except RecordDamaged:
-            return None  # cut short by the kill
+            return None  # the kill cut the write short
 
     def _write(self, store: RecordStore, profile: Profile, slot: Slot, record: Secret) -> None:
         user = record_user(profile.id, slot, self._paths.state_id)
@@ -387,27 +394,27 @@ class Vault:
             raise
 
     def _try_discard(self, profile_id: str, prompts: _Prompts) -> None:
-        """Discard what can be discarded: what a commit has done does not hang on it, and `sweep` collects the rest."""
+        """Delete leftovers as far as possible. A commit does not depend on this; `sweep` deletes the rest."""
         with contextlib.suppress(StoreError, LockBusy):
             self._discard(profile_id, prompts)
 
     def _discard(
         self, profile_id: str, prompts: _Prompts, *, written: Collection[Leftover | None] | None = None
     ) -> tuple[str, ...]:
-        """Under the profile's lock: delete its leftovers, but the tokens it points at; what could not be deleted.
+        """Under the profile's lock: delete its leftovers but not its current tokens. Return what could not be deleted.
 
-        With `written` no other than these was ever written, as far as is known.
+        `written`: the only records that were ever written, as far as is known.
         """
         draft = self._index.view()
         leftovers = [leftover for leftover in draft.leftovers if leftover.profile == profile_id]
         if not leftovers:
             return ()
-        live, current = current_record(draft, profile_id), draft.get(profile_id)
+        current_slot, current = current_record(draft, profile_id), draft.get(profile_id)
         deleted, stuck = set(), []
         for leftover in leftovers:
             location = self._location(leftover.store, leftover.backend, profile_id, leftover.slot)
-            # The name is in use again, and an older copy may be where the keyring was locked when it was to be deleted.
-            keep = _of_generation(current.generation, location) if current is not None and leftover == live else None
+            # This slot is in use again. Only an older copy, in a database that was closed at its deletion, may go.
+            keep = _of_generation(current.generation, location) if current is not None and leftover == current_slot else None
             try:
                 self._delete_record(location, keep, prompts)
             except StoreError as error:
@@ -432,7 +439,7 @@ class Vault:
     def _delete_record(self, location: RecordLocation, keep: RecordMatch | None, prompts: _Prompts) -> None:
         store = self._store(location.store, location.backend)
         if store.has_pending_call:
-            raise KeyringUnknown("a call that timed out is still going on")
+            raise KeyringUnknown("a call that timed out is still running")
         try:
             store.delete(location.user, keep=keep, ask=prompts.allowed)
         except StoreError as error:
@@ -450,15 +457,12 @@ class Vault:
         draft = self._index.view()
         return None if profile_id in draft.damaged else draft.get(profile_id)
 
-    def _store_for(self, current: Profile | None, *, anew: bool) -> RecordStore:
-        """The store for new tokens: the chosen one, the profile's, the usual one, the last one, the keyring.
-
-        With `anew` the usual one comes before the profile's.
-        """
+    def _store_for(self, current: Profile | None, *, may_move: bool) -> RecordStore:
+        """Return the store for new tokens, as the class says."""
         if self._probed is not None:
             return self._probed
         current_profile = current if current is not None and current.slot is not None else None
-        name = self._chosen_store or (self._usual_store() if current_profile is None or anew else None)
+        name = self._chosen_store or (self._default_store() if current_profile is None or may_move else None)
         if current_profile is not None and name in {None, current_profile.store}:
             return self._store(current_profile.store, current_profile.backend)
         remembered = self._index.view().remembered
@@ -486,7 +490,7 @@ class Vault:
         )
         return LongRecordStore(
             keyring.same_or_new(self._keyrings),
-            self._paths.sealed,
+            self._paths.encrypted_records,
             may_encrypt=self._chosen_store != "keyring",
             crash_point=self._crash_point,
         )
@@ -509,13 +513,13 @@ class Vault:
 
 @dataclass(slots=True)
 class _Prompts:
-    """Whether a keyring may open a window for what an operation tidies up."""
+    """Whether a keyring may still open a window during a clean-up."""
 
     allowed: bool = True
 
 
 def _of_generation(generation: int, location: RecordLocation, *, renewed: bool = False) -> RecordMatch:
-    """Tells a record of that generation, or with `renewed` one that a refresh has made from it, from other copies."""
+    """Match a record of `generation`; with `renewed`, one that a refresh made from `generation`."""
 
     def matches(value: Secret) -> bool:
         try:
@@ -530,7 +534,7 @@ def _of_generation(generation: int, location: RecordLocation, *, renewed: bool =
 
 
 def _add_sign_in_hint(error: StoreError, profile: Profile) -> None:
-    """Name the command that signs `profile` in again: what found the error knows a place, and not whose it is."""
+    """Name the command that signs `profile` in again. The code that found the error knows the record, not its profile."""
     command = sign_in_again(profile)
     if isinstance(error, RecordDamaged):
         error.hint = f"sign in again: {command}"
@@ -557,6 +561,6 @@ def _check_generation(profile_id: str, current: Profile | None, expected: int | 
 
 def _not_read_back_error(store: RecordStore) -> StoreError:
     return StoreForgetful(
-        f"{store.backend or 'the sealed file store'} did not give back what it was given",
+        f"{store.backend or 'the encrypted file'} did not give back what it was given",
         hint="choose another store: {prog} onboard --store file",
     )
