@@ -355,8 +355,8 @@ class App:
         """Make the token store of this machine. New profiles go to `store`, else to the store that the config chooses.
 
         All stores of a run share its keyrings, since opening one again may prompt the user again. `on_wait` is called when a
-        keyring waits for the user; the default prints a note. `paths`, `default_store`, `passphrase` and `keyrings` replace those of
-        the run.
+        keyring waits for the user; the default prints a note. `paths`, `default_store`, `passphrase` and `keyrings` replace those
+        of the run.
         """
         from portico.store.token_store import local_token_store
 

@@ -1,28 +1,29 @@
-"""Everything that can go wrong in a way a user can act on.
+"""The errors that a user can act on.
 
     PorticoError                 id, what, why, where, what to do next, exit code
      +-- InternalError           1    a bug
      +-- UsageError              2    the command line does not make sense
-     |    +-- NameTaken          2    a name that something else has already
-     |    +-- UnknownName        2    a name of nothing
+     |    +-- NameTaken          2    the name is already in use
+     |    +-- UnknownName        2    nothing has this name
      +-- SignInNeeded            3    no usable credential
-     +-- Denied                  4    the user or the provider said no
-     +-- TimedOut                5    nobody approved in time
-     +-- NoWayToSignIn           6    no flow can run here
-     +-- StoreError              7    the keyring, the sealed file or the profile index failed
+     +-- Denied                  4    the user or the provider denied access
+     +-- TimedOut                5    the user did not approve in time
+     +-- NoWayToSignIn           6    no sign-in flow can run on this machine
+     +-- StoreError              7    the keyring, the encrypted file or the profile index failed
      |    +-- StoreUnknown       7    a write timed out: it may or may not have happened
-     +-- NetworkError            8    the network or the far side failed; trying again may help
+     +-- NetworkError            8    the network or the server failed; trying again may help
      |    +-- OAuthError         8    the authorization server answered with an error (RFC 6749 section 5.2)
-     +-- ConfigError             9    a configuration or plugin cannot be used as it stands
+     +-- ConfigError             9    a config file or a plugin is invalid
      +-- LockBusy               10    another process holds the lock
      +-- NotRevoked             11    signed out here; not revoked at the provider
 
-A leaf class stands beside the code that raises it and has its `id`: code branches on the class, never on the id's text, which is
-for scripts and for `explain`. Classes with the same advice share an id. `raise KeyringLocked("...")` takes the message alone; a
-class of this tree that has no id takes one first: `OAuthError("some-id", "...")`, as a plugin does for an error of its own.
+A leaf class is defined beside the code that raises it, and has an `id`. Code branches on the class, never on the id, which is for
+scripts and for `explain`. Classes with the same advice share an id. A leaf class takes the message alone:
+`KeyringLocked("...")`. A class of this tree without an id takes one first: `OAuthError("some-id", "...")`; plugins do this for
+their own errors.
 
-An exception outside this tree is a bug and keeps its traceback. Hints name commands as `{prog} ...`; the program name that the
-user typed is put in when the error is shown.
+An exception outside this tree is a bug and is shown with its traceback. Hints name commands as `{prog} ...`; `{prog}` is
+replaced by the program name that the user typed.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Error = TypeVar("_Error", bound="PorticoError")
-# The words of an authorization server that end a stored sign-in: RFC 6749 section 5.2, RFC 6750 section 3.1, OpenID Connect Core
-# section 3.1.2.6, and GitHub's for a spent refresh token. Whatever else comes may be a firewall's or a busy server's.
+# The OAuth error codes that end a profile: RFC 6749 section 5.2, RFC 6750 section 3.1, OpenID Connect Core section 3.1.2.6, and
+# GitHub's for a spent refresh token. Any other response may come from a firewall or a busy server.
 ENDS_A_GRANT: Final = frozenset(
     {
         "invalid_grant",
@@ -51,7 +52,7 @@ ENDS_A_GRANT: Final = frozenset(
     }
 )
 
-# What to do about a mistake of a plugin's.
+# The hint for a plugin's bug.
 REPORT_TO_AUTHOR: Final = "Report this to the author of the provider's plugin: `{prog} plugins list` shows which one it is."
 
 
@@ -80,20 +81,19 @@ class PorticoError(Exception):
     """A failure the user can act on.
 
     Attributes:
-        id: stable kebab-case name of the failure; documentation and scripts refer to it. A leaf class has one; an error of a
-            class without gets one with the message, before it.
+        id: the stable kebab-case name of the failure, for documentation and scripts.
         message: what went wrong, one sentence.
-        why: the cause, where it is known.
+        why: the cause, if known.
         where: `file:line:column` or a URL without its query.
         hint: what to do next; `{prog}` stands for the program name.
 
     Raises:
-        TypeError: the class has no id and none was given.
+        TypeError: neither the class nor the call has an id.
     """
 
     id: str
     exit_code: ClassVar[int] = ExitCode.INTERNAL
-    # Whether the provider page quotes the message: it then opens its line, so that a search for it finds it.
+    # Whether the provider page quotes the message: its line then starts with it, so that a search finds it.
     is_quoted: ClassVar[bool] = False
 
     def __init__(
@@ -121,13 +121,13 @@ class PorticoError(Exception):
         return f"{location}{self.message.removesuffix('.')} ({self.why})" if self.why else f"{location}{self.message}"
 
     def as_json(self, program: str) -> dict[str, object]:
-        """The error as the `error` object of `--json` output."""
+        """Return the `error` object of `--json` output."""
         optional = {"why": self.why, "where": self.where, "hint": self.hint_for(program)}
         optional_fields = {name: value for name, value in optional.items() if value is not None}
         return {"id": self.id, "message": self.message, "exitCode": self.exit_code, **optional_fields}
 
     def copy(self) -> Self:
-        """The same error without its traceback and cause, to be raised once more."""
+        """Return the error without its traceback and cause, so that it can be raised again."""
         duplicate = _unfilled(type(self), self.args)
         duplicate.__dict__.update(self.__dict__)
         return duplicate
@@ -136,7 +136,7 @@ class PorticoError(Exception):
         return _unfilled, (type(self), self.args), self.__dict__  # the constructors of leaf classes differ
 
     def hint_for(self, program: str) -> str | None:
-        """The hint with the program's name put in."""
+        """Return the hint with the program's name for `{prog}`."""
         return self.hint.replace("{prog}", program) if self.hint is not None else None
 
 
@@ -151,13 +151,13 @@ class InternalError(PorticoError):
 
 
 def internal_error(exc: BaseException) -> PorticoError:
-    """What is shown of an exception that nobody foresaw; its text may hold a secret, so it is left out."""
+    """Return the error for an unexpected exception. Its text is left out: it may contain a secret."""
     hint = "This is a bug: please report it, with the archive that this writes: {prog} doctor --bundle report.tar.gz"
     return InternalError(f"Internal error: {type(exc).__name__}.", hint=hint)
 
 
 def error_location(exc: BaseException) -> str:
-    """What an exception is and where it was raised, without its text: `TypeError at dialect.py:12`."""
+    """Return an exception's class and position, without its text: `TypeError at dialect.py:12`."""
     import traceback
 
     frames = traceback.extract_tb(exc.__traceback__)
@@ -166,71 +166,70 @@ def error_location(exc: BaseException) -> str:
 
 
 def frames_of(exc: BaseException) -> str:
-    """Where an exception came from, a line for each call, for a log. Its text is left out: it may quote a token."""
+    """Return an exception's traceback for a log, a line per call, without its text: that may quote a token."""
     import traceback
 
     return "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(exc.__traceback__))
 
 
 class UsageError(PorticoError):
-    """The command line does not make sense. A leaf class has another id where more is to be said than the message says."""
+    """The command line does not make sense. A leaf class has its own id if its page says more than the message."""
 
     id = "usage"
     exit_code = ExitCode.USAGE
 
 
 class NameTaken(UsageError):
-    """The name belongs to something else already."""
+    """The name is already in use."""
 
     id = "name-taken"
 
 
 class UnknownName(UsageError):
-    """The command line names something that does not exist; the hint names the nearest, or the command that lists them."""
+    """Nothing has this name. The hint suggests a similar name, or the command that lists them."""
 
     id = "unknown-name"
 
 
 class SignInNeeded(PorticoError):
-    """No usable credential: only a person can mend it, by signing in."""
+    """No usable credential: the user must sign in."""
 
     exit_code = ExitCode.SIGN_IN_NEEDED
 
 
 class Denied(PorticoError):
-    """The user, or the provider, said no."""
+    """The user or the provider denied access."""
 
     exit_code = ExitCode.DENIED
 
 
 class TimedOut(PorticoError):
-    """Nobody approved in time."""
+    """The user did not approve in time."""
 
     exit_code = ExitCode.TIMED_OUT
 
 
 class NoWayToSignIn(PorticoError):
-    """No flow can run here: none is served, or what it needs is missing."""
+    """No sign-in flow can run: the server offers none, or this machine lacks what it needs."""
 
     exit_code = ExitCode.NO_WAY_TO_SIGN_IN
 
 
 class StoreError(PorticoError):
-    """The keyring, the sealed file or the profile index failed."""
+    """The keyring, the encrypted file or the profile index failed."""
 
     exit_code = ExitCode.STORE_FAILED
 
 
 class StoreUnknown(StoreError):
-    """A write ran past its deadline: it may or may not have happened."""
+    """A write timed out: it may or may not have happened."""
 
 
 class NetworkError(PorticoError):
-    """The network or the far side failed in a way that trying again may mend.
+    """The network or the server failed; trying again may help.
 
     Attributes:
-        unsent: the request is known not to have left: no name, no connection, no TLS. Otherwise it may have been received and
-            acted upon, whatever came back.
+        unsent: the request was certainly not sent: no name, no connection or no TLS. Otherwise the server may have acted on it.
     """
 
     exit_code = ExitCode.NETWORK
@@ -254,10 +253,10 @@ class OAuthError(NetworkError):
     """The authorization server answered with an error.
 
     Attributes:
-        code: the `error` value as RFC 6749 section 5.2 or RFC 8628 section 3.5 names it, or None where the reply had none.
-        retry_after: seconds the server asked to wait, or None.
-        transient: whether trying the same request again can help.
-        ends_grant: whether the server has ended the sign-in whose refresh token it was sent: only a new one can help.
+        code: the `error` value (RFC 6749 section 5.2, RFC 8628 section 3.5), or None.
+        retry_after: the seconds that the server asked to wait, or None.
+        transient: whether the same request may succeed later.
+        ends_grant: whether the server has ended the profile of the refresh token: only a new sign-in can help.
     """
 
     def __init__(
@@ -282,20 +281,20 @@ class OAuthError(NetworkError):
 
 
 class ConfigError(PorticoError):
-    """A configuration or a plugin cannot be used as it stands."""
+    """A config file or a plugin is invalid."""
 
     exit_code = ExitCode.CONFIG
 
 
 class LockBusy(PorticoError):
-    """Another process holds the lock and did not let go in time."""
+    """Another process did not release the lock in time."""
 
     id = "lock-busy"
     exit_code = ExitCode.LOCK_BUSY
 
 
 class NotRevoked(PorticoError):
-    """Signed out on this machine; the provider has not revoked the tokens."""
+    """You are signed out on this machine, but the provider has not revoked the tokens."""
 
     id = "not-revoked"
     exit_code = ExitCode.NOT_REVOKED

@@ -7,13 +7,13 @@
 | `auth-profiles.json` | state folder; no secrets | 0600 |
 | `sealed/` | state folder; AES-256-GCM records | 0700, files 0600 |
 | `locks/` | state folder; never deleted | 0700, files 0600 |
-| `uses/` | state folder; empty files, whose times tell when a sign-in was last used | 0700, files 0600 |
-| `history.sqlite`, `-wal`, `-shm` | state folder; requests without their words, no secrets | 0600 |
+| `uses/` | state folder; empty files, whose times are the last uses of profiles | 0700, files 0600 |
+| `history.sqlite`, `-wal`, `-shm` | state folder; requests without their texts; no secrets | 0600 |
 | `gateway.json`, `gateway.log` | state folder | 0600 |
-| `keep-fresh.log` | state folder; launchd's alone, systemd has its journal | 0600 |
-| `gateway-proxy.env`, `keep-fresh-proxy.env` | state folder; a service's proxy, where it has a password | 0600 |
+| `keep-fresh.log` | state folder; for launchd only, systemd has its journal | 0600 |
+| `gateway-proxy.env`, `keep-fresh-proxy.env` | state folder; a service's proxy, if it has a password | 0600 |
 | `emulator.json` | state folder | 0600 |
-| `edit-*/` | state folder; a copy of the config while `config edit` is open, kept if it was refused | 0700, files 0600 |
+| `edit-*/` | state folder; the config during `config edit`, kept if it is invalid | 0700, files 0600 |
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CONFIG_ENV: Final = "PORTICO_CONFIG"
 STATE_ENV: Final = "PORTICO_STATE_DIR"
-EMULATOR_ENV: Final = "PORTICO_EMULATOR_HOME"  # in a shell pointed at an emulator: the state folder of who runs it
+EMULATOR_ENV: Final = "PORTICO_EMULATOR_HOME"  # in an emulator's shell: the state folder of the emulator's user
 PACKAGE: Final = Path(__file__).parent
 """The folder of Portico's own modules."""
 FOLDER_MODE: Final = 0o700
@@ -42,17 +42,17 @@ _SET_HOME: Final = "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR."
 
 
 class NoHome(ConfigError):
-    """No home folder is known, so there is no place for the files."""
+    """The home folder is unknown, and with it the place of the files."""
 
     id = "no-home"
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The places of one installation.
+    """The config file and the state folder.
 
-    `state_id` is empty for the state folder that an account has where nothing moves it; for any other, however its path is
-    spelled, it tells that folder's keyring records apart.
+    `state_id` is empty for the user's default state folder. It identifies the keyring records of any other state folder,
+    however its path is spelled.
     """
 
     config: Path
@@ -93,13 +93,13 @@ class Paths:
 
 
 def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = None) -> Paths:
-    """The places to use: `--config`, then `PORTICO_CONFIG` and `PORTICO_STATE_DIR`, then the platform's own folders.
+    """Return the paths to use: from `--config`, else `PORTICO_CONFIG` and `PORTICO_STATE_DIR`, else the platform's folders.
 
-    `HOME`, `XDG_CONFIG_HOME` and `XDG_STATE_HOME` are the process's where `env` does not name them.
+    If `env` lacks `HOME`, `XDG_CONFIG_HOME` or `XDG_STATE_HOME`, the process's own value is used.
 
     Raises:
         UnknownHome: `no-home`.
-        RuntimeError, OSError: there is no home folder for the platform's own.
+        RuntimeError, OSError: the platform's folders need a home folder, and there is none.
     """
     env = os.environ if env is None else env
     chosen_config = config or env.get(CONFIG_ENV)
@@ -111,7 +111,7 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
 
 
 class UnknownHome(NoHome):
-    """A path begins with a home folder that this machine does not know. `fault` says so, without what the path comes from."""
+    """A path starts with an unknown home folder. `fault` is the message without the source of the path."""
 
     def __init__(self, source: str, user: str) -> None:
         self.fault = (
@@ -124,39 +124,39 @@ class UnknownHome(NoHome):
 
 
 def expand_home(text: str, source: str, env: Mapping[str, str] | None = None) -> Path:
-    """`text` as a path, with the home folder in the place of a `~` or `~user` at its start. The one place that does so.
+    """Return `text` as a path, with a `~` or `~user` at its start expanded.
 
-    `source` is what the path comes from, a variable, an option or a key of the config, as the error calls it. The home folder
-    is the one that `env` names, else the process's.
+    `source` names the variable, option or config key of the path, for the error. The home folder is that of `env`, else the
+    process's.
 
     Raises:
         UnknownHome: `no-home`.
     """
     path = Path(text)
     if not text.startswith("~"):
-        return path  # of `./~name` the path itself is `~name`
+        return path  # `Path` turns `./~name` into `~name`, so the text is tested
     if path.parts[0] == "~" and (home := _other_home(env)) is not None:
         return home.joinpath(*path.parts[1:])
     try:
         return path.expanduser()
-    except RuntimeError:  # its message does not name the user
+    except RuntimeError:  # its message lacks the user's name
         raise UnknownHome(source, path.parts[0].removeprefix("~")) from None
 
 
 def no_home(why: str) -> ConfigError:
-    """The error for a user without a home folder."""
+    """Return the error for a user without a home folder."""
     return NoHome("Portico does not know where its files are.", why=why, hint=_SET_HOME)
 
 
 def make_folder(folder: Path) -> Path:
-    """Create `folder` and its missing parents, each 0700, as the XDG Base Directory Specification asks for `~/.config` too.
+    """Create `folder` and its missing parents with mode 0700 (XDG Base Directory Specification). Return `folder`.
 
-    What is there keeps its mode.
+    Folders that exist keep their mode.
 
     Raises:
-        OSError: as the system says it.
+        OSError: a folder cannot be created.
     """
-    # `parents=True` would give the parents the mode of the umask, and the state folder is the parent of most.
+    # `parents=True` would give the parents the umask's mode, and one of them is often the state folder.
     for parent in reversed([parent for parent in folder.parents if not parent.exists()]):
         parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -164,10 +164,10 @@ def make_folder(folder: Path) -> Path:
 
 
 def make_private_folder(folder: Path) -> Path:
-    """`make_folder`, and tighten the folder to 0700 if it was wider, unless it is there for everybody (`/tmp`).
+    """Create `folder` as `make_folder` does, and reduce its mode to 0700 unless it is shared like `/tmp`. Return `folder`.
 
     Raises:
-        OSError: as the system says it.
+        OSError: a folder cannot be created or changed.
     """
     make_folder(folder)
     if os.name == "posix" and (mode := folder.stat().st_mode) & 0o077 and not mode & stat.S_ISVTX:
@@ -179,21 +179,21 @@ def _state_id(state: Path, env: Mapping[str, str]) -> str:
     folder = _real_path(state)
     if folder == _real_path(_standard_state(env)):
         return ""
-    import hashlib  # milliseconds, which the usual folder does not cost
+    import hashlib  # costs milliseconds, but not for the default folder
 
     return hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
 
 
 def _real_path(path: Path) -> str:
-    # A second spelling of one folder must not hide its records from a sign-out.
+    # Every spelling of a folder has the same id, so that a sign-out finds all its records.
     return os.path.normcase(os.path.realpath(path))
 
 
 def _standard_state(env: Mapping[str, str]) -> Path:
-    """The default state folder where XDG_STATE_HOME does not move it, as two of one account may be moved apart."""
+    """Return the default state folder without XDG_STATE_HOME, which may differ between shells of one user."""
     if os.name == "nt":
         return _default_state(env)
-    home = _other_home(env) or Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's own raises where no home is known
+    home = _other_home(env) or Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's own raises if the home folder is unknown
     return home / _below_home(".local/state") / _APP
 
 
@@ -211,13 +211,13 @@ def _default_config(env: Mapping[str, str]) -> Path:
 
 
 def _other_home(env: Mapping[str, str] | None) -> Path | None:
-    """The home folder that `env` names, if it is not the process's, which everything else reads."""
+    """Return the home folder in `env`, or None if it is the process's own."""
     home = None if env is None or os.name == "nt" else env.get("HOME")
     return Path(home) if home and home != os.environ.get("HOME") else None
 
 
 def _other_folder(env: Mapping[str, str], variable: str, below_home: str) -> Path | None:
-    """The folder that `env` names by `variable` or `HOME`, if it is not the process's, which platformdirs reads."""
+    """Return the folder by `variable` or `HOME` in `env`, or None if both are the process's own: platformdirs reads those."""
     chosen = env.get(variable, "").strip()
     if chosen and chosen != os.environ.get(variable, "").strip():
         return Path(chosen) / _APP

@@ -1,7 +1,7 @@
 """A value that must not be shown, and the redaction of text that may hold one.
 
-A token, a code, a verifier, a passphrase or a key is a `Secret` from the moment it enters the program; `reveal()` is the only way
-out of it, so that a review of every exposure is a search for one word.
+A token, code, verifier, passphrase or key is a `Secret` from the moment it enters the program. Only `reveal()` returns its text,
+so a search for that word finds every exposure.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 REDACTED: Final = "[redacted]"
-# No child process is to get these: a browser or a tool has no business with the store.
+# Not passed on to child processes: a browser or a tool does not need the token store.
 SECRET_VARIABLES: Final = ("PORTICO_PASSPHRASE_FILE", "PORTICO_PASSPHRASE")
 SHORTEST: Final = 6
-"""Characters of the shortest value of a form that is a secret: hiding shorter ones would change the words of a reply."""
+"""The shortest form value that is hidden, in characters: hiding shorter ones would change ordinary words of a response."""
 
-# Over-redaction can be undone by the reader; a leaked secret cannot. Field names first, then shapes that are tokens on sight.
+# Field names first, then texts that look like tokens. Rather redact too much: a leaked secret cannot be taken back.
 _FIELD = (
     r"(?i)(\b(?:access|refresh|id|bearer|api|device|user|client)?[_-]?"
     r"(?:token|secret|password|passphrase|code_verifier|device_code|api[_-]?key|authorization|code|state|verifier|key)"
@@ -26,18 +26,18 @@ _FIELD = (
 _SHAPE = r"\b(?:mmo?[a-z]{0,2}t_|sk-|ory_|gh[opsu]_|eyJ)[A-Za-z0-9._~+/=-]{8,}"
 _BEARER = r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{4,}"
 
-# A shorter secret is looked for only as it is: in other forms it could be any word.
+# A shorter secret is searched for only as it is: its encoded forms could be any word.
 _FORMS_FROM: Final = 8
-# So many characters of a secret in a row are taken for it.
+# This many characters of a secret in a row count as the secret.
 _PART: Final = 12
-# A secret is looked up by pieces of this length that lie end to end: a run of `_PART` characters holds one of them whole.
+# Secrets are indexed by adjacent pieces of this length: any run of `_PART` characters contains a whole piece.
 _PIECE: Final = 6
 _MAX_POSITIONS: Final = 4
 _LAYERS: Final = 3
 _ESCAPE: Final = r"(?i)%[0-9a-f]{2}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\.|&#(?:[0-9]{1,7}|x[0-9a-f]{1,6});|&(?:amp|lt|gt|quot|apos);"
 _ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _HIGHEST: Final = 0x10FFFF
-# Base64 has two alphabets, and a form writes `+` for a space.
+# Base64 has two alphabets, and form encoding writes a space as `+`.
 _ONE_SPELLING: Final = {ord("-"): "+", ord(" "): "+", ord("_"): "/"}
 
 
@@ -72,18 +72,18 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        import hmac  # OpenSSL's library, which most commands do without
+        import hmac  # loads OpenSSL, which most commands do not need
 
         return hmac.compare_digest(self._value.encode(), other._value.encode())
 
-    __hash__ = None  # type: ignore[assignment]  # a Secret as a key would show up in every dump of the mapping
+    __hash__ = None  # type: ignore[assignment]  # a dump of a mapping would show its keys
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError("a Secret cannot be pickled or copied")
 
 
 def redact(text: str, *secrets: Secret) -> str:
-    """`text` without `secrets`, as `hide` has it, and without anything that looks like a credential."""
+    """Return `text` without `secrets` (see `hide`) and without anything that looks like a credential."""
     import re
 
     text = re.sub(_FIELD, rf"\1{REDACTED}", hide(text, *secrets))
@@ -92,19 +92,19 @@ def redact(text: str, *secrets: Secret) -> str:
 
 
 def hide(text: str, *secrets: Secret) -> str:
-    """`text` without `secrets`, and otherwise as it is.
+    """Return `text` without `secrets`.
 
-    A secret is found in each of its usual forms: as it is, URL-encoded, JSON- or HTML-escaped (up to three times over), in
-    hex, in base64 also inside of a longer text, in any case. Twelve characters of one in a row count as the secret.
+    A secret is found as it is, URL-encoded, JSON- or HTML-escaped (up to three times), in hex, and in base64, also of a longer
+    text; in upper or lower case. Twelve characters of a secret in a row count as the secret.
     """
     return Hider(secrets)(text)
 
 
 class Hider:
-    """`hide` for many texts and the same secrets."""
+    """Hides the same secrets in many texts; see `hide`."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        # The longest first: the end of a token that begins as another is shown no more than its beginning.
+        # The longest first: otherwise, of a token that starts with a shorter one, the end would stay.
         self._secrets = sorted({secret.reveal() for secret in secrets if secret}, key=len, reverse=True)
         long_enough = [secret for secret in self._secrets if len(secret) >= _FORMS_FROM]
         self._forms = [form for secret in long_enough for form in _forms(secret)]
@@ -116,7 +116,7 @@ class Hider:
             text = text.replace(secret, REDACTED)
         if not self._forms or len(text) < self._shortest:
             return text
-        # Once for all texts, and not before there is one: a reply may hold thousands of short ones.
+        # Made once, at the first long text: a response may have thousands of short ones.
         positions = self._positions = self._positions or _index_pieces(self._forms)
         spans: list[tuple[int, int]] = []
         for layer, starts, ends in _layers(text):
@@ -132,25 +132,25 @@ class Hider:
 
 
 def _forms(secret: str) -> list[str]:
-    """How `secret` may be written, as `_normalise` text: itself, in hex, and in base64 at each of its three alignments."""
+    """Return the normalised forms of `secret`: itself, in hex, and in base64 at each of the three alignments."""
     import base64
 
     raw = secret.encode("utf-8", "surrogatepass")
     forms = [raw.decode("latin-1"), raw.hex()]
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + raw).decode()
-        # A character at either end depends on what stands beside the secret.
+        # The characters at both ends depend on the neighbours of the secret.
         forms.append(encoded[-(-shift * 4 // 3) : (shift + len(raw)) * 4 // 3])
     return [_normalise(form) for form in forms]
 
 
 def _normalise(text: str) -> str:
-    """`text` in small letters, and with one spelling for what base64 and a form write in two."""
+    """Return `text` in lower case, with one spelling for the characters that base64 and forms spell in two ways."""
     return text.lower().translate(_ONE_SPELLING)
 
 
 def _index_pieces(forms: list[str]) -> dict[str, list[tuple[int, int]]]:
-    """The pieces of `forms`, and where each stands: the number of its form, and its place in it."""
+    """Return the pieces of `forms`, each with its positions: the number of the form, and the offset in it."""
     positions: dict[str, list[tuple[int, int]]] = {}
     for number, form in enumerate(forms):
         for offset in range(0, len(form) - _PIECE + 1, _PIECE):
@@ -161,7 +161,7 @@ def _index_pieces(forms: list[str]) -> dict[str, list[tuple[int, int]]]:
 
 
 def _find_spans(text: str, forms: list[str], positions: dict[str, list[tuple[int, int]]]) -> list[tuple[int, int]]:
-    """The spans of `text` that are a form, or `_PART` characters of one."""
+    """Return the spans of `text` that match a form, or `_PART` characters of a form."""
     spans, after = [], 0
     for offset in [offset for offset in range(len(text) - _PIECE + 1) if text[offset : offset + _PIECE] in positions]:
         if offset < after:
@@ -178,7 +178,7 @@ def _find_spans(text: str, forms: list[str], positions: dict[str, list[tuple[int
 
 
 def _common_run(text: str, offset: int, form: str, form_offset: int) -> tuple[int, int]:
-    """How far `text` around `offset` is the same as `form` around `form_offset`."""
+    """Return the span of `text` around `offset` that equals `form` around `form_offset`."""
     before = 0
     while before < min(offset, form_offset) and text[offset - before - 1] == form[form_offset - before - 1]:
         before += 1
@@ -189,7 +189,7 @@ def _common_run(text: str, offset: int, form: str, form_offset: int) -> tuple[in
 
 
 def _layers(text: str) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
-    """`text` and what it is once unescaped, one byte a character, and where in `text` each of them begins and ends."""
+    """Yield `text` and its unescaped versions, one character per byte, with the start and end in `text` of each."""
     import re
 
     layer = text
@@ -219,7 +219,6 @@ def _unescape_layer(layer: str, starts: Sequence[int], ends: Sequence[int]) -> I
 
 
 def _unescape(escape: str) -> str:
-    """The character that an escape stands for."""
     if escape[0] == "&":
         name = escape[1:-1].lower()
         if name[0] != "#":
@@ -237,7 +236,7 @@ def _as_bytes(character: str) -> str:
 
 
 def _bytes_of(characters: Iterable[tuple[str, int, int]]) -> tuple[str, list[int], list[int]]:
-    """One byte a character; each byte of a character has its place."""
+    """Join the characters, one per byte. Each byte of a character has the character's position."""
     layer: list[str] = []
     starts: list[int] = []
     ends: list[int] = []

@@ -1,11 +1,11 @@
-"""Which URLs may be sent a request, shown to a person or handed to a browser.
+"""Checks which URLs are safe to request, to show to a user, or to open in a browser.
 
-A configuration may hold any URL, and an authorization server may name any in its metadata; CVE-2025-6514 (mcp-remote) and
-CVE-2026-4519 (CPython's webbrowser) show what a URL can do on its way to a browser. So the rule is an allow-list: plain https
-with a real host, http for loopback only, and no character that any shell, terminal or launcher reads as its own.
+A config file may contain any URL, and so may an authorization server's metadata. CVE-2025-6514 (mcp-remote) and CVE-2026-4519
+(CPython's webbrowser) show what a URL can do on its way to a browser. So this is an allow-list: https with a real host, http for
+loopback only, and no character that is special to a shell, a terminal or a launcher.
 
-A model server is allowed one thing more: plain http in the local network (`nearby`), where LM Studio and Ollama are used so.
-The config check, the loader and the HTTP client all ask here.
+Model servers may also use plain http in the local network (`nearby`), as LM Studio and Ollama do.
+The config check, the loader and the HTTP client use this module.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ _MAX_LENGTH: Final = 8192
 _URL: Final = re.compile(r"https?://[A-Za-z0-9\-._~:/?&=%+,@\[\]]+")
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _MAX_PORT: Final = 65535
-# Names that public DNS does not have: RFC 6761, RFC 6762, RFC 8375, and what routers and container networks use.
+# Names outside public DNS: RFC 6761, RFC 6762, RFC 8375, and those of routers and container networks.
 _NEARBY_NAMES: Final = (".localhost", ".local", ".lan", ".home", ".internal", ".home.arpa")
-# RFC 1918 and RFC 4193. Link-local addresses are none of them: clouds serve a machine its own credentials there (CWE-918), and
-# OpenClaw refuses them too (https://docs.openclaw.ai/gateway/config-tools/custom-providers).
+# RFC 1918 and RFC 4193. Without link-local addresses: clouds serve a machine's own credentials there (CWE-918), and
+# OpenClaw rejects them too (https://docs.openclaw.ai/gateway/config-tools/custom-providers).
 _NEARBY_NETWORKS: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
-# The same service of two clouds, under an address and a name that are not link-local.
+# The credential services of two clouds, at an address and a name that are not link-local.
 _METADATA: Final = frozenset({"fd00:ec2::254", "metadata.google.internal"})
 _ENDPOINT: Final = re.compile(r"(?:(?:/chat)?/completions|/responses|(?:/v1)?/messages)/*\Z")
 _SCHEME: Final = re.compile(r"\Ahttps?(?=:)", re.IGNORECASE)
 
 
 class EndpointRefused(ConfigError):
-    """A URL of the settings or of the metadata is not safe for a sign-in or a request."""
+    """A URL in the config or in a server's metadata is not safe for a sign-in or a request."""
 
     id = "endpoint-refused"
 
 
 def why_not_a_safe_url(url: object, *, nearby: bool = False) -> str | None:
-    """Why `url` may not be requested or opened, in a few words that hold nothing of it; None where it may.
+    """Return why `url` is not safe to request or open, without quoting it; None if it is safe.
 
-    `nearby` allows plain http also to the hosts that only the local network has (`is_nearby`).
+    `nearby` also allows plain http to hosts in the local network (`is_nearby`).
     """
     if not isinstance(url, str) or not url:
         return "it is empty or not text"
@@ -60,16 +60,16 @@ def why_not_a_safe_url(url: object, *, nearby: bool = False) -> str | None:
 
 
 def check_endpoint_url(url: object, name: str = "endpoint", *, nearby: bool = False) -> str:
-    """`url`, if it may be requested or opened; `nearby` is that of `why_not_a_safe_url`.
+    """Return `url` if it is safe to request or open (`why_not_a_safe_url`).
 
     Raises:
-        ConfigError: `endpoint-refused`. The URL itself is not repeated: it may be made to fool the reader.
+        ConfigError: `endpoint-refused`. It does not quote the URL, which may be made to deceive the reader.
     """
     return usable(url, why_not_a_safe_url(url, nearby=nearby), name)
 
 
 def usable(url: object, why_not: str | None, name: str) -> str:
-    """`url`, the `name` of which is for a person, unless there is a reason `why_not`. Raises as `check_endpoint_url`."""
+    """Return `url` unless there is a reason `why_not`. The error, that of `check_endpoint_url`, calls it `name`."""
     if why_not is not None or not isinstance(url, str):
         raise EndpointRefused(
             f"The {name} is not a URL that can be used safely.",
@@ -105,7 +105,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_nearby(host: str) -> bool:
-    """Whether `host` is loopback, an address of the local network, or a name that public DNS does not have."""
+    """Whether `host` is loopback, an address of the local network, or a name outside public DNS."""
     if host in _METADATA:
         return False
     try:
@@ -116,12 +116,12 @@ def is_nearby(host: str) -> bool:
 
 
 def normalised_base_url(text: str) -> str:
-    """`text` without blanks around it and with its scheme in small letters, which is the same URL (RFC 3986 section 3.1)."""
+    """Return the URL `text` without spaces around it and with its scheme in lower case (RFC 3986 section 3.1)."""
     return _SCHEME.sub(lambda scheme: scheme[0].lower(), text.strip())
 
 
 def why_not_a_base_url(url: str) -> str | None:
-    """Why `url` cannot be the API base of models, in a few words that hold nothing of it; None where it can."""
+    """Return why `url` cannot be an API base URL of models, without quoting it; None if it can."""
     why = why_not_a_safe_url(url, nearby=True)
     if why is not None:
         return why
@@ -131,13 +131,13 @@ def why_not_a_base_url(url: str) -> str | None:
 
 
 def endpoint_end(url: str) -> str | None:
-    """The end of a URL that is a whole endpoint, such as `/chat/completions`, which has no place in an API base."""
+    """Return the path of one endpoint at the end of `url`, such as `/chat/completions`, which an API base must not have."""
     found = _ENDPOINT.search(url)
     return found[0] if found is not None else None
 
 
 def is_in_the_clear(url: str) -> bool:
-    """Whether requests to `url` can be read by others who share its network: plain http to another machine."""
+    """Whether others in the network can read requests to `url`: it is plain http to another machine."""
     return url.startswith("http://") and not is_loopback(urlsplit(url).hostname or "")
 
 
@@ -145,7 +145,7 @@ def _is_host(host: str) -> bool:
     if ":" in host:
         return "%" not in host and _is_ip(host)
     labels = host.split(".")
-    # A last label that is a number makes resolvers read the whole as an IPv4 address, octal and hexadecimal parts included.
+    # If the last label is a number, resolvers read the whole as an IPv4 address, with octal and hexadecimal parts.
     if labels[-1].isdigit() or labels[-1].lower().startswith("0x"):
         return _is_ip(host)
     return all(_LABEL.fullmatch(label) for label in labels)
@@ -160,7 +160,7 @@ def _is_ip(host: str) -> bool:
 
 
 def without_query(url: str) -> str:
-    """`url` as it may stand in an error: no query, no fragment, no user name."""
+    """Return `url` for an error message: without query, fragment and user name."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -169,10 +169,10 @@ def without_query(url: str) -> str:
 
 
 def why_not_named_by(namer: str, url: object) -> str | None:
-    """Why `url`, which the server at `namer` names in an answer, may not be requested or opened; None where it may.
+    """Return why `url`, found in a response of the server at `namer`, is not safe to request or open; None if it is safe.
 
-    Plain http is for a server that is itself met that way, on this machine: one elsewhere could make Portico, or the browser,
-    knock at whatever listens here.
+    Plain http is only for a server on this machine that uses plain http itself. A server elsewhere could otherwise make Portico
+    or the browser send requests to any program on this machine.
     """
     why = why_not_a_safe_url(url)
     if why is None and str(url).startswith("http://") and not namer.startswith("http://"):

@@ -67,7 +67,7 @@ async def test_a_stopped_holder_of_the_lock_keeps_nobody_from_a_good_token_and_i
     async with process_group(tmp_path / "one") as group:
         group.sign_in(expires_in_s=5, lifetime_s=100)
         before = group.current
-        holder = await group.start("--stop-at", "fenced")
+        holder = await group.start("--stop-at", "journaled")
         holder.stdin.write(b"go\n")
         assert await holder.stdout.readline() == b"stopping\n"
         assert await asyncio.wait_for(group.run(), 4) == before

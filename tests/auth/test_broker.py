@@ -71,7 +71,7 @@ async def test_the_token_is_stored_before_anybody_gets_it(account):
         stored_at[step] = account.vault.real.read(PROFILE).generation
 
     access = await account.broker(crash_point=look).access(PROFILE)
-    assert steps == ["locked", "decided", "fenced", "answered", "validated", "stored"]
+    assert steps == ["locked", "decided", "journaled", "answered", "validated", "stored"]
     assert stored_at["validated"] < stored_at["stored"] == access.generation
 
 

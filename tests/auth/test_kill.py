@@ -14,7 +14,7 @@ from portico.store.vault import COMMIT_CRASH_POINTS
 from tests.auth.helpers import PROFILE
 from tests.auth.process_group import REUSE, process_group, read_output
 
-NOT_SENT = ("locked", "decided", "fenced")
+NOT_SENT = ("locked", "decided", "journaled")
 LOST = ("processed", "answered", "validated", "intent")
 # From the write on, the next process finds the new tokens and needs no second request.
 STORED = ("written", "verified", "flipped", "deleted", "cleared", "stored")
@@ -31,7 +31,7 @@ def test_every_step_has_its_place_in_the_matrix():
 @pytest.mark.parametrize(
     ("reuse", "steps"),
     [
-        (REUSE[0], ("fenced", "processed", "verified", "flipped")),
+        (REUSE[0], ("journaled", "processed", "verified", "flipped")),
         *(pytest.param(each, STEPS, marks=pytest.mark.slow) for each in REUSE),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} steps",
@@ -94,7 +94,7 @@ async def killed_at(step, folder, reuse):
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
-        ("SIGTERM", ("fenced", "answered", "verified")),
+        ("SIGTERM", ("journaled", "answered", "verified")),
         *(pytest.param(name, STEPS, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGHUP")),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} steps",

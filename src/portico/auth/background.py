@@ -1,9 +1,9 @@
-"""Keeping every profile fresh: all the time, or once for cron and timers.
+"""Background refresh: keeps every profile fresh, all the time or once for cron and timers.
 
-The wall clock is compared every two seconds with the profile list, which is read again when the index changes. So a suspended
-machine, a clock that was set and a sign-in by another process are noticed within two seconds. One long timer would not do: an
-event loop's timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). A profile that nobody uses is
-refreshed only as often as its refresh token may need it.
+Every two seconds, the wall clock is compared with a list of profiles that is read again when the index changes. So a woken
+machine, a changed clock and a sign-in by another process are noticed within two seconds. Long timers would be late, since an event loop's
+timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). An unused profile is refreshed only as often as
+its refresh token needs.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from portico.store.token_store import TokenStore
 
 TICK_S: Final = 2.0
-# A token that lives for seconds is left to whoever needs it.
+# A token that lives for seconds only is not refreshed in the background: callers refresh it.
 _MIN_INTERVAL_MS: Final = 5_000
-# One that nobody uses is asked for its last use once in so long. Whoever uses it again gets a fresh token without this.
+# How often the last use of an unused profile is read again. A caller that uses it gets a fresh token in any case.
 _IDLE_RECHECK_MS: Final = 60_000
 
 _log = logging.getLogger(__name__)
 
 
 class BackgroundRefresh:
-    """Refreshes each profile when it is due. `run` goes on until it is cancelled, whatever fails."""
+    """Refreshes each profile when it is due. `run` continues until it is cancelled, whatever fails."""
 
     def __init__(self, broker: TokenBroker, store: TokenStore, clock: Clock) -> None:
         self._broker = broker
@@ -46,7 +46,7 @@ class BackgroundRefresh:
         self._logged_errors: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Watch and refresh. Cancelled, it waits for a refresh that was already sent."""
+        """Watch and refresh. When cancelled, wait for requests that were already sent."""
         try:
             while True:
                 await self._tick()
@@ -64,9 +64,9 @@ class BackgroundRefresh:
                 task.add_done_callback(partial(self._forget_task, profile.id))
 
     def _log_ended(self, profile: Profile) -> None:
-        """Log a refusal whoever met it, and be ready to log the next once the user has signed in again."""
+        """Log that a profile has ended, whichever process noticed. Log it again only after a new sign-in."""
         error = sign_in_expired(profile)
-        if profile.failure is not None and profile.failure.terminal:
+        if profile.has_ended:
             self._log_error(profile.id, error)
         elif self._logged_errors.get(profile.id) == error.id:
             del self._logged_errors[profile.id]
@@ -76,12 +76,12 @@ class BackgroundRefresh:
 
     async def _profiles(self) -> tuple[Profile, ...]:
         try:
-            # A look at the file's time and size, unless it has changed.
+            # Reads only the file's time and size, unless they have changed.
             profiles = await off_loop(self._store.profiles)
         except PorticoError as error:
             self._log_error("the profile index", error)
             return ()
-        except Exception as error:  # noqa: BLE001 - the watch goes on, and the next look may find it readable
+        except Exception as error:  # noqa: BLE001 - the loop goes on; the next read may succeed
             self._log_error("the profile index", internal_error(error))
             return ()
         self._logged_errors.pop("the profile index", None)
@@ -104,15 +104,15 @@ class BackgroundRefresh:
         except PorticoError as error:
             self._log_error(profile_id, error)
             return
-        except Exception as error:  # noqa: BLE001 - a plugin that fails in one profile must not end the watch over the others
+        except Exception as error:  # noqa: BLE001 - a plugin's bug in one profile must not stop the others
             bug = f"{error_location(error)}\n{frames_of(error)}"
         else:
             return
-        # Not while it is handled: a log that cannot be written would show it, and its text may quote a token.
+        # Outside the except block: if the log cannot be written, its traceback would show the exception, which may quote a token.
         _log.error("%s: refreshing failed by a bug: %s", profile_id, bug)
 
     def _log_error(self, subject: str, error: PorticoError) -> None:
-        """Log a failure when it begins or changes, not at every try."""
+        """Log a failure when it starts or changes, not at every attempt."""
         if self._logged_errors.get(subject) != error.id:
             self._logged_errors[subject] = error.id
             _log.warning("%s: %s [%s]", subject, error, error.id)
@@ -130,9 +130,9 @@ Result = Literal["refreshed", "not due", "resting", "waiting", "left to another 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one sign-in.
+    """The outcome for one profile.
 
-    `resting`: nobody has used it lately. `waiting`: an attempt failed a moment ago, and the next one is not to come yet.
+    `resting`: it is unused. `waiting`: an attempt failed a moment ago, and the backoff is active.
     """
 
     profile_id: str
@@ -141,7 +141,7 @@ class Outcome:
 
 
 async def refresh_what_is_due(broker: TokenBroker, store: TokenStore) -> list[Outcome]:
-    """Refresh every sign-in that is due, all at once; a failure of one is an outcome and stops no other.
+    """Refresh every profile that is due, all at once. A failure is an outcome and does not stop the others.
 
     Raises:
         StoreError: the profiles cannot be read.

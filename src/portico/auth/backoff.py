@@ -1,8 +1,10 @@
-"""What a failed refresh means, and how long its server is left alone: by this process, and through the index by every other.
+"""What a failed refresh means, and how long Portico waits before it contacts that server again.
 
-Exponential with full jitter, at most a minute; a server's Retry-After is kept, up to an hour. While nothing can be sent at all,
-the first waits are short and this process's own: the network comes back seconds after a machine wakes, and a token that was
-lost on its way is taken again for seconds only. A token whose answers were lost waits as `auth/journal.py` says.
+The backoff is exponential with full jitter, at most a minute. A server's Retry-After is obeyed, up to an hour. The profile index
+stores the backoff, so every process waits. If a request could not be sent at all, the first backoffs are short and this
+process's own: a network returns seconds after a machine wakes, and a token whose response was lost is accepted again for
+seconds only.
+`auth/journal.py` says how long a token with lost responses waits.
 """
 
 from __future__ import annotations
@@ -21,30 +23,30 @@ from portico.store.records import Failure
 if TYPE_CHECKING:
     from portico.store.records import JournalEntry, Profile
 
-# RFC 6749 section 5.2: the registration is at fault, and another sign-in would meet the same.
+# RFC 6749 section 5.2: the client's registration is wrong, so another sign-in would fail too.
 _REGISTRATION_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client"})
 
 
 class SignInExpired(SignInNeeded):
-    """The profile can give no further token."""
+    """The profile must sign in again: no further access token is available."""
 
     id = "sign-in-expired"
 
 
 class AnswerLost(OAuthError):
-    """The answer with the new tokens was lost, and the server no longer takes the old one."""
+    """The response with the new tokens was lost, and the server no longer accepts the old ones."""
 
     id = "sign-in-ended"
 
 
 class AnswersMissing(NetworkError):
-    """A refresh was sent more than once without an answer."""
+    """A refresh token was sent several times, and no response arrived."""
 
     id = "refresh-answers-missing"
 
 
 class RefreshInterrupted(NetworkError):
-    """The program ends while a refresh is under way."""
+    """The program ends during a refresh."""
 
     id = "refresh-answers-missing"
 
@@ -53,12 +55,12 @@ class RefreshInterrupted(NetworkError):
 
 
 def is_terminal(error: PorticoError) -> bool:
-    """Whether only a new sign-in can help: the server has ended this one, or it gives tokens that are not this account's."""
+    """Whether only a new sign-in can help: the server has ended the profile, or sends another account's tokens."""
     return isinstance(error, OAuthError) and error.ends_grant
 
 
 def as_transient(error: PorticoError) -> OAuthError:
-    """What a person did on the provider's page, told of a refresh: that ends a sign-in in progress, and never a stored one."""
+    """Return `error`, such as `access_denied`, as transient: it may end a sign-in in progress, but not a stored profile."""
     return ServerError(
         "The server refused, with an error that does not belong to a refresh.",
         transient=True,
@@ -69,18 +71,16 @@ def as_transient(error: PorticoError) -> OAuthError:
 
 
 def make_failure(error: PorticoError, now_ms: int, backoff: Backoff | None = None) -> Failure:
-    """`error` as the profile index keeps it, with the backoff that follows it where a server is to be left alone."""
+    """Return `error` as the failure that the profile index stores, with its backoff if it has one."""
     code = error.code if isinstance(error, OAuthError) else None
     failure = Failure(at=now_ms, id=error.id, message=str(error), terminal=is_terminal(error), code=code)
     return failure if backoff is None else replace(failure, attempts=backoff.attempts, retry_at=backoff.until_ms)
 
 
 def sign_in_expired(profile: Profile) -> SignInNeeded:
-    """The error for a profile that can give no further token."""
-    if profile.failure is not None and profile.failure.terminal:
-        why = profile.failure.message
-    else:
-        why = "the access token has ended and there is no refresh token"
+    """Return the error for a profile that must sign in again."""
+    ended = profile.failure if profile.has_ended else None
+    why = ended.message if ended is not None else "the access token has ended and there is no refresh token"
     if profile.failure is not None and profile.failure.code in _REGISTRATION_ERRORS:
         hint = (
             "the client id, or its registration, does not fit this server: correct it with {prog} config edit, "
@@ -92,7 +92,7 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
 
 
 def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
-    """What a refusal means of a token that had been sent before: the new tokens were lost on their way."""
+    """Return the error for a rejected token that was sent before: the response with the new tokens was lost."""
     reasons = [describe_entry(entry)] if entry is not None else []
     return AnswerLost(
         "an answer with new tokens was lost on its way, and the server does not take the old token again",
@@ -105,7 +105,7 @@ def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthErr
 
 
 def answers_missing_error(error: NetworkError, entry: JournalEntry, profile: Profile) -> NetworkError:
-    """The error of a token that was sent more than once without an answer. It is sent again, ever more rarely."""
+    """Return the error for a token that was sent several times without a response. It is sent again, at longer intervals."""
     return AnswersMissing(
         f"the answers to {entry.sends} refreshes were lost",
         why="; ".join(part for part in (error.why, describe_entry(entry)) if part),
@@ -119,7 +119,7 @@ _FIRST_BACKOFF_S: Final = 1.0
 _MAX_BACKOFF_S: Final = 60.0
 _MIN_BACKOFF_S: Final = 0.25
 _MAX_RETRY_AFTER_S: Final = 3600.0
-# A machine without a network looks for it this often, for the first minute; that reaches no server.
+# Without a network, Portico tries this often in the first minute. No server notices.
 _MAX_OFFLINE_BACKOFF_S: Final = 5.0
 _OFFLINE_ATTEMPTS: Final = 12
 _RECENT_MS: Final = 5_000
@@ -127,7 +127,7 @@ _RECENT_MS: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """No further attempt before `until_ms` (wall); `error` is what callers get meanwhile."""
+    """No attempt before `until_ms` (wall); until then, callers get `error`."""
 
     error: PorticoError
     attempts: int
@@ -138,7 +138,7 @@ class Backoff:
     def after(
         cls, error: PorticoError, previous: Backoff | None, now_ms: int, *, lost_entry: JournalEntry | None = None
     ) -> Backoff:
-        """The backoff that follows `error`; one in force is never made shorter. `lost_entry`: the token may be spent."""
+        """Return the backoff after `error`, never shorter than an active one. `lost_entry`: the token may be spent."""
         attempts = previous.attempts + 1 if previous is not None else 1
         max_s = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(attempts, 12))
         if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_ATTEMPTS:
@@ -154,16 +154,16 @@ class Backoff:
         return cls(error, attempts, until_ms, now_ms)
 
     def is_active(self, now_ms: int) -> bool:
-        """Whether to wait still; not where the clock was set back meanwhile."""
+        """Whether the backoff is still active. Not if the wall clock was set back."""
         return self.started_ms <= now_ms < self.until_ms
 
     def as_error(self) -> PorticoError:
-        """The error for a caller that comes during the backoff."""
+        """Return the error for a caller during the backoff."""
         return self.error.copy()
 
 
 def stored_backoff(profile: Profile, now_ms: int) -> Backoff | None:
-    """The backoff that the index holds since the profile's last refresh, whichever process failed; None if there is none now."""
+    """Return the active backoff in the profile's index entry, whichever process failed, or None."""
     for backoff in (_failure_backoff(profile, now_ms), _killed_send_backoff(profile)):
         if backoff is not None and backoff.is_active(now_ms):
             return backoff
@@ -173,18 +173,18 @@ def stored_backoff(profile: Profile, now_ms: int) -> Backoff | None:
 def backoff_to_store(
     profile: Profile, error: PorticoError, now_ms: int, *, lost_entry: JournalEntry | None = None
 ) -> Backoff | None:
-    """The backoff that `error` causes for every process; None if no server has had the request."""
+    """Return the backoff for every process after `error`, or None if the server did not get the request."""
     was_sent = isinstance(error, NetworkError) and not error.unsent
     return Backoff.after(error, _failure_backoff(profile, now_ms), now_ms, lost_entry=lost_entry) if was_sent else None
 
 
 def failed_recently(profile: Profile, now_ms: int) -> bool:
-    """Whether a refresh, perhaps another process's, failed a moment ago."""
+    """Whether a refresh, also of another process, failed a few seconds ago."""
     return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
 
 
 def _killed_send_backoff(profile: Profile) -> Backoff | None:
-    """The backoff after a send whose process was killed before it could note a failure: a token is not sent at each start."""
+    """Return the backoff after a send whose process died without recording a failure. Without it, each start would send again."""
     entry, failure = profile.journal_entry, profile.failure
     if entry is None or entry.generation != profile.generation or entry.sent_at is None:
         return None

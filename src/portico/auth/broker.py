@@ -1,7 +1,8 @@
-"""The owner of refresh: whoever needs an access token asks here, and nobody else sees a refresh token.
+"""The owner of refresh: gives out access tokens. No code outside `auth` and `store` sees a refresh token.
 
-Callers in one process share one refresh; processes take turns at a lock file and read again under it; a server's refusal is
-remembered in the index and never asked for twice; where the network or the server fails, a token serves until its true end.
+Callers in one process share one refresh. Processes take turns at a lock file and read the stored tokens again under it. The
+index remembers a server's rejection, so the rejected token is not sent again. While the network or the server fails, an access
+token is used until it expires.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ("AccessToken", "TokenBroker")
 
-# Longer than a refresh may take, so that a waiting caller finds the new token and not a busy lock.
+# Longer than any refresh, so that a waiting caller gets the new token instead of a busy lock.
 PATIENCE_S: Final = POST_TIMEOUT_S + RETRY_TIMEOUT_S + 15.0
-# Some APIs reject every token: at a wrong path, or since they are down. A refresh for each request would send a rotating refresh
-# token each time, for nothing. The first is for the token of any refresh, of whatever process; the second, which is this
-# process's own, for one that has come in place of a rejected one.
+# Some APIs reject every token, since their path is wrong or they are down. A refresh for each such request would rotate refresh
+# tokens for nothing. So a rejected token is not replaced if any process refreshed it less than REJECTED_AT_ONCE_MS ago, or if
+# this process got it as the replacement of a rejected one less than REJECTED_AGAIN_S ago.
 REJECTED_AT_ONCE_MS: Final = 60_000
 REJECTED_AGAIN_S: Final = 300.0
 
@@ -48,7 +49,7 @@ def _random_spread() -> float:
 
 
 class TokenBroker:
-    """Hands out access tokens, refreshed where they must be. For one event loop; `dialects` is called on another thread.
+    """Gives out access tokens, and refreshes them when needed. For one event loop; `dialects` is called on another thread.
 
     `spread` gives -1 to 1, and moves this process's refreshes by a tenth of the margin.
     """
@@ -79,18 +80,18 @@ class TokenBroker:
         self._rejection_replacements: dict[str, tuple[int, float]] = {}
 
     async def access(self, profile_id: str, *, rejected_generation: int | None = None) -> AccessToken:
-        """A token that is good now. What other processes do to the profile is seen within a second.
+        """Return a usable access token. Changes by other processes are noticed within a second.
 
         Args:
-            profile_id: whose.
-            rejected_generation: the generation of a token that a server has just refused; one of another generation is wanted.
-                The same one comes back where another refresh cannot help: it is an API key, or was refreshed within the last
-                minute, or within the last five for being rejected. It is then no use to send the request again.
+            profile_id: the profile.
+            rejected_generation: the generation of a token that a server has just rejected, to get another one. The same one
+                is returned if a refresh cannot help: it is an API key, was refreshed within the last minute, or replaced a
+                rejected token within the last five minutes. Then do not send the request again.
 
         Raises:
-            SignInNeeded: `not-signed-in`, or `sign-in-expired`: only a person can help.
-            NetworkError: the token has ended and no other can be had now.
-            StoreError: the store failed, or the profile is another account's now.
+            SignInNeeded: `not-signed-in`, or `sign-in-expired`: only a new sign-in can help.
+            NetworkError: the token has expired and cannot be refreshed now.
+            StoreError: the store failed, or the profile is another account now.
             LockBusy: another process is refreshing and does not finish.
         """
         cached = self._cache.get(profile_id)
@@ -113,10 +114,10 @@ class TokenBroker:
             raise
 
     async def refresh_if_due(self, profile_id: str) -> bool:
-        """Replace the token if it is time, for a timer; whether a server was asked.
+        """Refresh the token if it is due, for a timer. Return whether a request was sent.
 
         Raises:
-            PorticoError: as for `access`; not where another process is refreshing.
+            PorticoError: as for `access`, except when another process is refreshing.
         """
         profile = await off_loop(lambda: self._store.get(profile_id))
         if (
@@ -131,18 +132,18 @@ class TokenBroker:
             return False
 
     async def settle(self) -> None:
-        """Return once no refresh is under way any more; one that has sent nothing is given up."""
+        """Wait until no refresh is running. Refreshes that have sent nothing are abandoned."""
         for single_flight in tuple(self._single_flights.values()):
             await single_flight.settle()
 
     def may_refresh(self, profile: Profile) -> bool:
-        """Whether it is time for the profile's next token, or to store the one in memory, and no failure says to wait."""
+        """Whether the profile is due, or has pending tokens to store, and no backoff is active."""
         if not profile_due(profile, self._token_clock.now(profile), self._spread) and profile.id not in self._pending.by_profile:
             return False
         return self._active_backoff(profile) is None and not failed_recently(profile, self._clock.wall_ms())
 
     def _active_backoff(self, profile: Profile) -> Backoff | None:
-        """The backoff that is in force: this process's own, or one that the index holds."""
+        """Return the active backoff: this process's own, or the one in the index."""
         now = self._clock.wall_ms()
         generation, own_backoff = self._backoffs.get(profile.id, (0, None))
         if own_backoff is not None and generation == profile.generation and own_backoff.is_active(now):
@@ -150,12 +151,12 @@ class TokenBroker:
         return stored_backoff(profile, now)
 
     def is_idle(self, profile: Profile) -> bool:
-        """Whether a timer is to leave the profile alone, since nobody uses it. Blocking."""
+        """Whether a timer may skip the profile because it is unused. Blocking."""
         pending = profile.id in self._pending.by_profile
         return not pending and is_idle(profile, self._last_uses.last(profile.id), self._token_clock.now(profile))
 
     async def _read_shared(self, profile_id: str) -> ProfileTokens:
-        """As `_read_and_record_use`, once for all who ask at the same time."""
+        """Call `_read_and_record_use`, once for all callers at the same time."""
         read = self._reads.get(profile_id)
         if read is None or read.done():
             read = self._reads[profile_id] = start_off_loop(lambda: self._read_and_record_use(profile_id))
@@ -163,7 +164,7 @@ class TokenBroker:
         return await asyncio.shield(read)
 
     def _read_and_record_use(self, profile_id: str) -> ProfileTokens:
-        """The tokens as they are now; the store is not asked again for those that the profile still has."""
+        """Return the current tokens. The store is read only if the profile has changed."""
         profile_tokens = self._read_tokens(profile_id)
         self._last_uses.record(profile_id)
         return profile_tokens
@@ -182,8 +183,8 @@ class TokenBroker:
     async def _refresh(self, profile_tokens: ProfileTokens, rejected_generation: int | None, *, needed: bool) -> AccessToken:
         profile = profile_tokens.profile
         if not isinstance(profile, OAuthProfile):
-            return AccessToken.of(profile_tokens)  # there is no other
-        if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
+            return AccessToken.of(profile_tokens)  # an API key cannot be refreshed
+        if not profile.has_refresh or profile.has_ended:
             raise sign_in_expired(profile)
         backoff = self._active_backoff(profile)
         if backoff is not None:
@@ -192,16 +193,16 @@ class TokenBroker:
         fresh = (await self._refresh_once(profile, stale_generation, needed=needed)).profile_tokens
         rejected_generation = self._pending.stored_as.get(rejected_generation or 0, rejected_generation)
         if fresh.tokens.generation == rejected_generation and not self._was_just_refreshed(fresh):
-            # It joined a refresh that only stored a token that was in memory.
+            # The joined refresh had only stored pending tokens.
             fresh = (await self._refresh_once(fresh.account, fresh.tokens.generation, needed=needed)).profile_tokens
         if rejected_generation is not None and fresh.tokens.generation != rejected_generation:
             self._rejection_replacements[profile.id] = (fresh.tokens.generation, self._clock.monotonic())
         return self._cache.put(fresh, self._spread)
 
     def _was_just_refreshed(self, profile_tokens: ProfileTokens) -> bool:
-        """Whether a refresh has just brought this token. If it is rejected all the same, so will be the next one."""
+        """Whether this token comes from a recent refresh. If a server rejects it, the next one would be rejected too."""
         profile, tokens = profile_tokens.profile, profile_tokens.tokens
-        if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
+        if not profile.has_refresh or profile.has_ended:
             return False
         refreshed_at = profile.refreshed_at if tokens.renewal is None else tokens.renewal.refreshed_at
         if refreshed_at is not None and 0 <= self._token_clock.now(profile) - refreshed_at < REJECTED_AT_ONCE_MS:
@@ -211,11 +212,11 @@ class TokenBroker:
         return is_replacement and 0 <= self._clock.monotonic() - replaced_at < REJECTED_AGAIN_S
 
     def _stale_generation(self, profile: Profile) -> int | None:
-        """The generation to replace; None if there are only pending tokens to be stored."""
+        """Return the generation to replace; None if only pending tokens are to store."""
         return profile.generation if profile_due(profile, self._token_clock.now(profile), self._spread) else None
 
     async def _refresh_once(self, profile: OAuthProfile, stale_generation: int | None, *, needed: bool) -> Refreshed:
-        """Join the single flight of this profile, or start one."""
+        """Join the profile's single flight, or start one."""
         key = (profile.id, needed)
         single_flight = self._single_flights.get(key)
         if single_flight is None or single_flight.abandoned or single_flight.outcome.done():
@@ -233,7 +234,7 @@ class TokenBroker:
         return refreshed
 
     def _start_backoff(self, profile: Profile, error: PorticoError) -> None:
-        """Start a backoff, once for each single flight, however many callers see it fail."""
+        """Start a backoff, once per single flight, however many callers see it fail."""
         generation, previous = self._backoffs.get(profile.id, (0, None))
         if generation != profile.generation:
             previous = None

@@ -1,12 +1,10 @@
-"""When an access token is still good, when it is time for the next one, and when it was last used. Times are wall ms.
+"""When an access token is usable, when a profile is due for a refresh, and how healthy it is. Times are wall ms.
 
-The last use is the time of an empty file of the profile's own, whichever process it was. Callers only touch that file, so that
-no lock and no write of the index stands between them and a token. If the use cannot be noted, the profile counts as unused, and
-is kept alive all the same.
+`LastUses` records the last use of each profile as the time of an empty file. Callers only touch that file, without a lock or a
+write of the index. If that fails, the profile counts as unused, and is still refreshed now and then.
 
-`health_now` says how an account is from its entry in the index alone: no keyring is opened and no server asked. An access token
-that has ended is never called ok, and a refresh token that was refused is not the same as a server that did not answer
-(openclaw#42721, openclaw#66952).
+`health_now` reads the profile's index entry alone, without a keyring or a server. An expired access token is never reported as
+ok, and a rejected refresh token is not the same as a server that did not answer (openclaw#42721, openclaw#66952).
 """
 
 from __future__ import annotations
@@ -31,36 +29,36 @@ LONGEST_MARGIN_MS = 300_000
 _MARGIN_DIVISOR = 5
 _SPREAD = 0.1
 _CLOCK_ERROR_MS = 60_000
-# A sign-in that nobody has used for a day rests: a timer refreshes it twice a day. Servers end refresh tokens that stay unused,
-# the quickest of the well-known ones after 24 hours (Microsoft Entra, for single-page apps); most give days.
+# A profile that is unused for a day is refreshed only twice a day. Servers end refresh tokens that stay unused: the quickest of
+# the well-known ones after 24 hours (Microsoft Entra, for single-page apps), most after days.
 IDLE_AFTER_MS = 24 * 3_600_000
 IDLE_REFRESH_EVERY_MS = 12 * 3_600_000
-# Closer to a refresh token's end than this, halves of what is left are no reason to refresh.
+# A refresh token with a shorter lifetime than this is not refreshed at half of its lifetime.
 _SHORT_REFRESH_LIFETIME_MS = 600_000
 
 
 def margin_ms(lifetime_ms: int) -> int:
-    """How long before its end a token is replaced: five minutes, or a fifth of a lifetime that is shorter than 25 minutes.
+    """Return how long before its end a token is replaced: five minutes, or a fifth of a lifetime shorter than 25 minutes.
 
-    A fixed margin longer than the lifetime would make each fresh token due at once, and each request a refresh.
+    A fixed margin longer than the lifetime would make every new token due at once, and every request a refresh.
     """
     return max(0, min(LONGEST_MARGIN_MS, lifetime_ms // _MARGIN_DIVISOR))
 
 
 def is_usable(expires_at: int | None, now_ms: int) -> bool:
-    """Whether a token has not ended. One without a known end is used until it is refused."""
+    """Whether a token has not expired. A token without a known end is used until it is rejected."""
     return expires_at is None or now_ms < expires_at
 
 
 def due_at(expires_at: int, issued_at: int, spread: float = 0.0) -> int:
-    """When it is time for the next token. `spread`, -1 to 1, moves that by a tenth of the margin, so that processes differ."""
+    """Return when the next token is due. `spread` (-1 to 1) shifts this by up to a tenth of the margin: processes differ."""
     return expires_at - round(margin_ms(expires_at - issued_at) * (1 + spread * _SPREAD))
 
 
 def refresh_due(expires_at: int | None, issued_at: int, now_ms: int, spread: float = 0.0) -> bool:
-    """Whether it is time for the next token; never where the end is not known.
+    """Whether the next token is due; never if the end is unknown.
 
-    A token from the future was given while the clock was wrong: when it ends cannot be known, and the next one's end will be.
+    A token issued in the future was issued while the clock was wrong: its end is uncertain, so it is replaced.
     """
     if expires_at is None:
         return False
@@ -68,7 +66,7 @@ def refresh_due(expires_at: int | None, issued_at: int, now_ms: int, spread: flo
 
 
 def moment(clock: Clock) -> Moment | None:
-    """Now by both clocks, as the index keeps it; None where nothing tells this run of the machine from another."""
+    """Return the present by both clocks, or None if the system does not identify its boot."""
     from portico.store.records import Moment
 
     boot = clock.boot()
@@ -76,17 +74,17 @@ def moment(clock: Clock) -> Moment | None:
 
 
 def effective_now_ms(profile: Profile, clock: Clock) -> int:
-    """What time it is for a profile's tokens: wall ms, but never less than has truly passed since they came.
+    """Return the time for a profile's tokens: the wall clock, but at least the time that has passed since they arrived.
 
-    A wall clock that is set back would let a token live on after its end. The clock that nobody sets tells every process how old
-    it is, until the machine is started anew. One that is set forward, or a machine that slept, counts: at worst a token is
-    refreshed too early, and the next one's times are right by the new clock.
+    Otherwise a wall clock that is set back would extend a token's life. The steady clock, which cannot be set, gives
+    every process the age of the tokens until the machine restarts. A wall clock set forward, or a machine that slept, counts: at
+    worst a token is refreshed too early, and the times of the next one are right.
     """
     return max(clock.wall_ms(), steady_now_ms(profile, clock))
 
 
 def steady_now_ms(profile: Profile, clock: Clock) -> int:
-    """What time it is for a profile's tokens by the clock that nobody sets (wall ms); the wall clock's where that cannot tell."""
+    """Return the time for a profile's tokens by the steady clock (wall ms); by the wall clock after a restart."""
     received = profile.received
     if received is None or received.boot != clock.boot():
         return clock.wall_ms()
@@ -94,42 +92,42 @@ def steady_now_ms(profile: Profile, clock: Clock) -> int:
 
 
 def issued_at(profile: Profile) -> int:
-    """When the profile's access token was asked for."""
+    """Return when the profile's access token was requested."""
     return profile.created_at if profile.refreshed_at is None else profile.refreshed_at
 
 
 def profile_due(profile: Profile, now_ms: int, spread: float = 0.0) -> bool:
-    """Whether it is time for the profile's next token, and one can be had: by a refresh token that has not been refused."""
-    if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
+    """Whether the profile is due for a refresh, and has a refresh token that was not rejected."""
+    if not profile.has_refresh or profile.has_ended:
         return False
-    if profile.expires_at is None:  # nobody knows when it ends, and its refresh token wants exercise
+    if profile.expires_at is None:  # refreshed now and then, since its end is unknown and unused refresh tokens end
         issued = issued_at(profile)
         return not issued - _CLOCK_ERROR_MS <= now_ms < min(issued + IDLE_REFRESH_EVERY_MS, _refresh_token_halfway(profile))
     return refresh_due(profile.expires_at, issued_at(profile), now_ms, spread) or now_ms >= _refresh_token_halfway(profile)
 
 
 def is_idle(profile: Profile, used_at: int | None, now_ms: int) -> bool:
-    """Whether a timer is to leave the profile alone: nobody has used it lately, and its refresh token needs no exercise yet.
+    """Whether a timer may skip the profile: it was not used lately, and its refresh token can stay unused for now.
 
-    `used_at` is when a token of it was last handed out, None where that is not known. Whoever needs a token gets a fresh one.
+    `used_at` is the last use of its access token, None if unknown. A caller that needs a token gets a fresh one in any case.
     """
     last_use, issued = max(profile.created_at, used_at or 0), issued_at(profile)
     refresh_by: float = issued + IDLE_REFRESH_EVERY_MS
     if profile.refresh_expires_at is not None:
         refresh_by = min(refresh_by, issued + (profile.refresh_expires_at - issued) / 2)
-    # A token from the future was given while the clock was wrong: nothing can be told from its age.
+    # A token issued in the future was issued while the clock was wrong, so its age says nothing.
     return issued <= now_ms + _CLOCK_ERROR_MS and now_ms - last_use >= IDLE_AFTER_MS and now_ms < refresh_by
 
 
 def _refresh_token_halfway(profile: Profile) -> float:
-    """When half of the refresh token's life is over, where the server told its end: one that rotates then gives a new one."""
+    """Return when half of the refresh token's lifetime is over, if known: a refresh then brings a new one if it rotates."""
     if profile.refresh_expires_at is None:
         return float("inf")
     lifetime_ms = profile.refresh_expires_at - issued_at(profile)
     return issued_at(profile) + lifetime_ms / 2 if lifetime_ms > _SHORT_REFRESH_LIFETIME_MS else float("inf")
 
 
-# Which day somebody used a token matters, and which minute does not.
+# A use is recorded at most once in this time: only the day of the last use matters.
 _RECORD_EVERY_MS = 60_000
 _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -143,7 +141,7 @@ class LastUses:
         self._recorded_at: dict[str, int] = {}
 
     def record(self, profile_id: str) -> None:
-        """A token of the profile is being handed out."""
+        """Record that the profile is used now."""
         now = self._clock.wall_ms()
         if not 0 <= now - self._recorded_at.get(profile_id, -_RECORD_EVERY_MS) < _RECORD_EVERY_MS:
             self._recorded_at[profile_id] = now
@@ -153,14 +151,14 @@ class LastUses:
                 return
 
     def last(self, profile_id: str) -> int | None:
-        """When that was last noted (wall ms), None where it never was."""
+        """Return the last recorded use (wall ms), or None."""
         try:
             return self._path(profile_id).stat().st_mtime_ns // 1_000_000
         except OSError:
             return None
 
     def forget(self, profile_id: str) -> None:
-        """The profile is signed out."""
+        """Delete the record of a signed-out profile."""
         try:
             self._path(profile_id).unlink()
         except OSError:
@@ -177,7 +175,7 @@ def _touch(path: Path, now_ms: int) -> None:
         make_private_folder(path.parent)
         descriptor = os.open(path, _FLAGS, FILE_MODE)
     try:
-        # By descriptor where that can be done: a link in its place must not lead to another file.
+        # By descriptor if possible: a symbolic link in the file's place must not redirect this to another file.
         os.utime(descriptor if os.utime in os.supports_fd else path, ns=(now_ms * 1_000_000, now_ms * 1_000_000))
     finally:
         os.close(descriptor)
@@ -188,15 +186,15 @@ EXPIRING_MS: Final = 24 * 3_600_000
 HealthStatus = Literal["ok", "expiring", "refresh due", "refresh failing", "sign in again", "sign-out unfinished"]
 Access = Literal["good", "ended", "unknown"]
 Refresh = Literal["works", "not tried yet", "failing", "refused", "ended", "none"]
-# Ways to the next access token that lead nowhere, though no server has said so.
+# Without a server's verdict, there will be no next access token.
 _NO_NEXT_TOKEN: Final = frozenset({"ended", "none"})
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One sign-in. `status` sums up; `access` is the token's state, `refresh` that of the way to the next one.
+    """The health of one profile: `status` is the summary, `access` the access token's state, `refresh` the refresh's.
 
-    `exit_code` is what a check of this sign-in alone ends with.
+    `exit_code` is that of a check of this profile alone.
     """
 
     status: HealthStatus
@@ -206,13 +204,14 @@ class Health:
 
 
 def health_now(profile: Profile, clock: Clock) -> Health:
-    """How `profile` is now."""
+    """Return the profile's health now."""
     return health_at(profile, effective_now_ms(profile, clock), steady_now_ms(profile, clock))
 
 
 def health_at(profile: Profile, now_ms: int, steady_ms: int | None = None) -> Health:
-    """How `profile` is at `now_ms`, the later of its clocks. `steady_ms` is the earlier one: only where that too says so has its
-    refresh token ended, since nobody but the server knows.
+    """Return the profile's health at `now_ms`, the later of its clocks.
+
+    `steady_ms` is the earlier one. A refresh token counts as expired only by both, since only the server knows for certain.
     """
     access = _access(profile, now_ms)
     refresh = _refresh(profile, now_ms if steady_ms is None else min(now_ms, steady_ms))
@@ -234,13 +233,12 @@ def needs_sign_in(profile: Profile, clock: Clock) -> bool:
 
 
 def ended_profiles(profiles: Iterable[Profile]) -> list[Profile]:
-    """Those whose refresh the provider has refused for good."""
-    ended = (profile for profile in profiles if profile.failure is not None and profile.failure.terminal)
-    return [profile for profile in ended if not profile.sign_out_unfinished]
+    """Return the profiles that the provider has ended."""
+    return [profile for profile in profiles if profile.has_ended and not profile.sign_out_unfinished]
 
 
 def worst_exit_code(profiles: Iterable[Profile], clock: Clock) -> int:
-    """The exit code of a check of them all: the worst of theirs, and `SIGN_IN_NEEDED` where there is none."""
+    """Return the exit code of a check of `profiles`: the worst one, or `SIGN_IN_NEEDED` without any profile."""
     codes = {health_now(profile, clock).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
     return next(code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.EXPIRING, ExitCode.OK) if code in codes)
 
@@ -256,7 +254,7 @@ def _ends_soon(end_ms: int | None, now_ms: int) -> bool:
 
 
 def _refresh(profile: Profile, now_ms: int) -> Refresh:
-    if profile.failure is not None and profile.failure.terminal:
+    if profile.has_ended:
         return "refused"
     if profile.has_refresh and not is_usable(profile.refresh_expires_at, now_ms):
         return "ended"

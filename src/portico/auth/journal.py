@@ -1,13 +1,15 @@
-"""The refresh journal: a note in the index that a refresh token is about to be sent, written before it is sent.
+"""The refresh journal: an entry in the profile index, written before a refresh token is sent.
 
-It stands in the profile's index entry (`fence`) and goes in the very write that points at the new tokens. A process that finds
-one holds the refresh lock, and so knows that its writer is gone or has given up: the token may be spent. It is then tried once
-more, at once, since servers that rotate tokens take the last one again for some seconds; an error after that is known for a
-lost answer. An outage that swallows answers looks the same, so the token is sent again after 1, 5, 30 and then every 60
-minutes, without end: only the server's word ends a profile.
+The entry (`fence` in the index file) says: this token may be spent. It is removed by the same write that points the profile at
+the new tokens. So an owner that takes the refresh lock and finds an entry knows that an earlier owner sent the token, and died
+or gave up before it stored a response.
 
-`PendingTokens` has new tokens that no store has taken yet. The ones before them are spent, so these are served from memory until
-one does.
+The new owner sends the token again at once, because servers that rotate tokens accept the last one again for some seconds. If
+the server rejects it now, the response was lost, and the profile has ended. If no response arrives, this may be an outage: the
+token is sent again after 1, 5, 30 and then every 60 minutes. Only the server's response ends a profile.
+
+`PendingTokens` has new tokens that no store has accepted yet. The tokens before them are spent, so the new ones are served from
+memory until a store accepts them.
 """
 
 from __future__ import annotations
@@ -31,13 +33,13 @@ if TYPE_CHECKING:
     from portico.store.records import Profile
     from portico.store.token_store import RefreshTurn, Tokens, TokenStore
 
-# Sends of one token within some seconds: for so long many servers forgive another use, and a network takes to come back.
+# How often a token is sent at once: many servers forgive another use for some seconds, and networks often return within them.
 IMMEDIATE_SENDS: Final = 3
 _RESEND_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
 
 
 def find_entry(profile: Profile, refresh: Secret) -> JournalEntry | None:
-    """The note that `refresh` was sent before, None where it was not."""
+    """Return the journal entry of `refresh`, or None if this token was not sent before."""
     entry = profile.journal_entry
     if entry is None or entry.generation != profile.generation or entry.token != fingerprint(refresh):
         return None
@@ -45,13 +47,13 @@ def find_entry(profile: Profile, refresh: Secret) -> JournalEntry | None:
 
 
 def resend_wait_s(entry: JournalEntry) -> float | None:
-    """Seconds until a token whose answers were lost is sent again; None while it is sent at once."""
+    """Return the seconds from the last send until the token is sent again; None: at once."""
     resends = entry.sends - IMMEDIATE_SENDS
     return None if resends < 0 else _RESEND_AFTER_S[min(resends, len(_RESEND_AFTER_S) - 1)]
 
 
 def new_entry(profile: Profile, refresh: Secret, now_ms: int) -> JournalEntry:
-    """The note that `refresh` is being sent by this process, counting earlier sends."""
+    """Return the journal entry for sending `refresh` now, from this process. It counts earlier sends."""
     previous = find_entry(profile, refresh)
     return JournalEntry(
         generation=profile.generation,
@@ -65,7 +67,7 @@ def new_entry(profile: Profile, refresh: Secret, now_ms: int) -> JournalEntry:
 
 
 def describe_entry(entry: JournalEntry) -> str:
-    """Who sent the token and when, for a person."""
+    """Return when the token was sent first and which process sent it last, as text."""
     sender = f"process {entry.pid}" if entry.boot_id == BOOT else f"process {entry.pid}, before this machine was started"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at / 1000))
     return f"sent at {at} by {sender}"
@@ -76,19 +78,19 @@ _log = logging.getLogger(__name__)
 
 
 class ProfileReplaced(Exception):
-    """A new sign-in or a sign-out came before `profile_tokens` were stored, and wins."""
+    """A sign-in or sign-out was faster than the store of `profile_tokens`, and takes precedence."""
 
     def __init__(self, profile_tokens: ProfileTokens) -> None:
-        super().__init__("overtaken")
+        super().__init__(profile_tokens.profile.id)
         self.profile_tokens = profile_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class PendingTokens:
-    """At most one token set for each profile, and the turn of its refresh: kept, so that no other process sends the old token.
+    """At most one pending token set per profile, with its refresh turn, so that no other process sends the old token.
 
-    `stored_as` maps the negative generation of each profile's last pair in memory to the one it was then stored under. Of an
-    older pair it need not be known: a caller with a token of it has another one than the store.
+    Pending tokens have negative generations. `stored_as` maps the last one of each profile to the generation that it was later
+    stored as.
     """
 
     store: TokenStore
@@ -100,11 +102,11 @@ class PendingTokens:
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
 
     def add(self, profile: Profile, tokens: Tokens) -> None:
-        """Keep what a server has just given, in place of what waits."""
+        """Add the tokens that a server has just issued, in place of earlier pending ones."""
         self.by_profile[profile.id] = ProfileTokens(profile, replace(tokens, generation=next(self.generations)))
 
     def get(self, profile_id: str) -> ProfileTokens | None:
-        """What waits; None where nothing does, and where a new sign-in or a sign-out has come first."""
+        """Return the pending tokens, or None if there are none, or a sign-in or sign-out was faster."""
         profile_tokens = self.by_profile.get(profile_id)
         if profile_tokens is None:
             return None
@@ -122,15 +124,15 @@ class PendingTokens:
         return self.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
 
     def forget(self, profile_id: str) -> None:
-        """Drop what waits: the server refuses it."""
+        """Drop the pending tokens."""
         self.by_profile.pop(profile_id, None)
         self.errors.pop(profile_id, None)
 
     def try_store(self, profile_id: str) -> ProfileTokens | None:
-        """Try to store what waits: the tokens to use now, from the store or still from memory; None where nothing waits.
+        """Try to store the pending tokens. Return the tokens to use now, stored or not; None if nothing is pending.
 
         Raises:
-            ProfileReplaced: nothing waits any more.
+            ProfileReplaced: a sign-in or sign-out was faster; nothing is pending any more.
         """
         profile_tokens = self.by_profile.get(profile_id)
         if profile_tokens is None:
@@ -152,7 +154,7 @@ class PendingTokens:
         return ProfileTokens(stored, replace(profile_tokens.tokens, generation=stored.generation))
 
     def _commit(self, profile_tokens: ProfileTokens) -> Profile:
-        """Store, and try again at once where it failed plainly: these may be the only copy."""
+        """Commit the tokens, with retries after clear failures: this may be the only copy."""
         generation = profile_tokens.profile.generation
         for attempts_left in reversed(range(_COMMIT_ATTEMPTS)):
             try:
@@ -165,9 +167,9 @@ class PendingTokens:
         raise AssertionError("unreachable: the last try returned or raised")
 
     def _renewed_profile(self, profile_tokens: ProfileTokens) -> Profile:
-        """The profile as it is now, with what the refresh brought."""
+        """Return the profile as it is now, with the changes of the refresh."""
         profile, refreshed = self.store.get(profile_tokens.profile.id), profile_tokens.profile
         if not isinstance(profile, OAuthProfile) or profile.generation != refreshed.generation:
-            raise GenerationChanged(f"{refreshed.id} was signed in anew, or signed out")
-        assert profile_tokens.tokens.renewal is not None  # noqa: S101 - only refreshes bring what waits here
+            raise GenerationChanged(f"{refreshed.id} was signed in again, or signed out")
+        assert profile_tokens.tokens.renewal is not None  # noqa: S101 - only refreshes bring pending tokens
         return profile.renewed(profile_tokens.tokens.renewal)

@@ -1,10 +1,21 @@
-"""One refresh, from the lock to the store. Blocking: the broker runs it on a thread of its own, where no caller can cancel it.
+"""Refreshes a profile's tokens. Blocking: the broker runs this on its own thread, so that no caller can cancel it.
 
-The order is the whole point: lock, read again, decide, write the journal entry, send, validate, store, and only then hand out.
-Rotating servers take a refresh token once and revoke everything at its second use (RFC 9700 section 4.14), so no process sends
-one that another process may have sent, and no reply is used before it is stored. The one exception is a lost answer, whose
-token is sent again a few times (`auth/journal.py`): the profile is lost otherwise. Servers that rotate refresh tokens forgive a
-second use for some seconds (Okta 0 to 60, Amazon Cognito 0 to 60, Auth0 as set), so the first time is at once.
+A refresh always takes these steps, in this order:
+
+1. lock: take the turn to refresh this profile, so that one owner at a time does;
+2. read the stored tokens again, and decide: use newer tokens that another owner has stored, or go on;
+3. write the journal entry: this refresh token is about to be sent;
+4. send the refresh token, once;
+5. validate the response;
+6. store the new tokens, and remove the journal entry;
+7. give the new access token to the callers.
+
+A server that rotates refresh tokens accepts each one once; a second use revokes everything (RFC 9700 section 4.14). So a token
+that another process may have sent is not sent, and a new token is not used before it is stored.
+
+The exception is a lost response: without a second try, the profile would be lost for certain. Such servers forgive a second use
+within some seconds (Okta 0 to 60, Amazon Cognito 0 to 60, Auth0 configurable). So the first retry follows at once, and later
+ones at growing intervals (`auth/journal.py`).
 """
 
 from __future__ import annotations
@@ -52,32 +63,35 @@ if TYPE_CHECKING:
     from portico.util.files import CrashPoint
 
     class Send(Protocol):
-        """The way from a refresh's thread to the server."""
+        """How a refresh, on its thread, sends requests to the server."""
 
         def claim(self) -> None:
-            """From now on no caller can stop the refresh; raises `Abandoned` where nobody wants it any more."""
+            """Make the refresh uncancellable from now on. Raises `Abandoned` if every caller has left."""
             ...
 
         def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
-            """Send a request once."""
+            """Send the request once."""
             ...
 
 
 POST_TIMEOUT_S: Final = 30.0
 RETRY_TIMEOUT_S: Final = 10.0
-# The server has answered; only its answer is of no use.
+# Errors after which the server has surely received the request.
 _UNUSABLE_REPLIES: Final = (RedirectRefused, ReplyTooLong)
 
 
 class OtherAccount(OAuthError):
-    """A refresh was answered with the tokens of another account."""
+    """The response to a refresh has the tokens of another account."""
 
     id = "sign-in-ended"
 
 
 @dataclass(slots=True)
 class Exchange:
-    """`entry` is the journal entry to keep if this fails; `response_lost` is whether a response to the token was ever lost."""
+    """The exchange of one refresh token for a new token set.
+
+    `entry` is the journal entry to keep if the exchange fails. `response_lost`: a response to this token was lost, now or before.
+    """
 
     turn: RefreshTurn
     dialects: Callable[[str], TokenDialect]
@@ -95,14 +109,14 @@ class Exchange:
 
     @property
     def may_have_spent(self) -> bool:
-        """Whether this exchange has sent the token and cannot say that the server refused it."""
+        """Whether this exchange has sent the token, and the server may have accepted it."""
         return self.entry is not None and self.entry != self._earlier_entry
 
     def run(self, send: Send) -> tuple[TokenSet, int]:
-        """The grant, and when it was asked for (wall ms).
+        """Send the refresh token. Return the token set, and when it was requested (wall ms).
 
         Raises:
-            PorticoError: there is none.
+            PorticoError: the server gave no token set.
         """
         profile = self.profile_tokens.account
         dialect = self.dialects(profile.dialect)
@@ -124,7 +138,7 @@ class Exchange:
         except PorticoError as error:
             has_error_code = isinstance(error, OAuthError) and error.code is not None
             if reply.status not in SUCCESSFUL or has_error_code or isinstance(error, NoAnswer):
-                self.entry = sent_entry  # a failure by name, or a page of somebody else's, has spent nothing
+                self.entry = sent_entry  # an OAuth error, or a page that is not the token endpoint's, has not spent the token
             if isinstance(error, (Denied, TimedOut)):
                 raise as_transient(error) from None
             raise
@@ -133,7 +147,7 @@ class Exchange:
 
     def _post(self, request: FormRequest, send: Send, timeout_s: float) -> HttpReply:
         self._write_journal()
-        self.crash_point("fenced")
+        self.crash_point("journaled")
         try:
             return send.post(request, relocated=dict(self.profile_tokens.account.relocated), timeout_s=timeout_s)
         except NetworkError as error:
@@ -145,9 +159,9 @@ class Exchange:
         return self.entry is None or self.entry.sends < journal.IMMEDIATE_SENDS
 
     def _write_journal(self) -> None:
-        """Note durably that the token is being sent.
+        """Write the journal entry, durably.
 
-        For tokens in memory only as well as can be: nobody else has them, and what keeps them there may keep the note out too.
+        For tokens in memory only, this may fail: no other process has them, and the store that rejects them may reject the entry.
         """
         if self.profile_tokens.stored:
             self._write_entry()
@@ -161,7 +175,7 @@ class Exchange:
 
 
 def _is_lost(error: NetworkError) -> bool:
-    """Whether the server may have taken the token all the same."""
+    """Whether the server may have accepted the token although no response arrived."""
     return not error.unsent and not isinstance(error, _UNUSABLE_REPLIES)
 
 
@@ -169,12 +183,12 @@ _log: Final = logging.getLogger(__name__)
 
 
 def is_another_account(profile: OAuthProfile, token_set: TokenSet) -> bool:
-    """Whether the tokens are for somebody else (OpenID Connect Core section 12.2); False where the server does not tell."""
+    """Whether the tokens belong to another account (OpenID Connect Core section 12.2); False if the server names none."""
     return profile.subject is not None and token_set.subject not in {None, profile.subject}
 
 
 def make_renewal(profile: OAuthProfile, token_set: TokenSet, requested_at: int, received: Moment | None) -> Renewal:
-    """What `token_set`, requested at `requested_at` (wall ms) and received at `received`, changes in `profile` besides tokens."""
+    """Return what `token_set` changes in `profile`, requested at `requested_at` (wall ms) and received at `received`."""
     refresh_expires_at = profile.refresh_expires_at if token_set.refresh is None else None
     return Renewal(
         replaces=profile.generation,
@@ -188,31 +202,32 @@ def make_renewal(profile: OAuthProfile, token_set: TokenSet, requested_at: int, 
 
 
 def log_scope_growth(before: OAuthProfile, after: OAuthProfile) -> None:
-    """Log it, once the tokens are stored: refusing them would have ended the sign-in, since those before them are spent.
+    """Log added scopes. They are not rejected: the old refresh token is spent, so that would end the profile.
 
-    RFC 6749 section 3.3 lets a server grant another scope than was asked for, if it says so.
+    RFC 6749 section 3.3 lets a server grant another scope than requested, if it says so.
     """
     added = set(after.scope.split()) - set(before.scope.split())
     if added and before.scope:
         _log.warning("%s: the scope has grown by %s", after.id, " ".join(sorted(added)))
 
 
-REFRESH_STEPS: Final = ("locked", "decided", "fenced", "answered", "validated", "stored")
-# What a server says of a token that was used before (RFC 6749 section 5.2).
+REFRESH_STEPS: Final = ("locked", "decided", "journaled", "answered", "validated", "stored")
+# The error code for a refresh token that was used before (RFC 6749 section 5.2).
 _INVALID_GRANT: Final = "invalid_grant"
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshCall:
-    """What a caller wants: a token of `profile` newer than `stale_generation`, or any that is good where that is None.
+    """A caller's request: a token of `profile` newer than `stale_generation` (None: any usable token).
 
-    `needed` says that the caller cannot do with the stale one; `wait_s` how long it waits while another process refreshes.
+    `needed`: the caller cannot use the stale token. `wait_s`: how long the caller waits while another process refreshes.
     """
 
     profile: OAuthProfile
     stale_generation: int | None
     needed: bool
     wait_s: float
+    """Refreshes profiles; holds the parts that a refresh needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +242,13 @@ class Refresher:
     crash_point: CrashPoint = no_crash_point
 
     def refresh(self, call: RefreshCall, send: Send) -> Refreshed:
-        """Get the token that `call` asks for.
+        """Return the token that `call` asks for, after a refresh if needed.
 
         Raises:
-            LockBusy: somebody else was refreshing for all of `wait_s` seconds.
-            SignInNeeded: only a person can help.
-            NetworkError: the server could not be asked, or did not answer well; trying again may help.
-            StoreError: reading or storing failed, or the sign-in is another's now (`generation-changed`).
+            LockBusy: another owner was refreshing for all of `wait_s` seconds.
+            SignInNeeded: only a new sign-in can help.
+            NetworkError: the server was not reached or did not answer as expected; trying again may help.
+            StoreError: reading or storing failed, or another account was signed in (`generation-changed`).
         """
         turn = self._take_turn(call)
         if isinstance(turn, Refreshed):
@@ -245,7 +260,7 @@ class Refresher:
             self._end_turn(call.profile.id, turn)
 
     def _take_turn(self, call: RefreshCall) -> RefreshTurn | Refreshed:
-        """The turn, or what another owner has stored while it was waited for: that can be had by all at once."""
+        """Return the turn, or the tokens that another owner stored during the wait: all waiters can use those at once."""
         pending_turn = self.pending.turns.pop(call.profile.id, None)
         if pending_turn is not None:
             return pending_turn
@@ -254,7 +269,7 @@ class Refresher:
         return adopted[0] if turn is None else turn
 
     def _adopt_stored(self, call: RefreshCall, adopted: list[Refreshed]) -> bool:
-        """Whether another owner has stored what `call` asks for; it is then put into `adopted`."""
+        """Whether another owner has stored what `call` asks for. If so, append it to `adopted`."""
         profile = self.store.get(call.profile.id)
         if profile is None or call.stale_generation is None or profile.generation == call.profile.generation:
             return False
@@ -278,10 +293,10 @@ class Refresher:
             check_same_account(call.profile, profile_tokens.profile)
             return Refreshed(profile_tokens, posted=False)
         refresh = profile_tokens.tokens.refresh
-        if refresh is None or (profile_tokens.profile.failure is not None and profile_tokens.profile.failure.terminal):
+        if refresh is None or profile_tokens.profile.has_ended:
             raise sign_in_expired(profile_tokens.profile)
         backoff = stored_backoff(profile_tokens.profile, self.clock.wall_ms())
-        if backoff is not None:  # somebody's attempt has failed while this one waited for the lock
+        if backoff is not None:  # another owner's attempt failed while this one waited for the lock
             raise backoff.as_error()
         self.crash_point("decided")
         exchange = Exchange(turn, self.dialects, self.clock, self.crash_point, profile_tokens, refresh)
@@ -295,9 +310,10 @@ class Refresher:
         return refreshed
 
     def _exchange_tokens(self, exchange: Exchange, send: Send) -> Tokens:
-        """The new tokens; those of another account are revoked, and those of another type.
+        """Return the new tokens. Revoke those of another account or of another token type.
 
-        Not an access token alone: a server may revoke the refresh token with it (RFC 7009 section 2.1), which is good still.
+        An access token without a refresh token is not revoked: a server may also revoke the old refresh token (RFC 7009
+        section 2.1), which is still valid.
         """
         token_set, sent_at = exchange.run(send)
         profile = exchange.profile_tokens.account
@@ -312,28 +328,28 @@ class Refresher:
         except OAuthError as error:
             if token_set.refresh is not None and not is_bearer(token_set):
                 revoke_orphaned(profile, tokens, self.dialects, send)
-                error.ends_grant = True  # it was in the place of the one that was sent
+                error.ends_grant = True  # the revoked refresh token had replaced the one that was sent
             elif token_set.refresh is not None:
                 self._save_refresh_token(exchange, tokens, send)
             raise
         return tokens
 
     def _save_refresh_token(self, exchange: Exchange, tokens: Tokens, send: Send) -> None:
-        """Store a refresh token that came without an access token of use: the one before it is spent."""
+        """Store a refresh token whose access token is unusable: the previous refresh token is spent."""
         previous = exchange.profile_tokens
         new_tokens = replace(tokens, access=previous.tokens.access, expires_at=previous.tokens.expires_at)
         self.pending.add(previous.profile, new_tokens)
         profile_tokens = self._store_pending(previous.profile.id, send)
         if profile_tokens.tokens.refresh != new_tokens.refresh:
-            raise GenerationChanged(f"{previous.profile.id} was signed in anew, or signed out")
+            raise GenerationChanged(f"{previous.profile.id} was signed in again, or signed out")
         if profile_tokens.stored:
             profile = replace(profile_tokens.profile, failure=previous.profile.failure)
             exchange.profile_tokens, exchange.entry = ProfileTokens(profile, profile_tokens.tokens), None
 
     def _store_new(self, profile: OAuthProfile, turn: RefreshTurn, send: Send) -> Refreshed:
-        """Store what has just been given, or serve it from memory and say so wherever that can be said."""
+        """Store the pending tokens. If that fails, serve them from memory and record the failure in the profile."""
         profile_tokens = self._store_pending(profile.id, send)
-        self.token_clock.now(profile_tokens.profile)  # from here on its age is known, whatever is done to the wall clock
+        self.token_clock.now(profile_tokens.profile)  # starts measuring their age, independent of changes of the wall clock
         check_same_account(profile, profile_tokens.profile)
         if profile_tokens.stored:
             self.crash_point("stored")
@@ -344,7 +360,7 @@ class Refresher:
         return Refreshed(profile_tokens, posted=True)
 
     def _store_pending(self, profile_id: str, send: Send) -> ProfileTokens:
-        """The tokens as they are, after trying to store those that are in memory only: the ones before them are spent."""
+        """Try to store the pending tokens, if there are any. Return the tokens to use now."""
         try:
             return self.pending.try_store(profile_id) or self.pending.read(profile_id, to_refresh=True)
         except ProfileReplaced as replaced:
@@ -353,13 +369,13 @@ class Refresher:
             return self.pending.read(profile_id, to_refresh=True)
 
     def _revoke_if_orphaned(self, orphaned: ProfileTokens, send: Send) -> None:
-        """Revoke tokens that came after their profile was signed out, of which the sign-out did not know."""
+        """Revoke tokens that arrived after their profile was signed out."""
         profile = self.store.get(orphaned.profile.id)
         if profile is None or profile.created_at != orphaned.profile.created_at:
             revoke_orphaned(orphaned.account, orphaned.tokens, self.dialects, send)
 
     def _handle_failure(self, exchange: Exchange, error: PorticoError) -> Refreshed:
-        """Adopt what a new sign-in has stored meanwhile; else note the failure and raise it."""
+        """Return the tokens that a new sign-in has stored meanwhile; else record the failure and raise it."""
         sent = exchange.profile_tokens
         terminal = is_terminal(error)
         if terminal or isinstance(error, GenerationChanged):
@@ -391,6 +407,6 @@ class Refresher:
 
 
 def _record_failure(turn: RefreshTurn, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
-    """Note a failure of the refresh of `profile`'s tokens: it matters more than that it could not be written down."""
+    """Record a failed refresh in the profile. The failure is raised even if it cannot be recorded."""
     with contextlib.suppress(StoreError, LockBusy):
         turn.note_failure(profile, failure, entry)

@@ -1,4 +1,4 @@
-"""A refresh under way: one thread does it, any number of callers wait for it, and none of them can stop it once it was sent."""
+"""A single flight: one refresh on a thread, for which any number of callers wait. Once sent, it cannot be cancelled."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply
     from portico.interfaces.basics import Clock
 
-# Short enough that a suspended machine's wall clock ends a request right after it wakes.
+# How often the wall clock is checked: a machine that wakes from sleep notices a passed deadline at once.
 _STEP_S: Final = 1.0
-# For what has arrived by the deadline, which a process that was stopped till then could not read, in seconds.
+# Time to read a response that arrived before the deadline while this process was stopped.
 _READ_GRACE_S: Final = 1.0
 _NO_TIMEOUT_S: Final = 7 * 86_400.0
-# A loop that was not running at so many looks will not run again.
+# An event loop that is not running at this many checks has ended.
 _MAX_CHECKS: Final = 5
 
 
 class Abandoned(Exception):
-    """Every caller has gone before anything was sent. Nobody is left to see this."""
+    """Every caller left before the request was sent. No caller sees this error."""
 
 
 class SingleFlight:
-    """Created in the event loop; `run` is called with a `Send` on a daemon thread."""
+    """One refresh and its waiting callers. Created in the event loop; calls `run` with itself on a daemon thread."""
 
     def __init__(self, http: FormPoster, clock: Clock, run: Callable[[Send], Refreshed]) -> None:
         self._http = http
@@ -56,10 +56,10 @@ class SingleFlight:
             finished(self)
 
     async def join(self) -> Refreshed:
-        """The outcome, whoever began.
+        """Wait for the outcome.
 
-        A caller that is cancelled leaves at once while others wait on or nothing was sent. The last one stays until the reply is
-        stored, since its leaving may end the program and with it the only copy of a rotated token.
+        A cancelled caller leaves at once if others still wait, or if nothing was sent. The last one stays until the response is
+        stored: if it left, the program might end and lose the only copy of a rotated token.
         """
         self._waiters += 1
         try:
@@ -72,7 +72,7 @@ class SingleFlight:
             self._waiters -= 1
 
     async def settle(self) -> None:
-        """Give the refresh up if nothing was sent; else return once it has ended."""
+        """Abandon the refresh if nothing was sent; else wait until it has ended."""
         if not self._abandon():
             await self._wait_ended()
 
@@ -81,10 +81,10 @@ class SingleFlight:
         return self._abandoned
 
     def claim(self) -> None:
-        """From now on the refresh cannot be given up.
+        """Make the refresh uncancellable from now on.
 
         Raises:
-            Abandoned: it has been.
+            Abandoned: every caller has left.
         """
         with self._lock:
             if self._abandoned:
@@ -93,7 +93,7 @@ class SingleFlight:
         must_finish(self)
 
     def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
-        """Send `request` once, from the flight's thread, and wait for at most `timeout_s` seconds of wall or monotonic time.
+        """Send `request` once and wait at most `timeout_s` seconds of wall or monotonic time. Called on the refresh's thread.
 
         Raises:
             NetworkError: nothing came back, or the program is ending (`refresh-answers-missing`).
@@ -110,7 +110,7 @@ class SingleFlight:
             raise RefreshInterrupted from None
 
     def _wait_for_reply(self, future: concurrent.futures.Future[HttpReply]) -> HttpReply:
-        """What the loop makes of the request, which keeps the deadline. A loop that does not run any more never will."""
+        """Return the response of the loop's task, which enforces the deadline. Stop waiting if the loop has ended."""
         for _ in range(_MAX_CHECKS):
             while True:
                 with contextlib.suppress(concurrent.futures.TimeoutError):
@@ -123,7 +123,7 @@ class SingleFlight:
         raise RefreshInterrupted
 
     async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
-        # The deadline here is the one that counts: a client's own would throw away an answer that came while the process stood.
+        # Only this deadline applies. The client's own would drop a response that arrived while the process was stopped.
         client_timeout_s = timeout_s + _NO_TIMEOUT_S
         post_task = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=client_timeout_s))
         deadline_task = asyncio.ensure_future(self._sleep_until_deadline(timeout_s))
@@ -138,7 +138,7 @@ class SingleFlight:
         raise network_error(TimeoutError(), request.url)
 
     async def _sleep_until_deadline(self, timeout_s: float) -> None:
-        """Return at the deadline. A timer alone would stand still while the machine sleeps."""
+        """Return at the deadline. Looks at the clock, since timers stand still while the machine sleeps."""
         deadline = Deadline(self._clock, timeout_s)
         while (remaining := deadline.remaining()) > 0:
             await self._clock.sleep(min(remaining, _STEP_S))
@@ -151,13 +151,13 @@ class SingleFlight:
                 continue
 
     def _abandon(self) -> bool:
-        """Give up, unless it was claimed; whether nothing was sent."""
+        """Abandon the refresh unless it is claimed. Return whether nothing was sent."""
         with self._lock:
             self._abandoned = not self._claimed
             return self._abandoned
 
 
 def retrieve_exception(outcome: asyncio.Future[Any]) -> None:
-    """Done callback: an outcome that nobody waits for any more is no mistake."""
+    """Mark the exception of `outcome` as seen: every caller may have left. For `add_done_callback`."""
     if not outcome.cancelled():
         outcome.exception()

@@ -1,6 +1,6 @@
-"""The access tokens that the broker holds: whose they are, how old by both clocks, and how long they are remembered.
+"""The access tokens of the broker: their accounts, their ages by both clocks, and a cache.
 
-A token that was handed out is handed out again without a look at the disk, for a second at a time.
+A cached token is given out again for a second without reading the disk.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class AccountChanged(StoreError):
-    """Another account was signed in under this name while its token was refreshed."""
+    """Another account was signed in under this profile id during the refresh."""
 
     id = "generation-changed"
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a user of tokens gets: never a refresh token. `expires_at` is wall ms, None where the server gave no lifetime.
+    """An access token for callers, without its refresh token. `expires_at` is wall ms, None if the server gave no lifetime.
 
-    `generation` is negative for a token that no store has taken yet.
+    `generation` is negative for a token that no store has accepted yet.
     """
 
     token: Secret
@@ -39,7 +39,6 @@ class AccessToken:
 
     @classmethod
     def of(cls, profile_tokens: ProfileTokens) -> AccessToken:
-        """The access token of a profile's tokens."""
         return cls(
             profile_tokens.tokens.access,
             profile_tokens.tokens.generation,
@@ -50,17 +49,17 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A usable token, and whether it was asked for now (or else adopted from the task or process that did)."""
+    """A usable token, and whether a request was sent for it now (else another task or process has refreshed)."""
 
     profile_tokens: ProfileTokens
     posted: bool
 
 
 class TokenClock:
-    """What time it is for a profile's tokens: the wall clock, but never less than the time that has truly passed.
+    """The time for a profile's tokens: the wall clock, but at least the time that has passed since they arrived.
 
-    The index tells when they came, by a clock that nobody sets (`freshness.effective_now_ms`). Where it cannot, each generation
-    is anchored in both clocks when this process first sees it.
+    The index has their arrival by the steady clock (`freshness.effective_now_ms`). If it does not, this process measures from the
+    moment when it first sees a generation.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -68,7 +67,7 @@ class TokenClock:
         self._anchors: dict[str, tuple[int, int, float]] = {}
 
     def now(self, profile: Profile) -> int:
-        """Wall ms, for the tokens that `profile` has."""
+        """Return the time (wall ms) for the tokens of `profile`."""
         if profile.received is not None and profile.received.boot == self._clock.boot():
             return effective_now_ms(profile, self._clock)
         anchor = self._anchors.get(profile.id)
@@ -79,9 +78,7 @@ class TokenClock:
 
 
 def check_same_account(expected: OAuthProfile, current: Profile) -> None:
-    """Refuse tokens that another server, client or region has given under the same name, or the same one to another account.
-
-    An API key under that name is another account too.
+    """Check that `current` is still the account of `expected`: same server, client, region and subject, and not an API key.
 
     Raises:
         StoreError: `generation-changed`.
@@ -99,13 +96,13 @@ def check_same_account(expected: OAuthProfile, current: Profile) -> None:
         )
 
 
-# Within this time a sign-out or a new sign-in by another process is noticed.
+# A sign-in or sign-out by another process is noticed within this time.
 CACHE_LIFETIME_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """`valid_until_ms` (wall) is when the token ends or is due; None if its end is not known."""
+    """A cached token, usable until `valid_until_ms` (wall), when it expires or is due; None if its end is unknown."""
 
     profile_tokens: ProfileTokens
     access: AccessToken
@@ -115,7 +112,7 @@ class _Cached:
 
 
 class TokenCache:
-    """One profile's tokens each, as they were when the index was last read."""
+    """The tokens of each profile as of the last read of the index."""
 
     def __init__(self, clock: Clock, token_clock: TokenClock) -> None:
         self._clock = clock
@@ -123,23 +120,23 @@ class TokenCache:
         self._cached: dict[str, _Cached] = {}
 
     def get(self, profile_id: str) -> AccessToken | None:
-        """The token, if the index was read within the last second and it is not due. Costs two readings of a clock."""
+        """Return the token if the index was read within the last second and it is not due. Costs two clock readings."""
         cached = self._cached.get(profile_id)
         if cached is None or not 0 <= self._clock.monotonic() - cached.read_at < CACHE_LIFETIME_S:
             return None
         now = self._clock.wall_ms()
-        # A wall clock that was set back meanwhile says nothing about the token's end.
+        # If the wall clock was set back meanwhile, `valid_until_ms` cannot be compared.
         return (
             cached.access if cached.read_at_ms <= now and (cached.valid_until_ms is None or now < cached.valid_until_ms) else None
         )
 
     def peek(self, profile_id: str) -> ProfileTokens | None:
-        """The tokens, however long ago they were kept."""
+        """Return the cached tokens of any age."""
         cached = self._cached.get(profile_id)
         return None if cached is None else cached.profile_tokens
 
     def put(self, profile_tokens: ProfileTokens, spread: float) -> AccessToken:
-        """Cache `profile_tokens`, which have just been read or stored."""
+        """Cache tokens that were just read or stored."""
         access = AccessToken.of(profile_tokens)
         now = self._token_clock.now(profile_tokens.profile)
         valid_until_ms = profile_tokens.tokens.expires_at

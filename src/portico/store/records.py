@@ -136,6 +136,11 @@ class Profile:
     received: Moment | None = field(default=None, metadata=_RECEIVED)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the last refresh failed for good, so that only a new sign-in can help."""
+        return self.failure is not None and self.failure.terminal
+
+    @property
     def sign_out_unfinished(self) -> bool:
         """Whether the profile was signed out but its tokens could not be deleted: it stays so that the sign-out can finish."""
         return self.failure is not None and self.failure.id == SIGN_OUT_UNFINISHED

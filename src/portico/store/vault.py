@@ -87,7 +87,7 @@ def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
     profile = None if profile_id in draft.damaged else draft.get(profile_id)
     if profile is None or profile.journal_entry is None or profile.journal_entry.generation != profile.generation:
         return None
-    if profile.failure is not None and profile.failure.terminal:
+    if profile.has_ended:
         return None
     live = current_record(draft, profile_id)
     location = (profile_id, profile.store, profile.backend)

@@ -1,11 +1,11 @@
-"""Another tool's SQLite database: read without a trace, and one cell of it changed in a transaction.
+"""Reads another tool's SQLite database without leaving a trace, and changes one cell in a transaction.
 
-A database in WAL mode is read together with its log while the tool runs (https://www.sqlite.org/wal.html, "Read-Only Databases"),
-with the log's index mapped for reading alone (`readonly_shm`), so that no file is made, changed or deleted. `immutable` is for a
-database without a log only: it leaves the log out.
+A database in WAL mode is read together with its log while the tool runs (https://www.sqlite.org/wal.html, "Read-Only Databases").
+The log's index is mapped read-only (`readonly_shm`), so no file is created, changed or deleted. `immutable` is used only for a
+database without a log, since it ignores the log.
 
-The file may be damaged or made to do harm (https://www.sqlite.org/security.html): what a statement may cost is bounded, a column
-that is computed is not read, and no text of SQLite's is passed on, since it may quote what is in the database.
+The file may be damaged or malicious (https://www.sqlite.org/security.html): the cost of a statement is limited, computed columns
+are not read, and SQLite's messages are not shown, since they may quote the database's content.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from portico.auth.importers.found import CellTable
 
 HEAD: Final = b"SQLite format 3\0"
-"""What a database begins with (https://www.sqlite.org/fileformat.html, section 1.3)."""
+"""The first bytes of a database (https://www.sqlite.org/fileformat.html, section 1.3)."""
 
 Replaced = Literal["erased", "not-erased", "other-text"]
 
 _MAX_ATTEMPTS: Final = 5
 _MAX_ROWS: Final = 100
-# What SQLite may do for one statement (https://www.sqlite.org/c3ref/progress_handler.html), and its longest value in bytes.
+# SQLite's limits: steps per statement (https://www.sqlite.org/c3ref/progress_handler.html), and bytes per value.
 _MAX_STEPS: Final = 5_000_000
 _MAX_VALUE: Final = 16 << 20
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 _IMMUTABLE: Final = "mode=ro&immutable=1"
-# Tables of the kind STRICT, such as openclaw 2026.9.6 makes, are unreadable to earlier versions.
+# SQLite before this version cannot read STRICT tables, such as those of openclaw 2026.9.6.
 _STRICT_VERSION: Final = (3, 37)
 _BUSY_CODES: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-# Only a program that may write to the files can finish this (https://www.sqlite.org/rescode.html).
+# Only a program with write access can finish this write (https://www.sqlite.org/rescode.html).
 _UNFINISHED_WRITE: Final = frozenset(
     {sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY, sqlite3.SQLITE_READONLY_CANTINIT}
 )
@@ -59,16 +59,16 @@ _MESSAGES: Final[Mapping[int, str]] = MappingProxyType(
 
 
 class DatabaseBusyError(Exception):
-    """Another process holds the database."""
+    """Another process has locked the database."""
 
 
 def read_cells(path: Path, tables: Sequence[CellTable], *, max_bytes: int, busy_timeout_s: float) -> dict[CellName, str] | None:
-    """The texts in `tables`; None where the database has none of these tables. `max_bytes` bounds them all together.
+    """Return the texts in `tables`, or None if the database has none of these tables. `max_bytes` limits all texts together.
 
     Raises:
-        ValueError: it cannot be read, and why.
-        OSError: the same, as the system says it.
-        DatabaseBusyError: another process keeps it locked for longer than `busy_timeout_s` seconds, or it never stops changing.
+        ValueError: the database cannot be read; the message says why.
+        OSError: the database cannot be read.
+        DatabaseBusyError: another process keeps it locked for more than `busy_timeout_s` seconds, or keeps changing it.
     """
     for _ in range(_MAX_ATTEMPTS):
         before, mode = _file_stats(path), _read_mode(path)
@@ -78,25 +78,24 @@ def read_cells(path: Path, tables: Sequence[CellTable], *, max_bytes: int, busy_
                 cells = _read_table_cells(connection, present, max_bytes)
         except sqlite3.Error as error:
             if _read_mode(path) != mode:
-                continue  # the tool has begun or ended meanwhile
+                continue  # the tool has started or ended meanwhile
             _raise_error(error, path)
-        # Nothing is locked by a reader that leaves the log out, so what came meanwhile shows only by what has changed.
+        # A reader without the log takes no lock, so a write meanwhile shows only in the files' sizes and times.
         if mode != _IMMUTABLE or _file_stats(path) == before:
             return cells if present else None
     raise DatabaseBusyError
 
 
 def replace_cell(path: Path, cell: CellName, old_text: str, new_text: str, *, busy_timeout_s: float) -> Replaced:
-    """Replace `old_text` by `new_text`, in one transaction.
+    """Replace `old_text` by `new_text` in one transaction. The log that this makes is deleted, unless another process uses it.
 
-    `erased`: the old text is overwritten, not only given free. `not-erased`: it stays in the file until the process that reads
-    the database has closed it. `other-text`: something else stood there by now, and still does.
-    The log and its index that this makes are gone afterwards, unless another process has them open.
+    `erased`: the old text is overwritten. `not-erased`: it stays in the file until the process that reads the database closes it.
+    `other-text`: the cell had another text, and was not changed.
 
     Raises:
-        ValueError: it cannot be changed, and why; it is as it was.
-        OSError: the same, as the system says it.
-        DatabaseBusyError: another process keeps it locked for longer than `busy_timeout_s` seconds.
+        ValueError: the cell cannot be changed and is unchanged; the message says why.
+        OSError: the cell cannot be changed and is unchanged.
+        DatabaseBusyError: another process keeps the database locked for more than `busy_timeout_s` seconds.
     """
     table = cell.table
     # The names are constants of this program; S608 sees an f-string.
@@ -117,9 +116,9 @@ def replace_cell(path: Path, cell: CellName, old_text: str, new_text: str, *, bu
 
 
 def _empty_log(connection: sqlite3.Connection) -> bool:
-    """Whether everything in the log is in the database by now; a reader may be in the way, and the tool then does it later.
+    """Move the log into the database. Return whether this worked; if a reader prevents it, the tool does it later.
 
-    The first number that the statement returns says so (https://www.sqlite.org/pragma.html#pragma_wal_checkpoint).
+    See https://www.sqlite.org/pragma.html#pragma_wal_checkpoint for the numbers.
     """
     try:
         (blocked, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -135,7 +134,7 @@ def _open(path: Path, mode: str, busy_timeout_s: float) -> Iterator[sqlite3.Conn
     name = f"file:{quote(str(path.absolute()))}?{mode}"
     connection = sqlite3.connect(name, uri=True, timeout=busy_timeout_s, isolation_level=None)
     try:
-        # What is not UTF-8 is an error of SQLite's otherwise, and that quotes the text.
+        # As bytes: for text that is not UTF-8, SQLite's error would quote the text.
         connection.text_factory = bytes
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
         connection.set_progress_handler(lambda: 1, _MAX_STEPS)
@@ -146,10 +145,10 @@ def _open(path: Path, mode: str, busy_timeout_s: float) -> Iterator[sqlite3.Conn
 
 
 def _read_mode(path: Path) -> str:
-    """The parameters of SQLite's URI (https://www.sqlite.org/uri.html) that leave everything in the folder as it is.
+    """Return the URI parameters (https://www.sqlite.org/uri.html) for reading without a change in the folder.
 
     Raises:
-        ValueError: there is a log that can be read by making a file only, or a file that is not to be believed.
+        ValueError: reading would create a file, or a side file is untrusted.
     """
     log, index, journal = (_side_file(path, suffix) for suffix in _SIDE_FILES)
     if log is not None and index is not None:
@@ -160,10 +159,10 @@ def _read_mode(path: Path) -> str:
 
 
 def _side_file(path: Path, suffix: str) -> os.stat_result | None:
-    """The log, its index or the journal beside a database; None where it is not there.
+    """Return the status of a database's log, index or journal, or None if it does not exist.
 
     Raises:
-        ValueError: SQLite would wait for it for ever, or believe a stranger.
+        ValueError: SQLite might wait for the file forever, or another user wrote it.
     """
     side_path = path.with_name(path.name + suffix)
     try:
@@ -177,22 +176,22 @@ def _side_file(path: Path, suffix: str) -> os.stat_result | None:
 
 
 def _file_stats(path: Path) -> list[tuple[int, int, int] | None]:
-    """What a write changes of the database, its log and its journal."""
+    """Return what a write changes in the status of the database, its log and its journal."""
     stats = (path.stat(), _side_file(path, "-wal"), _side_file(path, "-journal"))
     return [(info.st_ino, info.st_size, info.st_mtime_ns) if info is not None else None for info in stats]
 
 
 def _has_table(connection: sqlite3.Connection, table: CellTable) -> bool:
-    """Whether it has this table.
+    """Whether the database has this table.
 
     Raises:
-        ValueError: the table is not one that only stores its columns.
+        ValueError: it is not a plain table with these stored columns.
     """
     query = "SELECT sql LIKE 'CREATE TABLE %' FROM sqlite_master WHERE type = 'table' AND name = ?"
     definition = connection.execute(query, (table.name,)).fetchone()
     if definition is None:
         return False
-    # `hidden` is 0 for a column that is stored and not computed (https://www.sqlite.org/pragma.html#pragma_table_xinfo).
+    # `hidden` is 0 for stored columns (https://www.sqlite.org/pragma.html#pragma_table_xinfo).
     query = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0"
     stored_columns = {name for (name,) in connection.execute(query, (table.name,))} if definition[0] else set()
     if not {table.key.encode(), table.text.encode(), table.changed.encode()} <= stored_columns:
@@ -201,7 +200,7 @@ def _has_table(connection: sqlite3.Connection, table: CellTable) -> bool:
 
 
 def _read_table_cells(connection: sqlite3.Connection, tables: Sequence[CellTable], max_bytes: int) -> dict[CellName, str]:
-    """Row by row, so that what is too much is never in memory; in the order of the tables, and of the keys in each."""
+    """Read row by row, to limit the memory used. In the order of the tables, and of the keys in each."""
     cells: dict[CellName, str] = {}
     remaining = max_bytes
     for table in tables:

@@ -1,4 +1,4 @@
-"""What a reader of another tool's file hands on, and the checks that all of them share."""
+"""The credentials that readers of other tools' files return, and the checks that all readers share."""
 
 from __future__ import annotations
 
@@ -20,21 +20,19 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import JsonValue
     from portico.secret import Secret
 
-# 2001 and 5138: a smaller number is seconds, and what is neither is no time of a token.
+# The years 2001 and 5138. A smaller number is in seconds; one outside both ranges is not an expiry time.
 _EPOCH_MS: Final = 10**12
 _LATEST_MS: Final = 10**14
 
 
 @dataclass(frozen=True, slots=True)
 class FoundCredential:
-    """One sign-in in another tool's file: `location` says where in it, `client_id` which public client it was granted to.
+    """An account in another tool's file: `location` is its position, `client_id` the public client that its tokens belong to.
 
-    `entry_id` is the tool's own name for the entry, where its place in the file may change. `copy_locations` are other places in
-    the file that belong to the same sign-in, which the tool would go on using. `cell` is the cell of a database that holds it,
-    None for one in a file.
-    `expires_at` is wall ms, None where the file does not say, or says something that is no time; the past means that the access
-    token has ended. `region` is None where the file names none; `api_url` is where the tool sends its requests, `portal_url`
-    where it signs in, as far as it says.
+    `entry_id` is the tool's own name for the entry, if the position may change. `copy_locations` are the positions of copies,
+    which the tool would otherwise go on using. `cell` is the database cell, None for a file.
+    `expires_at` is wall ms (in the past: the access token has expired), None if missing or invalid. `region` is None if the file
+    names none. `api_url` is where the tool sends its requests, `portal_url` where it signs in, if the file says so.
     """
 
     location: ConfigPath
@@ -50,7 +48,7 @@ class FoundCredential:
     cell: CellName | None = None
 
     def is_same_entry(self, other: FoundCredential) -> bool:
-        """Whether both are one entry of the tool's, whatever tokens it holds."""
+        """Whether both are the same entry, even with other tokens."""
         return (
             self.entry_id == other.entry_id
             if self.entry_id is not None
@@ -58,17 +56,16 @@ class FoundCredential:
         )
 
     def has_same_tokens(self, other: FoundCredential) -> bool:
-        """Whether both are one grant at one moment: the same tokens."""
         return self.access == other.access and self.refresh == other.refresh
 
     def shares_token(self, other: FoundCredential) -> bool:
-        """Whether both come from one sign-in: the same access token, or the same refresh token."""
+        """Whether both come from the same sign-in: they have the same access token or the same refresh token."""
         return self.access == other.access or (self.refresh is not None and self.refresh == other.refresh)
 
 
 @dataclass(frozen=True, slots=True)
 class CellName:
-    """A cell of a database that holds one JSON text: the row of `table` whose key is `key`."""
+    """A database cell with one JSON text: the row of `table` with key `key`."""
 
     table: CellTable
     key: str
@@ -76,7 +73,7 @@ class CellName:
 
 @dataclass(frozen=True, slots=True)
 class CellTable:
-    """A table of JSON texts: its columns for key, text and time of the last change (wall ms), and the rows to read; none: all."""
+    """A table of JSON texts: its columns for key, text and time of change (wall ms), and the rows to read (empty: all)."""
 
     name: str
     key: str
@@ -87,14 +84,13 @@ class CellTable:
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """One tool. `expected` says in words what its file holds; `default_paths` are the files to look at, by environment and home.
+    """How to read one tool's credentials. `expected` says what its file contains; `default_paths` returns the files to look at.
 
-    `tables` are where the tool keeps its entries in an SQLite database, if it has one. A file is retired as soon as one of these,
-    or of `databases(file)`, is a database with such a table. `entry_lock` is the file that the tool locks while it refreshes the
-    credential of this name in this database. `repair_command` is the tool's command that moves a retired file's entries.
-    `related_files` names a second file that says more about the first. `read` raises ValueError, naming a field, for a credential
-    that is not as it must be. `lock` is how the tool itself guards its file: `folder` makes `<file>.lock`, `flock` locks
-    `<stem>.lock`.
+    `tables` are the tool's tables if it uses SQLite. A file is retired once one of its paths or of `databases(file)` is a
+    database with such a table; `repair_command` is the tool's command that moves a retired file's entries. `entry_lock` is the
+    file that the tool locks during a refresh of this credential in this database. `related_files` are files that say more
+    about the first. `read` raises ValueError, naming a field, for an invalid credential. `lock` is how the tool locks its file:
+    `folder` creates `<file>.lock`, `flock` locks `<stem>.lock`.
     """
 
     name: str
@@ -111,9 +107,9 @@ class Importer:
 
 
 def setting_path(name: str | None) -> Path | None:
-    """The file or folder that a setting names, `~` and `~user` at its start being home folders; None where it names none.
+    """Return the path that a setting names, or None if it is empty. `~` and `~user` at its start are home folders.
 
-    A user whom this machine does not know has no home: `~user` is then the name of a folder, as for a shell.
+    For an unknown user, `~user` is the name of a folder, as in a shell.
     """
     if not name:
         return None
@@ -124,7 +120,7 @@ def setting_path(name: str | None) -> Path | None:
 
 
 def untrusted_reason(info: os.stat_result) -> str | None:
-    """Why a file of another tool's is not to be opened or believed: it can hang, or a stranger wrote it; None where it may be."""
+    """Return why a tool's file must not be opened or trusted (it may hang, or is another user's), or None."""
     if not stat.S_ISREG(info.st_mode):
         return "is not a plain file"
     if os.name == "posix" and info.st_uid != os.geteuid():
@@ -133,13 +129,13 @@ def untrusted_reason(info: os.stat_result) -> str | None:
 
 
 def read_object(value: JsonValue, name: str) -> dict[str, JsonValue]:
-    """The object in member `name` of `value`; empty where there is none.
+    """Return the object in member `name` of `value`, or {} if it is missing.
 
     Raises:
-        ValueError: something else stands there.
+        ValueError: the member is not an object.
     """
     if not isinstance(value, dict):
-        raise ValueError("the file is not one JSON object")  # noqa: TRY004 - one error for every unusable file
+        raise ValueError("the file is not one JSON object")  # noqa: TRY004 - every fault of a file raises the same error
     found = value.get(name)
     if found is not None and not isinstance(found, dict):
         raise ValueError(f"{name} is not an object")
@@ -147,16 +143,16 @@ def read_object(value: JsonValue, name: str) -> dict[str, JsonValue]:
 
 
 def read_text(fields: Mapping[str, JsonValue], name: str) -> str | None:
-    """The text in member `name`; None where it is absent, empty or something else, which says nothing of the tokens beside it."""
+    """Return the text in member `name`, or None if it is missing, empty or not text. The tokens beside it stay usable."""
     value = fields.get(name)
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
 def read_tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> tuple[Secret, Secret | None]:
-    """The access token, and the refresh token where there is one.
+    """Return the access token, and the refresh token if there is one.
 
     Raises:
-        ValueError: the access token is missing, or one of them is not a token.
+        ValueError: the access token is missing, or a token is invalid.
     """
     token = read_token(fields, access)
     if token is None:
@@ -165,10 +161,9 @@ def read_tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> t
 
 
 def read_expiry(fields: Mapping[str, JsonValue], field_name: str) -> int | None:
-    """When the access token ends, in wall ms: from a number (ms since the epoch, or seconds where it is too small) or ISO 8601.
+    """Return when the access token expires (wall ms), from a number (ms since the epoch, or seconds) or ISO 8601.
 
-    None where nothing stands there, or something that is no such time: the tokens beside it are good all the same, and their end
-    is then unknown.
+    None if it is missing or invalid. The tokens beside it stay usable.
     """
     value = fields.get(field_name)
     if isinstance(value, str):

@@ -1,9 +1,9 @@
-"""OpenClaw: the SQLite databases of its state folder, and the `auth-profiles.json` that they have replaced.
+"""OpenClaw: the SQLite databases in its state folder, and the `auth-profiles.json` that they have replaced.
 
-openclaw 2026.9.6 (docs/concepts/oauth.md, and what it wrote when it was run) keeps the sign-ins that all agents share in
-`state/openclaw.sqlite`, and an agent's own in `agents/<id>/agent/openclaw-agent.sqlite`. It never reads a retired
-`auth-profiles.json`, which openclaw 2026.2 wrote. Each holds the same JSON.
-A profile does not say its region; the provider's `baseUrl` in `openclaw.json` does, or the profile's name.
+openclaw 2026.9.6 (docs/concepts/oauth.md, and its output) keeps the profiles that all agents share in
+`state/openclaw.sqlite`, and an agent's own in `agents/<id>/agent/openclaw-agent.sqlite`. openclaw 2026.2 wrote
+`auth-profiles.json`, which 2026.9.6 no longer reads. All have the same JSON.
+A profile does not contain its region; the provider's `baseUrl` in `openclaw.json` does, or the profile's name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
 _PROVIDER: Final = "minimax-portal"
-# Its name with another region's (`providerAuthAliases` of openclaw 2026.9.6, extensions/minimax), and the family's own name.
+# With the alias for the CN region (`providerAuthAliases` of openclaw 2026.9.6, extensions/minimax), and the family's own names.
 _PROVIDERS: Final = frozenset({_PROVIDER, "minimax-portal-cn", "minimax", "minimax-cn"})
 _REGION_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {"minimax:global": "global", "minimax:cn": "cn", f"{_PROVIDER}:global": "global", f"{_PROVIDER}:cn": "cn"}
@@ -43,10 +43,10 @@ _AGENT_DATABASE: Final = "openclaw-agent.sqlite"
 _TABLES: Final = (
     CellTable("auth_profile_store", "store_key", "store_json", "updated_at"),
     CellTable("config_machine_state", "state_key", "value_json", "updated_at_ms", ("authProfiles.store",)),
-    # Of the shared database before its schema 13.
+    # In the shared database before its schema 13.
     CellTable("auth_profile_stores", "store_key", "store_json", "updated_at"),
 )
-# A copy that OpenClaw makes of yet another tool's sign-in, which was granted to a client that no public source names.
+# OpenClaw's copy of another tool's tokens. No public source names the client that they belong to.
 _COPIED_PROFILE: Final = f"{_PROVIDER}:minimax-cli"
 
 
@@ -60,7 +60,7 @@ def _default_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
 
 
 def _configured_agent_folders(state: Path) -> list[Path]:
-    """The agents' folders that `openclaw.json` moves somewhere else, as far as it can be read."""
+    """Return the agents' folders that `openclaw.json` configures, or [] if it cannot be read."""
     path = state / "openclaw.json"
     try:
         data = read_file(path, _MAX_CONFIG_BYTES)
@@ -78,14 +78,14 @@ def _shared_database(state: Path) -> Path:
 
 
 def _databases(path: Path) -> tuple[Path, ...]:
-    """The databases that OpenClaw reads instead of the file at `path`, wherever they are by now."""
+    """Return the databases that OpenClaw reads instead of the file at `path`, whether they exist or not."""
     folder = path.absolute().parent
     states = folder.parents[2:3] if folder.name == "agent" else ()
     return (folder / _AGENT_DATABASE, *(_shared_database(state) for state in states))
 
 
 def _state_folder(database: Path) -> Path | None:
-    """The state folder of one of its databases, None for a copy that lies somewhere else."""
+    """Return the state folder of a database, or None for a copy elsewhere."""
     folder = database.absolute().parent
     if folder.name == "state":
         return folder.parent
@@ -98,7 +98,7 @@ def _related_files(path: Path) -> tuple[Path, ...]:
 
 
 def _refresh_lock(database: Path, name: str) -> Path | None:
-    """What OpenClaw holds while it refreshes the profile of this name, in any of its databases."""
+    """Return the lock that OpenClaw takes to refresh the profile of this name, in any of its databases."""
     state = _state_folder(database)
     folder = state / "locks" / "oauth-refresh" if state is not None else None
     if folder is None or not folder.is_dir():
@@ -108,7 +108,7 @@ def _refresh_lock(database: Path, name: str) -> Path | None:
 
 
 def _digest(text: str) -> str:
-    """The name of a lock: two 64-bit FNV hashes (openclaw 2026.9.6, agents/auth-profiles/path-resolve)."""
+    """Return a lock's name: two 64-bit FNV hashes (openclaw 2026.9.6, agents/auth-profiles/path-resolve)."""
     left, right, prime, mask = 14_695_981_039_346_656_037, 11_160_318_154_034_397_263, 1_099_511_628_211, 2**64 - 1
     for byte in text.encode():
         left = (left ^ byte) * prime & mask
@@ -127,7 +127,7 @@ def _read(document: Document, related: Document | None) -> tuple[FoundCredential
             continue
         access, refresh = read_tokens(profile, "access", "refresh")
         region = _REGION_NAMES.get(name) or ("cn" if str(profile["provider"]).endswith("-cn") else None)
-        # One address for all profiles: it is the last sign-in's, and says nothing of one whose name has a region.
+        # The config has one URL for all profiles: it is the last sign-in's, so a profile whose name has a region ignores it.
         url = api_url if region is None else None
         expires_at = read_expiry(profile, "expires")
         credentials.append(FoundCredential(("profiles", name), _CLIENT, access, refresh, expires_at, region=region, api_url=url))

@@ -1,10 +1,10 @@
-"""The lock beside a file that OpenClaw itself takes: `<file>.lock`, a folder or a small file, made by whoever gets it.
+"""OpenClaw's lock beside a file: `<file>.lock`, a folder or a small file, made by its owner.
 
-A folder is proper-lockfile's (npm package, 4.1.2, lib/lockfile.js): its holder sets the folder's time again and again, and one
-whose time is older than the tool's `stale` is nobody's any more. A file is OpenClaw's own (openclaw 2026.9.6,
-plugin-sdk/file-lock): it names its holder's process in JSON. That process may run in a container that has the folder as well, and
-cannot be seen from here then, so a file is nobody's only when its process is not here and it is old. Neither goes away by itself
-when its holder is killed, so each would block for ever.
+The folder is that of proper-lockfile (npm package, 4.1.2, lib/lockfile.js): its owner updates the folder's time repeatedly, and
+a folder older than the tool's `stale` has no owner. The file is OpenClaw's own (openclaw 2026.9.6, plugin-sdk/file-lock): it
+names its owner's process in JSON. That process may be in a container that shares the folder, invisible from this one. So a file
+has no owner only if its process is not found and the file is old. Neither disappears when its owner is killed, so a lock without
+an owner is taken over.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
     from portico.errors import LockBusy
 
 STALE_FOLDER_S: Final = 30.0
-"""`stale` of OpenClaw's lock on auth-profiles.json (openclaw 2026.2.2 to 2026.2.12, AUTH_STORE_LOCK_OPTIONS)."""
+"""The `stale` of OpenClaw's lock on auth-profiles.json (openclaw 2026.2.2 to 2026.2.12, AUTH_STORE_LOCK_OPTIONS)."""
 STALE_FILE_S: Final = 180.0
-"""`stale` of OpenClaw's lock on a refresh (openclaw 2026.9.6, OAUTH_REFRESH_LOCK_OPTIONS), for one whose process is not here."""
+"""The `stale` of OpenClaw's refresh lock (openclaw 2026.9.6, OAUTH_REFRESH_LOCK_OPTIONS), if its process is not found."""
 
 _POLL_S: Final = 0.05
 _MAX_LOCK_BYTES: Final = 4096
-# The tool itself could make no lock there either. Any other failure, such as a full disk, may be of this moment alone.
+# After these errors the tool itself could not make a lock either. Other errors, such as a full disk, may be temporary.
 _UNLOCKABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR})
 
 
 class LockNotMadeError(Exception):
-    """The lock cannot be made, as on a full disk; nothing of it is left. The text says why."""
+    """The lock cannot be made, as on a full disk. No part of it remains. The text says why."""
 
 
 @contextlib.contextmanager
 def sidecar(lock: Path, *, busy_error: LockBusy, wait_s: float, as_file: bool = False) -> Iterator[None]:
-    """Hold `lock`, as a folder or as a file; one that nobody holds any more is taken over.
+    """Take `lock`, as a folder or as a file, until the block ends. A lock without an owner is taken over.
 
-    In a folder that is not there or cannot be written to nothing is held: writing the file itself says so in its own words.
+    If its folder does not exist or is not writable, no lock is taken: writing the locked file then fails with its own error.
 
     Raises:
         LockBusy: `busy_error`, after `wait_s` seconds.
-        LockNotMadeError: as the class says.
+        LockNotMadeError: the lock cannot be made.
     """
     deadline = time.monotonic() + wait_s
     while True:
@@ -74,7 +74,7 @@ def sidecar(lock: Path, *, busy_error: LockBusy, wait_s: float, as_file: bool = 
         yield
     finally:
         with contextlib.suppress(OSError):
-            # Somebody may have thought that this one was left behind, and has one of its own there now.
+            # Another process may have taken this lock over; then it is not deleted.
             if _is_same(lock.lstat(), own):
                 _delete(lock)
 
@@ -98,9 +98,10 @@ def _make(lock: Path, *, as_file: bool) -> os.stat_result:
 
 
 def _remove_stale(lock: Path, stale: os.stat_result) -> bool:
-    """Delete the lock that `stale` describes, and no other; returns whether it is gone.
+    """Delete the lock that `stale` describes, and no other. Return whether it is deleted.
 
-    Two may find the same one, and only one of them can rename it. What the other renames is the lock of the first: it goes back.
+    Two processes may find the same stale lock, and only one can rename it. The other may rename the first one's new lock, and
+    restores it.
     """
     try:
         if not _is_same(lock.lstat(), stale):
@@ -123,7 +124,7 @@ def _remove_stale(lock: Path, stale: os.stat_result) -> bool:
 
 
 def _restore(renamed: Path, lock: Path) -> None:
-    """Make `lock` again as it was. Never by a rename: that replaces an empty folder, or a file, that a third one has made."""
+    """Recreate `lock`. Not by a rename, which would replace an empty folder or a file that a third process has made."""
     info = renamed.lstat()
     if not stat.S_ISDIR(info.st_mode):
         os.link(renamed, lock)
@@ -133,9 +134,9 @@ def _restore(renamed: Path, lock: Path) -> None:
 
 
 def _is_same(first: os.stat_result, second: os.stat_result) -> bool:
-    """Whether both are one lock: a number of a file that is deleted is soon another's, and a holder may set the time.
+    """Whether both are the same lock. Inode numbers are reused, and an owner may set the time, so both are compared.
 
-    A folder that was put back is a new one with the old time, so that the time alone tells folders apart.
+    A restored folder is a new one with the old time, so folders are compared by time alone.
     """
     if (first.st_dev, first.st_mtime_ns) != (second.st_dev, second.st_mtime_ns):
         return False
@@ -150,7 +151,7 @@ def _delete(lock: Path) -> None:
 
 
 def _find_stale(lock: Path) -> os.stat_result | None:
-    """What is known of a lock that nobody holds any more; None where somebody may hold it, or it is gone by now."""
+    """Return the status of a lock without an owner; None if it may have one, or no longer exists."""
     try:
         info = lock.lstat()
         age_s = time.time() - info.st_mtime
@@ -164,7 +165,7 @@ def _find_stale(lock: Path) -> os.stat_result | None:
 
 
 def _owner_pid(lock: Path) -> int | None:
-    """The process that a lock file names; None where it names none, as one does whose holder was killed while writing it."""
+    """Return the process that a lock file names, or None. An owner that is killed while writing leaves it without a name."""
     data = read_start(lock, _MAX_LOCK_BYTES, follow=False)
     try:
         owner = json.loads(data)
@@ -175,7 +176,7 @@ def _owner_pid(lock: Path) -> int | None:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether a process of this number runs; where that cannot be asked without harm (Windows), yes."""
+    """Whether process `pid` runs. On Windows, assume yes: asking could harm it."""
     if os.name != "posix":
         return True
     try:

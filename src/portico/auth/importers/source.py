@@ -1,4 +1,4 @@
-"""The other tool's file or database: read without touching it, and one credential taken out without touching the rest."""
+"""Reads another tool's file or database without changing it, and removes one credential without changing the rest."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ Removal = Literal["removed", "not-erased", "gone", "changed"]
 
 
 class SourceNotRemoved(ConfigError):
-    """The other tool's copy could not be taken out of its file."""
+    """The other tool's copy could not be removed from its file."""
 
     id = "source-not-removed"
 
 
 class ImportUnreadable(ConfigError):
-    """What another tool keeps cannot be taken over."""
+    """The other tool's credentials cannot be imported."""
 
     id = "import-unreadable"
 
 
 def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
-    """The credentials in `path`; none where the file has none, or is not there.
+    """Return the credentials in `path`; empty if the file has none or does not exist.
 
     Raises:
-        ConfigError: `import-unreadable`, naming the file and what was expected in it.
-        LockBusy: a database that the tool keeps locked.
+        ConfigError: `import-unreadable`, with the file and what it should contain.
+        LockBusy: the tool keeps its database locked.
     """
     if _is_database(importer, path):
         return tuple(credential for credential, _ in _credentials_in_cells(importer, path, _read_cells(importer, path) or {}))
@@ -56,7 +56,7 @@ def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
 
 
 def is_current_database(importer: Importer, path: Path) -> bool:
-    """Whether `path` is a database in which the tool keeps its entries by now, whatever it holds.
+    """Whether `path` is a database in which the tool keeps its entries, even if it has none.
 
     Raises:
         ConfigError, LockBusy: as `read_source`.
@@ -65,15 +65,15 @@ def is_current_database(importer: Importer, path: Path) -> bool:
 
 
 def remove_from_source(importer: Importer, path: Path, credential: FoundCredential) -> Removal:
-    """Take `credential` out of `path`: that member alone goes, every other byte, the mode and the link stay.
+    """Remove `credential` from `path`. Only its member is removed; every other byte, the mode and a symbolic link stay.
 
-    Of a database the member of that one cell goes, in a transaction, and the cell's time is set; all else in it stays.
-    `not-erased`: it is out, and the old text stays in the database's file until the tool closes it.
-    `gone`: it is not there any more. `changed`: the tool has stored other tokens there meanwhile, so nothing was touched.
+    In a database, the member is removed from its cell, in a transaction that also sets the cell's time; nothing else changes.
+    `not-erased`: removed, but the old text stays in the database's file until the tool closes it. `gone`: it was already removed.
+    `changed`: the tool has stored other tokens there, so nothing was changed.
 
     Raises:
-        ConfigError: `source-not-removed`: the file, or the tool's lock beside it, cannot be read or written; it is as it was.
-        LockBusy: the tool holds its lock, or the file never stops changing.
+        ConfigError: `source-not-removed`: the file, or the tool's lock, cannot be read or written. The file is unchanged.
+        LockBusy: the tool has its lock, or keeps changing the file.
     """
     target = Path(os.path.realpath(path))
     remove = _remove_from_database if _is_database(importer, path) else _remove_from_file
@@ -86,7 +86,7 @@ def remove_from_source(importer: Importer, path: Path, credential: FoundCredenti
 
 
 def _remove_from_file(importer: Importer, path: Path, target: Path, credential: FoundCredential) -> Removal | None:
-    """What became of the credential; None where the file has been replaced at the last moment."""
+    """Return the outcome, or None if the file was replaced at the last moment."""
     data = _read_bytes(importer, path)
     credentials = () if data is None else _parse(importer, path, data)
     current = next((other for other in credentials if credential.is_same_entry(other)), None)
@@ -98,7 +98,7 @@ def _remove_from_file(importer: Importer, path: Path, target: Path, credential: 
 
 
 def _remove_from_database(importer: Importer, path: Path, target: Path, credential: FoundCredential) -> Removal | None:
-    """As `_remove_from_file`."""
+    """Return the outcome, or None if the cell was replaced at the last moment."""
     cells = _read_cells(importer, path) or {}
     credentials = _credentials_in_cells(importer, path, cells)
     current, text = next(((other, text) for other, text in credentials if credential.is_same_entry(other)), (None, ""))
@@ -129,7 +129,7 @@ def _read_cells(importer: Importer, path: Path) -> dict[CellName, str] | None:
 
 
 def _credentials_in_cells(importer: Importer, path: Path, cells: Mapping[CellName, str]) -> list[tuple[FoundCredential, str]]:
-    """The credentials in the cells, each with the text that it stands in."""
+    """Return the credentials in the cells, each with the text of its cell."""
     return [
         (dataclasses.replace(credential, cell=name), text)
         for name, text in cells.items()
@@ -145,24 +145,20 @@ def _without(text: str, name: str, credential: FoundCredential) -> str:
 
 
 def _removal_order(location: ConfigPath) -> list[str]:
-    """Later elements of an array come later: taking one out moves those behind it."""
+    """Sort later elements of an array later: removing one moves those behind it."""
     return [str(step).zfill(9) for step in location]
 
 
 def _is_database(importer: Importer, path: Path) -> bool:
-    """Whether a database of the tool's own kind is there.
-
-    Raises:
-        ConfigError: as `_read_bytes`.
-    """
+    """Whether `path` is a database of the tool."""
     return bool(importer.tables) and _read_start(importer, path, len(HEAD)) == HEAD
 
 
 def _read_bytes(importer: Importer, path: Path) -> bytes | None:
-    """The whole file; None where there is none.
+    """Return the whole file, or None if it does not exist.
 
     Raises:
-        ConfigError: `import-unreadable`: it is no plain file of this user's, or too large.
+        ConfigError: `import-unreadable`: not a plain file of this user, or too large.
     """
     data = _read_start(importer, path, _MAX_BYTES + 1)
     if data is not None and len(data) > _MAX_BYTES:
@@ -188,7 +184,7 @@ def _read_start(importer: Importer, path: Path, length: int) -> bytes | None:
 
 def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential, ...]:
     if not data and path.suffix == ".sqlite":
-        return ()  # a database that nothing was written to yet
+        return ()  # a database without any content so far
     related = next(
         (
             document
@@ -202,7 +198,7 @@ def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential
     except UnicodeDecodeError:
         raise _unreadable_error(importer, path, "it is not UTF-8 text") from None
     except ConfigError as error:
-        # The place alone: a word of the text may be a token that lost its quotes.
+        # Only the position: the message could quote a token that lost its quotes.
         raise _unreadable_error(importer, path, "it is not JSON", where=error.where) from None
     except RecursionError:
         raise _unreadable_error(importer, path, "it is nested too deeply") from None
@@ -211,7 +207,7 @@ def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential
 
 
 def _read_related(importer: Importer, path: Path) -> Document | None:
-    """The file that says more; what cannot be read there says nothing, and the user is asked."""
+    """Return the related file, or None if it cannot be read: the user is then asked for what it would say."""
     try:
         data = _read_bytes(importer, path)
         return Document.parse(data.decode(), name=str(path)) if data is not None else None
@@ -220,10 +216,10 @@ def _read_related(importer: Importer, path: Path) -> Document | None:
 
 
 def _replace_content(importer: Importer, target: Path, old_content: bytes, new_content: bytes) -> bool:
-    """Replace `old_content` by `new_content`; False if the file holds something else by now."""
+    """Replace `old_content` by `new_content`. Return False if the file has other content by now."""
     try:
         info = target.stat()
-        for leftover in temporaries(target):  # of a removal that was killed: it holds what else is in the file
+        for leftover in temporaries(target):  # of a removal that was killed: it has the file's other secrets
             leftover.unlink(missing_ok=True)
         temporary = write_temporary(target, new_content)
         try:
@@ -242,9 +238,9 @@ def _replace_content(importer: Importer, target: Path, old_content: bytes, new_c
 
 @contextlib.contextmanager
 def _tool_lock(importer: Importer, target: Path, credential: FoundCredential) -> Iterator[None]:
-    """Hold what the tool itself holds while it writes, or while it refreshes an entry of a database.
+    """Take the lock that the tool itself takes for a write, or for the refresh of a database entry.
 
-    A `flock` file that the tool has not made yet stays there: the tool uses it from then on, and deleting it would let two in.
+    A `flock` file that did not exist stays: the tool uses it from now on, and deleting it would admit two owners.
     """
     if not target.parent.is_dir():
         yield

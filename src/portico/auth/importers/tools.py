@@ -1,14 +1,13 @@
-"""The tools whose accounts can be imported, in the order they are looked for, and how each of them keeps its tokens.
+"""The tools whose accounts can be imported, in the order of the search, and how each keeps its tokens.
 
 - MiniMax's own `mmx`: the key `oauth` of its `config.json` (mmx-cli 1.0.27).
-- opencode: its `auth.json` (packages/opencode/src/auth), as MiniMax's plugins for it write it. Those are
-  anomalyco/opencode#27011 and #27460; neither is part of opencode itself so far.
+- opencode: its `auth.json` (packages/opencode/src/auth), as MiniMax's plugins for opencode write it
+  (anomalyco/opencode#27011 and #27460; neither is part of opencode so far).
 - Hermes Agent: `providers.minimax-oauth` of its `auth.json`, and its pool of credentials in the same file
   (NousResearch/hermes-agent: hermes_cli/auth_minimax.py; agent/credential_pool.py and hermes_cli/auth_commands.py for the
-  pool). Hermes refreshes `providers` alone, and each account of its own goes there; what the pool has besides is a snapshot of
-  it (source `oauth`) or of an earlier one (`manual:minimax_oauth`), whose refresh token may be spent: presenting it would end
-  both. So beside an account in `providers` the pool's entries are copies to be taken out, or left alone; without one they are
-  all there is.
+  pool). Hermes refreshes only the tokens in `providers`. The pool has snapshots of them (source `oauth`) or of earlier ones
+  (`manual:minimax_oauth`), whose refresh token may be spent: sending it would end both. So with an account in `providers`, the
+  pool's entries are treated as copies; without one, they are read.
 - OpenClaw: see `openclaw.py`.
 """
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _PROVIDER: Final = "minimax-oauth"
 _POOL: Final = "credential_pool"
 _SNAPSHOT: Final = "oauth"
-# Its sign-in for MiniMax borrows OpenClaw's client, and the pool does not repeat that.
+# Hermes uses OpenClaw's client for MiniMax; the pool's entries do not name it.
 _HERMES_CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
 
 
@@ -40,7 +39,7 @@ def _hermes_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     return ((setting_path(env.get("HERMES_HOME")) or home / ".hermes") / "auth.json",)
 
 
-def _read_hermes(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
+def _read_hermes(document: Document, _related: Document | None) -> tuple[FoundCredential, ...]:
     data = document.value()
     credential = _provider_credential(data)
     if credential is None:
@@ -51,7 +50,7 @@ def _read_hermes(document: Document, _beside: Document | None) -> tuple[FoundCre
 def _provider_credential(data: JsonValue) -> FoundCredential | None:
     state = read_object(read_object(data, "providers"), _PROVIDER)
     if not state or not state.get("access_token"):
-        return None  # Hermes empties a sign-in whose refresh was refused, and keeps the rest of it
+        return None  # Hermes removes only the tokens of an account whose refresh was rejected
     access, refresh = read_tokens(state, "access_token", "refresh_token")
     client_id = read_text(state, "client_id")
     if client_id is None:
@@ -69,7 +68,7 @@ def _provider_credential(data: JsonValue) -> FoundCredential | None:
 
 
 def _copy_locations(data: JsonValue, credential: FoundCredential) -> Iterator[ConfigPath]:
-    """The places in the pool that hold the same tokens, or are the pool's snapshot of the same sign-in."""
+    """Yield the positions in the pool of the same tokens, or of a snapshot of the same account."""
     pool = data.get(_POOL) if isinstance(data, dict) else None
     entries = pool.get(_PROVIDER) if isinstance(pool, dict) else None
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
@@ -89,7 +88,7 @@ def _pool_credentials(data: JsonValue) -> Iterator[FoundCredential]:
         raise ValueError(f"{_POOL}.{_PROVIDER} is not an array")
     for index, entry in enumerate(entries or []):
         if not isinstance(entry, dict):
-            raise ValueError(f"{_POOL}.{_PROVIDER}[{index}] is not an object")  # noqa: TRY004 - one error for every unusable file
+            raise ValueError(f"{_POOL}.{_PROVIDER}[{index}] is not an object")  # noqa: TRY004 - every fault of a file raises the same error
         if entry.get("auth_type") != "oauth" or not entry.get("access_token") or entry.get("last_status") == "dead":
             continue
         if entry.get("source") == _SNAPSHOT:
@@ -124,7 +123,7 @@ def _mmx_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     return ((setting_path(env.get("MMX_CONFIG_DIR")) or home / ".mmx") / "config.json",)
 
 
-def _read_mmx(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
+def _read_mmx(document: Document, _related: Document | None) -> tuple[FoundCredential, ...]:
     fields = read_object(document.value(), "oauth")
     if not fields:
         return ()
@@ -159,7 +158,7 @@ def _opencode_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     return (data / "opencode" / "auth.json",)
 
 
-def _read_opencode(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
+def _read_opencode(document: Document, _related: Document | None) -> tuple[FoundCredential, ...]:
     data, credentials = document.value(), []
     for provider, region in _REGIONS.items():
         entry = read_object(data, provider)
@@ -186,9 +185,9 @@ IMPORTERS: Final[tuple[Importer, ...]] = (OPENCLAW, MMX, HERMES, OPENCODE)
 
 
 def minimax_code_stores(home: Path) -> tuple[Path, ...]:
-    """MiniMax Code's own sign-ins (MiniMax-AI/minimax-code, packages/oauth-core), to be named in a warning and never read.
+    """Return MiniMax Code's token files (MiniMax-AI/minimax-code, packages/oauth-core), to warn of them. They are not imported.
 
-    Its refresh tokens work once; refreshing one elsewhere signs that app out.
+    Each refresh token works once: a refresh by another program signs MiniMax Code out.
     """
     paths = (home / ".minimax" / "auth" / "prod" / region / "mcode-public" / "auth.json" for region in ("en", "cn"))
-    return tuple(path for path in paths if os.path.isfile(path))  # noqa: PTH113 - where a folder may not be entered, Path raises
+    return tuple(path for path in paths if os.path.isfile(path))  # noqa: PTH113 - for a folder without access, Path raises
