@@ -76,7 +76,7 @@ def follow(session, hint, *more):
 def test_being_signed_out_is_one_finding_and_its_command_signs_in(newcomer):
     (found,) = report(newcomer)["findings"]
 
-    assert (found["id"], found["level"], found["message"]) == ("not-signed-in", "error", "You are signed out.")
+    assert (found["id"], found["level"], found["message"]) == ("not-signed-in", "error", "You are not signed in.")
     assert newcomer.run("doctor").returncode == 9
     follow(newcomer, found["hint"], *UNATTENDED, *newcomer.store)
     assert report(newcomer)["findings"] == []
@@ -411,7 +411,7 @@ def test_when_signed_out_doctor_says_so_with_the_command_to_sign_in(session, wor
 
     assert result.returncode == 3
     first, *rest = result.stderr.splitlines()
-    assert first.startswith("portico: You are signed out")
+    assert first.startswith("portico: You are not signed in")
     assert "  Run `portico onboard --auth-choice minimax-portal`." in rest
     assert "Unknown model" not in result.stderr
     error = json.loads(session.run(*words[:1], "--json", *words[1:]).stdout.splitlines()[-1])["error"]
@@ -427,5 +427,5 @@ def test_commands_that_show_what_there_is_say_it_too(session, words):
     result = session.run(*words)
 
     shown = result.stdout + result.stderr
-    assert "You are signed out" in shown
+    assert "You are not signed in" in shown
     assert "portico onboard --auth-choice minimax-portal" in shown

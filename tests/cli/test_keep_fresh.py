@@ -431,7 +431,7 @@ def test_what_the_unit_runs_really_runs(run_portico, systemctl, tmp_path):
     )
 
     assert done.returncode == 3
-    assert "You are signed out" in done.stderr
+    assert "You are not signed in" in done.stderr
 
 
 @pytest.mark.linux

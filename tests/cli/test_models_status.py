@@ -26,7 +26,7 @@ def test_before_anything_is_set_up_it_names_the_next_command(session):
     done = session.run("models", "status")
 
     assert done.returncode == 0
-    assert "You are signed out. Run `portico onboard --auth-choice minimax-portal`." in done.stdout
+    assert "You are not signed in. Run `portico onboard --auth-choice minimax-portal`." in done.stdout
     assert session.run("models").stdout == done.stdout
 
 

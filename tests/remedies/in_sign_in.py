@@ -46,7 +46,7 @@ def taken_port() -> Iterator[int]:
 def nobody_is_signed_in(desk):
     session = desk.emulator()
     error = desk.refused("usage")
-    assert desk.refused("auth", "token")["message"] == "You are signed out."
+    assert desk.refused("auth", "token")["message"] == "You are not signed in."
     desk.follow(error["hint"], "--region", "global", *BY_BROWSER, *session.store)
     desk.ok("auth", "token")
     desk.ok("usage")

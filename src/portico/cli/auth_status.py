@@ -16,7 +16,7 @@ from portico.config.document import ConfigNotFound
 from portico.errors import ExitCode, PorticoError
 from portico.models.loader import ModelLoader
 from portico.store.encrypted_file import PassphraseSource
-from portico.store.profiles import SIGNED_OUT, sign_in, sign_in_again
+from portico.store.profiles import NOT_SIGNED_IN, sign_in, sign_in_again
 from portico.store.records import OAuthProfile
 from portico.store.token_store import local_token_store
 from portico.util.files import shared_folder_warning
@@ -311,4 +311,4 @@ def _expiry(profile: Profile, app: App) -> str:
 
 def show_signed_out(app: App) -> None:
     """Print that nobody is signed in, and how to sign in."""
-    app.out.note(f"{SIGNED_OUT} {sign_in()}".replace("{prog}", app.program))
+    app.out.note(f"{NOT_SIGNED_IN} {sign_in()}".replace("{prog}", app.program))

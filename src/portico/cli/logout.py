@@ -9,7 +9,7 @@ from portico.accounts.summary import follow_remaining, forget_profile
 from portico.accounts.view import id_in_use
 from portico.errors import ExitCode, NotRevoked, PorticoError, StoreError, UsageError
 from portico.store.errors import NotDeleted, WhichProfile
-from portico.store.profiles import SIGNED_OUT, not_signed_in
+from portico.store.profiles import NOT_SIGNED_IN, not_signed_in
 from portico.util import signals
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def logout(args: argparse.Namespace, app: App) -> int:
     """
     chosen = _chosen_ids(args.profile, app, all_profiles=args.all)
     if not chosen:
-        app.out.note(SIGNED_OUT)
+        app.out.note(NOT_SIGNED_IN)
         return _report([], app)
     before = {profile.id: profile for profile in app.token_store.profiles()}
     used_before = {provider: id_in_use(app, provider) for provider in {profile.provider for profile in before.values()}}

@@ -19,7 +19,7 @@ from portico.models.client import probe
 from portico.models.credentials import API_KEY
 from portico.models.reference import LIST, is_signed_in_to, set_up_command
 from portico.store.errors import NotSignedIn
-from portico.store.profiles import SIGNED_OUT, sign_in
+from portico.store.profiles import NOT_SIGNED_IN, sign_in
 from portico.util import signals
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _show(overview: _Overview, app: App) -> None:
         for profile in account.profiles:
             app.out.line(f"  - {profile.id} {_status_of(profile, app.clock)}{_ends(profile, app)}")
     if not overview.accounts:
-        app.out.line(f"- none. {SIGNED_OUT} {sign_in()}".replace("{prog}", app.program))
+        app.out.line(f"- none. {NOT_SIGNED_IN} {sign_in()}".replace("{prog}", app.program))
     if overview.missing:
         app.out.line("\nMissing auth")
         for reference in overview.missing:
@@ -201,7 +201,7 @@ def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
     if provider is None:
         off = loader.off_plugin(reference.provider)
         return f"{{prog}} plugins enable {off}" if off is not None else f"no plugin brings this provider: {LIST}"
-    prefix = f"{SIGNED_OUT[:-1]} of it. " if is_signed_in_to(provider) else ""
+    prefix = f"{NOT_SIGNED_IN[:-1]} to it. " if is_signed_in_to(provider) else ""
     return f"{prefix}Run `{set_up_command(provider)}`."
 
 

@@ -10,7 +10,7 @@ from portico.cli.dispatch import finish_pending_sign_ins
 from portico.errors import SignInNeeded, UsageError
 from portico.models.credentials import CredentialRefused
 from portico.store.errors import NotSignedIn
-from portico.store.profiles import SIGNED_OUT, require_profile, sign_in
+from portico.store.profiles import NOT_SIGNED_IN, require_profile, sign_in
 from portico.usage.plan import PlanClient, exit_code, plan_accounts, report_as_json, window_text
 from portico.util import signals
 from portico.util.threads import off_loop
@@ -95,7 +95,7 @@ def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:
         hint = sign_in()
         if variables is not None:
             hint = f"{hint}\n  Or set {variables} to the key of a plan."
-        raise NotSignedIn(f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=hint)
+        raise NotSignedIn(f"{NOT_SIGNED_IN[:-1]}, and no key of a plan is set.", hint=hint)
     return accounts
 
 

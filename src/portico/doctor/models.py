@@ -17,7 +17,7 @@ from portico.models.credentials import CredentialRefused
 from portico.models.endpoints import BaseUrlRefused, checked_base_url, misfits
 from portico.models.reference import KeyNotSet, is_signed_in_to, set_up_command
 from portico.net import proxy
-from portico.store.profiles import SIGNED_OUT, sign_in
+from portico.store.profiles import NOT_SIGNED_IN, sign_in
 from portico.store.records import OAuthProfile
 from portico.urls import is_nearby
 from portico.usage.plan import PlanClient
@@ -43,7 +43,7 @@ def credentials(context: CheckContext) -> Iterator[Outcome]:
     config, loader = context.config.config, context.models
     primary = config.agents.primary
     if not _has_credentials(context) and _needs_sign_in(primary, loader):
-        yield Finding("not-signed-in", "error", SIGNED_OUT, _NOTHING, sign_in())
+        yield Finding("not-signed-in", "error", NOT_SIGNED_IN, _NOTHING, sign_in())
         return
     if primary is None:
         yield Examined("no default model is set")

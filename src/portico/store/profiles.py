@@ -385,7 +385,7 @@ def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
     return [keyring, RememberedStore("file", None)]
 
 
-SIGNED_OUT: Final = "You are signed out."
+NOT_SIGNED_IN: Final = "You are not signed in."
 FILE_COMMAND: Final = "{prog} onboard --store file"
 """Signs in again with the encrypted file. Commands that need no sign-in replace it in the hint."""
 FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file sealed with a passphrase)"
@@ -436,5 +436,5 @@ def not_signed_in(wanted: str | None, profile_ids: list[str]) -> SignInNeeded:
     matches = matches or get_close_matches(wanted or "", profile_ids, n=1)
     fallback_hint = "{prog} auth list" if profile_ids else sign_in()
     hint = f"Did you mean {' or '.join(matches)}?" if matches else fallback_hint
-    message = SIGNED_OUT if wanted is None else f"There is no sign-in called {wanted}."
+    message = NOT_SIGNED_IN if wanted is None else f"There is no sign-in called {wanted}."
     return NotSignedIn(message, hint=hint)
