@@ -40,7 +40,7 @@ def test_every_error_id_is_kebab_case():
     assert [id for id in ids if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id)] == []
 
 
-def test_a_leaf_class_is_given_its_message_alone_and_one_without_an_id_gets_it_first():
+def test_a_leaf_class_takes_its_message_alone_and_one_without_an_id_takes_it_first():
     """mypy takes one text or two for either."""
     nameless_here = {name for name in nameless() if not hasattr(getattr(errors, name, None), "id")}
     own = {kind.name for kind in leaf_classes() if any(getattr(node, "name", "") == "__init__" for node in kind.body)}
@@ -82,7 +82,7 @@ def test_no_code_branches_on_the_text_of_an_id():
         'match error.id:\n    case "network": pass',
     ],
 )
-def test_each_way_to_branch_on_an_id_is_seen(source):
+def test_every_branch_on_an_id_is_seen(source):
     assert branches_on_ids(ast.parse(source))
 
 
@@ -95,7 +95,7 @@ def test_what_has_an_id_and_is_no_error_is_left_alone():
 
 
 def branches_on_ids(tree: ast.Module) -> list[ast.AST]:
-    """Where what is done depends on an attribute `id` being the id of an error: comparisons, memberships, look-ups, cases."""
+    """Yield the branches on an attribute `id` that is the id of an error: comparisons, memberships, look-ups, cases."""
     constants = {
         target.id: node.value
         for node in tree.body
@@ -138,7 +138,7 @@ def test_the_tree_in_the_docstring_is_the_tree_in_the_code():
 
 
 def test_a_hint_speaks_the_name_the_user_typed():
-    error = errors.SignInNeeded("not-signed-in", "nobody is signed in", hint="{prog} onboard")
+    error = errors.SignInNeeded("not-signed-in", "You are not signed in.", hint="{prog} onboard")
 
     assert error.hint_for("openclaw") == "openclaw onboard"
     assert error.as_json("openclaw")["hint"] == "openclaw onboard"
@@ -155,7 +155,7 @@ def test_an_error_as_text_says_where_what_and_why():
 
 
 def test_an_error_of_a_leaf_class_takes_its_message_alone():
-    error = Leaf("it broke", hint="mend it")
+    error = Leaf("it broke", hint="fix it")
 
     assert (error.id, error.message, str(error), error.exit_code) == ("leaf", "it broke", "it broke", 9)
 

@@ -135,7 +135,7 @@ def test_every_folder_that_a_command_makes_in_a_new_home_is_its_users_alone(word
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
 @pytest.mark.requirement("E130")
-def test_the_folders_on_the_way_to_a_config_or_a_service_file_are_private_and_those_that_were_there_keep_their_mode(tmp_path):
+def test_new_folders_above_a_config_or_a_service_file_are_private_and_others_keep_their_mode(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there").chmod(0o755)
     config = tmp_path / "there" / "a" / "b" / "portico.json5"

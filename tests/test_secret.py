@@ -23,7 +23,7 @@ TEXT = "s3cr3t-value-0123456789"
     [str, repr, "{}".format, "{:>40}".format, lambda secret: f"{secret!r}", lambda secret: "%s" % secret],  # noqa: UP031 - the old operator is one of the ways
 )
 @pytest.mark.requirement("E48")
-def test_no_way_of_formatting_a_secret_shows_it(formatted):
+def test_no_formatting_of_a_secret_shows_it(formatted):
     assert TEXT not in formatted(Secret(TEXT))
 
 
@@ -90,7 +90,7 @@ def test_redaction_finds_credentials_by_field_name_and_by_shape(text):
     assert TEXT not in redact(text)
 
 
-def test_redaction_removes_the_secrets_it_is_told_of():
+def test_redaction_removes_the_secrets_that_it_knows():
     assert redact(f"a {TEXT} b", Secret(TEXT)) == f"a {REDACTED} b"
 
 

@@ -152,7 +152,7 @@ class InternalError(PorticoError):
 
 def internal_error(exc: BaseException) -> PorticoError:
     """Return the error for an unexpected exception. Its text is left out: it may contain a secret."""
-    hint = "This is a bug: please report it, with the archive that this writes: {prog} doctor --bundle report.tar.gz"
+    hint = "This is a bug. Please report it, with the archive from: {prog} doctor --bundle report.tar.gz"
     return InternalError(f"Internal error: {type(exc).__name__}.", hint=hint)
 
 
@@ -226,7 +226,7 @@ class StoreUnknown(StoreError):
 
 
 class NetworkError(PorticoError):
-    """The network or the server failed; trying again may help.
+    """The network or the server failed; a retry may help.
 
     Attributes:
         unsent: the request was certainly not sent: no name, no connection or no TLS. Otherwise the server may have acted on it.

@@ -145,7 +145,7 @@ def _forms(secret: str) -> list[str]:
 
 
 def _normalise(text: str) -> str:
-    """Return `text` in lower case, with one spelling for the characters that base64 and forms spell in two ways."""
+    """Return `text` in lower case, with one spelling for characters that base64 and forms spell differently."""
     return text.lower().translate(_ONE_SPELLING)
 
 

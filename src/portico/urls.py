@@ -50,7 +50,7 @@ def why_not_a_safe_url(url: object, *, nearby: bool = False) -> str | None:
     if not url.startswith(("https://", "http://")):
         return "it is not an https URL"
     if not _URL.fullmatch(url):
-        return "it holds characters that no such URL needs"
+        return "it has characters that are not allowed"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -82,11 +82,11 @@ def usable(url: object, why_not: str | None, name: str) -> str:
 def _why_not_these(parts: SplitResult, port: int | None, *, nearby: bool) -> str | None:
     host = parts.hostname or ""
     if "@" in parts.netloc:
-        return "it carries a user name"
+        return "it has a user name"
     if port is not None and not 1 <= port <= _MAX_PORT:
         return "its port is out of range"
     if "[" in parts.path or "[" in parts.query or "]" in parts.path or "]" in parts.query:
-        return "it holds characters that no such URL needs"
+        return "it has characters that are not allowed"
     if not _is_host(host):
         return "its host is not a host name or an IP address"
     if parts.scheme == "http" and not (is_nearby(host) if nearby else is_loopback(host)):

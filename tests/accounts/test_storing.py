@@ -193,7 +193,7 @@ def test_giving_up_where_there_is_no_keyring_is_said_like_any_other_failure(app,
         app.store()
 
     assert app.given_back == 1
-    assert caught.value.message == ("no keyring can be used here. The new tokens were not kept; the sign-in was revoked again.")
+    assert caught.value.message == ("No keyring is available. The new tokens were not kept; the sign-in was revoked again.")
 
 
 @pytest.mark.requirement("E37")

@@ -20,7 +20,7 @@ from portico.testing.grants import TokenMint, TokenRefused, token_hash
 from portico.util.clock import SystemClock
 from tests.auth.helpers import PROFILE, OffLoop, a_profile
 
-# What a server does when a refresh token comes again: ends its family, refuses it, or gives the next pair once more.
+# What a server does when a refresh token comes again: revokes its family, rejects it, or sends the next token set again.
 REUSE = ("ends its family", "is refused", "is forgiven")
 
 
@@ -39,7 +39,7 @@ class Mint(TokenMint):
 
 
 class HoldingServer(AuthorizationServer):
-    """Processes a token request and, while told to hold, keeps the answer."""
+    """Processes a token request, and holds the response back while `hold` is set."""
 
     def __init__(self, reuse=REUSE[0]):
         super().__init__(clock=SystemClock())
@@ -132,7 +132,7 @@ async def process_group(folder, reuse=REUSE[0]):
 
 
 async def race(group, count, *flags):
-    """What `count` processes got that were let go at once; the server takes its time, so that all ask before the first answer."""
+    """Return the results of `count` processes started at once; the server is slow, so that all ask before the first response."""
     group.server.faults.always("/token", Fault(delay_s=0.3))
     running = await asyncio.gather(*(group.start(*flags) for _ in range(count)))
     return await asyncio.gather(*(read_output(child) for child in running))

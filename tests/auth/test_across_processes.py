@@ -54,7 +54,7 @@ async def test_without_the_lock_they_would_ask_twice_and_lose_the_sign_in(tmp_pa
 
 
 async def test_without_the_second_reading_under_the_lock_the_loser_would_get_no_token(tmp_path):
-    """What the race would see if nobody read again under the lock. The fence still keeps the old token from being sent twice."""
+    """The race as it would be without the second read under the lock. The journal still prevents a second send of the old token."""
     async with process_group(tmp_path / "one") as group:
         group.sign_in()
         tokens = await race(group, 2, "--without-re-read")
@@ -63,24 +63,24 @@ async def test_without_the_second_reading_under_the_lock_the_loser_would_get_no_
 
 
 @pytest.mark.requirement("E61")
-async def test_a_stopped_holder_of_the_lock_keeps_nobody_from_a_good_token_and_is_named_to_the_others(tmp_path):
+async def test_a_stopped_owner_of_the_lock_keeps_no_caller_from_a_good_token_and_is_named(tmp_path):
     async with process_group(tmp_path / "one") as group:
         group.sign_in(expires_in_s=5, lifetime_s=100)
         before = group.current
-        holder = await group.start("--stop-at", "journaled")
-        holder.stdin.write(b"go\n")
-        assert await holder.stdout.readline() == b"stopping\n"
+        owner = await group.start("--stop-at", "journaled")
+        owner.stdin.write(b"go\n")
+        assert await owner.stdout.readline() == b"stopping\n"
         assert await asyncio.wait_for(group.run(), 4) == before
 
         waiting = await group.start("--patience", "0.5")
         await until(lambda: (group.vault.read(PROFILE).expires_at or 0) < SystemClock().wall_ms(), 10)
         message = await asyncio.wait_for(read_output(waiting), 5)
         assert message.startswith("lock-busy: ")
-        assert f"process {holder.pid} " in message
+        assert f"process {owner.pid} " in message
         assert group.server.presented.total == 0
 
-        os.kill(holder.pid, signal.SIGCONT)
-        out, _ = await holder.communicate()
+        os.kill(owner.pid, signal.SIGCONT)
+        out, _ = await owner.communicate()
         assert out.decode().split() == [group.current]
         assert group.server.presented.total == 1
 

@@ -55,7 +55,7 @@ async def test_a_token_is_replaced_in_the_store_while_nobody_asks(account):
     assert account.server.mint.family_of(after.access.reveal()) is not None
 
 
-async def test_every_profile_is_kept_fresh(account):
+async def test_every_profile_stays_fresh(account):
     for name in ("test:default", "test:cn", "test:third"):
         account.sign_in(name, ttl_s=30)
     async with running(account) as (pass_seconds, _):
@@ -91,7 +91,7 @@ async def test_short_lived_tokens_make_no_storm(account, ttl_s, most):
     assert 1 <= account.posts <= most
 
 
-async def test_a_failing_server_is_tried_again_and_said_once(account, caplog):
+async def test_a_failing_server_is_tried_again_and_logged_once(account, caplog):
     account.sign_in(ttl_s=600)
     account.server.faults.always("/token", Fault(status=503, body=b""))
     with caplog.at_level(logging.INFO, "portico.auth"):
@@ -176,7 +176,7 @@ async def test_a_refresh_that_hangs_does_not_hold_up_other_profiles(account):
         gate.release()
 
 
-async def test_a_refusal_that_another_process_met_is_logged_once_and_a_new_sign_in_ends_that(account, caplog):
+async def test_a_rejection_in_another_process_is_logged_once_until_a_new_sign_in(account, caplog):
     account.sign_in(ttl_s=3600)
     failure = Failure(at=1, id="sign-in-expired", message="invalid_grant", terminal=True, code="invalid_grant")
     async with running(account) as (pass_seconds, _):

@@ -17,7 +17,7 @@ BUSY = OAuthError("server-busy", "busy", transient=True, retry_after=90)
 
 
 def lengths(error, count):
-    """The seconds of `count` pauses in a row, each begun at the end of the one before it."""
+    """The seconds of `count` backoffs in a row, each started at the end of the previous one."""
     backoff, now, seconds = None, 0, []
     for _ in range(count):
         backoff = Backoff.after(error, backoff, now)
@@ -118,7 +118,7 @@ async def test_a_server_that_asks_for_time_gets_it_from_every_process(account):
             await account.broker().access(PROFILE)  # a new process each time
         account.clock.advance(1)
     assert account.posts == 1
-    assert raised.value.hint == "tried 88 s ago; run the command again in 2 s"
+    assert raised.value.hint == "Tried 88 s ago; run the command again in 2 s."
     assert (type(raised.value), raised.value.transient, raised.value.retry_after) == (OAuthError, True, 2.0)
 
     account.server.faults.always("/token", None)

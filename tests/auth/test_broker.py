@@ -169,7 +169,7 @@ async def test_a_revoked_sign_in_is_asked_about_once_and_never_again(account):
     assert (failure.terminal, failure.id, failure.code) == (True, "sign-in-ended", "invalid_grant")
 
 
-async def test_after_a_refusal_the_access_token_serves_to_its_end(account):
+async def test_after_a_rejected_refresh_the_access_token_is_used_to_its_end(account):
     account.sign_in(ttl_s=100)
     before = account.vault.read(PROFILE)
     account.clock.advance(90)
@@ -183,7 +183,7 @@ async def test_after_a_refusal_the_access_token_serves_to_its_end(account):
     assert account.posts == 1
 
 
-async def test_a_new_sign_in_clears_a_refusal(account):
+async def test_a_new_sign_in_clears_a_rejection(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     account.server.faults.add("/token", Fault(status=400, body='{"error":"invalid_grant"}'))
@@ -257,7 +257,7 @@ async def test_a_fresh_token_that_has_ended_or_is_due_is_refreshed_also_where_it
 
 
 @pytest.mark.requirement("E101")
-async def test_somebody_who_was_signed_out_elsewhere_is_told_to_sign_in_again_also_after_a_rejection(account):
+async def test_a_profile_signed_out_elsewhere_must_sign_in_again_also_after_a_rejection(account):
     first = account.sign_in(ttl_s=3600).generation
     broker = account.broker()
     fresh = await broker.access(PROFILE, rejected_generation=first)
@@ -393,7 +393,7 @@ async def test_a_new_sign_in_during_a_refresh_wins(account):
 
 
 @pytest.mark.requirement("E54")
-async def test_a_refusal_of_tokens_that_were_replaced_meanwhile_is_no_logout(account):
+async def test_a_rejection_of_tokens_that_were_replaced_meanwhile_is_no_logout(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     gate = Gate()
@@ -424,7 +424,7 @@ async def test_a_sign_out_during_a_refresh_is_not_undone(account):
     assert account.index.get(PROFILE) is None
 
 
-@pytest.mark.parametrize("then", ["signed out", "signed in anew"])
+@pytest.mark.parametrize("then", ["signed out", "signed in again"])
 async def test_what_a_refresh_brings_after_its_sign_in_has_ended_is_revoked(account, then):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
@@ -434,7 +434,7 @@ async def test_what_a_refresh_brings_after_its_sign_in_has_ended_is_revoked(acco
     async with asyncio.timeout(5):
         await gate.reached()
         account.vault.delete(PROFILE)
-        if then == "signed in anew":
+        if then == "signed in again":
             account.clock.advance(1)
             account.sign_in()
         gate.release()
@@ -569,13 +569,13 @@ async def test_other_processes_leave_the_old_token_alone_while_one_has_the_new_o
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     store = FullStore(account.vault.real)
-    holder = account.broker(vault=store)
-    await holder.access(PROFILE)
+    owner = account.broker(vault=store)
+    await owner.access(PROFILE)
     with pytest.raises(LockBusy):
         await account.broker().access(PROFILE)
     store.full = False
     account.clock.advance(6)
-    stored = await holder.access(PROFILE)
+    stored = await owner.access(PROFILE)
     assert await account.broker().access(PROFILE) == stored
     assert account.posts == 1
 

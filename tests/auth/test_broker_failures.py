@@ -51,7 +51,7 @@ async def test_where_nothing_can_be_locked_nothing_is_sent_and_a_good_token_serv
 
 
 @pytest.mark.requirement("E62")
-async def test_in_a_read_only_home_nothing_is_sent_and_the_cause_is_told(account, monkeypatch):
+async def test_in_a_read_only_home_nothing_is_sent_and_the_error_has_the_cause(account, monkeypatch):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     original = os.open
@@ -96,11 +96,11 @@ async def test_a_refresh_hands_out_no_token_of_another_account(account):
     assert type(raised.value) is AccountChanged
     assert account.vault.read(PROFILE).access.reveal() == issued.access
     assert (await broker.access(PROFILE)).token.reveal() == issued.access
-    assert account.server.mint.families[0].revoked, "nobody has the tokens that came too late"
+    assert account.server.mint.families[0].revoked, "the tokens that came too late are revoked"
 
 
 @pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client"])
-async def test_a_client_that_is_not_known_any_more_is_told_to_look_at_its_configuration(account, code):
+async def test_the_error_of_an_unknown_client_names_the_configuration(account, code):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     account.server.faults.always("/token", Fault(status=401, body=f'{{"error":"{code}"}}'))

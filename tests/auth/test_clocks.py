@@ -134,7 +134,7 @@ async def test_after_the_machine_was_started_anew_its_clock_is_believed(account)
 
 @pytest.mark.requirement("E100")
 @pytest.mark.parametrize("step_s", [-75 * 60, -15 * 60, 15 * 60, 75 * 60])
-async def test_a_clock_that_is_set_while_an_answer_is_on_its_way_makes_no_token_younger(account, step_s):
+async def test_a_clock_that_is_set_during_a_refresh_makes_no_token_younger(account, step_s):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     account.server.mint.access_ttl_s = HOUR

@@ -1,4 +1,4 @@
-"""A day in the life of one sign-in with tokens of an hour: a night's sleep, an outage, and a clock that somebody sets."""
+"""A day of one profile with tokens of an hour: a night's sleep, an outage, and a changed clock."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_a_day_loses_no_sign_in_and_asks_no_more_often_than_it_must(accoun
         await today.awake(7)
         assert family.generation == account.posts == 7 * HOUR // SERVES_S
 
-        # For forty minutes the server answers nobody, from a minute before the next token is due.
+        # For forty minutes the server answers no request, from a minute before the next token is due.
         left = SERVES_S - 7 * HOUR % SERVES_S
         await today.awake((left - STEP_S) / HOUR)
         before = account.posts
@@ -92,7 +92,7 @@ async def test_a_day_loses_no_sign_in_and_asks_no_more_often_than_it_must(accoun
         await today.awake(0.5)
         assert account.posts == posts + 1
 
-        # Somebody sets the clock on by an hour, and back again: one refresh for the jump, and no storm after it.
+        # The clock is set forward by an hour, and back again: one refresh for the jump, and no storm after it.
         account.clock.jump(HOUR)
         await today.awake(0.25)
         account.clock.jump(-HOUR)

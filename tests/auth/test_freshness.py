@@ -37,6 +37,6 @@ def test_processes_differ_by_a_tenth_of_the_margin_and_never_by_a_lifetime(lifet
     assert refresh_due(lifetime_ms, 0, due, spread)
 
 
-def test_a_token_that_was_given_in_the_future_is_due():
+def test_a_token_that_was_issued_in_the_future_is_due():
     assert refresh_due(10**9 + 3_600_000, 10**9, 0)
     assert not refresh_due(10**9 + 3_600_000, 10**9, 10**9 - 59_000)

@@ -1,4 +1,4 @@
-"""What a sign-in's index entry tells of it: an ended token is never ok, and each trouble has its own name and code."""
+"""The health of a profile from its index entry: an expired token is never ok, and each problem has its own name and code."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def test_each_state_has_its_own_word_and_code(profile, fake_clock, changed, left
 
 def test_the_worst_of_several_counts(profile, fake_clock):
     now = fake_clock.wall_ms()
-    ending = replace(profile, has_refresh=False, expires_at=now + HOUR)
+    expiring = replace(profile, has_refresh=False, expires_at=now + HOUR)
 
     assert worst_exit_code([], fake_clock) == ExitCode.SIGN_IN_NEEDED
     assert worst_exit_code([profile], fake_clock) == ExitCode.OK
-    assert worst_exit_code([profile, ending], fake_clock) == ExitCode.EXPIRING
-    assert worst_exit_code([ending, replace(profile, failure=REFUSED)], fake_clock) == ExitCode.SIGN_IN_NEEDED
+    assert worst_exit_code([profile, expiring], fake_clock) == ExitCode.EXPIRING
+    assert worst_exit_code([expiring, replace(profile, failure=REFUSED)], fake_clock) == ExitCode.SIGN_IN_NEEDED

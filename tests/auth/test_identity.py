@@ -37,7 +37,7 @@ def signed_in_as(account, subject, **changed):
     account.clock.advance(60)
 
 
-async def test_the_tokens_of_another_account_are_refused_and_given_back_and_the_old_ones_stay(account):
+async def test_the_tokens_of_another_account_are_rejected_and_revoked_and_the_old_ones_stay(account):
     signed_in_as(account, "alice", revocation_endpoint=f"{account.base}/revoke")
     before = account.vault.read(PROFILE)
     # An answer to the same token was lost before: that does not make it a lost answer.
@@ -54,7 +54,7 @@ async def test_the_tokens_of_another_account_are_refused_and_given_back_and_the_
 
 
 @pytest.mark.requirement("E60")
-async def test_a_refresh_under_way_hands_out_no_token_of_another_account_of_the_same_server(account):
+async def test_a_refresh_returns_no_token_of_another_account_of_the_same_server(account):
     signed_in_as(account, "alice")
     gate = Gate()
     account.server.faults.add("/token", Fault(gate=gate))
@@ -77,7 +77,7 @@ def store_a_key(account):
 
 
 @pytest.mark.parametrize("reply", [{}, {"status": 400, "body": '{"error":"invalid_grant"}'}], ids=["granted", "refused"])
-async def test_a_refresh_under_way_hands_out_no_api_key_that_was_stored_in_its_profiles_place(account, reply):
+async def test_a_refresh_returns_no_api_key_that_was_stored_in_its_profiles_place(account, reply):
     signed_in_as(account, "alice")
     gate = Gate()
     account.server.faults.add("/token", Fault(gate=gate, **reply))
@@ -130,7 +130,7 @@ async def test_a_new_refresh_token_has_no_end_but_the_one_that_comes_with_it(acc
     assert account.index.get(PROFILE).refresh_expires_at is None
 
 
-async def test_a_scope_that_grows_is_kept_and_said_and_one_that_shrinks_is_kept(account, caplog):
+async def test_a_scope_that_grows_is_stored_and_logged_and_one_that_shrinks_is_stored(account, caplog):
     signed_in_as(account, "alice", scope="profile models")
     account.server.faults.add("/token", answer("alice", scope="profile models billing"), answer("alice", scope="profile"))
     broker = account.broker()

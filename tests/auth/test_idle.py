@@ -1,4 +1,4 @@
-"""Sign-ins that nobody uses, and refresh tokens whose end is known."""
+"""Unused profiles, and refresh tokens whose end is known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def profile(fake_clock):
     return replace(a_profile("https://as.example", fake_clock), has_refresh=True, created_at=0, expires_at=HOUR_MS)
 
 
-def test_a_sign_in_rests_once_nobody_has_used_it_for_a_day_and_until_its_refresh_token_needs_it(profile):
+def test_a_profile_that_is_unused_for_a_day_is_idle_until_its_refresh_token_needs_a_use(profile):
     assert not is_idle(profile, None, DAY_MS - 1), "a new sign-in counts as used"
     old_profile = replace(profile, refreshed_at=DAY_MS - HOUR_MS)
     assert is_idle(old_profile, None, DAY_MS)
@@ -52,7 +52,7 @@ def test_a_short_refresh_token_does_not_rest_to_its_end(profile):
     assert not is_idle(old_profile, None, DAY_MS + 300_000)
 
 
-def test_after_a_clock_that_was_ahead_nothing_rests_on_its_word(profile):
+def test_after_a_clock_that_was_ahead_no_profile_counts_as_idle(profile):
     ahead = replace(profile, refreshed_at=365 * DAY_MS, expires_at=365 * DAY_MS + HOUR_MS)
     assert profile_due(ahead, 2 * DAY_MS)
     assert not is_idle(ahead, None, 2 * DAY_MS)

@@ -1,4 +1,4 @@
-"""Answers that never come: what was sent is known, tried once more at once, and not again while that could do harm."""
+"""Lost responses: a sent token is known, tried again at once, and then not while that could do harm."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ async def test_a_lost_answer_that_the_server_does_not_give_again_ends_the_sign_i
     assert (await broker.access(PROFILE)).token == before.access
     failure = account.index.get(PROFILE).failure
     assert (failure.id, failure.terminal, failure.code) == ("sign-in-ended", True, "invalid_grant")
-    assert "lost on its way" in failure.message
+    assert "The response with the new tokens was lost" in failure.message
     account.clock.advance(10)
     for _ in range(24):
-        with pytest.raises(SignInNeeded, match="lost on its way"):
+        with pytest.raises(SignInNeeded, match="The response with the new tokens was lost"):
             await broker.access(PROFILE)
         account.clock.advance(3600)
     assert account.posts == 2
@@ -65,7 +65,7 @@ async def sends(account, hours, ask, *, step_s=MINUTE):
 
 
 @pytest.mark.requirement("E96")
-@pytest.mark.parametrize("who", ["somebody who needs one", "a timer", "a new process each time"])
+@pytest.mark.parametrize("who", ["a caller who needs one", "a timer", "a new process each time"])
 async def test_a_token_whose_answers_stay_lost_is_sent_again_after_1_5_30_and_then_each_60_minutes(account, who):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
@@ -76,7 +76,7 @@ async def test_a_token_whose_answers_stay_lost_is_sent_again_after_1_5_30_and_th
         if who == "a timer":
             await one.refresh_if_due(PROFILE)
         else:
-            await (one if who == "somebody who needs one" else account.broker()).access(PROFILE)
+            await (one if who == "a caller who needs one" else account.broker()).access(PROFILE)
 
     sent = await sends(account, 6, ask, step_s=10)
     at_once, later = sent[:IMMEDIATE_SENDS], sent[IMMEDIATE_SENDS:]
@@ -105,14 +105,14 @@ async def test_no_number_of_lost_answers_ends_a_sign_in(account, fault):
 
 
 @pytest.mark.requirement("E96")
-async def test_an_hour_of_dropped_connections_is_told_and_costs_nothing_once_it_is_over(account):
+async def test_an_hour_of_dropped_connections_is_reported_and_costs_nothing_once_it_is_over(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     account.server.faults.always("/token", Fault(drop="before"))
     await sends(account, 1, lambda: account.broker().access(PROFILE))
     failure = account.index.get(PROFILE).failure
     assert (failure.id, failure.terminal) == ("refresh-answers-missing", False)
-    assert f"the answers to {account.posts} refreshes were lost (it hung up; sent at" in failure.message
+    assert f"The responses to {account.posts} refreshes were lost. (it hung up; sent at" in failure.message
     with pytest.raises(NetworkError, match="were lost"):
         await account.broker().access(PROFILE)
     account.server.faults.always("/token", None)
@@ -194,7 +194,7 @@ async def test_without_a_network_nothing_counts_as_sent_and_it_is_looked_for_eve
     assert account.posts == 1
 
 
-async def test_a_fence_of_tokens_that_were_replaced_means_nothing(account):
+async def test_a_journal_entry_of_tokens_that_were_replaced_means_nothing(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     account.server.faults.always("/token", Fault(drop="before"))
@@ -209,7 +209,7 @@ async def test_a_fence_of_tokens_that_were_replaced_means_nothing(account):
     assert account.index.get(PROFILE).failure.id == "sign-in-ended"
 
 
-async def test_nothing_is_sent_where_the_fence_cannot_be_written(account):
+async def test_nothing_is_sent_if_the_journal_entry_cannot_be_written(account):
     account.sign_in(ttl_s=100)
     before = account.vault.read(PROFILE)
     account.clock.advance(90)
@@ -337,7 +337,7 @@ async def test_an_answer_that_was_cut_short_is_a_lost_one(account):
     with pytest.raises(NetworkError):
         await account.broker().access(PROFILE)
     account.clock.advance(60)
-    with pytest.raises(SignInNeeded, match="lost on its way"):
+    with pytest.raises(SignInNeeded, match="The response with the new tokens was lost"):
         await account.broker().access(PROFILE)
 
 

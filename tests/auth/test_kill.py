@@ -83,7 +83,7 @@ async def killed_at(step, folder, reuse):
             assert (profile.journal_entry, profile.failure) == (None, None)
         else:
             assert (profile.failure.id, profile.failure.terminal) == ("sign-in-ended", True), token
-            assert "lost on its way" in token
+            assert "The response with the new tokens was lost" in token
             assert next_token.startswith("sign-in-expired")
         presented = group.server.presented
         return outcome, presented.total, len(presented.twice), presented.times(issued.refresh) == 2

@@ -1,4 +1,4 @@
-"""A refresh that was killed once its tokens were written: whoever comes next, together or alone, and whatever fails then."""
+"""A refresh that was killed after its tokens were written: the next callers, together or alone, and every failure then."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_while_what_was_written_cannot_be_read_nothing_is_sent(account):
     assert (await account.broker().access(PROFILE)).token == new.access
 
 
-async def test_all_that_it_brought_is_kept(account):
+async def test_everything_that_it_brought_is_stored(account):
     account.sign_in(ttl_s=60)
     end = account.clock.wall_ms() + 10**9
     killed_refresh(account, refresh_expires_at=end, scope="profile models", subject="alice")
@@ -194,5 +194,5 @@ async def test_a_pair_that_its_living_owner_has_refreshed_from_memory_is_no_step
 def test_a_killed_sign_in_over_it_changes_nothing(account):
     account.sign_in(ttl_s=60)
     new = killed_refresh(account)
-    with pytest.raises(PorticoError, match="newer tokens"):
+    with pytest.raises(PorticoError, match="Newer tokens"):
         a_vault(account).commit(account.index.get(PROFILE), new, expect_generation=99)

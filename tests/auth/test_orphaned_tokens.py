@@ -37,7 +37,7 @@ def test_an_access_token_that_falls_with_its_refresh_token_is_no_failure(orphane
     assert caplog.text == ""
 
 
-def test_why_a_server_would_not_is_said_and_never_the_token(orphaned, paths, caplog):
+def test_a_failed_revocation_is_reported_without_the_token(orphaned, paths, caplog):
     text = f"not {orphaned.tokens.refresh.reveal()}"
     revoked(orphaned, paths, (400, {"error": "invalid_client", "error_description": text}), (200, {}))
     assert "not [redacted]" in caplog.text

@@ -55,20 +55,20 @@ _LOST = st.just(None)
 
 
 class Server:
-    """Answers what it is told to, in turn; None is an answer that is lost."""
+    """Sends the prepared responses in turn; None is a lost response."""
 
     def __init__(self, replies, clock):
         self._replies = list(replies)
         self._clock = clock
         self.sent = []
-        self.given_back = []
+        self.revoked = []
 
     def claim(self):
         pass
 
     def post(self, request, *, relocated, timeout_s):
         if "token" in request.form:
-            self.given_back.append(request.form["token"].reveal())
+            self.revoked.append(request.form["token"].reveal())
             return HttpReply(200, {}, Secret(""), request.url, self._clock.wall_ms())
         self.sent.append(request.form["refresh_token"].reveal())
         reply = self._replies.pop(0) if self._replies else None
@@ -123,7 +123,7 @@ def one_refresh(vault, index, paths, replies):
         assert (stored.access, stored.refresh, stored.expires_at) == (before.access, before.refresh, before.expires_at)
         assert stored.generation == after.generation == profile.generation
         assert after.failure.terminal == isinstance(failed, SignInNeeded)
-        assert "rt-old" not in server.given_back
+        assert "rt-old" not in server.revoked
     else:
         assert stored.access == refreshed.profile_tokens.tokens.access == Secret(NEW_ACCESS)
         assert stored.refresh in [Secret(NEW_REFRESH), before.refresh]

@@ -31,8 +31,8 @@ def envelope(code, message):
 
 # What a reply does: it is renewed, with an end that is known or not; kept, and tried again; ended. What came and is of another
 # type is revoked; a refresh token that came without an access token of use takes the place of the one that was sent.
-RENEWED, UNKNOWN, KEPT, ENDED = "renewed", "renewed, end unknown", "kept", "ended"
-REVOKED, KEPT_NEXT = "ended, and revoked", "kept, with the next refresh token"
+RENEWED, UNKNOWN, UNCHANGED, ENDED = "renewed", "renewed, end unknown", "unchanged", "ended"
+REVOKED, UNCHANGED_BUT_REFRESH = "ended, and revoked", "unchanged but for the refresh token"
 
 REPLIES = [
     (200, GOOD, RENEWED),
@@ -59,37 +59,37 @@ REPLIES = [
     (200, changed(resource_url="https://elsewhere.example"), RENEWED),
     (200, changed(error="none", status="odd", base_resp={"status_code": 1004}), RENEWED),
     (200, changed(token_type="mac"), REVOKED),
-    (200, changed(token_type="DPoP", refresh_token=...), KEPT),
-    (200, changed(access_token="a b\r\nc"), KEPT_NEXT),
-    (200, changed(access_token=...), KEPT_NEXT),
-    (200, changed(access_token=None, refresh_token=...), KEPT),
-    (200, {}, KEPT),
-    (200, [], KEPT),
-    (200, "<html>portal</html>", KEPT),
-    (200, {"error": "invalid_grant"}, KEPT),
-    (200, envelope(1004, "login fail"), KEPT),
-    (204, "", KEPT),
-    (302, "", KEPT),
+    (200, changed(token_type="DPoP", refresh_token=...), UNCHANGED),
+    (200, changed(access_token="a b\r\nc"), UNCHANGED_BUT_REFRESH),
+    (200, changed(access_token=...), UNCHANGED_BUT_REFRESH),
+    (200, changed(access_token=None, refresh_token=...), UNCHANGED),
+    (200, {}, UNCHANGED),
+    (200, [], UNCHANGED),
+    (200, "<html>portal</html>", UNCHANGED),
+    (200, {"error": "invalid_grant"}, UNCHANGED),
+    (200, envelope(1004, "login fail"), UNCHANGED),
+    (204, "", UNCHANGED),
+    (302, "", UNCHANGED),
     *((400, {"error": word}, ENDED) for word in ("invalid_grant", "invalid_client", "invalid_scope", "bad_refresh_token")),
     (401, {"error": "invalid_token"}, ENDED),
     (401, {"error": "consent_required"}, ENDED),
-    (400, envelope(0, "invalid_grant"), {"standard": KEPT, "minimax": ENDED}),
-    (400, {"error": "invalid_request"}, KEPT),
-    (400, {"error": "rate_limited"}, KEPT),
-    (400, {"error": "access_denied"}, KEPT),
-    (400, {"error": "expired_token"}, KEPT),
-    (401, {"error": "Unauthorized"}, KEPT),
-    (401, {"message": "who are you"}, KEPT),
-    (403, {"error": "access_denied"}, KEPT),
-    (403, {"error": "invalid_grant"}, KEPT),
-    (404, {"error": "Not Found"}, KEPT),
-    (429, {"error": "access_denied"}, KEPT),
-    (500, {"error": "expired_token"}, KEPT),
-    (500, {"error": "internal_failure"}, KEPT),
-    (503, {"error": "access_denied"}, KEPT),
-    (503, {"error": "invalid_grant"}, KEPT),
-    (400, {"status": "denied"}, KEPT),
-    (200, {"status": "expired"}, KEPT),
+    (400, envelope(0, "invalid_grant"), {"standard": UNCHANGED, "minimax": ENDED}),
+    (400, {"error": "invalid_request"}, UNCHANGED),
+    (400, {"error": "rate_limited"}, UNCHANGED),
+    (400, {"error": "access_denied"}, UNCHANGED),
+    (400, {"error": "expired_token"}, UNCHANGED),
+    (401, {"error": "Unauthorized"}, UNCHANGED),
+    (401, {"message": "who are you"}, UNCHANGED),
+    (403, {"error": "access_denied"}, UNCHANGED),
+    (403, {"error": "invalid_grant"}, UNCHANGED),
+    (404, {"error": "Not Found"}, UNCHANGED),
+    (429, {"error": "access_denied"}, UNCHANGED),
+    (500, {"error": "expired_token"}, UNCHANGED),
+    (500, {"error": "internal_failure"}, UNCHANGED),
+    (503, {"error": "access_denied"}, UNCHANGED),
+    (503, {"error": "invalid_grant"}, UNCHANGED),
+    (400, {"status": "denied"}, UNCHANGED),
+    (200, {"status": "expired"}, UNCHANGED),
 ]
 
 
@@ -135,14 +135,14 @@ async def test_what_a_reply_does_to_a_sign_in(account, dialect, status, body, do
         assert account.posts == 1
         return
     assert stored.access == before.access
-    assert stored.refresh.reveal() == ("rt-new" if expected == KEPT_NEXT else before.refresh.reveal())
+    assert stored.refresh.reveal() == ("rt-new" if expected == UNCHANGED_BUT_REFRESH else before.refresh.reveal())
     assert account.server.faults.requests["/revoke"] == (2 if expected == REVOKED else 0)
     ended = expected in {ENDED, REVOKED}
     assert profile.failure.terminal == ended
     assert isinstance(error, SignInNeeded if ended else NetworkError)
     if ended:
         return
-    if expected == KEPT_NEXT:
+    if expected == UNCHANGED_BUT_REFRESH:
         assert profile.journal_entry is None
         return
     assert not is_terminal(error)

@@ -256,7 +256,7 @@ def test_a_sign_in_whose_entry_is_damaged_is_shown_as_such(session):
     for asked in ((), (GLOBAL,)):
         token = session.run("auth", "token", *asked)
         assert token.stdout == ""
-        assert f"the index's entry of {GLOBAL} is damaged" in token.stderr
+        assert f"The entry of {GLOBAL} in the profile index is damaged." in token.stderr
 
 
 @pytest.mark.requirement("E47")

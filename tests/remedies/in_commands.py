@@ -301,7 +301,7 @@ def a_history_that_a_later_version_has_written(desk):
     desk.ok("usage", "cost")
 
 
-@scenario("This is a bug: please report it, with the archive that this writes: {prog} doctor --bundle report.tar.gz")
+@scenario("This is a bug. Please report it, with the archive from: {prog} doctor --bundle report.tar.gz")
 def an_exception_that_nobody_foresaw(desk):
     def broken(*_args: object, **_options: object) -> None:
         raise RuntimeError("a bug")

@@ -73,7 +73,7 @@ def there_is_only_a_file_that_the_tool_does_not_read_any_more(desk):
     home.taken()
 
 
-@scenario("nothing was changed; sign in instead: {prog} onboard --auth-choice minimax-portal")
+@scenario("Nothing was changed. Sign in instead: {prog} onboard --auth-choice minimax-portal")
 def a_file_that_cannot_be_read(desk):
     home = Home(desk)
     Sample("mmx").write(home.folder).write_text("{not json", encoding="utf-8")
@@ -153,7 +153,7 @@ def an_import_under_the_name_of_another_account(desk):
     home.taken()
 
 
-@scenario("end {} and run the command again", "; if it does not run, delete {}")
+@scenario("End {} and run the command again.", "If it is not running, delete {}.")
 def a_tool_that_holds_its_file_or_its_database(desk):
     home = Home(desk)
     path = Sample("openclaw").write(home.folder)
@@ -175,7 +175,7 @@ def a_tool_that_holds_its_file_or_its_database(desk):
         assert list(profiles_in(database)) == ["anthropic:default"]
 
 
-@scenario("correct that and run the command again, or sign out in {}")
+@scenario("Correct that and run the command again, or sign out in {}.")
 def a_file_that_cannot_be_written(desk):
     home = Home(desk)
     path = Sample("mmx").write(home.folder)

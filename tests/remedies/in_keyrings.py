@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.store.keyrings import Bus
 
 BUS = "DBUS_SESSION_BUS_ADDRESS"
-FILE = "{prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)"
+FILE = "{prog} onboard --store file   (keeps the tokens in a file encrypted with a passphrase)"
 STARTED_ANEW = "kill {}, then run gnome-keyring-daemon --unlock and type the password and Ctrl-D"
 SIGN_IN = (*PORTAL, "--region", "global", "--flow", "browser")
 
@@ -101,7 +101,7 @@ class Wallet(InMemory):
 InMemory._classes -= {Wallet}
 
 
-@scenario("unlock the keyring (log in to the desktop, or answer its prompt) and run the command again")
+@scenario("Unlock the keyring (log in to the desktop, or answer its prompt) and run the command again.")
 def a_wallet_that_is_locked_or_does_not_answer(desk):
     session = desk.emulator()
     session.env[BACKEND_ENV] = f"{__name__}.Wallet"
@@ -115,7 +115,7 @@ def a_wallet_that_is_locked_or_does_not_answer(desk):
     InMemory.passwords.clear()
 
 
-@scenario("choose another store: {prog} onboard --store file", "{prog} onboard --store file")
+@scenario("Choose another store: {prog} onboard --store file", "{prog} onboard --store file")
 def a_keyring_that_forgets(desk):
     session = desk.emulator()
     session.env[BACKEND_ENV] = f"{HELPERS}.Forgetful"
@@ -123,7 +123,7 @@ def a_keyring_that_forgets(desk):
     in_the_file(desk, hint, *SIGN_IN[1:])
 
 
-@scenario("unlock it (over SSH: security unlock-keychain) and run the command again")
+@scenario("Unlock the keychain (over SSH: security unlock-keychain) and run the command again.")
 def the_macos_keychain_over_ssh(desk):
     keychain = {"locked": True}
 
@@ -162,7 +162,7 @@ def the_macos_keychain_over_ssh(desk):
         desk.ok("gateway", "key", "show", "tool", env=env)
 
 
-@scenario("leave --store out: the record is then sealed in a file, and only its key is in the keyring")
+@scenario("Leave out --store: the record is then encrypted in a file, and only its key is in the keyring.")
 def tokens_too_long_for_the_windows_vault(desk):
     session = desk.emulator()
     session.env |= sealed_store() | {BACKEND_ENV: WINDOWS}
@@ -176,7 +176,7 @@ def tokens_too_long_for_the_windows_vault(desk):
         desk.ok("auth", "token")
 
 
-@scenario(f"run the command again; if it stays so, do without: {FILE}")
+@scenario(f"Run the command again. If it fails again, do without a keyring: {FILE}")
 def a_secret_service_that_hangs(desk):
     session = desk.emulator()
     daemon = desk.keyring().daemon
@@ -185,7 +185,7 @@ def a_secret_service_that_hangs(desk):
         daemon.send_signal(signal.SIGSTOP)
         try:
             # Which of the two it is depends on how far the program came before the keyring was stopped.
-            assert desk.found("keyring-unknown", "keyring-timeout")["hint"].startswith("run the command again")
+            assert desk.found("keyring-unknown", "keyring-timeout")["hint"].startswith("Run the command again.")
             hint = desk.refused("auth", "token")["hint"]
         finally:
             daemon.send_signal(signal.SIGCONT)
@@ -196,7 +196,7 @@ def a_secret_service_that_hangs(desk):
 # --- gnome-keyring -----------------------------------------------------------------------------------------------------
 
 
-@scenario("unset {}, or set it to one of them")
+@scenario("Unset {}, or set it to one of them.")
 def a_preferred_collection_that_does_not_exist(desk):
     desk.keyring()
     variable = "KEYRING_PROPERTY_PREFERRED_COLLECTION"
@@ -218,12 +218,12 @@ def a_gnome_keyring_started_before_its_password_was_given(desk):
         works(desk)
 
 
-@scenario(f"log in to the desktop, or {STARTED_ANEW}; or: {FILE}")
+@scenario(f"Log in to the desktop, or {STARTED_ANEW}; or: {FILE}")
 def a_gnome_keyring_that_was_locked_where_nothing_can_ask(desk):
     with a_bus(desk) as bus:
         bus.gnome_keyring("--unlock", password=PASSWORD)
         bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", bus.collections())
-        restart(bus, desk.found("keyring-locked")["hint"], "log in to the desktop, or kill ")
+        restart(bus, desk.found("keyring-locked")["hint"], "Log in to the desktop, or kill ")
         works(desk)
 
 
@@ -234,7 +234,7 @@ def restart(bus: Bus, hint: str, start: str) -> None:
     bus.gnome_keyring("--unlock", password=PASSWORD)
 
 
-@scenario("log in to the desktop with a password, or make a keyring there (Passwords and Keys)")
+@scenario("Log in to the desktop with a password, or make a keyring there (Passwords and Keys)")
 def a_gnome_keyring_without_a_default_collection(desk):
     with a_bus(desk) as bus:
         bus.gnome_keyring("--start")
@@ -263,12 +263,12 @@ def a_person_who(bus: Bus, *, refuses: bool) -> Iterator[None]:
             thread.join()
 
 
-@scenario(f"run the command again and allow it; or: {FILE}")
+@scenario(f"Run the command again and allow it; or: {FILE}")
 def a_window_that_was_refused(desk):
     _at_a_window(desk, "keyring-locked", refuses=True)
 
 
-@scenario("run the command again and answer its window")
+@scenario("Run the command again and answer its prompt.")
 def a_window_that_nobody_answered(desk):
     _at_a_window(desk, "keyring-timeout", refuses=False)
 
@@ -323,7 +323,7 @@ class NeverUnlocks:
         self._bus.close()
 
 
-@scenario("unlock the keyring and run the command again")
+@scenario("Unlock the keyring and run the command again.")
 def a_keyring_that_stays_locked_and_opens_no_window(desk):
     with a_bus(desk) as bus, closing(NeverUnlocks(bus)) as service:
         desk.found("keyring-locked")
@@ -331,7 +331,7 @@ def a_keyring_that_stays_locked_and_opens_no_window(desk):
         desk.not_found("keyring-locked")
 
 
-@scenario(f"start it (log in to the desktop) and run the command again, or do without: {FILE}")
+@scenario(f"Start it (log in to the desktop) and run the command again, or do without a keyring: {FILE}")
 def a_secret_service_that_the_bus_cannot_start(desk):
     from jeepney import DBusAddress, new_method_call
     from jeepney.io.blocking import open_dbus_connection
@@ -352,7 +352,7 @@ def a_secret_service_that_the_bus_cannot_start(desk):
         in_the_file(desk, hint, *SIGN_IN[1:])
 
 
-@scenario("{prog} onboard")
+@scenario("Sign in: {prog} onboard")
 def an_account_that_is_signed_out_at_this_very_moment(desk):
     session = desk.signed_in()
     signed_in = Vault._require_profile
@@ -383,7 +383,7 @@ def known(desk: Desk, profile: Profile | None = None) -> tuple[str, str]:
     return record_user(profile.id, "a", paths.state_id), encode_record(profile, tokens).reveal()
 
 
-@scenario("open a database, and expose a group of it in Database Settings, Secret Service Integration", marks=_INTEROP)
+@scenario("Open a database, and expose a group of it in Database Settings, Secret Service Integration", marks=_INTEROP)
 def a_keepassxc_without_an_open_database(desk):
     with a_bus(desk, *_SCREEN) as bus:
         with keepassxc(bus, ()) as program:
@@ -394,11 +394,11 @@ def a_keepassxc_without_an_open_database(desk):
             works(desk)
 
 
-_NOT_OPEN = "{}; if nothing has it any more, sign in again: "
+_NOT_OPEN = "{} If the record is lost, sign in again: "
 
 
 @scenario(
-    "open the database that has Portico's entries in {}, and run the command again",
+    "Open the database with Portico's entries in {}, and run the command again.",
     f"{_NOT_OPEN}{{prog}} models auth login --provider {{}} --profile {{}} --replace",
     f"{_NOT_OPEN}{{prog}} onboard --auth-choice {{}}-api{{}} --profile {{}} --replace",
     marks=_INTEROP,
@@ -418,7 +418,7 @@ def a_record_that_no_open_database_of_keepassxc_has(desk):
         assert session.profiles()[0]["id"] == GLOBAL
 
 
-@scenario("unlock that database, or bring to the front the one that has Portico's entries", marks=_INTEROP)
+@scenario("Unlock that database, or bring the one with Portico's entries to the front.", marks=_INTEROP)
 def a_record_that_may_be_in_a_locked_database_of_keepassxc(desk):
     with a_bus(desk, *_SCREEN) as bus, keepassxc(bus, ("one", "two")) as program:
         (aside,) = set(bus.collections()) - {bus.default_collection()}

@@ -136,7 +136,7 @@ def a_set_up_that_was_skipped(desk):
     assert (again.returncode, session.profiles()[0]["id"]) == (0, GLOBAL), person.shown.getvalue()
 
 
-@scenario("sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace")
+@scenario("Sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace")
 def a_key_that_is_gone_from_the_store(desk):
     session = desk.emulator()
     words = ("onboard", "--auth-choice", "minimax-api", "--non-interactive", "--no-background", "--api-key-stdin")

@@ -59,7 +59,7 @@ def a_refresh_that_is_answered_as_if_a_person_had_said_no(desk):
             desk.ok(*TOKEN)
 
 
-@scenario("tried {} s ago; run the command again in {} s")
+@scenario("Tried {} s ago; run the command again in {} s.")
 def a_server_that_asks_to_be_left_alone(desk):
     with signed_in(desk) as portal:
         portal.answers("/token", {"error": "temporarily_unavailable"}, status=503, Retry_After="120")
@@ -72,7 +72,7 @@ def a_server_that_asks_to_be_left_alone(desk):
 
 
 @scenario(
-    "run the command again in {} min; if you cannot wait, sign in again: {prog} models auth login --provider {} --profile {} --replace"
+    "Run the command again in {} min. If you cannot wait, sign in again: {prog} models auth login --provider {} --profile {} --replace"
 )
 def a_server_whose_answers_are_lost(desk):
     with signed_in(desk) as portal:
@@ -91,7 +91,7 @@ def a_server_whose_answers_are_lost(desk):
 
 
 @scenario(
-    "the client id, or its registration, does not fit this server: correct it with {prog} config edit, then sign in again: "
+    "The client id or its registration is wrong for this server. Correct it with {prog} config edit, then sign in again: "
     "{prog} models auth login --provider {} --profile {} --replace"
 )
 def a_client_whose_registration_has_ended(desk):
@@ -104,7 +104,7 @@ def a_client_whose_registration_has_ended(desk):
             desk.ok(*TOKEN)
 
 
-@scenario("run the command again to use the new sign-in")
+@scenario("Run the command again to use the new account.")
 def an_account_that_is_signed_in_to_elsewhere_while_it_is_refreshed(desk):
     with signed_in(desk) as portal, later(90):
         rotate, anew = portal.server.mint.rotate, []
@@ -118,7 +118,7 @@ def an_account_that_is_signed_in_to_elsewhere_while_it_is_refreshed(desk):
         assert desk.ok(*TOKEN).split() == anew
 
 
-@scenario("run the command again")
+@scenario("Run the command again.")
 def an_account_that_is_signed_in_to_again_and_again(desk):
     with signed_in(desk), later(90):
         read, anew = Vault.read, []

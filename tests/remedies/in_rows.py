@@ -129,7 +129,7 @@ ROWS: Final = (
         ),
     ),
     Row(
-        ("set {} to a file that holds it, or {}",),
+        ("Set {} to a file with the passphrase, or set {}.",),
         "gateway key add tool --store file",
         env={"PORTICO_PASSPHRASE": None},
         after=sealed_store(),
@@ -137,7 +137,7 @@ ROWS: Final = (
         then="gateway key list",
     ),
     Row(
-        ("put a passphrase there, or unset {}",),
+        ("Put a passphrase there, or unset {}.",),
         "gateway key add tool --store file",
         env={"PORTICO_PASSPHRASE": ""},
         after=sealed_store(),
@@ -157,7 +157,7 @@ ROWS: Final = (
         before=("gateway key add tool --store file",),
         env=sealed_store(),
     ),
-    Row(("unset {}",), "gateway key add one", "config get", env={"PYTHON_KEYRING_BACKEND": ""}),
+    Row(("Unset {}.",), "gateway key add one", "config get", env={"PYTHON_KEYRING_BACKEND": ""}),
     Row(("set it to 0 to {}",), "gateway start", "gateway status", env={"PORTICO_GATEWAY_PORT": "abc"}, after={}),
     Row(
         ("{prog} models aliases remove {}",),

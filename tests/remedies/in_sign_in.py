@@ -77,7 +77,7 @@ def a_key_is_missing_and_the_same_model_is_there_by_sign_in(desk):
     desk.ok("ask", "Hello")
 
 
-@scenario("Finish it: {prog} auth logout {}")
+@scenario("Finish the sign-out: {prog} auth logout {}")
 def an_account_whose_sign_out_is_unfinished(desk):
     desk.signed_in()
     change(desk, failure=Failure(at=1, id=SIGN_OUT_UNFINISHED, message="It was cut off.", terminal=True))
@@ -86,7 +86,7 @@ def an_account_whose_sign_out_is_unfinished(desk):
     assert "Finish" not in desk.refused("auth", "token", GLOBAL)["hint"]
 
 
-@scenario(f"sign in again: {AGAIN}", AGAIN)
+@scenario(f"Sign in again: {AGAIN}", AGAIN)
 def the_tokens_are_gone_from_the_store(desk):
     desk.signed_in()
     change(desk, slot="b" if ProfileIndex(desk.commands.paths).get(GLOBAL).slot == "a" else "a")
@@ -205,8 +205,8 @@ def a_region_of_a_provider_without(desk):
 
 
 @scenario(
-    "correct or unset {}, or: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
-    "{prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
+    "Correct or unset {}, or: {prog} onboard --store file   (keeps the tokens in a file encrypted with a passphrase)",
+    "{prog} onboard --store file   (keeps the tokens in a file encrypted with a passphrase)",
 )
 def a_keyring_backend_that_does_not_exist(desk):
     desk.emulator()
@@ -274,13 +274,13 @@ def an_unknown_knob_of_the_emulator(desk):
     assert "does not take" in desk.refused(*run, "boost=x")["message"]
 
 
-@scenario("Answer its window: `{prog} auth status --check` opens it.")
+@scenario("Answer its prompt: `{prog} auth status --check` opens it.")
 def a_keyring_that_would_have_to_ask(desk):
     session = desk.signed_in()
     if session.store:
         pytest.skip("no keyring can run here")
     desk.keyring().lock()
-    line = desk.shown("Answer its window", "auth", "status")
+    line = desk.shown("Answer its prompt", "auth", "status")
     assert command_of(line) == ["auth", "status", "--check"]
     # Nobody sits at this keyring: that its window opens, and is answered, is `tests/store/test_secret_service.py`'s to show.
     assert session.run(*command_of(line)).returncode == 7

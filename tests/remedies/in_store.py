@@ -209,7 +209,7 @@ def damage(desk: Desk, text: str = "{") -> None:
     desk.commands.paths.index.write_text(text, encoding="utf-8")
 
 
-@scenario("check it with: {prog} auth list")
+@scenario("Check the accounts: {prog} auth list")
 def an_index_that_is_damaged_and_has_a_good_copy(desk):
     index = ProfileIndex(desk.commands.paths)
     for name in ("test:one", "test:two"):
@@ -219,7 +219,7 @@ def an_index_that_is_damaged_and_has_a_good_copy(desk):
     assert "test:two" in desk.follow(desk.refused("auth", "status")["hint"])
 
 
-@scenario("sign in again: {prog} onboard")
+@scenario("Sign in again: {prog} onboard")
 def an_index_that_is_damaged_and_has_no_good_copy(desk):
     session = desk.emulator()
     session.paths.index.parent.mkdir(exist_ok=True)
@@ -229,7 +229,7 @@ def an_index_that_is_damaged_and_has_no_good_copy(desk):
     desk.ok("auth", "token")
 
 
-@scenario("run the command again")
+@scenario("Run the command again.")
 def an_index_that_another_process_has_put_right_meanwhile(desk):
     index = ProfileIndex(desk.commands.paths)
     index.put(a_profile("test:one"))
@@ -247,7 +247,7 @@ def an_index_that_another_process_has_put_right_meanwhile(desk):
     assert "test:one" in desk.ok("auth", "list")
 
 
-@scenario("upgrade, or set PORTICO_STATE_DIR to another folder; the file has not been touched")
+@scenario("Upgrade Portico, or set PORTICO_STATE_DIR to another folder. The file was not changed.")
 def an_index_of_a_later_version(desk):
     state = desk.commands.paths.state
     state.mkdir(exist_ok=True)
@@ -258,7 +258,7 @@ def an_index_of_a_later_version(desk):
     desk.ok("auth", "list", env={ELSEWHERE: str(state.with_name("elsewhere"))})
 
 
-@scenario("sign in again, or remove it: {prog} auth logout {}")
+@scenario("Sign in again, or remove it: {prog} auth logout {}")
 def an_entry_of_the_index_that_is_damaged(desk):
     session = desk.signed_in()
     path = session.paths.index
@@ -281,7 +281,7 @@ def an_entry_of_the_index_that_is_damaged(desk):
 # --- the sealed file ---------------------------------------------------------------------------------------------------
 
 
-@scenario("set {} to a file that you can read, with the passphrase as UTF-8 in its first line")
+@scenario("Set {} to a file that you can read, with the passphrase as UTF-8 in its first line.")
 def a_passphrase_file_that_is_not_there(desk):
     path = desk.commands.paths.state.with_name("passphrase")
     env = {"PORTICO_PASSPHRASE_FILE": str(path), "PORTICO_PASSPHRASE": None}
@@ -293,7 +293,7 @@ def a_passphrase_file_that_is_not_there(desk):
     desk.ok(*ADD, "tool", env=env)
 
 
-@scenario("give the passphrase that the store was made with; if it is lost, move {} away and sign in again")
+@scenario("Use the passphrase that the encrypted file was made with. If it is lost, move {} away and sign in again.")
 def a_passphrase_that_is_wrong_or_lost(desk):
     session = sealed(desk)
     lost = {"PORTICO_PASSPHRASE": canary("another")}
@@ -305,7 +305,7 @@ def a_passphrase_that_is_wrong_or_lost(desk):
     desk.ok("auth", "token", env=lost)
 
 
-@scenario("put it back from a backup, or sign in again: {prog} models auth login --provider {} --profile {} --replace")
+@scenario("Put it back from a backup, or sign in again: {prog} models auth login --provider {} --profile {} --replace")
 def the_key_of_the_sealed_store_is_gone_or_damaged(desk):
     session = sealed(desk)
     key = session.paths.encrypted_records / "store.json"
@@ -320,7 +320,7 @@ def the_key_of_the_sealed_store_is_gone_or_damaged(desk):
     desk.ok("auth", "token")
 
 
-@scenario("put it back from a backup, or sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace")
+@scenario("Put it back from a backup, or sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace")
 def the_key_of_the_sealed_store_is_gone_and_what_it_opened_was_an_api_key(desk):
     session = desk.emulator()
     session.env |= sealed_store()
@@ -342,7 +342,7 @@ def the_key_of_the_sealed_store_is_gone_and_what_it_opened_was_an_api_key(desk):
     desk.ok(*ask)
 
 
-@scenario("put it back from a backup, or run the command again: a new one is made", "{prog} gateway key rotate {}")
+@scenario("Put it back from a backup, or run the command again to make a new one.", "{prog} gateway key rotate {}")
 def the_key_of_the_sealed_store_is_damaged_when_something_is_to_be_stored(desk):
     env = sealed_store()
     desk.ok(*ADD, "tool", env=env)
@@ -360,7 +360,7 @@ def the_key_of_the_sealed_store_is_damaged_when_something_is_to_be_stored(desk):
     desk.ok("gateway", "key", "show", "tool", env=env)
 
 
-@scenario("upgrade; the file has not been touched")
+@scenario("Upgrade Portico. The file was not changed.")
 def a_sealed_store_of_a_later_version(desk):
     env = sealed_store()
     desk.ok(*ADD, "tool", env=env)
@@ -374,7 +374,7 @@ def a_sealed_store_of_a_later_version(desk):
     desk.ok("gateway", "key", "show", "tool", env=env)
 
 
-@scenario("the provider sent something that is hardly a token: tell its plugin's author")
+@scenario("Report this to the author of the provider's plugin: `{prog} plugins list` shows which one it is.")
 def tokens_of_a_length_that_none_has(desk):
     session = desk.emulator()
     with pytest.MonkeyPatch.context() as patch:
@@ -384,7 +384,7 @@ def tokens_of_a_length_that_none_has(desk):
     session.sign_in("--region", "global")
 
 
-@scenario("upgrade; nothing has been changed")
+@scenario("Upgrade Portico. Nothing was changed.")
 def tokens_of_a_later_version(desk):
     session = sealed(desk)
     vault = desk.store()._vault

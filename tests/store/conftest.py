@@ -69,7 +69,7 @@ def _let_calls_end():
 
 @pytest.fixture
 def in_memory():
-    """The name of a backend that keeps what it is given, empty again afterwards."""
+    """The name of a backend that keeps every record, empty again afterwards."""
     yield f"{HELPERS}.InMemory"
     InMemory.passwords.clear()
     OtherInMemory.passwords.clear()

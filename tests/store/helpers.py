@@ -35,7 +35,7 @@ def some_tokens(expires_at: int | None = 1_700_000_900_000) -> Tokens:
 
 
 class InMemory(KeyringBackend):
-    """Keeps what it is given, for this process."""
+    """Keeps every record, for this process."""
 
     priority = 1
     passwords: ClassVar[dict[tuple[str, str], str]] = {}
@@ -64,7 +64,7 @@ class Forgetful(InMemory):
 
 
 class Leaky(InMemory):
-    """Fails with an error that is no KeyringError and that quotes what it was given."""
+    """Fails with an error that is no KeyringError and quotes its arguments."""
 
     def set_password(self, service, username, password):
         raise OSError(1783, f"The stub received bad data: {password}")
@@ -89,7 +89,7 @@ class Broken(InMemory):
         raise RuntimeError("no such device")
 
 
-# keyring offers every class it has seen to whoever asks for the best one: these are for those who name them.
+# keyring may choose any class that it has seen as the best one: these are for tests that name them.
 KeyringBackend._classes -= {InMemory, OtherInMemory, Forgetful, Leaky, Stuck, PlaintextKeyring, Broken}
 
 

@@ -147,4 +147,4 @@ def _same(now, profile) -> bool:
 def _check(profile_id, actual, expected) -> None:
     generation = ABSENT if actual is None else actual.profile.generation
     if expected not in {None, generation}:
-        raise GenerationChanged(f"newer tokens of {profile_id} have been stored meanwhile")
+        raise GenerationChanged(f"Newer tokens of {profile_id} were stored.")

@@ -1,4 +1,4 @@
-"""Records in files sealed with a passphrase."""
+"""Records in files encrypted with a passphrase."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_wrong_passphrase_is_named_and_harms_nothing(paths, store, passphrase)
 
 @pytest.mark.requirement("E43")
 @pytest.mark.parametrize("damage", ["empty", "truncated", "list", "tag", "other user", "not base64"])
-def test_a_damaged_record_is_kept_aside_and_the_others_survive(paths, store, damage):
+def test_a_damaged_record_is_moved_aside_and_the_others_survive(paths, store, damage):
     other = Secret(canary("at"))
     store.set("other:one#a", other)
     theirs = record_file(paths)
@@ -98,7 +98,7 @@ def test_a_damaged_record_is_kept_aside_and_the_others_survive(paths, store, dam
 
 
 @pytest.mark.requirement("E43")
-def test_records_without_their_key_file_are_named_and_then_kept_aside(paths, store, passphrase):
+def test_records_without_their_key_file_are_named_and_then_moved_aside(paths, store, passphrase):
     store.set(USER, Secret(canary("at")))
     (paths.encrypted_records / "store.json").unlink()
     fresh = EncryptedFileStore(paths, passphrase)
@@ -127,7 +127,7 @@ def test_records_without_their_key_file_stay_in_place_until_there_is_a_passphras
     [{"kdf": None}, {"data": "!"}, {"v": None}, {"kdf": {"name": "scrypt", "n": 1 << 30, "r": 8, "p": 1, "salt": "AAAA"}},
      {"kdf": {"name": "scrypt", "n": 1000, "r": 8, "p": 1, "salt": "AAAA"}}, {"kdf": {"name": "md5"}}],
 )  # fmt: skip
-def test_a_damaged_key_file_is_kept_aside(paths, store, passphrase, change):
+def test_a_damaged_key_file_is_moved_aside(paths, store, passphrase, change):
     store.set(USER, Secret(canary("at")))
     path = paths.encrypted_records / "store.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))

@@ -29,18 +29,18 @@ QUICK = Deadlines(read_s=0.4, write_s=0.4, prompt_s=0.2)
 
 
 def unlock(service):
-    """Unlock the login collection without a prompt, by gnome-keyring's own back door for tests."""
+    """Unlock the login collection without a prompt, by gnome-keyring's own interface for tests."""
     import secretstorage
     from jeepney import DBusAddress, new_method_call
     from jeepney.io.blocking import open_dbus_connection
     from secretstorage.util import format_secret, open_session
 
     interface = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface"
-    back_door = DBusAddress("/org/freedesktop/secrets", "org.freedesktop.secrets", interface)
+    test_interface = DBusAddress("/org/freedesktop/secrets", "org.freedesktop.secrets", interface)
     with closing(open_dbus_connection(service.address)) as bus:
         path = secretstorage.get_default_collection(bus).collection_path
         password = format_secret(open_session(bus), "portico", "text/plain")
-        bus.send_and_get_reply(new_method_call(back_door, "UnlockWithMasterPassword", "o(oayays)", (path, password)))
+        bus.send_and_get_reply(new_method_call(test_interface, "UnlockWithMasterPassword", "o(oayays)", (path, password)))
 
 
 def pid_of_bus(service):
@@ -98,14 +98,14 @@ def test_a_locked_keyring_whose_prompt_is_dismissed_is_locked_and_not_empty(own_
             operation()
         assert exc_info.value.id == "keyring-locked"
         assert SECRET_SERVICE in exc_info.value.message
-        assert "nothing on this session bus can ask for its password" in exc_info.value.why
+        assert "no program on this session bus can ask for its password" in exc_info.value.why
         assert "unlock" in exc_info.value.hint
     unlock(own_secret_service)
     assert store.get(USER) == value
 
 
 @pytest.mark.requirement("E36")
-def test_a_prompt_that_nobody_answers_is_waited_for_no_longer_than_said(silent_prompter):
+def test_an_unanswered_prompt_is_waited_for_until_its_limit(silent_prompter):
     waits = []
     store = KeyringStore(SECRET_SERVICE, deadlines=QUICK, on_wait=waits.append)
     store.set(USER, Secret(canary("at")))
@@ -135,7 +135,7 @@ def test_a_keyring_unlocked_while_its_prompt_is_waited_for_gives_the_record(sile
 
 
 @pytest.mark.requirement("E36")
-def test_a_hung_service_is_given_up_and_its_late_write_is_known_to_be_going_on(own_secret_service):
+def test_a_hung_service_is_abandoned_and_its_late_write_is_pending(own_secret_service):
     store = KeyringStore(SECRET_SERVICE, deadlines=QUICK)
     store.set(USER, Secret(canary("at")))
     own_secret_service.daemon.send_signal(signal.SIGSTOP)
@@ -192,7 +192,7 @@ def test_an_error_that_is_no_keyring_error_is_wrapped_and_does_not_quote_the_sec
 
 
 @pytest.mark.requirement("E36")
-def test_the_keychain_s_refusal_over_ssh_counts_as_locked(in_memory):
+def test_a_keychain_without_prompts_over_ssh_counts_as_locked(in_memory):
     store = KeyringStore(in_memory)
 
     def refuse(*_args):

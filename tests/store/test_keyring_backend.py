@@ -51,14 +51,14 @@ except Exception as error:
 
 WATCHED = """
 import sys
-begun = []
-sys.addaudithook(lambda event, args: begun.append(event) if event in {"subprocess.Popen", "os.system", "os.posix_spawn"} else None)
+started = []
+sys.addaudithook(lambda event, args: started.append(event) if event in {"subprocess.Popen", "os.system", "os.posix_spawn"} else None)
 from portico.store.keyring import choose_backend
 try:
     choose_backend({})
 except Exception as error:
     print(error.id)
-print(begun, [name for name in ("macOS", "Windows") if f"keyring.backends.{name}" in sys.modules])
+print(started, [name for name in ("macOS", "Windows") if f"keyring.backends.{name}" in sys.modules])
 """
 
 
@@ -80,13 +80,13 @@ def test_the_secret_service_is_chosen_where_it_runs(secret_service):
 
 
 @pytest.mark.requirement("E36")
-def test_without_any_keyring_one_plain_line_says_so_and_each_kinds_reason_is_kept_for_who_asks(no_bus):
+def test_without_any_keyring_one_plain_line_says_so_and_the_error_has_each_kinds_reason(no_bus):
     with pytest.raises(NoKeyring) as exc_info:
         choose_backend({})
     assert exc_info.value.id == "keyring-unavailable"
     assert exc_info.value.why == "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session"
     assert any(
-        reason.startswith(f"{SECRET_SERVICE}: the session bus cannot be reached: DBUS_SESSION_BUS_ADDRESS is")
+        reason.startswith(f"{SECRET_SERVICE}: could not reach the session bus: DBUS_SESSION_BUS_ADDRESS is")
         for reason in exc_info.value.reasons
     )
     assert "{prog} onboard --store file" in exc_info.value.hint
@@ -156,11 +156,11 @@ def test_of_a_chainer_its_first_allowed_member_is_used():
 def test_a_chainer_without_an_allowed_member_is_refused():
     members, answer = in_a_new_process(CHAIN, "without one")
     assert members == "['PlaintextKeyring', 'OtherPlaintextKeyring']"
-    assert answer.startswith("keyring-unavailable the keyring keyring.backends.chainer.ChainerBackend")
+    assert answer.startswith("keyring-unavailable The keyring keyring.backends.chainer.ChainerBackend")
 
 
 @pytest.mark.requirement("E36")
-def test_the_keyring_s_own_config_file_is_honoured_and_held_to_the_same_rules(monkeypatch, tmp_path, paths):
+def test_the_keyring_s_own_config_file_is_read_and_the_same_rules_apply(monkeypatch, tmp_path, paths):
     from keyring.util import platform_
 
     monkeypatch.setattr(platform_, "config_root", lambda: tmp_path)
@@ -219,7 +219,7 @@ print(errors)
 """
 
 
-def test_threads_that_load_the_keyring_at_once_are_told_of_no_deadlock():
+def test_threads_that_load_the_keyring_at_once_meet_no_deadlock():
     # A race of imports that are made once in a process: without the lock one in six of these goes wrong.
     for _ in range(12):
         result = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=30, check=True)

@@ -170,7 +170,7 @@ def test_an_index_of_a_later_version_is_refused_and_not_touched(paths, index):
      b"\xff\xfe\x00", b"[" * 200_000],
     ids=["empty", "zeros", "truncated", "a list", "a string", "profiles a list", "no version", "not text", "nested"],
 )  # fmt: skip
-def test_a_damaged_index_is_kept_aside_and_the_last_good_copy_put_back(paths, index, damage):
+def test_a_damaged_index_is_moved_aside_and_the_backup_restored(paths, index, damage):
     index.put(a_profile("first:one"))
     index.put(a_profile("second:two"))
     index.remember_store("keyring", "some.Class")
@@ -193,7 +193,7 @@ def test_a_damaged_index_without_a_good_copy_is_never_taken_for_an_empty_one(pat
     with pytest.raises(StoreError) as exc_info:
         index.put(a_profile("other:other"))
     assert exc_info.value.id == "index-damaged"
-    assert "sign in again" in exc_info.value.hint
+    assert "Sign in again" in exc_info.value.hint
     assert len(corrupt_files(paths)) == 1
 
 
@@ -309,7 +309,7 @@ def test_what_an_older_version_took_for_the_end_of_a_sign_in_may_be_tried_again(
 
 
 @pytest.mark.requirement("E96")
-def test_an_older_version_is_never_told_of_so_many_sends_that_it_ends_the_sign_in():
+def test_an_older_version_never_reads_so_many_sends_that_it_ends_the_profile():
     journal_entry = JournalEntry(generation=4, token="5e1f", started_at=5, sends=500, pid=6, sent_at=7)
     entry = profile_to_json(replace(a_profile(), journal_entry=journal_entry), {})
     assert entry["fence"]["sends"] < 12

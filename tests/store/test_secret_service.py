@@ -172,7 +172,7 @@ def test_a_record_of_an_earlier_run_is_read_once_its_user_allows_it_however_long
         assert store.get(USER) == value
         assert time.monotonic() - started > QUICK.read_s * 2
         assert store.get(USER) == value
-    assert (len(keepassxc.prompts), waits) == (1, ["KeePassXC is waiting for you: please answer its window."])
+    assert (len(keepassxc.prompts), waits) == (1, ["KeePassXC is waiting for you. Please answer its prompt."])
 
 
 @pytest.mark.interop
@@ -218,7 +218,7 @@ def test_a_window_that_nobody_answers_is_waited_for_up_to_the_limit_for_a_person
     with pytest.raises(StoreError) as exc_info:
         store.get(USER)
     assert 1.0 <= time.monotonic() - started < 5.0
-    assert (exc_info.value.id, "nobody answered" in exc_info.value.message) == ("keyring-timeout", True)
+    assert (exc_info.value.id, "did not answer" in exc_info.value.message) == ("keyring-timeout", True)
     assert not store.has_pending_call
     with pytest.raises(StoreUnknown):  # its user may still allow it
         store.set(USER, Secret(canary("at")))
@@ -258,7 +258,7 @@ def test_without_an_open_database_the_advice_is_to_open_one_and_no_window_comes_
             ](USER)
         assert program.windows() == []
     assert exc_info.value.id == "keyring-unavailable"
-    assert "open a database" in exc_info.value.hint
+    assert "Open a database" in exc_info.value.hint
     assert "--store file" in exc_info.value.hint
 
 
@@ -322,10 +322,10 @@ def test_a_record_in_a_database_that_was_closed_is_neither_missing_nor_deleted(t
     program.close(front)
     with pytest.raises(StoreError) as exc_info:
         Vault(paths, index, deadlines=QUICK).read(profile.id)
-    assert (type(exc_info.value), "open the database" in exc_info.value.hint) == (KeyringNotOpen, True)
+    assert (type(exc_info.value), "Open the database" in exc_info.value.hint) == (KeyringNotOpen, True)
     vault = Vault(paths, index, deadlines=QUICK)
     (stuck,) = vault.delete(profile.id)
-    assert "databases that are open" in stuck
+    assert "in its open databases" in stuck
     assert [leftover.slot for leftover in index.view().leftovers] == [profile.slot]
     assert len(vault.sweep()) == 1
 
@@ -492,7 +492,10 @@ def test_a_preferred_collection_that_does_not_exist_is_named(secret_service, mon
         with pytest.raises(StoreError) as exc_info:
             operation(USER)
         assert exc_info.value.id == "keyring-unavailable"
-        assert f"KEYRING_PROPERTY_PREFERRED_COLLECTION names no collection of gnome-keyring: {path}" in exc_info.value.message
+        assert (
+            f"KEYRING_PROPERTY_PREFERRED_COLLECTION names a collection that gnome-keyring does not have: {path}"
+            in exc_info.value.message
+        )
     monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", "/org/freedesktop/secrets/collection/session")
     assert a_store().get(USER) is None
 
@@ -537,7 +540,7 @@ def test_a_store_goes_on_after_its_keyring_was_started_anew(session_bus):
 
 
 @pytest.mark.requirement("E102")
-def test_ctrl_c_ends_the_wait_for_a_window_and_stderr_has_said_that_it_waits(session_bus, prompter, run_portico, index):
+def test_ctrl_c_ends_the_wait_for_a_prompt_and_stderr_says_that_it_waits(session_bus, prompter, run_portico, index):
     session_bus.gnome_keyring("--unlock", password=PASSWORD)
     profile = Vault(run_portico.paths, index).commit(a_profile(), some_tokens((int(time.time()) + 3600) * 1000))
     session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", session_bus.collections())
@@ -545,7 +548,7 @@ def test_ctrl_c_ends_the_wait_for_a_window_and_stderr_has_said_that_it_waits(ses
     with subprocess.Popen(
         command, env=run_portico.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as waiting:
-        assert waiting.stderr.readline() == "gnome-keyring is waiting for you: please answer its window.\n"
+        assert waiting.stderr.readline() == "gnome-keyring is waiting for you. Please answer its prompt.\n"
         waiting.send_signal(signal.SIGINT)
         assert (waiting.wait(5), waiting.stdout.read()) == (130, "")
 
@@ -571,16 +574,16 @@ def test_a_write_asks_to_make_the_missing_collection_and_says_that_there_is_none
 
 
 @pytest.mark.requirement("E103")
-def test_a_prompt_of_gnome_keyring_that_is_dismissed_is_told_from_a_keyring_that_cannot_ask(session_bus):
+def test_a_dismissed_prompt_of_gnome_keyring_differs_from_a_keyring_that_cannot_prompt(session_bus):
     session_bus.gnome_keyring("--unlock", password=PASSWORD)
     stored_before()
     session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", session_bus.collections())
-    with pytest.raises(StoreError) as nobody:
+    with pytest.raises(StoreError) as no_prompter:
         a_store().get(USER)
     with closing(Prompter(session_bus.address)) as prompter, pytest.raises(StoreError) as refused:
         a_store(on_wait=prompter.refuse).get(USER)
-    assert (type(nobody.value), type(refused.value)) == (KeyringLocked, PromptDismissed)
-    assert "gnome-keyring-daemon --unlock" in nobody.value.hint
+    assert (type(no_prompter.value), type(refused.value)) == (KeyringLocked, PromptDismissed)
+    assert "gnome-keyring-daemon --unlock" in no_prompter.value.hint
 
 
 def started_for_the_first_time(bus):
@@ -601,14 +604,14 @@ def started_again(bus):
 
 @pytest.mark.requirement("E104")
 @pytest.mark.parametrize("begin", [started_for_the_first_time, unlocked_too_late, started_again])
-def test_a_gnome_keyring_started_before_its_password_was_given_is_named_and_its_remedy_works(session_bus, begin):
+def test_a_gnome_keyring_started_without_its_password_is_named_and_its_remedy_works(session_bus, begin):
     begin(session_bus)
     store, value = a_store(), Secret(canary("at"))
     for operation in (lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
         with pytest.raises(StoreError) as exc_info:
             operation()
         assert type(exc_info.value) is KeyringStartedEarly
-        assert "`gnome-keyring-daemon --unlock` does nothing" in exc_info.value.why
+        assert "`gnome-keyring-daemon --unlock` has no effect" in exc_info.value.why
     words = exc_info.value.hint.split(",")[0].split()
     assert words[0] == "kill"
     assert "run gnome-keyring-daemon --unlock" in exc_info.value.hint
@@ -642,7 +645,7 @@ def test_a_prompter_that_is_installed_and_has_no_display_cannot_ask(monkeypatch)
         bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", bus.collections())
         with pytest.raises(StoreError) as exc_info:
             a_store().get(USER)
-        assert (exc_info.value.id, "nothing on this session bus can ask" in exc_info.value.why) == ("keyring-locked", True)
+        assert (exc_info.value.id, "no program on this session bus can ask" in exc_info.value.why) == ("keyring-locked", True)
 
 
 def in_words(session, *args):

@@ -202,10 +202,10 @@ def test_a_second_owner_gets_no_turn_and_sees_what_the_first_noted(machines, sto
 def test_a_turn_is_had_as_soon_as_the_first_owner_ends_its(machines, store):
     store.commit(a_profile(), some_tokens())
     turn, polled = store.begin_refresh(ID), threading.Event()
-    ending = threading.Thread(target=lambda: (polled.wait(10), turn.end()))
-    ending.start()
+    end_turn = threading.Thread(target=lambda: (polled.wait(10), turn.end()))
+    end_turn.start()
     second = machines.open().begin_refresh(ID, wait_s=10, unless=lambda: bool(polled.set()))
-    ending.join()
+    end_turn.join()
     assert second is not None
     second.end()
 
@@ -244,13 +244,13 @@ def test_a_refresh_that_fails_leaves_its_failure_and_what_may_be_spent(machines,
 def test_the_journal_says_nothing_of_tokens_that_were_replaced_meanwhile(machines, store):
     profile = store.commit(a_profile(), some_tokens())
     turn = store.begin_refresh(ID)
-    anew = machines.open().commit(a_profile(), some_tokens())
+    new_profile = machines.open().commit(a_profile(), some_tokens())
 
     with pytest.raises(GenerationChanged):
         turn.note_sending(profile, replace(JOURNAL_ENTRY, generation=profile.generation))
     turn.note_failure(profile, FAILED, None)
     turn.end()
-    assert store.get(ID) == anew
+    assert store.get(ID) == new_profile
 
 
 def test_a_dead_owners_refresh_is_taken_over_with_its_journal_entry(machines, store):

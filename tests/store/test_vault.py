@@ -1,4 +1,4 @@
-"""The vault: one door to the tokens, whatever keeps them."""
+"""The vault: one interface to the tokens in every store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WINDOWS = "keyring.backends.Windows.WinVaultKeyring"
 BACKEND_ENV = "PYTHON_KEYRING_BACKEND"
 ID = "minimax-portal:default"
 CN = "minimax-portal:cn"
-CN_REMEDY = "sign in again: {prog} models auth login --provider minimax-portal --region cn --profile minimax-portal:cn --replace"
+CN_REMEDY = "Sign in again: {prog} models auth login --provider minimax-portal --region cn --profile minimax-portal:cn --replace"
 
 WRITER = """
 import sys
@@ -74,7 +74,7 @@ def memory_vault(paths, **wiring):
 
 @pytest.fixture(params=["keyring", "file", "long"])
 def any_vault(request, paths, index, passphrase, in_memory):
-    """A vault on each kind of store: a keyring, sealed files, and a keyring that keeps only the keys of sealed files."""
+    """A vault on each kind of store: a keyring, encrypted files, and a keyring that keeps only the keys of encrypted files."""
     if request.param == "keyring":
         request.getfixturevalue("secret_service")
         yield Vault(paths, index)
@@ -201,7 +201,7 @@ def test_deleting_a_profile_whose_entry_is_damaged_leaves_none_of_its_tokens(pat
 
 @pytest.mark.requirement("E47")
 @pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")  # keyring leaves it open when it stays locked
-def test_what_could_not_be_deleted_is_said_and_tried_again(own_secret_service, paths, index):
+def test_what_could_not_be_deleted_is_reported_and_tried_again(own_secret_service, paths, index):
     from tests.store.test_keyring import unlock
 
     vault = Vault(paths, index, deadlines=Deadlines(0.5, 0.5, 0.5))
@@ -367,14 +367,14 @@ def test_a_record_that_is_gone_is_not_a_profile_that_never_was(paths, index, in_
     assert exc_info.value.hint == CN_REMEDY
 
 
-def test_a_profile_that_never_got_tokens_is_told_how_it_gets_them(paths, index, in_memory):
+def test_the_error_of_a_profile_without_tokens_names_the_sign_in(paths, index, in_memory):
     index.put(a_profile(CN, region="cn"))
     with pytest.raises(SignInNeeded) as exc_info:
         memory_vault(paths).read(CN)
     assert exc_info.value.hint == CN_REMEDY
 
 
-def test_a_reader_who_is_overtaken_by_a_commit_reads_again(paths, index, in_memory, monkeypatch):
+def test_a_reader_reads_again_after_a_commit_meanwhile(paths, index, in_memory, monkeypatch):
     vault = memory_vault(paths)
     vault.commit(a_profile(), some_tokens())
     newer = some_tokens()

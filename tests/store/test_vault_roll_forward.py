@@ -1,4 +1,4 @@
-"""What becomes of tokens that a killed refresh had written and not pointed at yet."""
+"""Tokens that a killed refresh had written, before the profile pointed at them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def a_vault(paths, *, die_at=None):
 
 
 def refreshing(paths, index):
-    """A signed-in profile whose refresh has been sent: the fence is up."""
+    """A signed-in profile whose refresh was sent: it has a journal entry."""
     stored = a_vault(paths).commit(a_profile(), some_tokens())
     entry = JournalEntry(generation=stored.generation, token="0" * 64, started_at=STARTED, sends=1, pid=1)
     return index.update(ID, lambda profile: replace(profile, journal_entry=entry))
@@ -69,7 +69,7 @@ def test_the_tokens_that_a_killed_refresh_has_written_are_the_profile_s(paths, i
     assert index.view().leftovers == ()
 
 
-def test_a_killed_refresh_that_had_written_nothing_leaves_the_old_tokens_and_its_fence(paths, index, in_memory):
+def test_a_killed_refresh_that_had_written_nothing_leaves_the_old_tokens_and_its_journal_entry(paths, index, in_memory):
     before = refreshing(paths, index)
     killed_commit(paths, before, some_tokens(), at="intent", expect_generation=before.generation)
 
@@ -118,7 +118,7 @@ def test_a_record_whose_own_refresh_token_was_sent_since_is_no_step_forward(path
     assert a_vault(paths).read(ID, to_refresh=True).generation == before.generation
 
 
-def test_where_the_new_tokens_cannot_be_read_now_they_are_kept_for_later(paths, index, in_memory, monkeypatch):
+def test_new_tokens_that_cannot_be_read_now_stay_for_later(paths, index, in_memory, monkeypatch):
     before = refreshing(paths, index)
     new = some_tokens()
     killed_commit(paths, before, new, at="verified", expect_generation=before.generation)

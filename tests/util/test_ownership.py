@@ -279,7 +279,7 @@ def test_another_users_passphrase_file_is_used_as_in_a_container_warned_of_and_a
     findings = json.loads(portico("doctor", "--json")[1])["findings"]
     assert [each["id"] for each in findings if str(deep) in each["message"]] == ["others-may-change"]
     deep.chmod(0o666)  # anybody's choice, and not hers alone
-    with pytest.raises(StoreError, match="could choose the passphrase"):
+    with pytest.raises(StoreError, match="can change the passphrase"):
         PassphraseSource({FILE_ENV: str(deep)}).get()
 
 

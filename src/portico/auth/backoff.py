@@ -17,7 +17,7 @@ from portico.auth.journal import describe_entry, resend_wait_s
 from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
 from portico.net.errors import Unreachable
 from portico.oauth.token_errors import ServerError
-from portico.store.profiles import sign_in_again
+from portico.store.profiles import login_command
 from portico.store.records import Failure
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class RefreshInterrupted(NetworkError):
     id = "refresh-answers-missing"
 
     def __init__(self, *, unsent: bool = False) -> None:
-        super().__init__("the refresh was interrupted", unsent=unsent, why="the program is ending")
+        super().__init__("The refresh was interrupted.", unsent=unsent, why="the program is ending")
 
 
 def is_terminal(error: PorticoError) -> bool:
@@ -62,7 +62,7 @@ def is_terminal(error: PorticoError) -> bool:
 def as_transient(error: PorticoError) -> OAuthError:
     """Return `error`, such as `access_denied`, as transient: it may end a sign-in in progress, but not a stored profile."""
     return ServerError(
-        "The server refused, with an error that does not belong to a refresh.",
+        "The server rejected the refresh with an error that does not apply to refreshes.",
         transient=True,
         why=error.why,
         where=error.where,
@@ -80,22 +80,22 @@ def make_failure(error: PorticoError, now_ms: int, backoff: Backoff | None = Non
 def sign_in_expired(profile: Profile) -> SignInNeeded:
     """Return the error for a profile that must sign in again."""
     ended = profile.failure if profile.has_ended else None
-    why = ended.message if ended is not None else "the access token has ended and there is no refresh token"
+    why = ended.message if ended is not None else "the access token has expired, and there is no refresh token"
     if profile.failure is not None and profile.failure.code in _REGISTRATION_ERRORS:
         hint = (
-            "the client id, or its registration, does not fit this server: correct it with {prog} config edit, "
-            f"then sign in again: {sign_in_again(profile)}"
+            "The client id or its registration is wrong for this server. Correct it with {prog} config edit, "
+            f"then sign in again: {login_command(profile)}"
         )
     else:
-        hint = f"sign in again: {sign_in_again(profile)}"
-    return SignInExpired(f"the sign-in {profile.id} has ended", why=why, hint=hint)
+        hint = f"Sign in again: {login_command(profile)}"
+    return SignInExpired(f"{profile.id} must sign in again.", why=why, hint=hint)
 
 
 def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
     """Return the error for a rejected token that was sent before: the response with the new tokens was lost."""
     reasons = [describe_entry(entry)] if entry is not None else []
     return AnswerLost(
-        "an answer with new tokens was lost on its way, and the server does not take the old token again",
+        "The response with the new tokens was lost, and the server does not accept the old ones again.",
         code=error.code,
         ends_grant=True,
         why="; ".join(reasons + ([error.why] if error.why else [])) or None,
@@ -107,11 +107,11 @@ def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthErr
 def answers_missing_error(error: NetworkError, entry: JournalEntry, profile: Profile) -> NetworkError:
     """Return the error for a token that was sent several times without a response. It is sent again, at longer intervals."""
     return AnswersMissing(
-        f"the answers to {entry.sends} refreshes were lost",
+        f"The responses to {entry.sends} refreshes were lost.",
         why="; ".join(part for part in (error.why, describe_entry(entry)) if part),
         where=error.where,
-        hint=f"run the command again in {round((resend_wait_s(entry) or 0.0) / 60)} min; if you cannot wait, sign in again: "
-        f"{sign_in_again(profile)}",
+        hint=f"Run the command again in {round((resend_wait_s(entry) or 0.0) / 60)} min. If you cannot wait, sign in again: "
+        f"{login_command(profile)}",
     )
 
 
@@ -191,7 +191,7 @@ def _killed_send_backoff(profile: Profile) -> Backoff | None:
     seconds = resend_wait_s(entry)
     if seconds is None or (failure is not None and failure.at >= entry.sent_at):
         return None
-    error = answers_missing_error(Unreachable("no answer came"), entry, profile)
+    error = answers_missing_error(Unreachable("No response arrived."), entry, profile)
     return Backoff(error, entry.sends, entry.sent_at + round(seconds * 1000), entry.sent_at)
 
 
@@ -206,6 +206,6 @@ def _failure_backoff(profile: Profile, now_ms: int) -> Backoff | None:
         code=failure.code,
         transient=True,
         retry_after=max(0.0, (failure.retry_at - now_ms) / 1000),
-        hint=f"tried {seconds_ago} s ago; run the command again in {seconds_left} s",
+        hint=f"Tried {seconds_ago} s ago; run the command again in {seconds_left} s.",
     )
     return Backoff(error, failure.attempts, failure.retry_at, failure.at)

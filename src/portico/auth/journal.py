@@ -68,7 +68,7 @@ def new_entry(profile: Profile, refresh: Secret, now_ms: int) -> JournalEntry:
 
 def describe_entry(entry: JournalEntry) -> str:
     """Return when the token was sent first and which process sent it last, as text."""
-    sender = f"process {entry.pid}" if entry.boot_id == BOOT else f"process {entry.pid}, before this machine was started"
+    sender = f"process {entry.pid}" if entry.boot_id == BOOT else f"process {entry.pid}, before this machine was restarted"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at / 1000))
     return f"sent at {at} by {sender}"
 
@@ -170,6 +170,6 @@ class PendingTokens:
         """Return the profile as it is now, with the changes of the refresh."""
         profile, refreshed = self.store.get(profile_tokens.profile.id), profile_tokens.profile
         if not isinstance(profile, OAuthProfile) or profile.generation != refreshed.generation:
-            raise GenerationChanged(f"{refreshed.id} was signed in again, or signed out")
+            raise GenerationChanged(f"{refreshed.id} was signed in again, or signed out.")
         assert profile_tokens.tokens.renewal is not None  # noqa: S101 - only refreshes bring pending tokens
         return profile.renewed(profile_tokens.tokens.renewal)

@@ -67,11 +67,9 @@ if TYPE_CHECKING:
 
         def claim(self) -> None:
             """Make the refresh uncancellable from now on. Raises `Abandoned` if every caller has left."""
-            ...
 
         def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
             """Send the request once."""
-            ...
 
 
 POST_TIMEOUT_S: Final = 30.0
@@ -131,14 +129,14 @@ class Exchange:
                 raise
             reply = self._post(request, send, RETRY_TIMEOUT_S)
         self.crash_point("answered")
-        sent_entry, self.entry = self.entry, self.profile_tokens.profile.journal_entry
+        entry_before, self.entry = self.entry, self.profile_tokens.profile.journal_entry
         try:
             access = self.profile_tokens.tokens.access
             token_set = read_reply(profile.dialect, reply, dialect.read_token_reply, access, self.refresh)
         except PorticoError as error:
             has_error_code = isinstance(error, OAuthError) and error.code is not None
             if reply.status not in SUCCESSFUL or has_error_code or isinstance(error, NoAnswer):
-                self.entry = sent_entry  # an OAuth error, or a page that is not the token endpoint's, has not spent the token
+                self.entry = entry_before  # an OAuth error, or a page of another server: this send has not spent the token
             if isinstance(error, (Denied, TimedOut)):
                 raise as_transient(error) from None
             raise
@@ -312,15 +310,15 @@ class Refresher:
     def _exchange_tokens(self, exchange: Exchange, send: Send) -> Tokens:
         """Return the new tokens. Revoke those of another account or of another token type.
 
-        An access token without a refresh token is not revoked: a server may also revoke the old refresh token (RFC 7009
-        section 2.1), which is still valid.
+        An access token that came without a refresh token is not revoked: the server might revoke the old refresh token, which is
+        still valid, with it (RFC 7009 section 2.1).
         """
         token_set, sent_at = exchange.run(send)
         profile = exchange.profile_tokens.account
         tokens = Tokens(token_set.access, token_set.refresh or exchange.refresh, token_set.expires_at)
         if is_another_account(profile, token_set):
             revoke_orphaned(profile, replace(tokens, refresh=token_set.refresh), self.dialects, send)
-            message = f"the server answered {profile.id} with the tokens of another account"
+            message = f"The server sent tokens of another account to {profile.id}."
             raise OtherAccount(message, ends_grant=True)
         tokens = replace(tokens, renewal=make_renewal(profile, token_set, sent_at, moment(self.clock)))
         try:
@@ -341,7 +339,7 @@ class Refresher:
         self.pending.add(previous.profile, new_tokens)
         profile_tokens = self._store_pending(previous.profile.id, send)
         if profile_tokens.tokens.refresh != new_tokens.refresh:
-            raise GenerationChanged(f"{previous.profile.id} was signed in again, or signed out")
+            raise GenerationChanged(f"{previous.profile.id} was signed in again, or signed out.")
         if profile_tokens.stored:
             profile = replace(profile_tokens.profile, failure=previous.profile.failure)
             exchange.profile_tokens, exchange.entry = ProfileTokens(profile, profile_tokens.tokens), None

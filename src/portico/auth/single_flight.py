@@ -158,6 +158,6 @@ class SingleFlight:
 
 
 def retrieve_exception(outcome: asyncio.Future[Any]) -> None:
-    """Mark the exception of `outcome` as seen: every caller may have left. For `add_done_callback`."""
+    """Mark the exception of `outcome` as seen, since every caller may have left."""
     if not outcome.cancelled():
         outcome.exception()

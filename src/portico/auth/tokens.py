@@ -90,9 +90,9 @@ def check_same_account(expected: OAuthProfile, current: Profile) -> None:
         changed.append("account")
     if changed:
         raise AccountChanged(
-            f"{expected.id} was signed in to another account while its token was refreshed",
+            f"{expected.id} was signed in to another account during the refresh.",
             why=f"another {' and '.join(changed).replace('_', ' ')}",
-            hint="run the command again to use the new sign-in",
+            hint="Run the command again to use the new account.",
         )
 
 

@@ -8,7 +8,7 @@ from portico.accounts import imports
 from portico.accounts.imports import why_retired
 from portico.accounts.view import id_in_use, in_use_after, in_words, iso, summary_lines
 from portico.errors import ExitCode
-from portico.store.profiles import sign_in_again
+from portico.store.profiles import login_command
 
 if TYPE_CHECKING:
     import argparse
@@ -132,7 +132,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, app: App) -> str:
             f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
         )
         # `--replace` revokes what was taken over, and with it perhaps the tokens that the tool has now (RFC 7009, 2.1).
-        app.out.warn(f"  Sign in again: {sign_in_again(profile).replace('{prog}', app.program)}")
+        app.out.warn(f"  Sign in again: {login_command(profile).replace('{prog}', app.program)}")
         app.out.warn(f"  {candidate.importer.label} may have to be signed in again as well after that.")
     else:
         app.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")

@@ -201,13 +201,13 @@ def warn_of_ended(app: App) -> None:
         if b'"failure"' not in (read_private(app.paths.index) or b""):
             return  # no profile has one; reading them takes three times as long
         from portico.auth.freshness import ended_profiles
-        from portico.store.profiles import sign_in_again
+        from portico.store.profiles import login_command
 
         ended = ended_profiles(app.token_store.profiles())
     except PorticoError:
         return
     if len(ended) == 1 and ended[0].failure is not None:
-        remedy = sign_in_again(ended[0]).replace("{prog}", app.program)
+        remedy = login_command(ended[0]).replace("{prog}", app.program)
         why = " ".join(ended[0].failure.message.split())
         app.out.note(f"{app.program}: {ended[0].id} has to be signed in again: {why} - {remedy}")
     elif ended:

@@ -114,7 +114,8 @@ class GatewayKeys:
             if error.hint is not None:
                 sign_in, rotate = sign_in_again(profile), f"{{prog}} gateway key rotate {name}"
                 error.hint = error.hint.replace(f"{sign_in} --store file", f"{{prog}} config set auth.store file, then: {rotate}")
-                error.hint = error.hint.replace(f"sign in again: {sign_in}", f"make another: {rotate}")
+                for old, new in (("Sign in again", "Make another"), ("sign in again", "make another")):
+                    error.hint = error.hint.replace(f"{old}: {sign_in}", f"{new}: {rotate}")
             raise
 
     def revoke(self, name: str) -> tuple[str, ...]:

@@ -110,9 +110,9 @@ def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
     version = fields.get("v") if isinstance(fields, dict) else None
     if type(version) is int and version > VERSION:
         raise StateNewer(
-            f"{path} was written by a later version of this program",
+            f"{path} was written by a later version of Portico.",
             why=f"its format is {version}; this version knows {VERSION}",
-            hint="upgrade; the file has not been touched",
+            hint="Upgrade Portico. The file was not changed.",
         )
     if version != VERSION:
         raise DecryptionError("`v` is missing or wrong")
@@ -162,7 +162,7 @@ class EncryptedRecords:
             return Secret(decrypt(key, parse_encrypted(data, path), _record_context(user)).decode())
         except ValueError as error:
             raise RecordDamaged(
-                f"the sealed record {path} is damaged; it is kept as {set_aside(path).name}",
+                f"The token record {path} is damaged. It was moved to {set_aside(path).name}.",
                 why=f"{user}: {error}",
             ) from None
 
@@ -181,7 +181,7 @@ def _record_context(user: str) -> str:
 
 FILE_ENV, TEXT_ENV = SECRET_VARIABLES
 _FILE_LIMIT: Final = 64 * 1024
-_USABLE_FILE_HINT: Final = f"set {FILE_ENV} to a file that you can read, with the passphrase as UTF-8 in its first line"
+_USABLE_FILE_HINT: Final = f"Set {FILE_ENV} to a file that you can read, with the passphrase as UTF-8 in its first line."
 
 
 class PassphraseSource:
@@ -226,7 +226,7 @@ class PassphraseSource:
     def _read(self, *, new: bool) -> Secret:
         path = self._env.get(FILE_ENV)
         if path:
-            return _not_empty(_read_first_line(_passphrase_path(path, self._env)), f"the file in {FILE_ENV}")
+            return _not_empty(_read_first_line(_passphrase_path(path, self._env)), f"The file in {FILE_ENV}")
         if self._from_environment is not None:
             return self._from_environment
         text = self._env.get(TEXT_ENV)
@@ -246,20 +246,20 @@ class PassphraseSource:
         passphrase = self._prompt("New passphrase for the token store" if new else "Passphrase of the token store")
         if passphrase is None:
             raise PassphraseNeeded(
-                "the sealed file store needs its passphrase",
-                why="nobody can be asked here",
-                hint=f"set {FILE_ENV} to a file that holds it, or {TEXT_ENV}",
+                "The encrypted file needs its passphrase.",
+                why="there is no terminal to ask on",
+                hint=f"Set {FILE_ENV} to a file with the passphrase, or set {TEXT_ENV}.",
             )
         if new and passphrase and self._prompt("The same passphrase again") != passphrase:
-            raise PassphraseWrong("the two passphrases differ", hint="run the command again")
-        return _not_empty(passphrase.reveal(), "the passphrase typed")
+            raise PassphraseWrong("The two passphrases differ.", hint="Run the command again.")
+        return _not_empty(passphrase.reveal(), "The passphrase")
 
 
 def _passphrase_path(text: str, env: Mapping[str, str]) -> Path:
     try:
         return expand_home(text, FILE_ENV, env)
     except UnknownHome as error:
-        raise PassphraseNeeded(f"the file in {FILE_ENV} cannot be found", why=str(error), hint=error.hint) from None
+        raise PassphraseNeeded(f"Could not find the file in {FILE_ENV}.", why=str(error), hint=error.hint) from None
 
 
 def _read_first_line(path: Path) -> str:
@@ -268,15 +268,15 @@ def _read_first_line(path: Path) -> str:
     # Only the modes, since a secret mounted into a container has an outside owner. The finding `others-may-change` warns of it.
     exposure = OwnershipCheck(modes_only=True).exposure(path)
     if exposure is not None:
-        message = f"other users could choose the passphrase in {path}"
+        message = f"Other users can change the passphrase in {path}."
         raise PassphraseNeeded(message, why=str(exposure), hint=exposure.hint)
     try:
         return read_file(path, _FILE_LIMIT, check=_check_not_writable).decode().split("\n", 1)[0].rstrip("\r")
     except OSError as error:
-        message = f"cannot use the passphrase in {path}"
+        message = f"Could not read the passphrase in {path}."
         raise file_error(message, error, advice=_USABLE_FILE_HINT, kind=PassphraseNeeded) from error
     except UnicodeDecodeError:
-        message = f"cannot use the passphrase in {path}"
+        message = f"Could not read the passphrase in {path}."
         raise PassphraseNeeded(message, why="not UTF-8", hint=_USABLE_FILE_HINT) from None
 
 
@@ -284,12 +284,12 @@ def _check_not_writable(fd: int) -> None:
     # Reading is not checked: inside a container, secrets are often readable for everyone.
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and os.name == "posix" and status.st_mode & 0o022:
-        raise OSError(errno.EPERM, "others may write to it")
+        raise OSError(errno.EPERM, "other users may write to it")
 
 
 def _not_empty(value: str, source: str) -> Secret:
     if not value:
-        raise PassphraseNeeded(f"{source} is empty", hint=f"put a passphrase there, or unset {TEXT_ENV}")
+        raise PassphraseNeeded(f"{source} is empty.", hint=f"Put a passphrase there, or unset {TEXT_ENV}.")
     return Secret(value)
 
 
@@ -324,7 +324,7 @@ class EncryptedFileStore:
             return None
         data = read_private(self._key_path)
         if data is None:
-            raise StoreKeyLost(f"{self._key_path} is gone: without it no sealed record opens")
+            raise StoreKeyLost(f"{self._key_path} is missing. Without it, the stored tokens cannot be decrypted.")
         return self._records.read(user, self._open(data))
 
     def set(self, user: str, value: Secret) -> None:
@@ -336,7 +336,7 @@ class EncryptedFileStore:
         """
         data = read_private(self._key_path)
         if data is None:
-            with file_lock(self._lock_path, what="the sealed file store"):
+            with file_lock(self._lock_path, what="the encrypted file"):
                 data = read_private(self._key_path) or self._make()
         self._records.write(user, self._open(data), value)
 
@@ -374,10 +374,10 @@ class EncryptedFileStore:
             key = decrypt(self._derive_key(kdf), fields, _context(kdf))
         except DecryptionError:
             raise PassphraseWrong(
-                "the passphrase does not open the sealed file store",
-                why=f"{self._key_path} was sealed with another one",
-                hint="give the passphrase that the store was made with; if it is lost, "
-                f"move {self._key_path.parent} away and sign in again",
+                "The passphrase is wrong.",
+                why=f"{self._key_path} was encrypted with another one",
+                hint="Use the passphrase that the encrypted file was made with. If it is lost, "
+                f"move {self._key_path.parent} away and sign in again.",
             ) from None
         if len(key) != KEY_BYTES:
             raise self._damaged("the key in it has the wrong length")
@@ -389,9 +389,9 @@ class EncryptedFileStore:
 
     def _damaged(self, why: str) -> StoreError:
         return StoreKeyLost(
-            f"{self._key_path} is damaged; it is kept as {set_aside(self._key_path).name}",
+            f"{self._key_path} is damaged. It was moved to {set_aside(self._key_path).name}.",
             why=why,
-            hint="put it back from a backup, or run the command again: a new one is made",
+            hint="Put it back from a backup, or run the command again to make a new one.",
         )
 
 
@@ -458,7 +458,7 @@ class LongRecordStore:
         record = self._records.read(user, _key_in(value, user))
         if record is None:
             path = self._records.path(user)
-            raise RecordDamaged(f"{path} is gone: the keyring holds only its key")
+            raise RecordDamaged(f"{path} is missing. The keyring has only its key.")
         return record
 
     def set(self, user: str, value: Secret) -> None:
@@ -475,9 +475,9 @@ class LongRecordStore:
             return
         if not self._may_encrypt:
             raise RecordTooLong(
-                f"the tokens are too long for {self.backend}",
-                why=f"{length:,} UTF-16 units, and {limit:,} is the most; --store keyring asks that no file be written",
-                hint="leave --store out: the record is then sealed in a file, and only its key is in the keyring",
+                f"The tokens are too long for the keyring {self.backend}.",
+                why=f"{length:,} UTF-16 units, at most {limit:,} are allowed; with --store keyring, no file is written",
+                hint="Leave out --store: the record is then encrypted in a file, and only its key is in the keyring.",
             )
         key = new_key()
         self._records.write(user, key, value)
@@ -507,4 +507,4 @@ def _key_in(value: Secret, user: str) -> bytes:
             return from_base64(pointer.get("key"))
         raise DecryptionError("not a pointer to an encrypted record")
     except ValueError as error:
-        raise RecordDamaged("the stored tokens are damaged", why=f"{user}: {error}") from None
+        raise RecordDamaged("The stored tokens are damaged.", why=f"{user}: {error}") from None

@@ -46,19 +46,19 @@ SYSTEM_BACKENDS: Final = {"darwin": (MACOS,), "win32": (WINDOWS,)}.get(sys.platf
 # Windows: CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 bytes, python keyring #355 and #540.
 _LIMITS: Final = {WINDOWS: 1280}
 _UNSAFE_BACKENDS: Final = {
-    "keyring.backends.null": "it forgets what it is given",
-    "keyring.backends.fail": "it only fails",
+    "keyring.backends.null": "it forgets every secret",
+    "keyring.backends.fail": "it always fails",
     "keyring.backends.chainer": "it deletes from one of its keyrings only",
     "keyrings.alt": "it keeps secrets in plain text, or nearly so",
-    "keyrings.cryptfile": "it asks for its password on the terminal of whoever calls it",
+    "keyrings.cryptfile": "it asks for its password on the terminal",
 }
 
 
 _SECRET_SERVICE_PRIORITY: Final = 5.0  # as in keyring 25
 _IMPORT_LOCK: Final = threading.RLock()
 _WHY_NONE: Final = {
-    "darwin": "the macOS keychain cannot be used",
-    "win32": "the Windows credential manager cannot be used",
+    "darwin": "the macOS keychain is not available",
+    "win32": "the Windows credential manager is not available",
 }.get(sys.platform, "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session")
 
 
@@ -66,7 +66,7 @@ class NoKeyring(KeyringUnavailable):
     """No keyring can be used. `reasons` says why, for each kind."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__("no keyring can be used here", why=_WHY_NONE, hint=FILE_HINT)
+        super().__init__("No keyring is available.", why=_WHY_NONE, hint=FILE_HINT)
         self.reasons = tuple(reasons)
 
 
@@ -136,14 +136,14 @@ def _configured_name(env: Mapping[str, str]) -> str | None:
     name = env.get(BACKEND_ENV)
     if name is not None:
         if not name.strip():
-            raise KeyringUnavailable(f"{BACKEND_ENV} is set but empty", hint=f"unset {BACKEND_ENV}")
+            raise KeyringUnavailable(f"{BACKEND_ENV} is empty.", hint=f"Unset {BACKEND_ENV}.")
         return name.strip()
     core = import_keyring_module("keyring.core")
     try:
         with _IMPORT_LOCK:  # this imports the configured class
             config_class = core.load_config()
     except Exception as error:  # noqa: BLE001 - the configured class may raise anything
-        raise _unusable_error("the backend named in keyringrc.cfg", error) from None
+        raise _unusable_error("named in keyringrc.cfg", error) from None
     return None if config_class is None else class_name(config_class)
 
 
@@ -164,11 +164,7 @@ def _best_system_backend(env: Mapping[str, str]) -> KeyringBackend:
 
 
 def _priority(backend: KeyringBackend, env: Mapping[str, str]) -> float:
-    """Return the priority that `keyring` gives the backend.
-
-    Raises:
-        Exception: the backend does not work on this machine.
-    """
+    """Return the priority that `keyring` gives the backend."""
     if class_name(backend) != FREEDESKTOP:
         return backend.priority
     from portico.store.session_bus import why_unavailable
@@ -184,7 +180,7 @@ def _first_member(chainer: KeyringBackend) -> KeyringBackend:
     for member in members:
         if _why_refused(type(member)) is None:
             return member
-    raise _refused_error(_CHAINER, "none of its keyrings may be used")
+    raise _refused_error(_CHAINER, "none of its keyrings is safe")
 
 
 def _why_refused(kind: object) -> str | None:
@@ -200,14 +196,14 @@ def _why_refused(kind: object) -> str | None:
 
 
 def _refused_error(name: str, reason: str) -> StoreError:
-    return KeyringUnavailable(f"the keyring {name} is not used for tokens", why=reason, hint=FILE_HINT)
+    return KeyringUnavailable(f"The keyring {name} is not safe for tokens.", why=reason, hint=FILE_HINT)
 
 
 def _unusable_error(name: str, error: Exception) -> StoreError:
     return KeyringUnavailable(
-        f"the keyring {name} cannot be used",
+        f"Could not use the keyring {name}.",
         why=f"{type(error).__name__}: {error}",
-        hint=f"correct or unset {BACKEND_ENV}, or: {FILE_HINT}",
+        hint=f"Correct or unset {BACKEND_ENV}, or: {FILE_HINT}",
     )
 
 
@@ -218,9 +214,9 @@ _ABSENT: Final = frozenset({"NoKeyringError", "SecretServiceNotAvailableExceptio
 _MACOS_NO_PROMPT: Final = "-25308"  # errSecInteractionNotAllowed: an SSH session; keyring calls it "Unknown Error"
 _SERVICE_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
 _COPIES: Final = 8
-_UNLOCK_HINT: Final = "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
-_UNLOCK_HINT_MACOS: Final = "unlock it (over SSH: security unlock-keychain) and run the command again"
-_RETRY_HINT: Final = f"run the command again; if it stays so, do without: {FILE_HINT}"
+_UNLOCK_HINT: Final = "Unlock the keyring (log in to the desktop, or answer its prompt) and run the command again."
+_UNLOCK_HINT_MACOS: Final = "Unlock the keychain (over SSH: security unlock-keychain) and run the command again."
+_RETRY_HINT: Final = f"Run the command again. If it fails again, do without a keyring: {FILE_HINT}"
 
 _ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
 
@@ -358,7 +354,7 @@ class KeyringStore:
             return False
 
         if not self._call("delete", remove, ask=ask):
-            raise KeyringUnavailable(f"{self.backend} still has a record that was deleted", hint=_RETRY_HINT)
+            raise KeyringUnavailable(f"Could not delete the record: the keyring {self.backend} still has it.", hint=_RETRY_HINT)
 
     def _backend(self) -> KeyringBackend:
         with self._load_lock:
@@ -410,7 +406,7 @@ class KeyringStore:
         def extra_s() -> float:
             if not extra_waits:
                 return 0.0
-            self._prompts.notify("The keyring may be locked: please answer its prompt.")
+            self._prompts.notify("The keyring may be locked. Please answer its prompt.")
             return extra_waits.pop()
 
         return extra_s
@@ -418,34 +414,38 @@ class KeyringStore:
     def _class_name(self) -> str | None:
         return self._backend_name if self._loaded is None else class_name(self._loaded)
 
+    def _label(self) -> str:
+        name = self._class_name()
+        return "keyring" if name is None else f"keyring {name}"
+
     def _busy_error(self) -> StoreError:
-        return KeyringTimeout("another call to the keyring has not come back", hint=self._timeout_hint())
+        return KeyringTimeout("Another call to the keyring is still running.", hint=self._timeout_hint())
 
     def _timeout_error(self, act: str, error: DeadlinePassed) -> StoreError:
-        keyring = self._class_name() or "the keyring"
+        keyring = self._label()
         if act == "read" and self._service is not None:  # a read can be aborted: it changes nothing
             self._service.abort()
             error.worker.join(ABORT_GRACE_S)
         self._unfinished.append(error.worker)
         if act == "read":
-            return KeyringTimeout(f"{keyring} did not answer", why=str(error), hint=self._timeout_hint())
+            return KeyringTimeout(f"The {keyring} did not answer.", why=str(error), hint=self._timeout_hint())
         return KeyringUnknown(
-            f"{keyring} did not say whether it could {act} the record",
-            why=f"{error}; what may have been left is tidied up the next time",
+            f"The {keyring} did not say whether it could {act} the record.",
+            why=f"{error}; a later command deletes what is left",
             hint=self._timeout_hint(),
         )
 
     def _translate_error(self, act: str, error: Exception, *secrets: Secret) -> StoreError:
-        keyring = self._class_name() or "the keyring"
+        keyring = self._label()
         class_names = {kind.__name__ for kind in type(error).__mro__}
         text = redact(str(error), *secrets)
         why = f"{type(error).__module__}.{type(error).__name__}: {text}"
         if class_names & _LOCKED or _MACOS_NO_PROMPT in text or _SERVICE_LOCKED in text:
-            return KeyringLocked(f"{keyring} is locked", why=why, hint=self._unlock_hint())
+            return KeyringLocked(f"The {keyring} is locked.", why=why, hint=self._unlock_hint())
         if class_names & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
-            hint = f"start it (log in to the desktop) and run the command again, or do without: {FILE_HINT}"
-            return KeyringUnavailable(f"{keyring} cannot be reached", why=why, hint=hint)
-        return KeyringUnavailable(f"{keyring} could not {act} the record", why=why, hint=_RETRY_HINT)
+            hint = f"Start it (log in to the desktop) and run the command again, or do without a keyring: {FILE_HINT}"
+            return KeyringUnavailable(f"Could not reach the {keyring}.", why=why, hint=hint)
+        return KeyringUnavailable(f"The {keyring} could not {act} the record.", why=why, hint=_RETRY_HINT)
 
     def _unlock_hint(self) -> str:
         return _UNLOCK_HINT_MACOS if self._class_name() == MACOS else _UNLOCK_HINT

@@ -110,17 +110,15 @@ class IndexFile:
         """Under the lock: move the damaged file aside, and put the backup in its place. Return the error to raise."""
         data = read_private(self.path)
         if data is not None and _is_valid(data, self.path):
-            return IndexDamaged(f"{self.path} was damaged and has been put right", hint="run the command again")
+            return IndexDamaged(f"{self.path} was damaged and is now restored.", hint="Run the command again.")
         corrupt_path = set_aside(self.path)
         backup_data = read_private(self.backup)
-        message = f"{self.path} was damaged; it is kept as {corrupt_path.name}"
+        message = f"{self.path} was damaged. It was moved to {corrupt_path.name}"
         why = f"not a profile index: {cause}"
         if backup_data is None or not _is_valid(backup_data, self.backup):
-            return IndexDamaged(message, why=why, hint="sign in again: {prog} onboard")
+            return IndexDamaged(f"{message}.", why=why, hint="Sign in again: {prog} onboard")
         write_private(self.path, backup_data)
-        return IndexDamaged(
-            f"{message}, and the last good copy is back in its place", why=why, hint="check it with: {prog} auth list"
-        )
+        return IndexDamaged(f"{message}, and the backup was restored.", why=why, hint="Check the accounts: {prog} auth list")
 
     def _locked(self) -> contextlib.AbstractContextManager[object]:
         return file_lock(self._lock_path, what="the profile index")
@@ -147,9 +145,9 @@ def _parse(data: bytes, path: Path) -> JsonObject:
     version = document.get("version")
     if type(version) is int and version > VERSION:
         raise StateNewer(
-            f"{path} was written by a later version of this program",
+            f"{path} was written by a later version of Portico.",
             why=f"its format is {version}; this version knows {VERSION}",
-            hint="upgrade, or set PORTICO_STATE_DIR to another folder; the file has not been touched",
+            hint="Upgrade Portico, or set PORTICO_STATE_DIR to another folder. The file was not changed.",
         )
     if version != VERSION or not isinstance(document.get("profiles"), dict):
         raise ValueError("`version` or `profiles` is missing or wrong")
@@ -184,12 +182,12 @@ class IndexDraft:
     @property
     def profiles(self) -> tuple[Profile, ...]:
         """Every readable profile, in the order of the sign-ins."""
-        return tuple(profile for id in self._entries if (profile := self._readable(id)) is not None)
+        return tuple(profile for id in self._entries if (profile := self.find(id)) is not None)
 
     @property
     def damaged(self) -> tuple[str, ...]:
         """The ids of unreadable entries; they stay in the file until you sign in again or out."""
-        return tuple(id for id in self._entries if self._readable(id) is None)
+        return tuple(id for id in self._entries if self.find(id) is None)
 
     def get(self, id: str) -> Profile | None:
         """Return the profile `id`, or None if it does not exist.
@@ -203,10 +201,17 @@ class IndexDraft:
             return profile_from_json(id, self._entries[id])
         except ValueError as error:
             raise ProfileDamaged(
-                f"the index's entry of {id} is damaged",
+                f"The entry of {id} in the profile index is damaged.",
                 why=f"missing or wrong: {error}",
-                hint=f"sign in again, or remove it: {{prog}} auth logout {id}",
+                hint=f"Sign in again, or remove it: {{prog}} auth logout {id}",
             ) from None
+
+    def find(self, id: str) -> Profile | None:
+        """Return the profile `id`, or None if it does not exist or its entry is damaged."""
+        try:
+            return self.get(id)
+        except ProfileDamaged:
+            return None
 
     def store_of_damaged(self, id: str) -> RememberedStore | None:
         """Return the store that a damaged entry names, or None if that part is damaged too."""
@@ -270,12 +275,6 @@ class IndexDraft:
     @property
     def _entries(self) -> JsonObject:
         return cast("JsonObject", self._document["profiles"])
-
-    def _readable(self, id: str) -> Profile | None:
-        try:
-            return profile_from_json(id, self._entries[id])
-        except ValueError:
-            return None
 
 
 class ProfileIndex:
@@ -350,7 +349,7 @@ SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
 
 def current_record(draft: IndexDraft, profile_id: str) -> Leftover | None:
     """Return the record that a profile's entry points at, or None if it points at none or is damaged."""
-    profile = None if profile_id in draft.damaged else draft.get(profile_id)
+    profile = draft.find(profile_id)
     if profile is None or profile.slot is None:
         return None
     return Leftover(profile_id, profile.store, profile.backend, profile.slot)
@@ -388,7 +387,7 @@ def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
 NOT_SIGNED_IN: Final = "You are not signed in."
 FILE_COMMAND: Final = "{prog} onboard --store file"
 """Signs in again with the encrypted file. Commands that need no sign-in replace it in the hint."""
-FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file sealed with a passphrase)"
+FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file encrypted with a passphrase)"
 
 
 def sign_in(choice: str = "minimax-portal") -> str:
@@ -398,13 +397,21 @@ def sign_in(choice: str = "minimax-portal") -> str:
 
 def sign_in_again(profile: Profile) -> str:
     """Return the command that replaces `profile`; `{prog}` stands for the program name."""
+    if profile.type != "api_key":
+        return login_command(profile)
     from shlex import quote
 
     region = f" --region {profile.region}" if profile.region else ""
     # Every provider with API keys has the auth choice `PROVIDER-api`.
-    is_key = profile.type == "api_key"
-    command = f"onboard --auth-choice {profile.provider}-api" if is_key else f"models auth login --provider {profile.provider}"
-    return f"{{prog}} {command}{region} --profile {quote(profile.id)} --replace"
+    return f"{{prog}} onboard --auth-choice {profile.provider}-api{region} --profile {quote(profile.id)} --replace"
+
+
+def login_command(profile: Profile) -> str:
+    """Return the command of `sign_in_again` for a profile with tokens."""
+    from shlex import quote
+
+    region = f" --region {profile.region}" if profile.region else ""
+    return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {quote(profile.id)} --replace"
 
 
 def without_sign_in_hint(hint: str | None) -> str | None:
@@ -423,8 +430,8 @@ def require_profile(snapshot: Snapshot, id: str) -> Profile:
     if profile is None:
         raise not_signed_in(id, [each.id for each in snapshot.profiles])
     if profile.sign_out_unfinished:
-        hint = f"Finish it: {{prog}} auth logout {id}"
-        raise NotSignedIn(f"{id} was signed out; its tokens are yet to be deleted.", hint=hint)
+        hint = f"Finish the sign-out: {{prog}} auth logout {id}"
+        raise NotSignedIn(f"{id} was signed out, but its tokens are not deleted yet.", hint=hint)
     return profile
 
 
@@ -436,5 +443,5 @@ def not_signed_in(wanted: str | None, profile_ids: list[str]) -> SignInNeeded:
     matches = matches or get_close_matches(wanted or "", profile_ids, n=1)
     fallback_hint = "{prog} auth list" if profile_ids else sign_in()
     hint = f"Did you mean {' or '.join(matches)}?" if matches else fallback_hint
-    message = NOT_SIGNED_IN if wanted is None else f"There is no sign-in called {wanted}."
+    message = NOT_SIGNED_IN if wanted is None else f"{wanted} is not signed in."
     return NotSignedIn(message, hint=hint)

@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from portico.errors import ENDS_A_GRANT, StoreError
+from portico.errors import ENDS_A_GRANT, REPORT_TO_AUTHOR, StoreError
 from portico.secret import Secret
 from portico.store.errors import RecordDamaged, RecordNotText, RecordTooLong, StateNewer
 
@@ -455,16 +455,13 @@ class RecordStore(Protocol):
     @property
     def backend(self) -> str | None:
         """The keyring's class, None for the encrypted file."""
-        ...
 
     @property
     def has_pending_call(self) -> bool:
         """Whether a call that timed out is still running in this process."""
-        ...
 
     def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
         """Return the record, or None if it does not exist. Of several copies: the first that `matches`, else the first."""
-        ...
 
     def set(self, user: str, value: Secret) -> None: ...
 
@@ -474,7 +471,6 @@ class RecordStore(Protocol):
         Raises:
             KeyringNotOpen: no copy was seen, but a closed database may hold one.
         """
-        ...
 
 
 def fingerprint(token: Secret) -> str:
@@ -507,14 +503,13 @@ def encode_record(profile: Profile, tokens: Tokens) -> Secret:
         **({} if tokens.renewal is None else {"renewal": _drop_none(_to_json(tokens.renewal))}),
     }
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    hint = "the provider sent something that is hardly a token: tell its plugin's author"
     if len(text) > RECORD_LIMIT:
-        why = f"{len(text):,} characters, and {RECORD_LIMIT:,} is the most"
-        raise RecordTooLong(f"the tokens of {profile.id} are too long to be kept", why=why, hint=hint)
+        why = f"{len(text):,} characters, at most {RECORD_LIMIT:,} are allowed"
+        raise RecordTooLong(f"The tokens of {profile.id} are too long to store.", why=why, hint=REPORT_TO_AUTHOR)
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise RecordNotText(f"the tokens of {profile.id} are not text", hint=hint) from None
+        raise RecordNotText(f"The tokens of {profile.id} are not text.", hint=REPORT_TO_AUTHOR) from None
     return Secret(text)
 
 
@@ -533,9 +528,9 @@ def decode_record(value: Secret, location: RecordLocation) -> Tokens:
     version = record.get("v")
     if type(version) is int and version > RECORD_VERSION:
         raise StateNewer(
-            "these tokens were stored by a later version of this program",
+            "The tokens were stored by a later version of Portico.",
             why=f"{location}: format {version}; this version knows {RECORD_VERSION}",
-            hint="upgrade; nothing has been changed",
+            hint="Upgrade Portico. Nothing was changed.",
         )
     access, refresh, expires_at, generation = (record.get(key) for key in ("access", "refresh", "expiresAt", "generation"))
     if version != RECORD_VERSION or type(generation) is not int or not isinstance(access, str) or not access:
@@ -550,4 +545,4 @@ def decode_record(value: Secret, location: RecordLocation) -> Tokens:
 
 
 def _damaged(location: RecordLocation, why: str) -> StoreError:
-    return RecordDamaged("the stored tokens are damaged", why=f"{location}: {why}")
+    return RecordDamaged("The stored tokens are damaged.", why=f"{location}: {why}")

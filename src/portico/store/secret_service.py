@@ -289,11 +289,7 @@ class SecretService:
     # --- collections and items -----------------------------------------------------------------------------------------
 
     def _default_collection(self) -> str | None:
-        """Return the collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one, else None.
-
-        Raises:
-            StoreError: the variable names a collection that does not exist.
-        """
+        """Return the collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one, else None."""
         preferred = getattr(self._keyring, "preferred_collection", None)
         if preferred is not None:
             return self._preferred_collection(str(preferred))
@@ -307,9 +303,9 @@ class SecretService:
                 return path
         collections = self._get_property(_ROOT, "Service", "Collections")
         raise KeyringUnavailable(
-            f"{_PREFERRED_ENV} names no collection of {self._program()}: {path}",
+            f"{_PREFERRED_ENV} names a collection that {self._program()} does not have: {path}",
             why=f"its collections are {', '.join(collections) or 'none'}",
-            hint=f"unset {_PREFERRED_ENV}, or set it to one of them",
+            hint=f"Unset {_PREFERRED_ENV}, or set it to one of them.",
         )
 
     def _attributes(self, user: str) -> dict[str, str]:
@@ -329,11 +325,7 @@ class SecretService:
                 yield from self._search(path, attributes)
 
     def _check_none_locked(self, user: str, default: str | None) -> None:
-        """Check that no locked collection may hide items. gnome-keyring shows items of locked collections; others may not.
-
-        Raises:
-            StoreError: a locked collection may hide items.
-        """
+        """Check that no locked collection may hide items. gnome-keyring shows items of locked collections; others may not."""
         if self._program() == _GNOME:
             return
         for path in self._get_property(_ROOT, "Service", "Collections"):
@@ -343,18 +335,18 @@ class SecretService:
                 continue
             if locked:
                 raise KeyringLocked(
-                    f"{self._program()} may have a record of {user} that cannot be seen",
-                    why=f"it may be in {path.rpartition('/')[2]}, which is locked",
-                    hint="unlock that database, or bring to the front the one that has Portico's entries",
+                    f"{self._program()} may have the record of {user} in a locked database.",
+                    why=f"{path.rpartition('/')[2]} is locked",
+                    hint="Unlock that database, or bring the one with Portico's entries to the front.",
                 )
 
     def _not_found_error(self, user: str) -> StoreError:
         """Return the error for a missing record: KeePassXC does not list databases that are closed or groups not exposed."""
         program = self._program()
         return KeyringNotOpen(
-            f"{program} does not have this record of {user} in the databases that are open",
-            why="what it has in a database that is closed or not exposed cannot be seen",
-            hint=f"open the database that has Portico's entries in {program}, and run the command again",
+            f"{program} has no record of {user} in its open databases.",
+            why="records in closed or hidden databases cannot be seen",
+            hint=f"Open the database with Portico's entries in {program}, and run the command again.",
         )
 
     def _search(self, collection: str, attributes: dict[str, str]) -> list[str]:
@@ -369,9 +361,9 @@ class SecretService:
     def _create_collection(self) -> str:
         """Create a default collection. The service's prompt asks for its password."""
         if self._cannot_prompt():
-            raise self._no_collection_error("None can be made either: nothing here can ask for its password.")
+            raise self._no_collection_error("None can be made: no program on this session bus can ask for its password.")
         if self._program() == "KeePassXC":  # it would create a new database, but the user has one that is closed or not exposed
-            raise self._no_collection_error("No token can be kept in it.")
+            raise self._no_collection_error("No token can be stored in it.")
         label = {f"{_PREFIX}Collection.Label": ("s", "Default")}
         path, prompt = self._call(_ROOT, "Service", "CreateCollection", "a{sv}s", label, "default")
         if path != _NO_OBJECT:
@@ -391,11 +383,7 @@ class SecretService:
     # --- unlocking -----------------------------------------------------------------------------------------------------
 
     def _unlock(self, path: str) -> None:
-        """Unlock a collection or an item, with a prompt if the service wants one.
-
-        Raises:
-            StoreError: it is still locked.
-        """
+        """Unlock a collection or an item, with a prompt if the service wants one."""
         unlocked, prompt = self._call(_ROOT, "Service", "Unlock", "ao", [path])
         if path in unlocked:
             return
@@ -405,7 +393,7 @@ class SecretService:
         except DBusError as error:
             if error.name not in _GONE or _is_item(path):
                 raise
-            raise self._no_collection_error("Its default collection is a name with nothing behind it.") from None
+            raise self._no_collection_error("Its default collection does not exist.") from None
         if locked:
             raise self._locked_error(dismissed=dismissed)
 
@@ -414,27 +402,25 @@ class SecretService:
             if self._started_without_password():
                 return self._started_early_error("Its login keyring is locked.")
             return KeyringLocked(
-                f"{self._service_name()} is locked",
-                why=f"nothing on this session bus can ask for its password ({_PROMPTER})",
-                hint=f"log in to the desktop, or {self._restart_hint()}; or: {FILE_HINT}",
+                f"The keyring {self._service_name()} is locked.",
+                why=f"no program on this session bus can ask for its password ({_PROMPTER})",
+                hint=f"Log in to the desktop, or {self._restart_hint()}; or: {FILE_HINT}",
             )
         if dismissed:
             return self._dismissed_error("It stays locked.")
         return KeyringLocked(
-            f"{self._service_name()} is locked",
-            why="it did not unlock, and opened no prompt",
-            hint="unlock the keyring and run the command again",
+            f"The keyring {self._service_name()} is locked.",
+            why="it did not open a prompt",
+            hint="Unlock the keyring and run the command again.",
         )
 
     def _prompt_was_dismissed(self, prompt: str, what: str) -> bool:
-        """Open a prompt that only the user can answer, and wait for the answer. Return whether it was dismissed.
-
-        Raises:
-            StoreError: the user did not answer, or prompts are not allowed now.
-        """
+        """Open a prompt that only the user can answer, and wait for the answer. Return whether it was dismissed."""
         if self._prompts.prompts_forbidden:
-            hint = "Answer its window: `{prog} auth status --check` opens it."
-            raise KeyringLocked(f"{self._service_name()} would have to ask you to {what}", why="it was not opened", hint=hint)
+            hint = "Answer its prompt: `{prog} auth status --check` opens it."
+            raise KeyringLocked(
+                f"The keyring {self._service_name()} needs to ask you to {what}.", why="its prompt was not opened", hint=hint
+            )
         return self._prompt(prompt, what, sent=False)[0]
 
     def _prompt(self, prompt: str, what: str, *, sent: bool = True) -> tuple[bool, str]:
@@ -461,7 +447,7 @@ class SecretService:
                 try:
                     message = bus.recv_until_filtered(signals, timeout=min(_PROMPT_GRACE_S, watch.remaining_s()))
                 except TimeoutError:
-                    watch.notify(f"{self._program()} is waiting for you: please answer its window.")
+                    watch.notify(f"{self._program()} is waiting for you. Please answer its prompt.")
                     message = bus.recv_until_filtered(signals, timeout=watch.remaining_s())
             except TimeoutError:
                 error = self._unanswered_error(what, watch.limit_s, sent=sent)
@@ -525,18 +511,18 @@ class SecretService:
         if self._cannot_prompt() and self._started_without_password():
             return self._started_early_error(consequence)
         hint = {
-            _GNOME: "log in to the desktop with a password, or make a keyring there (Passwords and Keys)",
-            "KeePassXC": "open a database, and expose a group of it in Database Settings, Secret Service Integration",
-        }.get(program, "make a default keyring in it")
+            _GNOME: "Log in to the desktop with a password, or make a keyring there (Passwords and Keys)",
+            "KeePassXC": "Open a database, and expose a group of it in Database Settings, Secret Service Integration",
+        }.get(program, "Make a default keyring in it")
         return KeyringUnavailable(
-            f"{self._service_name()} has no default collection", why=consequence, hint=f"{hint}; or: {FILE_HINT}"
+            f"The keyring {self._service_name()} has no default collection.", why=consequence, hint=f"{hint}; or: {FILE_HINT}"
         )
 
     def _started_early_error(self, consequence: str) -> StoreError:
         """gnome-keyring-daemon(1): `--unlock` and `--login` pass the password, but not to a daemon that already runs."""
         return KeyringStartedEarly(
-            f"gnome-keyring (process {self._pid()}) was started before it was given the password of the login keyring",
-            why=f"{consequence} `gnome-keyring-daemon --unlock` does nothing while that process runs",
+            f"gnome-keyring (process {self._pid()}) was started without the password of the login keyring.",
+            why=f"{consequence} `gnome-keyring-daemon --unlock` has no effect while that process runs",
             hint=f"{self._restart_hint()}; or: {FILE_HINT}",
         )
 
@@ -545,15 +531,15 @@ class SecretService:
 
     def _dismissed_error(self, consequence: str) -> StoreError:
         return PromptDismissed(
-            f"the prompt of {self._program()} was dismissed, or access was denied",
+            f"The prompt of {self._program()} was dismissed, or access was denied.",
             why=consequence,
-            hint=f"run the command again and allow it; or: {FILE_HINT}",
+            hint=f"Run the command again and allow it; or: {FILE_HINT}",
         )
 
     def _unanswered_error(self, what: str, seconds: float, *, sent: bool) -> StoreError:
-        message = f"nobody answered the prompt of {self._program()} to {what}"
+        message = f"You did not answer the prompt of {self._program()} to {what}."
         why = f"it was open for {seconds:g} s"
-        hint = "run the command again and answer its window"
+        hint = "Run the command again and answer its prompt."
         if sent:
             return KeyringUnknown(message, why=why, hint=hint)
         return KeyringTimeout(message, why=why, hint=hint)

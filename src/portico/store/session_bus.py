@@ -66,8 +66,8 @@ def why_unavailable(env: Mapping[str, str]) -> str | None:
             if proxy.NameHasOwner(SECRETS)[0] or SECRETS in proxy.ListActivatableNames()[0]:
                 return None
     except (OSError, ValueError, RuntimeError) as error:
-        return f"the session bus cannot be reached: {error}"
-    return "no Secret Service runs on the session bus, and none can be started by it"
+        return f"could not reach the session bus: {error}"
+    return "no Secret Service runs on the session bus, and the bus cannot start one"
 
 
 def _connect_to_address(address: str, env: Mapping[str, str]) -> DBusConnection:

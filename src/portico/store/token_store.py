@@ -93,12 +93,10 @@ class Snapshot(Protocol):
     @property
     def profiles(self) -> tuple[Profile, ...]:
         """Every readable profile, in the order of the sign-ins."""
-        ...
 
     @property
     def damaged(self) -> tuple[str, ...]:
         """The ids of unreadable profiles; they stay until you sign in again or out."""
-        ...
 
     def get(self, id: str, /) -> Profile | None:
         """Return the profile `id`, or None if it does not exist.
@@ -106,7 +104,6 @@ class Snapshot(Protocol):
         Raises:
             StoreError: `record-damaged`.
         """
-        ...
 
 
 class RefreshTurn(Protocol):
@@ -123,7 +120,6 @@ class RefreshTurn(Protocol):
             GenerationChanged: other tokens were stored meanwhile; nothing was written.
             StoreError, LockBusy: nothing was written.
         """
-        ...
 
     def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
         """Store why the refresh of `profile`'s tokens failed, with the journal entry that stays. If they changed: do nothing.
@@ -131,11 +127,9 @@ class RefreshTurn(Protocol):
         Raises:
             StoreError, LockBusy: nothing was written.
         """
-        ...
 
     def end(self) -> None:
         """Let others refresh. A second call does nothing."""
-        ...
 
 
 class TokenStore(Protocol):
@@ -148,15 +142,12 @@ class TokenStore(Protocol):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that change whenever a profile does, for watchers; empty if the store has to be asked."""
-        ...
 
     def snapshot(self) -> Snapshot:
         """Return all profiles, without their tokens. Needs no keyring."""
-        ...
 
     def profiles(self) -> tuple[Profile, ...]:
         """Return every readable profile, in the order of the sign-ins."""
-        ...
 
     def get(self, profile_id: str) -> Profile | None:
         """Return the profile, or None if it does not exist.
@@ -164,7 +155,6 @@ class TokenStore(Protocol):
         Raises:
             StoreError: also `record-damaged`.
         """
-        ...
 
     def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
         """Return a profile and its tokens; with `to_refresh` the newest: a dead owner's refresh is finished first.
@@ -172,7 +162,6 @@ class TokenStore(Protocol):
         Raises:
             SignInNeeded: `not-signed-in`.
         """
-        ...
 
     def commit(
         self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, may_move: bool = False
@@ -186,14 +175,12 @@ class TokenStore(Protocol):
             GenerationChanged: the profile is not as expected; nothing was stored.
             StoreUnknown: the tokens may or may not be stored; the old ones are still in force.
         """
-        ...
 
     def update(self, profile_id: str, change: Callable[[Profile], Profile]) -> Profile | None:
         """Replace a profile by what `change` returns for it. Return the new profile, or None if it does not exist.
 
         `change` may be called again if another writer was faster.
         """
-        ...
 
     def begin_refresh(
         self, profile_id: str, *, wait_s: float = 0.0, unless: Callable[[], bool] = lambda: False
@@ -205,7 +192,6 @@ class TokenStore(Protocol):
         Raises:
             LockBusy: another owner had the turn for all of `wait_s` seconds.
         """
-        ...
 
     def delete(
         self, profile_id: str, *, expect_generation: int | None = None, unfinished: Failure | None = None
@@ -217,11 +203,9 @@ class TokenStore(Protocol):
         Raises:
             GenerationChanged: the profile is not of `expect_generation`; nothing was deleted.
         """
-        ...
 
     def sweep(self) -> tuple[str, ...]:
         """Finish or delete what dead writers have left. Return what could not be deleted. Cheap if nothing was left."""
-        ...
 
     def probe(self) -> object:
         """Check that new tokens can be stored: write, read back, delete. Call it before a browser opens.
@@ -229,7 +213,6 @@ class TokenStore(Protocol):
         Raises:
             ConfigError: the config that chooses the store cannot be read.
         """
-        ...
 
 
 class LocalTokenStore:
@@ -277,7 +260,7 @@ class LocalTokenStore:
             profile = self._index.get(profile_id)
             if profile is not None and profile.generation == tokens.generation:
                 return ProfileTokens(profile, tokens)
-        raise TokensKeepChanging(f"the tokens of {profile_id} keep changing", hint="run the command again")
+        raise TokensKeepChanging(f"The tokens of {profile_id} keep changing.", hint="Run the command again.")
 
     def commit(
         self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, may_move: bool = False
@@ -305,14 +288,14 @@ class LocalTokenStore:
     def delete(
         self, profile_id: str, *, expect_generation: int | None = None, unfinished: Failure | None = None
     ) -> tuple[str, ...]:
-        before = next((profile for profile in self._index.profiles() if profile.id == profile_id), None)
+        before = self._index.view().find(profile_id)
         undeleted = self._vault.delete(profile_id, expect_generation=expect_generation)
         if not undeleted or unfinished is None or before is None:
             return undeleted
         unfinished_profile = replace(before, failure=unfinished, journal_entry=None)
 
         def put_back(draft: IndexDraft) -> None:
-            if all(profile.id != profile_id for profile in draft.profiles):  # unless the user has signed in again meanwhile
+            if draft.find(profile_id) is None:  # unless the user has signed in again meanwhile
                 draft.put(unfinished_profile)
 
         self._index.edit(put_back)
@@ -360,8 +343,8 @@ class _LocalTurn:
     def note_sending(self, profile: Profile, entry: JournalEntry) -> Profile:
         updated = self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, journal_entry=entry)))
         if updated is None or updated.generation != profile.generation:
-            message = f"newer tokens of {profile.id} were stored"
-            raise GenerationChanged(message, hint="run the command again")
+            message = f"Newer tokens of {profile.id} were stored."
+            raise GenerationChanged(message, hint="Run the command again.")
         return updated
 
     def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:

@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 
 def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
     """Return the slot that may hold the tokens of an unfinished refresh, or None if no refresh is unfinished."""
-    profile = None if profile_id in draft.damaged else draft.get(profile_id)
+    profile = draft.find(profile_id)
     if profile is None or profile.journal_entry is None or profile.journal_entry.generation != profile.generation:
         return None
     if profile.has_ended:
@@ -229,9 +229,9 @@ class Vault:
             if self._index.get(profile_id) == profile:
                 break  # the pointer has not moved, so the record is missing
         raise RecordMissing(
-            f"the tokens of {profile_id} are no longer in the store",
+            f"The tokens of {profile_id} are no longer in the store.",
             why=f"{location}: {'no record' if tokens is None else 'a record of another generation'}",
-            hint=f"sign in again: {sign_in_again(profile)}",
+            hint=f"Sign in again: {sign_in_again(profile)}",
         )
 
     def commit(
@@ -253,7 +253,7 @@ class Vault:
         _check_id(profile.id)
         with self._locked(profile.id):
             self._try_discard(profile.id, _Prompts(allowed=False))
-            current = self._current_profile(profile.id)
+            current = self._index.view().find(profile.id)
             _check_generation(profile.id, current, expect_generation)
             store = self._store_for(current, may_move=may_move)
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
@@ -286,8 +286,8 @@ class Vault:
             LockBusy: another process is storing tokens of this profile.
         """
         with self._locked(profile_id):
-            _check_generation(profile_id, self._current_profile(profile_id), expect_generation)
             index = self._index.view()
+            _check_generation(profile_id, index.find(profile_id), expect_generation)
             written = {*index.leftovers, current_record(index, profile_id)}
             self._index.edit(lambda draft: remove_profile(draft, profile_id))
             self._crash_point("forgotten")
@@ -348,11 +348,7 @@ class Vault:
                 self._adopt_written(profile_id)
 
     def _adopt_written(self, profile_id: str) -> None:
-        """Under the profile's lock: point the profile at the record of its unfinished refresh.
-
-        Raises:
-            StoreError: the record cannot be read now.
-        """
+        """Under the profile's lock: point the profile at the record of its unfinished refresh."""
         draft = self._index.view()
         written, profile = unfinished_refresh(draft, profile_id), draft.get(profile_id)
         if written is None or profile is None:
@@ -439,7 +435,7 @@ class Vault:
     def _delete_record(self, location: RecordLocation, keep: RecordMatch | None, prompts: _Prompts) -> None:
         store = self._store(location.store, location.backend)
         if store.has_pending_call:
-            raise KeyringUnknown("a call that timed out is still running")
+            raise KeyringUnknown("An earlier call to the keyring is still running.")
         try:
             store.delete(location.user, keep=keep, ask=prompts.allowed)
         except StoreError as error:
@@ -449,13 +445,9 @@ class Vault:
     def _require_profile(self, profile_id: str) -> tuple[Profile, Slot]:
         profile = self._index.get(profile_id)
         if profile is None or profile.slot is None:
-            hint = "{prog} onboard" if profile is None else f"sign in again: {sign_in_again(profile)}"
-            raise NotSignedIn(f"{profile_id} is not signed in", hint=hint)
+            hint = "Sign in: {prog} onboard" if profile is None else f"Sign in again: {sign_in_again(profile)}"
+            raise NotSignedIn(f"{profile_id} is not signed in.", hint=hint)
         return profile, profile.slot
-
-    def _current_profile(self, profile_id: str) -> Profile | None:
-        draft = self._index.view()
-        return None if profile_id in draft.damaged else draft.get(profile_id)
 
     def _store_for(self, current: Profile | None, *, may_move: bool) -> RecordStore:
         """Return the store for new tokens, as the class says."""
@@ -537,11 +529,11 @@ def _add_sign_in_hint(error: StoreError, profile: Profile) -> None:
     """Name the command that signs `profile` in again. The code that found the error knows the record, not its profile."""
     command = sign_in_again(profile)
     if isinstance(error, RecordDamaged):
-        error.hint = f"sign in again: {command}"
+        error.hint = f"Sign in again: {command}"
     elif isinstance(error, StoreKeyLost):
-        error.hint = f"put it back from a backup, or sign in again: {command}"
+        error.hint = f"Put it back from a backup, or sign in again: {command}"
     elif isinstance(error, KeyringNotOpen):
-        error.hint = f"{error.hint}; if nothing has it any more, sign in again: {command}"
+        error.hint = f"{error.hint} If the record is lost, sign in again: {command}"
     elif error.hint is not None:
         error.hint = error.hint.replace(FILE_COMMAND, f"{command} --store file")
 
@@ -556,11 +548,12 @@ def _check_generation(profile_id: str, current: Profile | None, expected: int | 
     if expected is None or actual == expected:
         return
     why = f"expected generation {expected or 'none'}, found {actual or 'none'}"
-    raise GenerationChanged(f"newer tokens of {profile_id} have been stored meanwhile", why=why)
+    raise GenerationChanged(f"Newer tokens of {profile_id} were stored.", why=why)
 
 
 def _not_read_back_error(store: RecordStore) -> StoreError:
+    place = f"The keyring {store.backend}" if store.backend else "The encrypted file"
     return StoreForgetful(
-        f"{store.backend or 'the encrypted file'} did not give back what it was given",
-        hint="choose another store: {prog} onboard --store file",
+        f"{place} did not return the record that was written.",
+        hint="Choose another store: {prog} onboard --store file",
     )

@@ -160,7 +160,7 @@ def test_a_folder_of_an_agents_that_cannot_be_there_keeps_nobody_from_the_others
         ("opencode", "XDG_DATA_HOME"),
     ],
 )
-def test_the_home_of_a_user_that_is_not_known_here_is_a_folder_of_that_name(tool, variable, tmp_path):
+def test_the_home_of_an_unknown_user_is_a_folder_of_that_name(tool, variable, tmp_path):
     paths = BY_NAME[tool].default_paths({variable: "~no-such-user-here"}, tmp_path)
     assert any(path.parts[0] == "~no-such-user-here" for path in paths)
 
@@ -256,7 +256,7 @@ def test_a_damaged_cell_is_refused_and_named_by_its_file(cell, why, tmp_path):
     assert str(path) in raised.value.message
 
 
-def test_a_damaged_database_and_an_empty_one_are_told_apart(tmp_path):
+def test_a_damaged_database_differs_from_an_empty_one(tmp_path):
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 5000)
     with pytest.raises(ConfigError, match="SQLite cannot use"):
@@ -285,7 +285,7 @@ def test_a_cell_that_is_no_utf_8_is_refused_without_a_word_of_it(tmp_path):
         text = stored({"minimax-portal:default": sample.profile(email="J?rg")}).encode().replace(b"J?rg", b"J\xf6rg")
         connection.execute("UPDATE auth_profile_store SET store_json = CAST(? AS TEXT)", (text,))
 
-    with pytest.raises(ConfigError, match="not UTF-8 text") as raised:
+    with pytest.raises(ConfigError, match="text that is not UTF-8") as raised:
         read_source(OPENCLAW, path)
 
     assert in_text(json.dumps(raised.value.as_json("portico"))) == []
@@ -299,7 +299,7 @@ def test_no_text_of_sqlites_is_passed_on(tmp_path):
     (credential,) = read_source(OPENCLAW, path)
     before = path.read_bytes()
 
-    with pytest.raises(ConfigError, match="cannot be changed") as raised:
+    with pytest.raises(ConfigError, match="Could not change") as raised:
         remove_from_source(OPENCLAW, path, credential)
 
     assert "words of the database" not in str(raised.value)
@@ -322,7 +322,7 @@ def test_a_table_that_does_not_only_store_its_columns_is_refused(columns, tmp_pa
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("INSERT INTO auth_profile_store (updated_at) VALUES (1)")
 
-    with pytest.raises(ConfigError, match="its table auth_profile_store is not as it must be"):
+    with pytest.raises(ConfigError, match="its table auth_profile_store has other columns than expected"):
         read_source(OPENCLAW, path)
 
 
@@ -363,7 +363,7 @@ def test_a_database_whose_last_write_was_cut_off_is_read_after_the_tool_has_been
     before = trace(path.parent)
     assert f"{path.name}-journal" in before
 
-    with pytest.raises(ConfigError, match=r"a write to openclaw\.sqlite was cut off; start the tool once"):
+    with pytest.raises(ConfigError, match=r"a write to openclaw\.sqlite was interrupted; start the tool once"):
         read_source(OPENCLAW, path)
 
     assert trace(path.parent) == before
@@ -547,7 +547,7 @@ def test_a_database_that_openclaw_is_writing_to_stays_as_it_is_and_is_named(tmp_
     assert "minimax-portal:default" in profiles_in(path)
 
 
-def test_a_refresh_that_openclaw_has_under_way_is_waited_for(tmp_path, monkeypatch):
+def test_a_refresh_by_openclaw_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
     # The name is what openclaw 2026.9.6 made of ["minimax-portal","minimax-portal:default"].

@@ -100,14 +100,14 @@ def test_the_lock_that_openclaw_itself_takes_is_waited_for(tmp_path, monkeypatch
 
 
 def aged(path, seconds):
-    """Give a lock the age of one whose holder has not touched it for so long."""
+    """Give a lock the age of one that its owner has not touched for so long."""
     at = time.time() - seconds
     os.utime(path, (at, at))
     return path
 
 
 @pytest.mark.requirement("E111")
-def test_a_lock_folder_that_its_holder_has_not_touched_for_half_a_minute_is_taken_over(tmp_path, monkeypatch):
+def test_a_lock_folder_that_its_owner_has_not_touched_for_half_a_minute_is_taken_over(tmp_path, monkeypatch):
     path = Sample("openclaw").write(tmp_path)
     (credential,) = read_source(BY_NAME["openclaw"], path)
     monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
@@ -149,7 +149,7 @@ def test_a_lock_folder_that_its_holder_has_not_touched_for_half_a_minute_is_take
         "nonsense",
     ],
 )
-def test_a_lock_file_is_nobodys_when_its_process_is_not_here_and_it_is_old(content, age_s, outcome, tmp_path, monkeypatch):
+def test_a_lock_file_has_no_owner_if_its_process_is_not_found_and_it_is_old(content, age_s, outcome, tmp_path, monkeypatch):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     path = Sample("openclaw").write(tmp_path)
@@ -268,7 +268,7 @@ except PorticoError as error:
 
 @pytest.mark.linux
 @pytest.mark.requirement("E111")
-def test_a_lock_file_that_cannot_be_filled_goes_again_and_nothing_is_done_without_it(tmp_path):
+def test_a_lock_file_that_cannot_be_filled_is_deleted_and_nothing_is_changed_without_it(tmp_path):
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
     locks = tmp_path / ".openclaw/locks/oauth-refresh"
     locks.mkdir(parents=True)

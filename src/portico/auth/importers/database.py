@@ -51,7 +51,7 @@ _MESSAGES: Final[Mapping[int, str]] = MappingProxyType(
         sqlite3.SQLITE_CORRUPT: "it is damaged",
         sqlite3.SQLITE_FULL: "the disk is full",
         sqlite3.SQLITE_INTERRUPT: "it takes too much work",
-        sqlite3.SQLITE_NOTADB: "it is damaged, or no database",
+        sqlite3.SQLITE_NOTADB: "it is damaged, or not a database",
         sqlite3.SQLITE_READONLY: "it cannot be written to",
         sqlite3.SQLITE_TOOBIG: "it holds a value that is too long",
     }
@@ -145,25 +145,17 @@ def _open(path: Path, mode: str, busy_timeout_s: float) -> Iterator[sqlite3.Conn
 
 
 def _read_mode(path: Path) -> str:
-    """Return the URI parameters (https://www.sqlite.org/uri.html) for reading without a change in the folder.
-
-    Raises:
-        ValueError: reading would create a file, or a side file is untrusted.
-    """
+    """Return the URI parameters (https://www.sqlite.org/uri.html) for reading without a change in the folder."""
     log, index, journal = (_side_file(path, suffix) for suffix in _SIDE_FILES)
     if log is not None and index is not None:
         return "mode=ro&readonly_shm=1"
     if log is not None and log.st_size:
-        raise ValueError(f"its log {path.name}-wal is there without {path.name}-shm; start the tool once")
+        raise ValueError(f"its log {path.name}-wal exists without {path.name}-shm; start the tool once")
     return "mode=ro" if journal is not None else _IMMUTABLE
 
 
 def _side_file(path: Path, suffix: str) -> os.stat_result | None:
-    """Return the status of a database's log, index or journal, or None if it does not exist.
-
-    Raises:
-        ValueError: SQLite might wait for the file forever, or another user wrote it.
-    """
+    """Return the status of a database's log, index or journal, or None if it does not exist."""
     side_path = path.with_name(path.name + suffix)
     try:
         info = side_path.lstat()
@@ -182,11 +174,7 @@ def _file_stats(path: Path) -> list[tuple[int, int, int] | None]:
 
 
 def _has_table(connection: sqlite3.Connection, table: CellTable) -> bool:
-    """Whether the database has this table.
-
-    Raises:
-        ValueError: it is not a plain table with these stored columns.
-    """
+    """Whether the database has this table."""
     query = "SELECT sql LIKE 'CREATE TABLE %' FROM sqlite_master WHERE type = 'table' AND name = ?"
     definition = connection.execute(query, (table.name,)).fetchone()
     if definition is None:
@@ -195,7 +183,7 @@ def _has_table(connection: sqlite3.Connection, table: CellTable) -> bool:
     query = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0"
     stored_columns = {name for (name,) in connection.execute(query, (table.name,))} if definition[0] else set()
     if not {table.key.encode(), table.text.encode(), table.changed.encode()} <= stored_columns:
-        raise ValueError(f"its table {table.name} is not as it must be")
+        raise ValueError(f"its table {table.name} has other columns than expected")
     return True
 
 
@@ -214,7 +202,7 @@ def _read_table_cells(connection: sqlite3.Connection, tables: Sequence[CellTable
             try:
                 texts[key.decode()] = content.decode()
             except UnicodeDecodeError:
-                raise ValueError(f"{table.name} has what is not UTF-8 text") from None
+                raise ValueError(f"{table.name} has text that is not UTF-8") from None
         cells |= {CellName(table, key): texts[key] for key in sorted(texts)}
     return cells
 
@@ -225,7 +213,7 @@ def _read_rows(connection: sqlite3.Connection, table: CellTable, max_bytes: int)
     query = f'SELECT {columns} FROM "{table.name}" WHERE {condition}'  # noqa: S608 - the names are constants
     for key, key_type, content, content_type in connection.execute(query, (max_bytes + 1, *table.rows)):
         if (key_type, content_type) != (b"text", b"text"):
-            raise ValueError(f"{table.name} has something else than text")
+            raise ValueError(f"{table.name} has values that are not text")
         yield key, content
 
 
@@ -234,9 +222,9 @@ def _raise_error(error: sqlite3.Error, path: Path) -> NoReturn:
     if code & 0xFF in _BUSY_CODES:
         raise DatabaseBusyError from None
     if code in _UNFINISHED_WRITE:
-        raise ValueError(f"a write to {path.name} was cut off; start the tool once") from None
+        raise ValueError(f"a write to {path.name} was interrupted; start the tool once") from None
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    message = _MESSAGES.get(code & 0xFF, "something in it is not as it must be")
+    message = _MESSAGES.get(code & 0xFF, "its content is not as expected")
     version_note = f"; this Python's SQLite is {sqlite3.sqlite_version}, and STRICT tables need 3.37" if _lacks_strict() else ""
     raise ValueError(f"SQLite cannot use {path.name}: {message} ({name}){version_note}") from None
 

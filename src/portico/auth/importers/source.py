@@ -155,11 +155,7 @@ def _is_database(importer: Importer, path: Path) -> bool:
 
 
 def _read_bytes(importer: Importer, path: Path) -> bytes | None:
-    """Return the whole file, or None if it does not exist.
-
-    Raises:
-        ConfigError: `import-unreadable`: not a plain file of this user, or too large.
-    """
+    """Return the whole file, or None if it does not exist."""
     data = _read_start(importer, path, _MAX_BYTES + 1)
     if data is not None and len(data) > _MAX_BYTES:
         raise _unreadable_error(importer, path, f"it is larger than {_MAX_BYTES >> 20} MiB")
@@ -179,7 +175,7 @@ def _read_start(importer: Importer, path: Path, length: int) -> bytes | None:
     except OSError as error:
         raise _unreadable_error(importer, path, error.strerror or str(error)) from None
     except ValueError:
-        raise _unreadable_error(importer, path, "no file can have such a name") from None
+        raise _unreadable_error(importer, path, "a file cannot have this name") from None
 
 
 def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential, ...]:
@@ -269,21 +265,21 @@ def _sidecar_path(importer: Importer, target: Path, credential: FoundCredential)
 
 
 def _busy_error(importer: Importer, path: Path, lock: Path | None = None) -> LockBusy:
-    hint = f"end {importer.label} and run the command again"
+    hint = f"End {importer.label} and run the command again."
     if lock is not None:
-        hint += f"; if it does not run, delete {lock}"
-    return LockBusy(f"{importer.label} is using {path}", hint=hint)
+        hint += f" If it is not running, delete {lock}."
+    return LockBusy(f"{importer.label} is using {path}.", hint=hint)
 
 
 def _not_removed_error(importer: Importer, target: Path, why: str) -> ConfigError:
-    hint = f"correct that and run the command again, or sign out in {importer.label}"
-    return SourceNotRemoved(f"{target} cannot be changed; it is as it was", why=why, hint=hint)
+    hint = f"Correct that and run the command again, or sign out in {importer.label}."
+    return SourceNotRemoved(f"Could not change {target}. It is unchanged.", why=why, hint=hint)
 
 
 def _unreadable_error(importer: Importer, path: Path, why: str, *, where: str | None = None) -> ConfigError:
     return ImportUnreadable(
-        f"{importer.label}'s file cannot be used: {path}",
+        f"Could not read {importer.label}'s file {path}.",
         why=f"{why}; expected {importer.expected}",
         where=where,
-        hint="nothing was changed; sign in instead: {prog} onboard --auth-choice minimax-portal",
+        hint="Nothing was changed. Sign in instead: {prog} onboard --auth-choice minimax-portal",
     )
