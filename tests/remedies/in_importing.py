@@ -162,7 +162,7 @@ def a_tool_that_holds_its_file_or_its_database(desk):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
         hint = home.refused("--remove-source")["hint"]
-        assert hint.endswith(f"; if it does not run, delete {lock}")
+        assert hint.endswith(f" If it is not running, delete {lock}.")
         lock.rmdir()
         home.taken("--remove-source")
         assert "minimax-portal" not in path.read_text(encoding="utf-8")

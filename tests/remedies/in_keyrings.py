@@ -203,7 +203,7 @@ def a_preferred_collection_that_does_not_exist(desk):
     add = ("gateway", "key", "add", "--store", "keyring")
     with patch.dict(os.environ, {variable: "login"}):  # python-keyring reads it from the process
         error = desk.refused(*add, "one")
-    assert error["hint"].startswith(f"unset {variable}")
+    assert error["hint"].startswith(f"Unset {variable}")
     known = error["why"].removeprefix("its collections are ").split(", ")
     with patch.dict(os.environ, {variable: next(each for each in known if each.endswith("/login"))}):
         desk.ok(*add, "one")
