@@ -93,7 +93,7 @@ def test_nothing_is_made_by_looking(paths, index):
     assert index.get("any") is None
     assert index.store_name is None
     assert index.update("any", lambda profile: profile) is None
-    index.remove("any")
+    index.edit(lambda draft: draft.remove("any"))
     assert not paths.index.exists()
 
 
@@ -117,7 +117,7 @@ def test_generations_never_come_back(index):
     first = index.edit(lambda draft: draft.next_generation())
     index.put(a_profile(generation=40))
     second = index.edit(lambda draft: draft.next_generation())
-    index.remove("minimax-portal:default")
+    index.edit(lambda draft: draft.remove("minimax-portal:default"))
     third = index.edit(lambda draft: draft.next_generation())
     assert (first, second, third) == (1, 41, 42)
 
@@ -154,7 +154,7 @@ def test_an_index_of_a_later_version_is_refused_and_not_touched(paths, index):
     for operation in (
         index.profiles,
         lambda: index.put(a_profile("other:other")),
-        lambda: index.remove("minimax-portal:default"),
+        lambda: index.edit(lambda draft: draft.remove("minimax-portal:default")),
     ):
         with pytest.raises(StoreError) as exc_info:
             operation()

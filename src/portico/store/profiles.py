@@ -309,10 +309,6 @@ class ProfileIndex:
     def put(self, profile: Profile) -> None:
         self.edit(lambda draft: draft.put(profile))
 
-    def remove(self, id: str) -> None:
-        """Remove the entry of `id`, but not its tokens; `Vault.delete` removes both."""
-        self.edit(lambda draft: draft.remove(id))
-
     def update(self, id: str, change: Callable[[Profile], Profile]) -> Profile | None:
         """Replace the profile `id` by what `change` returns for it. Return the new profile, or None if it does not exist."""
 

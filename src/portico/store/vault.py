@@ -342,7 +342,7 @@ class Vault:
         return self._discard(profile_id, prompts)
 
     def _finish_refresh(self, profile_id: str) -> None:
-        """Finish the refresh of a killed process, if there is one. A process that is already doing so is waited for."""
+        """Finish the refresh of a killed process, if there is one. Wait if another process is doing so."""
         if unfinished_refresh(self._index.view(), profile_id) is not None:
             with self._locked(profile_id):
                 self._adopt_written(profile_id)
