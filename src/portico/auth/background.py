@@ -1,9 +1,9 @@
 """Background refresh: keeps every profile fresh, all the time or once for cron and timers.
 
 Every two seconds, the wall clock is compared with a list of profiles that is read again when the index changes. So a woken
-machine, a changed clock and a sign-in by another process are noticed within two seconds. Long timers would be late, since an event loop's
-timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). An unused profile is refreshed only as often as
-its refresh token needs.
+machine, a changed clock and a sign-in by another process are noticed within two seconds. Long timers would be late, since an
+event loop's timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). An unused profile is refreshed only
+as often as its refresh token needs.
 """
 
 from __future__ import annotations

@@ -181,7 +181,9 @@ def run_gateway(
 def already_running(paths: Paths) -> LockBusy:
     """The error for a second gateway of one state folder."""
     state = read_state(paths)
-    process = f"process {state.pid}, port {state.port}" if state is not None else f"process {gateway_lock(paths).owner_pid() or '?'}"
+    process = (
+        f"process {state.pid}, port {state.port}" if state is not None else f"process {gateway_lock(paths).owner_pid() or '?'}"
+    )
     hint = "to look at it: {prog} gateway status; to start another in its place: {prog} gateway restart"
     return GatewayRunning("a gateway is already running", why=process, hint=hint)
 
