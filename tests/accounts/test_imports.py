@@ -238,7 +238,7 @@ def test_a_sign_in_that_was_stored_since_the_check_is_not_overwritten(desk, monk
     done = desk.imported("--remove-source")
 
     assert done.returncode == 2
-    assert f"{GLOBAL} is signed in already" in done.stderr
+    assert f"{GLOBAL} is already signed in" in done.stderr
     assert desk.vault().read(GLOBAL).access == kept.access
     assert desk.run("auth", "import", "--dry-run", "--profile", "other").returncode == 0  # it is still where it was
 
@@ -341,7 +341,7 @@ def test_a_name_gets_its_provider_and_one_that_cannot_be_typed_is_refused(desk):
     Sample("mmx").write(desk.home)
     refused = desk.imported("--profile", "my plan")
     assert refused.returncode == 2
-    assert "no name for a sign-in" in refused.stderr
+    assert "Invalid account name" in refused.stderr
 
     done = desk.imported("--json", "--profile", "work")
     assert [each["profile"] for each in json.loads(done.stdout)["imported"]] == ["minimax-portal:work"]
@@ -516,7 +516,7 @@ def test_beside_a_database_that_cannot_be_read_what_has_ended_may_be_spent_and_i
     done = desk.imported("--from", "openclaw")
 
     assert (done.returncode, "import-unreadable" in done.stderr, str(bad) in done.stderr) == (9, True, True)
-    assert f"the access token in {path} has ended, and a newer sign-in may be in the file that is not read" in done.stderr
+    assert f"the access token in {path} has expired, and the unreadable file may have a newer sign-in" in done.stderr
     assert ProfileIndex(desk.run_portico.paths).profiles() == ()
     command = f"auth import --from openclaw --path {path}"
     assert command in done.stderr
@@ -598,7 +598,7 @@ def test_a_tool_that_keeps_old_tokens_readable_is_to_be_ended(desk, monkeypatch)
 def test_a_file_that_cannot_be_there_is_named_and_no_traceback(desk, path):
     done = desk.imported("--from", "mmx", "--path", path)
     assert done.returncode == 9
-    assert "There is no such file" in done.stderr
+    assert "File not found" in done.stderr
 
 
 def test_a_text_in_the_place_of_the_region_is_not_shown(desk):
@@ -677,7 +677,7 @@ def test_a_retired_file_is_not_taken_when_it_is_named_either(desk):
     for named in (path, archive):
         done = desk.imported("--from", "openclaw", "--path", str(named))
         assert done.returncode == 9
-        assert f"OpenClaw does not use {named} any more" in done.stderr
+        assert f"OpenClaw no longer uses {named}" in done.stderr
     assert ProfileIndex(desk.run_portico.paths).profiles() == ()
 
 

@@ -29,7 +29,7 @@ def test_a_grant_that_the_plugin_refuses_is_given_back_to_the_provider(minimax, 
 
     done = session.run(*SIGN_IN, "--region", "global", "--flow", "browser", *session.store)
 
-    said = "the sign-in was revoked again" if answers else "the provider has not revoked the sign-in"
+    said = "the new tokens were revoked" if answers else "the provider did not revoke the new tokens"
     assert done.returncode == 8
     assert f"not the Global portal's; {said}." in done.stderr
     assert session.profiles() == []

@@ -41,7 +41,7 @@ def revoked(monkeypatch):
 
 def meanwhile(monkeypatch, session, *args):
     """Let another command, a real process, run between the approval of a sign-in and its storing; its standard output."""
-    keep, printed = sign_in._store_grant, []
+    keep, printed = sign_in._store_token_set, []
 
     async def after_another(*parts):
         done = await off_loop(lambda: session.run_portico.in_a_process(*args, env=session.env))
@@ -49,7 +49,7 @@ def meanwhile(monkeypatch, session, *args):
         printed.append(done.stdout.strip())
         return await keep(*parts)
 
-    monkeypatch.setattr(sign_in, "_store_grant", after_another)
+    monkeypatch.setattr(sign_in, "_store_token_set", after_another)
     return printed
 
 
@@ -59,7 +59,7 @@ def test_a_sign_in_that_another_one_has_overtaken_is_refused_and_given_back(sess
     done = session.run(*ARGS, *session.store)
 
     assert done.returncode == 2
-    assert f"{GLOBAL} is signed in already; the sign-in was revoked again." in done.stderr
+    assert f"{GLOBAL} is already signed in; the new tokens were revoked." in done.stderr
     assert "--replace" in done.stderr
     assert len(revoked) == 1
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
@@ -96,23 +96,23 @@ def test_what_was_to_be_replaced_and_was_signed_out_meanwhile_leaves_its_place_f
 
 
 def test_an_index_that_cannot_be_read_at_the_end_gives_the_new_tokens_back(session, monkeypatch, revoked):
-    keep, index = sign_in._store_grant, session.paths.index
+    keep, index = sign_in._store_token_set, session.paths.index
 
     async def of_a_later_version(*parts):
         index.write_text(json.dumps({"version": 999}), encoding="utf-8")
         return await keep(*parts)
 
-    monkeypatch.setattr(sign_in, "_store_grant", of_a_later_version)
+    monkeypatch.setattr(sign_in, "_store_token_set", of_a_later_version)
     done = session.run(*ARGS, *session.store)
 
     assert done.returncode == 7
-    assert "the sign-in was revoked again" in done.stderr
+    assert "the new tokens were revoked" in done.stderr
     assert len(revoked) == 1
 
 
 @pytest.mark.parametrize("plugin", ["is switched on by this sign-in", "is on already"])
 def test_a_config_that_has_become_unusable_gives_the_new_tokens_back(session, monkeypatch, revoked, plugin):
-    keep = sign_in._store_grant
+    keep = sign_in._store_token_set
     if plugin == "is on already":
         session.ok("plugins", "enable", "minimax-portal-auth")
 
@@ -122,11 +122,11 @@ def test_a_config_that_has_become_unusable_gives_the_new_tokens_back(session, mo
         session.paths.config.write_text(text.replace("18790", '"none"'), encoding="utf-8")
         return await keep(*parts)
 
-    monkeypatch.setattr(sign_in, "_store_grant", with_a_broken_config)
+    monkeypatch.setattr(sign_in, "_store_token_set", with_a_broken_config)
     done = session.run(*ARGS, *session.store)
 
     assert done.returncode == 9
-    assert "the sign-in was revoked again" in done.stderr
+    assert "the new tokens were revoked" in done.stderr
     assert len(revoked) == 1
 
 
@@ -137,7 +137,7 @@ def test_on_a_terminal_no_question_is_asked_while_the_new_tokens_are_in_nobodys_
     done, person = sit_down(session, *words, *session.store, answers=[])
 
     assert (done.returncode, person.asked) == (2, [])
-    assert f"{GLOBAL} is signed in already; the sign-in was revoked again." in done.stderr
+    assert f"{GLOBAL} is already signed in; the new tokens were revoked." in done.stderr
     assert len(revoked) == 1
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
 
@@ -145,7 +145,7 @@ def test_on_a_terminal_no_question_is_asked_while_the_new_tokens_are_in_nobodys_
 def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
     """Another one is stored while the tokens of the agreed one are read, which may take as long as somebody unlocks the keyring."""
     session.sign_in("--region", "global")
-    read, keep, ran = Vault.read, sign_in._store_grant, []
+    read, keep, ran = Vault.read, sign_in._store_token_set, []
 
     def after_another(vault, *args, **how):
         monkeypatch.setattr(Vault, "read", read)
@@ -156,7 +156,7 @@ def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
         monkeypatch.setattr(Vault, "read", after_another)
         return await keep(*parts)
 
-    monkeypatch.setattr(sign_in, "_store_grant", then)
+    monkeypatch.setattr(sign_in, "_store_token_set", then)
     words = [word for word in ARGS if word != "--non-interactive"]
     done, person = sit_down(session, *words, *session.store, answers=["y"])
 

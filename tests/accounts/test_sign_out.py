@@ -84,7 +84,7 @@ async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_
     lock.release()
 
     assert result.not_revoked is None
-    assert "may still bring tokens" in result.may_be_left
+    assert "may still get new tokens" in result.may_be_left
     assert len(revoked) == 2
     assert account.index.get(PROFILE) is None
     await until(lock.try_acquire)

@@ -61,7 +61,7 @@ class Bench:
         passphrase = PassphraseSource(self.env)
         return Vault(self.paths, self.index, store=store, passphrase=passphrase, env=self.env, deadlines=self.deadlines)
 
-    async def give_back(self):
+    async def revoke_new(self):
         self.given_back += 1
         return True
 
@@ -76,7 +76,7 @@ class Bench:
             self.tokens,
             question=question or storing.StoreQuestion(),
             chosen=chosen,
-            give_back=self.give_back,
+            revoke_new=self.revoke_new,
             expect_generation=expected,
         )
         return asyncio.run(stored)
@@ -107,7 +107,7 @@ def test_with_the_keyring_failing_the_other_store_is_the_sealed_file(app):
 
     assert stored.store == "file"
     assert "keyring" in app.prompter.shown[0]["again"]
-    assert "sealed" in app.prompter.shown[0]["other"]
+    assert "encrypted" in app.prompter.shown[0]["other"]
     assert app.vault().read(stored.id).access == app.tokens.access
     assert app.given_back == 0
 
@@ -126,7 +126,7 @@ def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(app, known_
     stored = app.store()
 
     assert stored.store == "keyring"
-    assert "sealed" in app.prompter.shown[0]["again"]
+    assert "encrypted" in app.prompter.shown[0]["again"]
     assert "keyring" in app.prompter.shown[0]["other"]
     assert app.vault().read(stored.id).access == app.tokens.access
 
@@ -142,7 +142,7 @@ def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(app, when):
         threading.Timer(0.3, lambda: question._answer.get_loop().call_soon_threadsafe(question.give_up)).start()
     began = time.monotonic()
 
-    with pytest.raises(StoreError, match="revoked again"):
+    with pytest.raises(StoreError, match="the new tokens were revoked"):
         app.store(question=question)
 
     assert app.given_back == 1
@@ -177,7 +177,7 @@ def test_what_is_given_up_is_given_back_to_the_provider_and_said(app):
         app.store()
 
     assert app.given_back == 1
-    assert "the sign-in was revoked again" in caught.value.message
+    assert "the new tokens were revoked" in caught.value.message
     assert app.index.profiles() == ()
 
 
@@ -193,7 +193,7 @@ def test_giving_up_where_there_is_no_keyring_is_said_like_any_other_failure(app,
         app.store()
 
     assert app.given_back == 1
-    assert caught.value.message == ("No keyring is available. The new tokens were not kept; the sign-in was revoked again.")
+    assert caught.value.message == ("No keyring is available. You are not signed in; the new tokens were revoked.")
 
 
 @pytest.mark.requirement("E37")
@@ -212,7 +212,7 @@ def test_with_nobody_to_ask_a_failing_store_is_tried_three_times_and_the_grant_g
 
     lock.release()
     assert (len(tries), app.given_back) == (3, 1)
-    assert ". The new tokens were not kept; the sign-in was revoked again." in caught.value.message
+    assert ". You are not signed in; the new tokens were revoked." in caught.value.message
 
 
 @pytest.mark.requirement("E37")

@@ -42,7 +42,7 @@ def test_what_cannot_be_used_is_given_back_and_the_reason_is_told(portal, flow, 
     done = session.run(*SIGN_IN, "--region", "global", "--json", "--flow", flow, "--store", "file")
     error = json.loads(done.stdout.splitlines()[-1])["error"]
     assert (done.returncode, error["id"]) == (8, "sign-in-ended")
-    assert error["message"].endswith("the sign-in was revoked again.")
+    assert error["message"].endswith("the new tokens were revoked.")
     assert service.faults.requests[REVOKE] == revoked
     assert service.faults.requests[TOKEN] == 1
     assert session.profiles() == []

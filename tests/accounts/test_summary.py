@@ -23,20 +23,20 @@ def grant(*, refresh=True, **told):
 @pytest.mark.parametrize(
     ("scope", "advice"),
     [
-        ("openid profile", " Add `offline_access` to the scope to get one."),
+        ("openid profile", " Add `offline_access` to the scope to get a refresh token."),
         ("openid offline_access", ""),
         ("profile", ""),
     ],
 )
 def test_a_grant_without_a_refresh_token_is_said(scope, advice):
     assert remarks(replace(SERVER, scope=scope), grant(refresh=False), None) == (
-        f"The provider gave no refresh token: you have to sign in again when the access token ends.{advice}",
+        f"The provider issued no refresh token: you must sign in again when the access token expires.{advice}",
     )
 
 
 def test_a_grant_of_more_than_was_asked_for_is_said():
     assert remarks(SERVER, grant(scope="models profile billing admin"), None) == (
-        "The provider granted more than was asked for: admin billing",
+        "The provider granted more scopes than requested: admin billing",
     )
 
 
@@ -48,9 +48,7 @@ def test_a_grant_of_less_or_of_the_same_needs_no_words():
 
 def test_another_account_under_the_same_name_is_said():
     before = a_profile(subject="alice")
-    assert remarks(SERVER, grant(subject="bob"), before) == (
-        "This is another account than minimax-portal:default was signed in to before.",
-    )
+    assert remarks(SERVER, grant(subject="bob"), before) == ("minimax-portal:default is now signed in to a different account.",)
     for subject in ("alice", None):
         assert remarks(SERVER, grant(subject=subject), before) == ()
     assert remarks(SERVER, grant(subject="bob"), a_profile()) == ()

@@ -42,7 +42,7 @@ def test_a_gateway_without_the_passphrase_is_restarted_with_it_and_only_once(pat
     restarted = control.running(paths)
     assert restarted.instance != running.instance
     assert (restarted.port, restarted.opens_encrypted_file) == (running.port, True)
-    assert summary.set_up_background(app_with(with_passphrase), wanted=False) == "the gateway that runs keeps it fresh"
+    assert summary.set_up_background(app_with(with_passphrase), wanted=False) == "the running gateway refreshes the tokens"
     assert control.running(paths) == restarted
 
 
@@ -51,21 +51,21 @@ def test_where_it_cannot_be_restarted_that_is_said_and_it_goes_on(paths, running
     app = app_with(without)
     assert (
         summary.set_up_background(app, wanted=False)
-        == "the gateway cannot refresh it before it is restarted: portico gateway restart"
+        == "the gateway cannot refresh the tokens until you restart it: portico gateway restart"
     )
     assert "passphrase" in app.out.stderr.getvalue()
     assert control.running(paths) == running
 
 
 def test_a_sign_in_in_the_keyring_leaves_the_running_gateway_alone(paths, running):
-    assert summary.set_up_background(app_with(dict(os.environ)), wanted=False) == "the gateway that runs keeps it fresh"
+    assert summary.set_up_background(app_with(dict(os.environ)), wanted=False) == "the running gateway refreshes the tokens"
     assert control.running(paths) == running
 
 
 def test_the_gateway_of_a_sign_in_gets_the_port_that_the_environment_names(paths, unused_tcp_port):
     try:
         kept = summary.set_up_background(app_with({**os.environ, "PORTICO_GATEWAY_PORT": str(unused_tcp_port)}), wanted=True)
-        assert "the gateway keeps it fresh" in kept
+        assert "refreshes the tokens until this machine restarts" in kept
         assert control.running(paths).port == unused_tcp_port
     finally:
         control.stop(paths)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from portico.accounts.view import SignInView, tunnel_line
+from portico.accounts.view import SignInView, tunnel_command
 from portico.interfaces.authorization import DeviceAuthorization
 from portico.oauth import flow
 from portico.secret import Secret
@@ -100,8 +100,8 @@ def test_over_ssh_the_exact_tunnel_line_is_shown():
     _, stderr = shown(flow.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), env=SSH)
 
     assert "ssh -N -L 4711:127.0.0.1:4711 ada@10.0.0.2" in stderr
-    assert tunnel_line(REDIRECT, {}) is None
-    assert tunnel_line("", SSH) is None
+    assert tunnel_command(REDIRECT, {}) is None
+    assert tunnel_command("", SSH) is None
 
 
 def test_with_json_each_event_is_one_line_on_stdout_without_secrets():

@@ -156,7 +156,7 @@ def test_lm_studio_offers_what_it_has_loaded(minimax, unused_tcp_port):
 
     _, person = sit_down(session, "configure", "--section", "default-model", answers=["3"])
 
-    assert "  2) lmstudio/another - not listed by it now\n" in person.shown.getvalue()
+    assert "  2) lmstudio/another - not in the provider's current list\n" in person.shown.getvalue()
     assert session.ok("models", "status", "--plain").strip() == "lmstudio/minimax-m2.1-gs32"
 
 

@@ -12,7 +12,7 @@ from tests.person import CTRL_C, ENTER, sit_down
 
 OPENCLAW = {"agents": {"defaults": {"model": {"primary": "minimax/MiniMax-M3"}}}}
 DONE = "done"
-QUESTION = "Read ~/.openclaw/openclaw.json underneath?"
+QUESTION = "Use ~/.openclaw/openclaw.json as the base file?"
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_enter_says_yes_and_what_it_holds_counts_from_then_on(session, openclaw)
     done, person = configure(session, ENTER, DONE)
 
     assert person.asked == [QUESTION, "Select a section to configure"]
-    assert "its providers, models and aliases count here too" in done.stderr
+    assert "it adds its providers, models and aliases to Portico's" in done.stderr
     assert json.loads(session.ok("config", "get", "base", "--json")) == "~/.openclaw/openclaw.json"
     assert "  2) Default model - minimax/MiniMax-M3" in person.shown.getvalue()
     assert openclaw.read_bytes() == before
@@ -67,7 +67,7 @@ def test_one_that_cannot_be_read_is_named_with_its_error_and_not_offered(session
     done, person = configure(session, DONE)
 
     assert person.asked == ["Select a section to configure"]
-    assert "cannot be read underneath Portico's" in done.stderr
+    assert "it cannot be the base file" in done.stderr
     assert "openclaw.json:1:" in done.stderr
 
 

@@ -105,7 +105,7 @@ def test_chosen_models_are_the_only_ones_beside_the_default_and_none_means_all(s
     assert may_be_named(session, LIGHTNING)
     said, person = section(session, "allowed-models", M21)
     assert "[x]" not in person.shown.getvalue()
-    assert f"{OPUS} - in use, and so allowed in any case" in person.shown.getvalue()
+    assert f"{OPUS} - in use, so always allowed" in person.shown.getvalue()
     assert "Allowed models: 2 listed" in said
     assert [may_be_named(session, each) for each in (OPUS, M21, LIGHTNING)] == [True, True, False]
 
@@ -130,7 +130,7 @@ def test_an_entry_with_an_alias_is_taken_out_only_when_that_is_agreed_to(session
 
     said, person = section(session, "allowed-models", LIGHTNING, answer)
 
-    assert person.asked[1:] == [f"{M21} has the alias mm. Take it out, with that?"]
+    assert person.asked[1:] == [f"{M21} has the alias mm. Remove both?"]
     assert defaults(session, "models") == left
     assert (f"{M21} stays allowed." in said) == (answer == "n")
 
@@ -162,6 +162,6 @@ def test_what_the_base_allows_is_said_to_stay(session, tmp_path):
 
     said, _ = section(session, "allowed-models", M21)
 
-    assert f"{LIGHTNING} is listed at {base}:1:" in said
+    assert f"{LIGHTNING} stays allowed: it is listed at {base}:1:" in said
     assert "stays allowed" in said
     assert may_be_named(session, LIGHTNING)

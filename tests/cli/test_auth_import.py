@@ -75,5 +75,5 @@ def test_of_several_tools_one_is_asked_for(asked, run_portico, tmp_path):
     code, said = asked("hermes\ny\nn\n")
 
     assert code == 0
-    assert "Whose sign-in should be taken over?" in said
+    assert "Which tool's sign-in do you want to take over?" in said
     assert ProfileIndex(run_portico.paths).get(GLOBAL).client_id.startswith("78257093")

@@ -262,7 +262,7 @@ def test_a_profile_name_that_would_have_to_be_quoted_is_refused(session, no_brow
     done = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store, "--profile", name, env=env)
 
     assert done.returncode == 2
-    assert "no name for a sign-in" in done.stderr
+    assert "Invalid account name" in done.stderr
     assert not opened.exists()
 
 
@@ -273,7 +273,7 @@ def test_a_store_that_was_chosen_last_time_is_named_with_the_way_back(session):
     done = session.run(*SIGN_IN, "--region", "cn", *BROWSER, env=sealed)
 
     assert done.returncode == 0
-    assert "sealed file, as last time; --store keyring" in done.stderr
+    assert "encrypted file, as last time. To use the OS keyring: --store keyring" in done.stderr
 
 
 def test_the_fixed_callback_port_is_used(session, unused_tcp_port):

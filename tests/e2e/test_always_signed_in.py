@@ -38,7 +38,7 @@ def test_a_token_is_refreshed_while_no_command_is_run_and_shows_in_no_process(ma
             *("onboard", "--auth-choice", "minimax-portal", "--region", "global", "--non-interactive", "--background")
         )
         assert result.returncode == 0
-        assert "the gateway keeps it fresh" in result.stderr
+        assert "refreshes the tokens until this machine restarts" in result.stderr
         state = machine.env[STATE_ENV]
         index = ProfileIndex(resolve_paths(env=machine.env))
         first = index.get(GLOBAL)
@@ -63,7 +63,7 @@ def test_the_prompt_for_the_background_process_starts_it(machine, unused_tcp_por
         terminal = machine.sit_down("onboard", "--auth-choice", "minimax-portal", "--region", "cn")
         terminal.expect("Stay signed in")
         terminal.press(YES)
-        terminal.expect("the gateway keeps it fresh")
+        terminal.expect("until this machine restarts")
 
         assert terminal.end() == 0
         assert "running" in machine.type("gateway", "status").stdout.lower()

@@ -31,7 +31,7 @@ def test_at_a_terminal_the_other_store_is_offered_and_takes_the_tokens(machine):
         break_sealed_store(resolve_paths(env=machine.env))
         assert machine.type("emulator", "approve", code).returncode == 0
         terminal.expect("still in memory")
-        terminal.expect("Where should they go")
+        terminal.expect("Where do you want to store the tokens")
         terminal.press(ENTER)
         terminal.expect(f"Signed in: {GLOBAL}")
 
@@ -63,6 +63,6 @@ def test_with_nobody_to_ask_the_sign_in_is_revoked_again_and_says_so(minimax):
 
     error = json.loads(out.splitlines()[-1])["error"]
     assert process.returncode == 7
-    assert re.search("the sign-in was revoked again", error["message"])
+    assert re.search("the new tokens were revoked", error["message"])
     assert error["hint"]
     assert session.profiles() == []

@@ -58,7 +58,7 @@ def test_the_pages_steps_typed_as_they_stand_set_minimax_up_with_a_key_that_is_n
     answer(terminal, "Model/auth provider", ENTER)
     terminal.expect("MiniMax - MiniMax M2.1: ")
     answer(terminal, "MiniMax M2.1 - API key", SECOND)
-    answer(terminal, "Where should the key be kept", ENTER)
+    answer(terminal, "Where do you want to store the key", ENTER)
     answer(terminal, "Enter MiniMax API key", f"sk-wrong-1234567890{ENTER}")
     answer(terminal, "empty: give up", KEY + ENTER)
     answer(terminal, "Default model.*\n.*> minimax/MiniMax-M2.1 - ", ENTER)
@@ -110,7 +110,7 @@ def test_ctrl_c_while_a_key_is_typed_changes_nothing_and_no_letter_of_it_is_show
     terminal = desk.sit_down("configure", "--section", "model", term=term)
     answer(terminal, "Model/auth provider(\n.*)*", ENTER)
     answer(terminal, "MiniMax auth method", f"2{ENTER}" if term == "dumb" else SECOND)
-    answer(terminal, "Where should the key be kept", ENTER)
+    answer(terminal, "Where do you want to store the key", ENTER)
     answer(terminal, "Enter MiniMax API key", "QXZ")
     answer(terminal, "Enter MiniMax API key", CTRL_C)
 

@@ -47,7 +47,7 @@ class Home:
         return openclaw_database(self.folder / place, profiles)
 
 
-@scenario("{}name the file: --from {} --path FILE; or sign in: {prog} onboard --auth-choice minimax-portal")
+@scenario("{}specify the file: --from {} --path FILE; or sign in instead: {prog} onboard --auth-choice minimax-portal")
 def there_is_nothing_to_import(desk):
     home = Home(desk)
     hint = home.refused()["hint"]
@@ -59,14 +59,14 @@ def there_is_nothing_to_import(desk):
     home.sign_in(hint)
 
 
-@scenario("{}name the file: --from {} --path FILE; or sign in: {prog} onboard --auth-choice minimax-portal")
+@scenario("{}specify the file: --from {} --path FILE; or sign in instead: {prog} onboard --auth-choice minimax-portal")
 def there_is_only_a_file_that_the_tool_does_not_read_any_more(desk):
     home = Home(desk)
     sample = Sample("openclaw")
     retire(sample.write(home.folder))
     database = home.openclaw({})
     assert home.refused()["hint"].startswith(
-        "let the tool take its old file over (openclaw doctor --fix), and run this again; or "
+        "let the tool migrate its old file (openclaw doctor --fix), then run this again; or "
     )
     database.unlink()
     home.openclaw(sample.profiles())  # what that command does
@@ -105,7 +105,7 @@ def a_file_is_named_that_the_tool_does_not_read_any_more(desk):
 
 
 @scenario(
-    "if that one is an account of its own: {prog} auth import --from {} --path {}; or sign in instead: "
+    "if it is a separate account: {prog} auth import --from {} --path {}; or sign in instead: "
     "{prog} onboard --auth-choice minimax-portal"
 )
 def a_sign_in_has_ended_beside_a_database_that_cannot_be_read(desk):
@@ -192,7 +192,7 @@ def a_file_that_cannot_be_written(desk):
     desk.ok("auth", "token")
 
 
-@scenario("install Portico again: its plugin for MiniMax is missing")
+@scenario("Reinstall Portico: its MiniMax plugin is missing.")
 def an_installation_without_the_plugin(desk):
     home = Home(desk)
     Sample("mmx").write(home.folder)

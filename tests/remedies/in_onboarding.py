@@ -26,7 +26,7 @@ BROWSER = ("--region", "global", "--flow", "browser")
 NO_PORT = {"PORTICO_GATEWAY_PORT": None}
 
 
-@scenario("none; tokens are refreshed when used (to change that: {prog} gateway start)")
+@scenario("none; tokens are refreshed when used (to change this: {prog} gateway start)")
 def a_sign_in_without_a_background_process(desk):
     session = desk.emulator()
     line = desk.shown("Background", *PORTAL, *BROWSER, *session.store)
@@ -34,12 +34,14 @@ def a_sign_in_without_a_background_process(desk):
     desk.ok("config", "set", "gateway.port", str(free_port()))
     try:
         desk.follow(line, env=NO_PORT)
-        assert "the gateway that runs keeps it fresh" in desk.shown("Background", *PORTAL, *BROWSER, *session.store, "--replace")
+        assert "the running gateway refreshes the tokens" in desk.shown(
+            "Background", *PORTAL, *BROWSER, *session.store, "--replace"
+        )
     finally:
         session.run("gateway", "stop")
 
 
-@scenario("the gateway cannot refresh it before it is restarted: {prog} gateway restart")
+@scenario("the gateway cannot refresh the tokens until you restart it: {prog} gateway restart")
 def a_gateway_that_was_started_without_the_passphrase_and_does_not_restart(desk):
     session = desk.emulator()
     session.ok("config", "set", "gateway.port", str(free_port()))
@@ -99,7 +101,7 @@ def a_store_that_fails_when_the_tokens_have_come(desk):
         return commit(vault, *args, **how)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storing, "_PAUSE_S", 0)
+        patch.setattr(storing, "_RETRY_AFTER_S", 0)
         patch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
         patch.setattr(Vault, "commit", away)
         hint = desk.refused(*SIGN_IN, *BROWSER, env=keyring)["hint"]
@@ -123,7 +125,7 @@ def the_terminal_closes_at_the_question_about_openclaws_config(desk):
     assert model in desk.ok("config", "get", "agents.defaults.model")
 
 
-@scenario("Nothing was set up. To come back to it: {prog} onboard")
+@scenario("Nothing was set up. To continue later: {prog} onboard")
 def a_set_up_that_was_skipped(desk):
     session = desk.emulator()
     done, person = sit_down(session, "onboard", *session.store, answers=["back"])

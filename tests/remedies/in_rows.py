@@ -69,7 +69,7 @@ ROWS: Final = (
         ("with cron: {}\n  or keep this running: {prog} auth keep-fresh",), "auth keep-fresh --install", "auth keep-fresh --help"
     ),
     Row(("install it, or give its whole path",), "exec --model minimax/MiniMax-M2.1 -- no-such-tool", "exec --help"),
-    Row(("Give --from {} as well.",), "auth import --path x --dry-run", "auth import --help"),
+    Row(("Specify the tool too: --from {}",), "auth import --path x --dry-run", "auth import --help"),
     Row(
         ('{prog} config set \'agents.defaults.models["{}"]\' "{}"',),
         "ask --model minimax/MiniMax-M2.1-lightning x",

@@ -132,7 +132,7 @@ def a_model_of_another_provider_than_the_accounts(desk):
     desk.ok("ask", "--profile", GLOBAL, *hint.split(": ")[1].replace("MODEL", "MiniMax-M2.1").split(), "Hello")
 
 
-@scenario("Give --replace to put the new key in its place, or --profile NAME to keep both in the keyring.")
+@scenario("Add --replace to replace it, or --profile NAME to keep both in the keyring.")
 def a_key_of_that_name_exists(desk):
     session = desk.emulator()
     words = ("onboard", "--auth-choice", "minimax-api", "--non-interactive", "--no-background", "--api-key-stdin", *session.store)
@@ -159,7 +159,7 @@ def a_choice_that_means_another_region(desk):
     desk.ok(*choice)
 
 
-@scenario("Give --replace to sign in again (the old sign-in is revoked), or --profile NAME to keep both.")
+@scenario("Add --replace to sign in again (this revokes the old tokens), or --profile NAME to keep both.")
 def an_account_of_that_name_exists(desk):
     desk.signed_in()
     desk.refused(*PORTAL, "--region", "global", "--flow", "browser")
@@ -214,7 +214,7 @@ def a_keyring_backend_that_does_not_exist(desk):
     desk.ok(*PORTAL, "--region", "global", "--flow", "browser", "--store", "file", env=sealed_store())
 
 
-@scenario("Choose another: --profile NAME")
+@scenario("Choose another name: --profile NAME")
 def a_name_that_is_none(desk):
     desk.emulator()
     for name in ("two\nlines", "x" * 195):  # too long with the provider's name before it
@@ -235,7 +235,7 @@ def a_pasted_key_that_the_provider_refuses(desk):
     words = ("onboard", "--auth-choice", "minimax-api", "--non-interactive", "--no-background")
     error = desk.refused(*words, env={"MINIMAX_API_KEY": "sk-emulator-cn"})
     assert "auth list" not in error["hint"]  # nothing was stored that could be listed
-    assert error["hint"].startswith("Check the key that was given and its region")
+    assert error["hint"].startswith("Check the new key and its region")
     desk.ok(*words, *desk.commands.store, env=KEY)
 
 

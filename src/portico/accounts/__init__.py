@@ -1,1 +1,1 @@
-"""Sign in, sign out, API keys, imports, and what they write into the config; the wizard over all of it."""
+"""Sign in, sign out, API keys, imports, and what they write into the config; the wizard."""

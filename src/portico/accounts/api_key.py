@@ -1,7 +1,7 @@
-"""Set a provider up with an API key: check it by one request, store it where the user wants it, write it into the config.
+"""Set up a provider with an API key: check the key by one request, store it, and write the config.
 
-In the keyring no file holds it. A key that goes into the environment is the user's to set; one that goes into the config is plain
-text in a file that only its owner may read. What no flag says is asked before anything is written.
+A key goes into the keyring, into an environment variable that the user sets, or as plain text into the config file, which only
+its owner may read. Every prompt comes before the first write.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.accounts import storing
 from portico.accounts.choices import LISTED_WITHIN_S, Question, offers_of, pick
-from portico.accounts.config_patch import default_named, kept_base_url, model_block, model_of, own_object, with_default
+from portico.accounts.config_patch import custom_base_url, default_named, model_block, model_of, own_object, with_default
 from portico.accounts.storing import ProfileExists, profile_named
-from portico.accounts.view import InUse, decide, id_in_use, in_use_after
+from portico.accounts.view import InUse, decide_switch, id_in_use, in_use_after
 from portico.config.check import check_stack
 from portico.config.document import format_path
 from portico.config.sources import named_variable, read_stack
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.accounts.sign_in import KeyRequest
-    from portico.accounts.view import TakeOver
+    from portico.accounts.view import AccountSwitch
     from portico.app import App
     from portico.config.document import ConfigPath, Document
     from portico.interfaces.basics import JsonValue
@@ -49,30 +49,27 @@ if TYPE_CHECKING:
 KeyPlace = Literal["keyring", "env", "config"]
 _EXPORT: Final = re.compile(r"^(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=")
 _SHAPE: Final = re.compile(r"[!-~]{1,4096}")
-# What a failed check means for a key that was typed: these say that it is wrong, anything else says nothing about it.
-_WRONG: Final = frozenset({"auth"})
 
 
 class BadKey(UsageError):
-    """What was given cannot be an API key."""
+    """The text cannot be an API key."""
 
     id = "bad-key"
 
 
 class KeyVariableNotSet(UsageError):
-    """The variable that the key is to be kept in is not set."""
+    """The environment variable for the key is not set."""
 
     id = "key-not-set"
 
 
 @dataclass(frozen=True, slots=True)
 class KeySetup:
-    """One API-key choice as it was decided.
+    """The decisions of one key set-up.
 
-    `key` None: the provider wants none. `expect_generation` is what the profile must be when the key is stored, None where any
-    other may be replaced. `default` is the reference of the model that becomes the default, None where that stays as it is.
-    `replaces` is the key in the config that the new one may take the place of. `takes_over`: the config's base URL becomes the
-    choice's own, also if it was another region's.
+    `key` None: the provider needs no key. `expect_generation`: the stored profile's generation, None: replace any. `default`: the
+    new default model, None: unchanged. `replaces`: the key in the config that the new key may replace. `sets_base_url`: write
+    the choice's base URL, even over that of another region.
     """
 
     spec: ProviderSpec
@@ -83,7 +80,7 @@ class KeySetup:
     store: StoreName | None = None
     default: str | None = None
     expect_generation: int | None = None
-    takes_over: bool = True
+    sets_base_url: bool = True
     replaces: Secret | None = None
 
     @property
@@ -92,76 +89,65 @@ class KeySetup:
 
     @property
     def model(self) -> ModelSpec:
-        """The model of the choice, as far as it is known."""
+        """The model of the choice, with its known limits and prices."""
         known = next((model for model in self.spec.models if model.id == self.choice.model), None)
         return self.choice.spec or known or ModelSpec(self.choice.model, self.choice.model)
 
 
 def _read_key(text: str) -> Secret:
-    """A key as people paste it: `export NAME=` before it, quotes and a semicolon around it are taken off.
+    """Read a pasted key. Strips `export NAME=`, quotes and a semicolon.
 
     Raises:
-        UsageError: `bad-key`: what is left is empty or no key.
+        UsageError: `bad-key`.
     """
     bare = _EXPORT.sub("", text.strip()).strip().rstrip(";").strip().strip("\"'")
     if _SHAPE.fullmatch(bare) is None:
-        why = "a key is visible characters without spaces"
-        raise BadKey("That is no API key.", why=why, hint="Copy it again from the provider's page.")
+        why = "a key has visible characters and no spaces"
+        raise BadKey("This is not an API key.", why=why, hint="Copy it again from the provider's page.")
     return Secret(bare)
 
 
 def key_choices(app: App) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
-    """Every way to set a provider up with a key, by the id that `--auth-choice` takes."""
+    """Every choice with an API key, by its `--auth-choice` id."""
     return {choice.id: (spec, choice) for spec in app.plugins.providers() for choice in spec.key_choices}
 
 
 def _callable_model(app: App, setup: KeySetup) -> CallableModel:
-    """The model of the choice, called as the config will have it, with the key that is not kept yet.
+    """The model of the choice with the future config and the new key.
 
     Raises:
-        ConfigError: as the config is, it cannot be called.
+        ConfigError: the config makes the model unusable.
     """
     spec, document = setup.spec, app.config.document
-    block = _block(replace(setup, place="keyring", takes_over=True), _configured(document, spec))
+    block = _block(replace(setup, place="keyring", sets_base_url=True), _configured(document, spec))
     config, _ = check_stack(read_stack(document.merge({"models": {"providers": {spec.id: block}}})))
     loader = ModelLoader(config, app.plugins.providers(), (), app.config.env)
     reference = ModelReference(spec.id, setup.choice.model)
-    return loader.with_key(reference, setup.model, setup.key, setup.choice.region, "the key that was given")
+    return loader.with_key(reference, setup.model, setup.key, setup.choice.region, "the new key")
 
 
 async def _check_key(app: App, model: CallableModel) -> Probe:
-    """Ask the model that is called with the key one tiny question."""
     async with app.http() as http:
         return await probe(model, http=http, broker=app.broker(http), clock=app.clock)
 
 
-def _refuse_wrong(probe_result: Probe) -> None:
-    """Refuse a key that the provider has refused; what could not be checked is kept all the same.
-
-    Raises:
-        PorticoError: the provider's refusal.
-    """
-    if probe_result.status in _WRONG and probe_result.error is not None:
-        raise probe_result.error
-
-
 def _check_words(probe_result: Probe) -> str:
-    """What the check has shown, for a person."""
+    """The result of the check in words."""
     if probe_result.status == "ok":
         return f"checked: {probe_result.model.reference} answers"
     error = probe_result.error
     if isinstance(error, NetworkError) and probe_result.status in {"unreachable", "timeout"}:
-        return f"not checked ({error.why or error.message}); it is kept all the same"
+        return f"not checked ({error.why or error.message}); stored anyway"
     sentences = [error.message, error.why or "", error.hint or ""] if error is not None else [probe_result.status]
-    return f"the key is taken, but: {' '.join(filter(None, sentences))}"
+    return f"the provider accepts the key, but: {' '.join(filter(None, sentences))}"
 
 
 def store_key(app: App, setup: KeySetup) -> bool:
-    """Store the key where it was decided, then write the config; whether that changed.
+    """Store the key, then write the config. Return whether the config changed.
 
     Raises:
         UsageError: `profile-exists`: another command has stored a key under this name meanwhile.
-        StoreError, ConfigError, LockBusy: nothing was stored, or everything was and the config's write can be repeated.
+        StoreError, ConfigError, LockBusy: nothing was stored, or only the config is not written; run the command again.
     """
     if setup.place == "keyring" and setup.key is not None:
         from portico.store.token_store import GenerationChanged, Tokens
@@ -177,13 +163,12 @@ def store_key(app: App, setup: KeySetup) -> bool:
 
 
 def _key_exists(profile_id: str) -> UsageError:
-    """The error for a name that holds a key which the user has not agreed to replace."""
-    hint = "Give --replace to put the new key in its place, or --profile NAME to keep both in the keyring."
-    return ProfileExists(f"{profile_id} holds a key already.", hint=hint)
+    hint = "Add --replace to replace it, or --profile NAME to keep both in the keyring."
+    return ProfileExists(f"{profile_id} already has a key.", hint=hint)
 
 
 def _key_in_config(document: Document, setup: KeySetup) -> tuple[ConfigPath, Secret] | None:
-    """The key in the config file itself that a set-up would write over, and where it is; a reference to a variable is none."""
+    """The key in the config file that a set-up would overwrite, with its path. A reference to a variable is not a key."""
     if setup.place == "keyring" or setup.key is None:
         return None
     spec, name = setup.spec, setup.spec.env_keys[0]
@@ -199,9 +184,9 @@ def _key_in_config(document: Document, setup: KeySetup) -> tuple[ConfigPath, Sec
 
 
 def _patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
-    """`document` with the provider's block, the key's place, and the default model; what the user wrote stays.
+    """Return `document` with the provider's block, the key's place, and the default model; the user's own entries stay.
 
-    `listed`: the models in it are a list of what is allowed.
+    `listed`: the document lists the allowed models.
     """
     spec, place = setup.spec, ("models", "providers", setup.spec.id)
     written = _key_in_config(document, setup)
@@ -222,14 +207,14 @@ def _patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
 
 
 def _configured(document: Document, spec: ProviderSpec) -> dict[str, Any]:
-    """The provider's block as `document` and the base under it have it together."""
+    """The provider's block of `document` merged with its base file."""
     return own_object(read_stack(document).effective, ("models", "providers", spec.id))
 
 
 def _block(setup: KeySetup, configured: Mapping[str, Any]) -> dict[str, JsonValue]:
-    chosen = kept_base_url(configured, setup.spec) or (None if setup.takes_over else configured.get("baseUrl"))
-    api = configured.get("api", setup.spec.api) if chosen is not None else setup.spec.api
-    block: dict[str, JsonValue] = {"baseUrl": chosen or _base_url(setup), "api": api}
+    written = custom_base_url(configured, setup.spec) or (None if setup.sets_base_url else configured.get("baseUrl"))
+    api = configured.get("api", setup.spec.api) if written is not None else setup.spec.api
+    block: dict[str, JsonValue] = {"baseUrl": written or _base_url(setup), "api": api}
     if not setup.spec.needs_credential and setup.spec.placeholder_key is not None:
         block["apiKey"] = setup.spec.placeholder_key
     elif setup.place != "keyring":
@@ -238,7 +223,7 @@ def _block(setup: KeySetup, configured: Mapping[str, Any]) -> dict[str, JsonValu
 
 
 def _model_block(setup: KeySetup) -> dict[str, JsonValue]:
-    """What has to be written: prices and limits of a model in the catalogue are looked up there, and so can be corrected."""
+    """The model's entry. Prices and limits of a catalogue model stay in the catalogue, so that an update can correct them."""
     if setup.choice.spec is not None:
         return model_block(setup.choice.spec)
     model = setup.model
@@ -261,28 +246,28 @@ def _profile(app: App, setup: KeySetup) -> Profile:
 
 
 _PLACES: Final = (
-    Choice("keyring", "OS keyring", "recommended: no file holds it"),
+    Choice("keyring", "OS keyring", "recommended: in no file"),
     Choice("env", "Environment variable", "you set it; the config refers to it"),
     Choice("config", "Config file", "plain text in a file that only you can read"),
 )
 
 
 def _ask_place(app: App, request: KeyRequest, choice: KeyChoice) -> KeyPlace:
-    """Where the key is to be kept; in the keyring, where nobody can be asked."""
+    """Ask where to store the key; without a terminal, in the keyring."""
     if not choice.needs_key or request.place is not None:
         return request.place or "config"
     if not app.prompter.interactive:
         return "keyring"
     places: dict[str, KeyPlace] = {"keyring": "keyring", "env": "env", "config": "config"}
-    return places[app.prompter.choose("Where should the key be kept?", _PLACES, flag="--keep-key", default="keyring")]
+    return places[app.prompter.choose("Where do you want to store the key?", _PLACES, flag="--keep-key", default="keyring")]
 
 
-def _ask_key(app: App, request: KeyRequest, setup: KeySetup, refused: PorticoError | None) -> Secret | None:
-    """The key: given, found in the environment, or typed. After one that was `refused` an empty line gives up.
+def _ask_key(app: App, request: KeyRequest, setup: KeySetup, rejected: PorticoError | None) -> Secret | None:
+    """Return the key from the request, from the environment, or typed. After a `rejected` key an empty line gives up.
 
     Raises:
-        UsageError: `bad-key`, `key-not-set`; nobody can be asked.
-        PorticoError: `refused` itself.
+        UsageError: `bad-key`, `key-not-set`, or there is no terminal to ask on.
+        PorticoError: `rejected` itself.
     """
     spec, place = setup.spec, setup.place
     if not setup.choice.needs_key:
@@ -291,51 +276,51 @@ def _ask_key(app: App, request: KeyRequest, setup: KeySetup, refused: PorticoErr
         return _read_key(request.key.reveal())
     name = spec.env_keys[0]
     from_env = app.config.env.get(name)
-    if from_env and refused is None and (place == "env" or _wants_existing(app, name)):
+    if from_env and rejected is None and (place == "env" or _wants_existing(app, name)):
         return _read_key(from_env)
     if place == "env" and not app.prompter.interactive:
         raise KeyVariableNotSet(f"{name} is not set.", hint=f"Set it, and run the command again: export {name}=...")
-    again = " (empty: give up)" if refused is not None else ""
-    typed = app.prompter.secret(f"Enter {spec.group or spec.label} API key{again}", flag="--api-key-stdin")
-    if refused is not None and not typed.reveal().strip():
-        raise refused
+    give_up = " (empty: give up)" if rejected is not None else ""
+    typed = app.prompter.secret(f"Enter {spec.group or spec.label} API key{give_up}", flag="--api-key-stdin")
+    if rejected is not None and not typed.reveal().strip():
+        raise rejected
     return _read_key(typed.reveal())
 
 
 def _may_ask_again(app: App, request: KeyRequest, setup: KeySetup) -> bool:
-    """Whether another key can be typed in the place of a wrong one: not where it was given, or where only the user can set it."""
-    set_elsewhere = setup.place == "env" and bool(app.config.env.get(setup.spec.env_keys[0]))
-    return app.prompter.interactive and setup.choice.needs_key and request.key is None and not set_elsewhere
+    """Whether the user can type another key: not if the key came from standard input or from the environment."""
+    from_env = setup.place == "env" and bool(app.config.env.get(setup.spec.env_keys[0]))
+    return app.prompter.interactive and setup.choice.needs_key and request.key is None and not from_env
 
 
 def _wants_existing(app: App, name: str) -> bool:
     if not app.prompter.interactive:
         return True
-    return app.prompter.confirm(f"Use the key that {name} holds?", flag="--api-key-stdin", default=True)
+    return app.prompter.confirm(f"Use the key in {name}?", flag="--api-key-stdin", default=True)
 
 
 _NOT_CHECKED: Final = "not checked"
-# Errors that another key mends.
+# After these errors the user can try another key.
 _WRONG_KEY: Final = (BadKey, CredentialRefused)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPlan:
-    """A key set-up of which everything has been asked.
+    """A key set-up after every prompt.
 
-    `check` is the outcome of the check in words, `reached` whether the provider answered it, `listed` the models that it lists.
+    `check`: the result of the check in words. `reached`: the provider answered the check. `listed`: the provider's models.
     """
 
     setup: KeySetup
     check: str
     reached: bool = True
     listed: tuple[Discovered, ...] | None = None
-    over: TakeOver | None = None
+    switch: AccountSwitch | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KeySetUpResult:
-    """A key set-up that is done. `profile` holds the key, None if it is kept elsewhere; `in_use` is what answers."""
+    """A finished key set-up. `profile` None: the key is not in the token store."""
 
     setup: KeySetup
     check: str
@@ -345,10 +330,10 @@ class KeySetUpResult:
 
 
 def prepare(app: App, request: KeyRequest) -> KeyPlan:
-    """Ask what `request` leaves open, and check the key; nothing is written.
+    """Ask for what `request` does not specify, and check the key. Writes nothing.
 
     Raises:
-        PorticoError: the provider refused the key, the store or the config cannot be read, there is no terminal to ask on.
+        PorticoError: the provider rejected the key, the store or the config cannot be read, there is no terminal to ask on.
     """
     spec, choice = key_choices(app)[request.choice]
     choice = _with_region(spec, choice, request)
@@ -357,31 +342,31 @@ def prepare(app: App, request: KeyRequest) -> KeyPlan:
         choice = replace(choice, model=named.model, spec=None)
     place = _ask_place(app, request, choice)
     name = profile_named(app, request.profile or "default", spec.id)
-    setup, over = KeySetup(spec, choice, place, None, name, request.store), None
+    setup, switch = KeySetup(spec, choice, place, None, name, request.store), None
     if place == "keyring" and choice.needs_key:
         setup = replace(setup, expect_generation=_agreed_generation(app, setup, replace=request.replace))
-        over = decide(app, spec.id, choice.region, name, make_default=not request.keep_default)
+        switch = decide_switch(app, spec.id, choice.region, name, make_default=not request.keep_default)
     else:
-        # A stored key comes before one of the environment or the config, and is sent to the base URL of its own region.
-        setup = replace(setup, takes_over=id_in_use(app, spec.id) is None)
-    plan = _with_a_key_that_works(app, request, setup)
+        # A stored credential has priority, and needs the base URL of its own region.
+        setup = replace(setup, sets_base_url=id_in_use(app, spec.id) is None)
+    plan = _with_working_key(app, request, setup)
     plan = replace(plan, setup=replace(plan.setup, replaces=_agreed_key(app, plan.setup, replace=request.replace)))
     default = None if request.keep_default else str(named or plan.setup.reference)
-    return replace(plan, setup=replace(plan.setup, default=default), over=over)
+    return replace(plan, setup=replace(plan.setup, default=default), switch=switch)
 
 
 def carry_out(app: App, plan: KeyPlan) -> KeySetUpResult:
-    """Show that the store works, put the key into it, write the config.
+    """Probe the store, store the key, write the config.
 
     Raises:
-        StoreError, ConfigError, LockBusy: nothing was stored, or everything was and the config's write can be repeated.
+        StoreError, ConfigError, LockBusy: nothing was stored, or only the config is not written; run the command again.
     """
     setup = plan.setup
     if setup.place == "keyring" and setup.key is not None:
         setup = replace(setup, store=storing.ready_store(app, setup.store, choice=setup.choice.id))
-    app.reload_config()  # it may have been changed while the key was typed
-    if plan.over is not None:
-        setup = replace(setup, takes_over=plan.over.now(app))
+    app.reload_config()  # another process may have changed the file while a prompt was open
+    if plan.switch is not None:
+        setup = replace(setup, sets_base_url=plan.switch.applies(app))
     before = id_in_use(app, setup.spec.id)
     changed = store_key(app, setup)
     profile = app.token_store.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
@@ -390,7 +375,7 @@ def carry_out(app: App, plan: KeyPlan) -> KeySetUpResult:
 
 
 def _with_region(spec: ProviderSpec, choice: KeyChoice, request: KeyRequest) -> KeyChoice:
-    """The choice in the region that was asked for.
+    """Return the choice in the region of `request`.
 
     Raises:
         UsageError: `unknown-name`.
@@ -404,43 +389,43 @@ def _with_region(spec: ProviderSpec, choice: KeyChoice, request: KeyRequest) -> 
     return replace(choice, region=request.region)
 
 
-def _with_a_key_that_works(app: App, request: KeyRequest, setup: KeySetup) -> KeyPlan:
-    """Ask for a key, and again for as long as what is typed is none or is refused."""
-    refused: PorticoError | None = None
+def _with_working_key(app: App, request: KeyRequest, setup: KeySetup) -> KeyPlan:
+    """Ask for a key until the provider accepts it."""
+    rejected: PorticoError | None = None
     while True:
         try:
-            with_key = replace(setup, key=_ask_key(app, request, setup, refused))
+            with_key = replace(setup, key=_ask_key(app, request, setup, rejected))
             plan = _with_model(app, with_key)
             return _with_check(app, plan) if request.check else plan
         except PorticoError as error:
-            if error is refused or not isinstance(error, _WRONG_KEY) or not _may_ask_again(app, request, setup):
+            if error is rejected or not isinstance(error, _WRONG_KEY) or not _may_ask_again(app, request, setup):
                 raise
-            refused = error
+            rejected = error
             app.out.warn("\n  ".join(filter(None, (error.message, error.why))))
 
 
 def _with_model(app: App, setup: KeySetup) -> KeyPlan:
-    """A provider without a catalogue is asked which models it has, and the person which of them is meant.
+    """Choose the model. Without a catalogue, list the provider's models and ask the user.
 
     Raises:
-        UsageError: nobody can be asked.
-        SignInNeeded: the provider refused the key.
+        UsageError: there is no terminal to ask on.
+        SignInNeeded: the provider rejected the key.
     """
     if setup.choice.model:
         return KeyPlan(setup, _NOT_CHECKED)
-    text = f"Which model of {setup.spec.label}?"
-    question = Question(text, f"{text} Its id", "--default-model MODEL")
+    label = setup.spec.label
+    question = Question(f"Which {label} model?", f"Model id at {label}", "--default-model MODEL")
     listed = _listed_models(app, setup) if app.prompter.interactive else None
     if app.prompter.interactive and not listed:
-        app.out.note(f"{setup.spec.label} has not listed its models.")
+        app.out.note(f"{label} did not list its models.")
     offers = offers_of(setup.spec.id, setup.spec.models, listed)
     picked = pick(app, question, offers, lambda text: model_of(setup.spec, text))
-    assert picked is not None  # noqa: S101 - there was none to keep
+    assert picked is not None  # noqa: S101 - the question offers no model to keep
     return KeyPlan(replace(setup, choice=replace(setup.choice, model=picked.model)), _NOT_CHECKED, listed=listed)
 
 
 def listed_for(app: App, plan: KeyPlan) -> tuple[Discovered, ...] | None:
-    """The models that the provider of `plan` lists, None where it does not say so quickly."""
+    """The models that the plan's provider lists; None if it does not answer within `LISTED_WITHIN_S`."""
     if plan.listed is not None or not plan.reached:
         return plan.listed
     try:
@@ -450,10 +435,10 @@ def listed_for(app: App, plan: KeyPlan) -> tuple[Discovered, ...] | None:
 
 
 def _listed_models(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
-    """The models that the provider lists for the key, None where it does not answer quickly.
+    """The models that the provider lists for the key; None if it does not answer within `LISTED_WITHIN_S`.
 
     Raises:
-        SignInNeeded: it refused the key.
+        SignInNeeded: the provider rejected the key.
     """
     listed = list_models(app, {setup.spec.id: _callable_model(app, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
     if isinstance(listed, PorticoError):
@@ -464,28 +449,28 @@ def _listed_models(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
 
 
 def _agreed_generation(app: App, setup: KeySetup, *, replace: bool) -> int | None:
-    """What the profile must be when the key is stored: as it is now; None if the user lets the key replace any other."""
+    """The generation of the profile that the user agrees to replace; None: any, by `--replace`."""
     if replace:
         return None
     profile = app.token_store.get(setup.profile_id)
     if profile is None:
         return ABSENT
-    question = f"{setup.profile_id} holds a key already. Replace it?"
+    question = f"{setup.profile_id} already has a key. Replace it?"
     if app.prompter.interactive and app.prompter.confirm(question, flag="--replace"):
         return profile.generation
     raise _key_exists(setup.profile_id)
 
 
 def _agreed_key(app: App, setup: KeySetup, *, replace: bool) -> Secret | None:
-    """The key in the config that the new one may replace, None if there is none."""
+    """The key in the config that the user agrees to replace; None if the config has no other key."""
     written = _key_in_config(app.config.document, setup)
     if written is None or written[1] == setup.key:
         return None
-    place, present = format_path(written[0]), written[1]
-    question = f"{place} in the config holds another key. Replace it?"
+    path, present = format_path(written[0]), written[1]
+    question = f"{path} in the config has another key. Replace it?"
     if replace or (app.prompter.interactive and app.prompter.confirm(question, flag="--replace")):
         return present
-    raise _key_exists(place)
+    raise _key_exists(path)
 
 
 def _with_check(app: App, plan: KeyPlan) -> KeyPlan:
@@ -494,6 +479,7 @@ def _with_check(app: App, plan: KeyPlan) -> KeyPlan:
     elsewhere = "" if host_of(model.base_url) in declared_hosts(setup.spec) else f" at {model.base_url}"
     app.out.note(f"Checking {setup.reference}{elsewhere}...")
     probe_result = signals.run(_check_key(app, model))
-    if setup.choice.needs_key:
-        _refuse_wrong(probe_result)
+    # Only a rejected key is an error; a key that could not be checked is stored.
+    if setup.choice.needs_key and probe_result.status == "auth" and probe_result.error is not None:
+        raise probe_result.error
     return replace(plan, check=_check_words(probe_result), reached=probe_result.status not in {"unreachable", "timeout"})

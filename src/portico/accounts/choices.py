@@ -1,4 +1,4 @@
-"""What the user chooses: an auth choice, which names the plugin that brings it, and a model."""
+"""Choose an auth choice, a region and a model; enable the plugin of an auth choice."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def choose_auth_choice(app: App, question: str = "Which provider?") -> str:
-    """Ask for one of the auth choices: those that the manifests name, then those with an API key.
+    """Ask for an auth choice: first those in the plugins' manifests, then those with an API key.
 
     Raises:
-        UsageError: nobody can be asked; the hint names the choices.
+        UsageError: there is no terminal to ask on; the hint names the choices.
     """
     choices = [Choice(choice.id, choice.label, choice.hint) for choice in announced_choices(app)]
     choices += [Choice(choice.id, choice.label, choice.hint) for choice in _with_key(app)]
@@ -35,17 +35,17 @@ def choose_auth_choice(app: App, question: str = "Which provider?") -> str:
 
 
 def choose_provider(app: App) -> str:
-    """As `choose`, by the provider's name; the auth choice that signs in to it.
+    """Ask for a provider and return its auth choice.
 
     Raises:
-        UsageError: nobody can be asked; the hint names the providers.
+        UsageError: there is no terminal to ask on; the hint names the providers.
     """
     choices = [Choice(choice.provider, choice.label, choice.hint) for choice in announced_choices(app)]
     return choice_of_provider(app, app.prompter.choose("Which provider?", choices, flag="--provider"))
 
 
 def choice_of_provider(app: App, provider: str) -> str:
-    """The auth choice that signs in to `provider`, an id or an alias.
+    """The auth choice of `provider`, an id or an alias.
 
     Raises:
         UsageError: `unknown-name`.
@@ -54,35 +54,35 @@ def choice_of_provider(app: App, provider: str) -> str:
     choices = {choice.provider: choice.id for choice in announced_choices(app)}
     choice_id = choices.get(provider) or choices.get(aliases.get(provider, ""))
     if choice_id is None:
-        raise UnknownName(f"Nothing signs in to provider {provider}.", hint=f"--provider {'|'.join(choices)}")
+        raise UnknownName(f"No sign-in for provider {provider}.", hint=f"--provider {'|'.join(choices)}")
     return choice_id
 
 
 def resolve_choice(app: App, name: str, region: str | None) -> tuple[str, str | None]:
-    """The auth choice that is called `name`, and its region: the one that was asked for, or that the name itself means.
+    """Return the auth choice for `name` and its region: `region`, or the region that an alias stands for.
 
     Raises:
-        UsageError: `unknown-name`: the name means another region than `region`.
+        UsageError: `unknown-name`: the alias stands for a region other than `region`.
     """
     key = next((choice for choice in _with_key(app) if name in choice.aliases), None)
     sign_in = next((choice for choice in announced_choices(app) if name in choice.aliases), None)
     if key is not None:
-        choice, meant_region = key.id, key.region or None
+        choice, alias_region = key.id, key.region or None
     elif sign_in is not None:
-        choice, meant_region = sign_in.id, sign_in.aliases[name]
+        choice, alias_region = sign_in.id, sign_in.aliases[name]
     else:
         return name, region
-    if region not in {None, meant_region}:
-        raise UnknownName(f"{name} is region {meant_region}, not {region}.", hint="Leave --region out.")
-    return choice, meant_region
+    if region not in {None, alias_region}:
+        raise UnknownName(f"{name} is region {alias_region}, not {region}.", hint="Leave --region out.")
+    return choice, alias_region
 
 
 def host_for(app: App, choice: str) -> PluginHost:
-    """The host in which the plugin of `choice` is on: one that is off by default is on in it, and in the config by `enable` only.
+    """The plugin host with the plugin of `choice` enabled. Only `enable` also enables the plugin in the config.
 
     Raises:
         UsageError: `unknown-name`.
-        ConfigError: `plugin-disabled`, with what blocks it.
+        ConfigError: `plugin-disabled`, with the config entry that disables it.
     """
     plugin_id = app.plugins.plugin_for_choice(choice)
     if plugin_id is None:
@@ -91,9 +91,9 @@ def host_for(app: App, choice: str) -> PluginHost:
 
 
 def enable(app: App, choice: str) -> None:
-    """Write into the config that the plugin of `choice` is on, if it is off by default and has been seen to work.
+    """Enable the plugin of `choice` in the config, if it is off by default and its auth method loads.
 
-    The config is then read again: it may have been changed while a sign-in waited for its user.
+    Reads the config again: another process may have changed the file while a sign-in waited for its user.
 
     Raises:
         UsageError, ConfigError: as `host_for`; `plugin-failed`.
@@ -105,15 +105,15 @@ def enable(app: App, choice: str) -> None:
         return
     host.auth_method(choice)
     app.edit_config(lambda document: with_plugin_enabled(document, plugin_id))
-    app.settings  # noqa: B018 - it loads, and a config that cannot be used is to be refused before anything is stored
+    app.settings  # noqa: B018 - loads the config: an invalid config must fail before anything is stored
     app.out.note(f'Enabled plugin "{plugin_id}".')
 
 
 def region_of(app: App, method: AuthMethod, name: str | None, *, host: PluginHost | None = None) -> Region:
-    """The region `name`, else the answer to the prompt; a method with one region asks nothing.
+    """The region `name`; without a name the method's only region, or the user's answer.
 
     Raises:
-        UsageError: `unknown-name`, or nobody can be asked.
+        UsageError: `unknown-name`, or there is no terminal to ask on.
     """
     regions = {region.id: region for region in method.regions}
     if name is None and len(regions) == 1:
@@ -130,9 +130,9 @@ def region_of(app: App, method: AuthMethod, name: str | None, *, host: PluginHos
 
 
 def announced_choices(app: App) -> list[AuthChoice]:
-    """The auth choices that plugins announce, those that are off included.
+    """The auth choices in the manifests of all plugins, enabled or not.
 
-    A plugin whose code another user can change comes last, and takes no name from one that can be used.
+    A plugin whose code another user can change comes last, and cannot take the name of a usable choice.
     """
     every = [(choice, record) for record in app.plugins.records() for choice in record.manifest.auth_choices]
     usable = [choice for choice, record in every if record.candidate.exposure is None]
@@ -161,14 +161,14 @@ def _unknown_choice(app: App, choice: str) -> UsageError:
 
 _KEEP: Final = "keep"
 _TYPED: Final = "manually"
-DEFAULT_BY_HAND: Final = "Default model, as provider/model"
+TYPE_DEFAULT: Final = "Default model, as provider/model"
 LISTED_WITHIN_S: Final = 2.0
-"""Seconds that a question waits for the models that providers list now."""
+"""How long a prompt waits for the providers' lists of models, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model that can be chosen. `note` is what to know before using it."""
+    """A model to choose. `note` is shown after the choice."""
 
     reference: ModelReference
     hint: str = ""
@@ -181,20 +181,20 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and with which words where the answer is typed.
+    """A prompt for a model. `typed_text` is the prompt for a typed answer.
 
-    `keep` is the model in use that may stay, `proposed` the one that Enter chooses; `flag` answers it, too.
+    `current` is the model in use, which can stay. Enter chooses `proposed`. `flag` answers the prompt on the command line.
     """
 
     text: str
-    by_hand: str
+    typed_text: str
     flag: str
-    keep: str | None = None
+    current: str | None = None
     proposed: ModelReference | None = None
 
 
 def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discovered] | None) -> list[Offer]:
-    """The models of a provider that are `known` and not retired, then what only it lists now. `listed` None: it was not heard."""
+    """The `known` models that are not retired, then further models that the provider lists. `listed` None: it did not answer."""
     live = {model.id: model for model in listed or ()}
     known_models = {model.id: model for model in known}
     offers = []
@@ -203,21 +203,21 @@ def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discov
     for model in models:
         words = [model.name] if model.name != model.id else []
         words += [f"{model.context_window:,} tokens"] if model.context_window else []
-        words += ["not listed by it now"] if listed is not None and model.id not in live else []
+        words += ["not in the provider's current list"] if listed is not None and model.id not in live else []
         note = model.note if isinstance(model, ModelSpec) else None
         offers.append(Offer(ModelReference(provider, model.id), ", ".join(words), note))
     return offers
 
 
 def pick(app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]) -> ModelReference | None:
-    """The model that the person chooses, None to keep the one in use. `read` makes a reference of what is typed.
+    """Ask for a model; None: keep the current model. `read` parses a typed answer.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: there is no terminal to ask on.
     """
-    if not offers and question.keep is None:
+    if not offers and question.current is None:
         return _typed_reference(app, question, offers, read)
-    rows = [Choice(_KEEP, f"Keep current ({question.keep})")] if question.keep is not None else []
+    rows = [Choice(_KEEP, f"Keep current ({question.current})")] if question.current is not None else []
     rows += [offer.row for offer in offers]
     rows.append(Choice(_TYPED, "Enter model manually"))
     offered = {str(offer.reference): offer for offer in offers}
@@ -236,7 +236,7 @@ def _typed_reference(
     app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]
 ) -> ModelReference:
     while True:
-        text = app.prompter.text(question.by_hand, flag=question.flag)
+        text = app.prompter.text(question.typed_text, flag=question.flag)
         try:
             reference = read(text)
         except InputNeeded:
@@ -249,17 +249,15 @@ def _typed_reference(
 
 
 def _is_confirmed(app: App, question: Question, offers: Sequence[Offer], reference: ModelReference) -> bool:
-    """Whether a model that its provider is not known to have is to be taken all the same: it may be newer than this version."""
-    from difflib import get_close_matches
-
-    beside = [str(offer.reference) for offer in offers if offer.reference.provider == reference.provider]
-    if not beside or str(reference) in beside:
+    """Ask before accepting a model that the provider is not known to have: the model may be newer than this version."""
+    siblings = [str(offer.reference) for offer in offers if offer.reference.provider == reference.provider]
+    if not siblings or str(reference) in siblings:
         return True
     known = app.models().catalog.find(reference)
     if known is not None:
         if known.note is not None:
             app.out.note(f"{reference}: {known.note}")
         return True
-    suggestion = did_you_mean(get_close_matches(str(reference), beside, n=1))
+    suggestion = did_you_mean(get_close_matches(str(reference), siblings, n=1))
     doubt = f"{reference.provider} is not known to have {reference.model}.{f' {suggestion}' if suggestion else ''}"
-    return app.prompter.confirm(f"{doubt} Use {reference} all the same?", flag=question.flag)
+    return app.prompter.confirm(f"{doubt} Use {reference} anyway?", flag=question.flag)

@@ -1,8 +1,8 @@
-"""What a finished sign-in writes into the config: the provider's block, the aliases, the profile's name, the default model.
+"""Write a finished sign-in into the config: the provider's block, the aliases, the profile's name, the default model.
 
-What the user wrote stays: an own key, alias or base URL of another host is never replaced, and a model list only grows. The list
-of allowed models begins only where the user chooses it (until then `listed` is False, as `Catalog.allowed` is None): an entry
-that is added for another reason must not lock every other model out (openclaw#20265).
+The user's own entries stay: a key, an alias or a base URL of another host is never replaced, and a model list only grows. Models
+are restricted to a list only by the user's choice (else `listed` is False, as `Catalog.allowed` is None): an entry added for
+another reason must not block all other models (openclaw#20265).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ALLOW: Final = ("agents", "defaults", "allow")
 
 
 def with_default(document: Document, reference: str, *, listed: bool) -> Document:
-    """`document` with `reference` as the default model; fallbacks stay, and a list of allowed models lets it in."""
+    """Set the default model. Fallbacks stay; a list of allowed models gets `reference` too."""
     short = document.has(MODEL) and isinstance(document.get(MODEL), str)
     document = document.set(MODEL if short else (*MODEL, "primary"), reference)
     allowed = document.get(ALLOWED) if document.has(ALLOWED) else None
@@ -50,29 +50,29 @@ def with_default(document: Document, reference: str, *, listed: bool) -> Documen
 
 
 def with_fallbacks(document: Document, fallbacks: Sequence[str], agents: AgentDefaults) -> Document:
-    """`document` with these fallbacks and no others; `agents` is what the whole configuration says now."""
+    """Replace the fallbacks. `agents` has the effective values."""
     if document.has(MODEL) and isinstance(document.get(MODEL), str):
         return document.set(MODEL, {"primary": agents.primary or "", "fallbacks": [*fallbacks]})
     return document.set((*MODEL, "fallbacks"), [*fallbacks])
 
 
 def with_allowed(document: Document, reference: str, agents: AgentDefaults, *, listed: bool) -> Document:
-    """`document` with an entry for `reference` among the models; where they were no list, they do not become one."""
+    """Add an entry for `reference` to the models. If all models are allowed, all stay allowed."""
     if reference in agents.models:
         return document
-    return kept_open(document, agents, listed=listed).set((*ALLOWED, reference), {})
+    return with_all_allowed(document, agents, listed=listed).set((*ALLOWED, reference), {})
 
 
-def kept_open(document: Document, agents: AgentDefaults, *, listed: bool) -> Document:
-    """`document` in which every model stays allowed, whatever entries come or change, where every one is allowed now."""
+def with_all_allowed(document: Document, agents: AgentDefaults, *, listed: bool) -> Document:
+    """If all models are allowed now, keep them allowed whatever entries are added."""
     return document if listed or agents.allow == "all" else document.set(ALLOW, "all")
 
 
 def finish_pending(app: App) -> tuple[str, ...]:
-    """Write the config of the profiles whose sign-in was interrupted before that, if their plugin is still there.
+    """Write the config for profiles whose sign-in was interrupted before this step, if their plugin is still installed.
 
     Returns:
-        The ids of the profiles that were pending.
+        The ids of the pending profiles.
 
     Raises:
         ConfigError, LockBusy, StoreError: the config or the index cannot be changed.
@@ -91,7 +91,7 @@ def _method_of(app: App, profile: Profile) -> AuthMethod | None:
 
 
 def write_config(app: App, profile: Profile, method: AuthMethod) -> bool:
-    """Make the profile's models known to the config; say whether anything was changed.
+    """Write the profile's models into the config. Return whether the file changed.
 
     Raises:
         ConfigError: the file cannot be read or written.
@@ -103,18 +103,18 @@ def write_config(app: App, profile: Profile, method: AuthMethod) -> bool:
     changed = app.edit_config(
         lambda document: patched(document, profile, spec, in_use=in_use, default_model=default_model, listed=listed)
     )
-    done: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None, "use_pending": False}
-    app.token_store.update(profile.id, lambda current: replace(current, **done))
+    finished: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None, "use_pending": False}
+    app.token_store.update(profile.id, lambda current: replace(current, **finished))
     return changed
 
 
 def patched(
     document: Document, profile: Profile, spec: ProviderSpec | None, *, in_use: bool, default_model: str | None, listed: bool
 ) -> Document:
-    """`document` with the profile's provider and aliases, and `default_model` as the default where it is given.
+    """Return `document` with the profile's provider and aliases; `default_model` None leaves the default model unchanged.
 
-    `in_use`: the profile is, or becomes, the provider's account in use, so the base URL is that of its region. `listed`: the
-    models in it are a list of what is allowed. An explicit `auth.order` is the user's and stays as it is.
+    `in_use`: the profile is, or becomes, the account in use, so the base URL is that of its region. `listed`: the document lists
+    the allowed models. An explicit `auth.order` stays unchanged.
     """
     named: dict[str, JsonValue] = {"auth": {"profiles": {profile.id: {"provider": profile.provider, "mode": "oauth"}}}}
     if spec is None:
@@ -122,7 +122,7 @@ def patched(
     else:
         provider = _provider_block(document, profile, spec, in_use=in_use)
         aliases = _new_aliases(document, spec)
-        # At once, since what an edit has made is parsed again before the next.
+        # One merge, since each edit parses the document again.
         patch: dict[str, JsonValue] = {"models": {"providers": {spec.id: provider}}}
         if aliases:
             patch["agents"] = {"defaults": {"models": aliases}}
@@ -133,7 +133,7 @@ def patched(
 def _provider_block(document: Document, profile: Profile, spec: ProviderSpec, *, in_use: bool) -> dict[str, JsonValue]:
     own = own_object(document, ("models", "providers", spec.id))
     block: dict[str, JsonValue] = {
-        "baseUrl": kept_base_url(own, spec) or (profile.api_base if in_use else own.get("baseUrl")),
+        "baseUrl": custom_base_url(own, spec) or (profile.api_base if in_use else own.get("baseUrl")),
         "apiKey": own.get("apiKey", spec.placeholder_key),
         "api": own.get("api", spec.api),
     }
@@ -147,26 +147,26 @@ def _proposed(spec: ProviderSpec) -> list[dict[str, JsonValue]]:
 
 
 def _with_new_models(document: Document, spec: ProviderSpec) -> Document:
-    """`document`, whose provider has a list of models, with those at its end that it lacks."""
-    place = ("models", "providers", spec.id)
-    listed = own_object(document, place)["models"]
+    """Append the missing models to the provider's list of models."""
+    path = ("models", "providers", spec.id)
+    listed = own_object(document, path)["models"]
     present = {model.get("id") for model in listed if isinstance(model, dict)}
     for index, model in enumerate((model for model in _proposed(spec) if model["id"] not in present), len(listed)):
-        document = document.set((*place, "models", index), model)
+        document = document.set((*path, "models", index), model)
     return document
 
 
-def kept_base_url(own: Mapping[str, object], spec: ProviderSpec) -> str | None:
-    """The base URL in a provider's block, where it is the user's: to another host, or to this machine."""
+def custom_base_url(own: Mapping[str, object], spec: ProviderSpec) -> str | None:
+    """The base URL in the provider's block if its host is not one of the provider's; else None."""
     url = own.get("baseUrl")
     if not isinstance(url, str):
         return None
-    theirs = frozenset().union(*spec.hosts.values()) if spec.needs_credential else frozenset()
-    return None if host_of(url) in theirs else url
+    provider_hosts = frozenset().union(*spec.hosts.values()) if spec.needs_credential else frozenset()
+    return None if host_of(url) in provider_hosts else url
 
 
 def model_block(model: ModelSpec) -> dict[str, JsonValue]:
-    """A model as the config lists it, with all that is known of it."""
+    """The config entry of a model, with every known value."""
     block: dict[str, JsonValue] = {"id": model.id, "name": model.name, "reasoning": model.reasoning, "input": [*model.input]}
     if model.cost is not None:
         cost = model.cost
@@ -183,7 +183,7 @@ def model_block(model: ModelSpec) -> dict[str, JsonValue]:
 def _new_aliases(document: Document, spec: ProviderSpec) -> dict[str, JsonValue]:
     entries = own_object(document, ("agents", "defaults", "models"))
     taken = {str(entry.get("alias", "")).lower() for entry in entries.values() if isinstance(entry, dict)}
-    # An entry that is there stays: the plugin brings its alias anyway, and one of a list may be empty on purpose.
+    # An existing entry stays: the plugin has its alias anyway, and an entry of a list may be empty on purpose.
     return {
         f"{spec.id}/{model.id}": {"alias": model.alias}
         for model in spec.models
@@ -192,16 +192,16 @@ def _new_aliases(document: Document, spec: ProviderSpec) -> dict[str, JsonValue]
 
 
 def own_object(document: Document | Effective, path: tuple[str, ...]) -> dict[str, Any]:
-    """The object at `path`; empty where there is none."""
+    """The object at `path`; empty if the path has no object."""
     value = document.get(path) if document.has(path) else None
     return value if isinstance(value, dict) else {}
 
 
 def known_model(text: str, loader: ModelLoader) -> ModelReference:
-    """The model that `text` names, an alias or a reference, which has to exist.
+    """The existing model for `text`, an alias or a reference.
 
     Raises:
-        UsageError: `unknown-model`, with the spelling that was meant; `invalid-model-reference`.
+        UsageError: `unknown-model`, with a similar name as hint; `invalid-model-reference`.
     """
     catalog = loader.catalog
     reference = catalog.expand(text)
@@ -213,7 +213,7 @@ def known_model(text: str, loader: ModelLoader) -> ModelReference:
 
 
 def default_named(text: str, spec: ProviderSpec, loader: ModelLoader) -> ModelReference:
-    """The default model that is meant by `text` while `spec` is being set up: its own model, or one that is known already.
+    """The default model for `text` while provider `spec` is being set up: a model of `spec`, or a known model.
 
     Raises:
         UsageError: as `known_model`.
@@ -225,25 +225,24 @@ def default_named(text: str, spec: ProviderSpec, loader: ModelLoader) -> ModelRe
 
 
 def model_of(spec: ProviderSpec, text: str) -> ModelReference:
-    """The model of `spec` that `text` names, with or without the provider before it.
+    """The model of `spec` for `text`: a model id, an alias or `provider/id`.
 
-    One that the catalogue lacks is taken as it is: it may be newer, and the provider itself says no.
+    An unknown id is accepted: the model may be newer than the catalogue, and the provider rejects a wrong id.
 
     Raises:
-        UsageError: `unknown-model`, where only the case differs; `invalid-model-reference`, where there is no name.
+        UsageError: `unknown-model`: only the case differs from a known model; `invalid-model-reference`: the id is empty.
     """
     name = text.strip()
     provider, slash, rest = name.partition("/")
-    whole = bool(slash) and provider.lower() == spec.id
-    id = rest.strip() if whole else name
+    with_provider = bool(slash) and provider.lower() == spec.id
+    id = rest.strip() if with_provider else name
     if not id:
         raise InvalidModelReference(f"Invalid model reference: {text}", why="a reference is provider/model")
     ids = {model.id for model in spec.models}
-    aliases = {model.alias.lower(): model.id for model in spec.models if model.alias and not whole}
+    aliases = {model.alias.lower(): model.id for model in spec.models if model.alias and not with_provider}
     if id in ids or id.lower() in aliases:
         return ModelReference(spec.id, id if id in ids else aliases[id.lower()])
-    same = [f"{spec.id}/{known}" for known in ids if known.lower() == id.lower()]
-    if same:
+    if similar := [f"{spec.id}/{known}" for known in ids if known.lower() == id.lower()]:
         why = "model ids are case-sensitive"
-        raise UnknownModel(f"Unknown model: {spec.id}/{id}", why=why, hint=did_you_mean(same))
+        raise UnknownModel(f"Unknown model: {spec.id}/{id}", why=why, hint=did_you_mean(similar))
     return ModelReference(spec.id, id)

@@ -1,8 +1,8 @@
-"""Taking over a sign-in that another tool keeps: found, checked as a sign-in is, stored, and only then taken out over there.
+"""Take over another tool's sign-in: find it, check it like a new sign-in, store it, and only then remove the tool's copy.
 
-A refresh token that rotates has one owner: the first of two tools that refreshes ends the other's sign-in, and a server that sees
-a spent token again revokes everything (RFC 9700 section 4.14). So nothing is copied without saying so, nothing replaces a
-sign-in that is there, and nothing is removed without being told to.
+A rotating refresh token can have only one owner. If two tools share it, the first refresh ends the other tool's sign-in, and a
+server that sees a spent token again revokes everything (RFC 9700 section 4.14). So Portico copies nothing without a notice,
+replaces no stored profile, and removes the tool's copy only on request.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import itertools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from portico.accounts import choices, config_patch, storing
 from portico.accounts.storing import ProfileExists, new_profile, profile_named
-from portico.accounts.view import decide, in_words
+from portico.accounts.view import decide_switch, in_words
 from portico.auth.importers.found import setting_path as place_named
 from portico.auth.importers.source import ImportUnreadable, is_current_database, read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
@@ -30,7 +30,7 @@ from portico.store.token_store import ABSENT, GenerationChanged, Tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portico.accounts.view import TakeOver
+    from portico.accounts.view import AccountSwitch
     from portico.app import App
     from portico.auth.importers.found import FoundCredential, Importer
     from portico.interfaces.authorization import OAuthServer
@@ -38,23 +38,24 @@ if TYPE_CHECKING:
     from portico.store.records import OAuthProfile, Profile, StoreName
 
 CHOICE: Final = "minimax-portal"
+_SIGN_IN_INSTEAD: Final = f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}"
 
 
 class NothingToImport(SignInNeeded):
-    """No other tool keeps a sign-in that could be taken over."""
+    """No other tool has a sign-in to take over."""
 
     id = "nothing-to-import"
 
 
 class PluginMissing(ConfigError):
-    """No plugin of that id is installed."""
+    """The plugin is not installed."""
 
     id = "plugin-not-found"
 
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """One `auth import`: each field None where the user did not say. `remove_source` None: ask, where somebody is there."""
+    """One `auth import`. A field is None if the user set no option; `remove_source` None asks, if there is a terminal."""
 
     tool: str | None = None
     path: str | None = None
@@ -68,7 +69,7 @@ class ImportRequest:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A credential in a tool's file or database. `copies` are the same sign-in in other files of the tool."""
+    """A credential in a tool's file or database. `copies` are the same credential in the tool's other files."""
 
     importer: Importer
     path: Path
@@ -77,15 +78,15 @@ class Candidate:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Every file that holds it, each once."""
+        """Every file with the credential, without duplicates."""
         return tuple(dict.fromkeys((self.path, *(copy.path for copy in self.copies))))
 
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A file that the tool does not read any more, so that nothing is taken from it.
+    """A file that the tool no longer reads; Portico takes nothing from it.
 
-    `database` is what the tool reads instead; `written_at` is when the file was last changed, in wall ms.
+    The tool reads `database` instead. `written_at` is the file's last change (ms epoch).
     """
 
     importer: Importer
@@ -96,7 +97,7 @@ class Retired:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that cannot be read, so that nothing is known of what is in it. `error` says why."""
+    """A file that Portico could not read, and why."""
 
     importer: Importer
     path: Path
@@ -105,10 +106,10 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What `find` came to: what can be taken over, and what was passed over.
+    """The result of `find`: what can be taken over (`candidates`), and what was skipped.
 
-    `older` are sign-ins beside which another of the same name is taken to be newer, by the end of its access token. `ended` are
-    those whose access token has ended while a file of the same tool cannot be read: the one that came after it may be in there.
+    `older`: another candidate of the same name has a newer access token. `ended`: the access token has expired, and a file of
+    the same tool is unreadable; that file may contain the tokens that replaced it.
     """
 
     candidates: tuple[Candidate, ...]
@@ -120,30 +121,30 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """A candidate that passed every check, and the profile it becomes. `present`: this very sign-in is stored already."""
+    """A candidate that passed every check, and its new profile. `present`: these tokens are already stored."""
 
     candidate: Candidate
     profile: OAuthProfile
     method: AuthMethod
-    over: TakeOver
+    switch: AccountSwitch
     present: bool = False
 
 
 def find(app: App, request: ImportRequest) -> Findings:
-    """What there is to take over, of one tool. A sign-in that stands in several of its files is one.
+    """Find the sign-ins of one tool. Copies in several files count as one candidate.
 
-    A file that cannot be read is passed over, unless it was named or there is nothing else. Beside one of the same tool nothing
-    is taken whose access token has ended, since that may be a spent copy of what is in the file.
+    An unreadable file is skipped, unless `request` names it or nothing else was found. If a file was skipped, expired access
+    tokens of the same tool are skipped too: they may be spent copies of the tokens in that file.
 
     Raises:
-        SignInNeeded: `nothing-to-import`, naming where was looked.
-        UsageError: several tools have something and nobody can be asked.
-        ConfigError: `import-unreadable`: also if the tool does not read the file that was named.
-        LockBusy: `lock-busy`: a tool keeps its database locked.
+        SignInNeeded: `nothing-to-import`, with the places searched.
+        UsageError: several tools have a sign-in, and there is no terminal to ask on.
+        ConfigError: `import-unreadable`: also if the tool no longer reads the file that `request` names.
+        LockBusy: `lock-busy`: the tool's database is locked.
     """
     home = Path(app.env.get("HOME") or Path.home())
     if request.path is not None and request.tool is None:
-        raise UsageError("--path names a file of one tool.", hint=f"Give --from {'|'.join(_names())} as well.")
+        raise UsageError("--path needs --from.", hint=f"Specify the tool too: --from {'|'.join(_names())}")
     places = [
         (importer, place)
         for importer in IMPORTERS
@@ -153,15 +154,15 @@ def find(app: App, request: ImportRequest) -> Findings:
         )
     ]
     if request.path is not None and not os.path.exists(places[0][1]):  # noqa: PTH110 - Path raises where it may not look
-        raise ImportUnreadable(f"There is no such file: {request.path}", why=f"expected {places[0][0].expected}")
+        raise ImportUnreadable(f"File not found: {request.path}", why=f"expected {places[0][0].expected}")
     retired = _retired(places)
     if request.path is not None and retired:
         raise _is_retired(retired[0], app.clock.wall_ms())
-    passed_over = {each.path for each in retired}
+    skipped = {each.path for each in retired}
     found: list[Candidate] = []
     unreadable: list[Unreadable] = []
     for importer, place in places:
-        if place in passed_over:
+        if place in skipped:
             continue
         try:
             found += [Candidate(importer, place, credential) for credential in read_source(importer, place)]
@@ -170,18 +171,18 @@ def find(app: App, request: ImportRequest) -> Findings:
     if not found and unreadable:
         raise unreadable[0].error
     if not found:
-        _nothing(places, retired, app.clock.wall_ms())
-    tool = _chosen(app, found)
+        raise _nothing_found(places, retired, app.clock.wall_ms())
+    tool = _choose_tool(app, found)
     now_ms = app.clock.wall_ms()
-    own = _each_once([candidate for candidate in found if candidate.importer.name == tool], now_ms)
+    own = _merge_copies([candidate for candidate in found if candidate.importer.name == tool], now_ms)
     older = [candidate for candidate in own if _is_older(candidate, own, now_ms)]
-    taken = [candidate for candidate in own if candidate not in older]
+    newest = [candidate for candidate in own if candidate not in older]
     unread = next((each for each in unreadable if each.importer.name == tool), None)
-    ended = [candidate for candidate in taken if unread is not None and _has_ended(candidate, now_ms)]
-    if unread is not None and len(ended) == len(taken):
+    ended = [candidate for candidate in newest if unread is not None and _has_ended(candidate, now_ms)]
+    if unread is not None and len(ended) == len(newest):
         raise _may_be_spent(ended[0], unread)
     return Findings(
-        candidates=tuple(candidate for candidate in taken if candidate not in ended),
+        candidates=tuple(candidate for candidate in newest if candidate not in ended),
         retired=tuple(each for each in retired if each.importer.name == tool),
         older=tuple(older),
         ended=tuple(ended),
@@ -190,10 +191,10 @@ def find(app: App, request: ImportRequest) -> Findings:
 
 
 def _retired(places: Sequence[tuple[Importer, Path]]) -> list[Retired]:
-    """The files whose tool keeps its entries in a database by now, even one in which nothing is left."""
+    """The files whose tool now uses a database instead, even an empty one."""
     retired = []
     for importer, place in places:
-        # `isfile`, since Path raises where it may not look.
+        # `isfile`, since Path raises for a folder that it may not read.
         if not importer.tables or not os.path.isfile(place) or _may_be_current(importer, place):  # noqa: PTH113
             continue
         others = [*importer.databases(place), *(other for of, other in places if of is importer and other != place)]
@@ -204,15 +205,15 @@ def _retired(places: Sequence[tuple[Importer, Path]]) -> list[Retired]:
 
 
 def _may_be_current(importer: Importer, path: Path) -> bool:
-    """Whether the tool keeps its entries in this database by now, as far as can be known: one that cannot be read may be it."""
+    """Whether the tool may use this database now; an unreadable database counts."""
     try:
         return is_current_database(importer, path)
     except ConfigError:
         return path.suffix == ".sqlite"
 
 
-def _each_once(candidates: Sequence[Candidate], now_ms: int) -> list[Candidate]:
-    """One for each sign-in: of its copies the one that looks newest, then the first."""
+def _merge_copies(candidates: Sequence[Candidate], now_ms: int) -> list[Candidate]:
+    """Join candidates that share a token into the newest of them."""
     groups: list[list[Candidate]] = []
     for candidate in candidates:
         same = (group for group in groups if any(each.credential.shares_token(candidate.credential) for each in group))
@@ -225,22 +226,21 @@ def _each_once(candidates: Sequence[Candidate], now_ms: int) -> list[Candidate]:
 
 
 def _newness(candidate: Candidate, now_ms: int) -> tuple[int, int]:
-    """How new a sign-in looks by the end of its access token, the newest highest.
+    """A sort key by the access token's expiry, the newest highest.
 
-    An unknown end stands between one that is still to come and one that has passed: what has ended was not refreshed since.
+    An unknown expiry ranks below a valid token and above an expired token: an expired token was not refreshed since.
     """
-    ends = candidate.credential.expires_at
-    if ends is None:
+    expires_at = candidate.credential.expires_at
+    if expires_at is None:
         return 1, 0
-    return (2 if ends > now_ms else 0), ends
+    return (2 if expires_at > now_ms else 0), expires_at
 
 
 def _is_older(candidate: Candidate, others: Sequence[Candidate], now_ms: int) -> bool:
-    """Whether it may be what another sign-in of the same name has come from: its refresh token is spent then, however long its
-    access token is still good.
+    """Whether another candidate of the same name is newer: the refresh token of the older candidate may be spent.
 
-    openclaw 2026.2 gave each new agent a copy of the main agent's sign-ins, and refreshed each where it was. Of several whose end
-    nobody knows the first is taken: that is the one in the place that OpenClaw's agents share, or the main agent's.
+    openclaw 2026.2 copied the main agent's sign-ins to each new agent and refreshed each copy separately. If several expiries
+    are unknown, the first candidate wins: it is in the file that OpenClaw's agents share, or the main agent's.
     """
     same_name = [other for other in others if other.credential.location == candidate.credential.location]
     newest = max(same_name, key=lambda other: _newness(other, now_ms))
@@ -249,8 +249,8 @@ def _is_older(candidate: Candidate, others: Sequence[Candidate], now_ms: int) ->
 
 
 def _has_ended(candidate: Candidate, now_ms: int) -> bool:
-    ends = candidate.credential.expires_at
-    return ends is not None and ends <= now_ms
+    expires_at = candidate.credential.expires_at
+    return expires_at is not None and expires_at <= now_ms
 
 
 def _with_copies(group: list[Candidate], now_ms: int) -> Candidate:
@@ -259,28 +259,28 @@ def _with_copies(group: list[Candidate], now_ms: int) -> Candidate:
 
 
 def warnings(app: App) -> list[str]:
-    """What to know about sign-ins that cannot be taken over."""
+    """Return one warning per sign-in that cannot be taken over."""
     stores = minimax_code_stores(Path(app.env.get("HOME") or Path.home()))
     return [
-        f"MiniMax Code is signed in too ({store}). Its sign-in stays its own: refreshed elsewhere, it would sign that app out."
+        f"MiniMax Code is signed in too ({store}). Portico leaves it alone: a refresh elsewhere would sign MiniMax Code out."
         for store in stores
     ]
 
 
 def check(app: App, request: ImportRequest, candidates: Sequence[Candidate]) -> list[Takeover]:
-    """Hold each candidate to what a sign-in is held to. Nothing is written; the keyring is read only where a profile is there.
+    """Check each candidate like a new sign-in. Writes nothing; reads the keyring only if a profile exists.
 
     Raises:
-        UsageError: the region is not known and nobody can be asked; the profile's name is taken; `profile-exists`.
+        UsageError: the region is unknown and there is no terminal to ask on; the name is invalid or taken; `profile-exists`.
         ConfigError: `import-unreadable`, `config-invalid`, or the plugin cannot be used.
     """
     if request.profile is not None and len(candidates) > 1:
         names = ", ".join(format_path(candidate.credential.location) for candidate in candidates)
-        raise UsageError("--profile names one sign-in, and the file has several.", why=names, hint="Leave --profile out.")
+        raise UsageError("--profile names one account, but the file has several.", why=names, hint="Leave --profile out.")
     plugin_id = app.plugins.plugin_for_choice(CHOICE)
     if plugin_id is None:
-        hint = "install Portico again: its plugin for MiniMax is missing"
-        raise PluginMissing("No plugin brings MiniMax's sign-in.", hint=hint)
+        hint = "Reinstall Portico: its MiniMax plugin is missing."
+        raise PluginMissing("No plugin offers the MiniMax sign-in.", hint=hint)
     host = app.plugins if app.plugins.find(plugin_id).enabled else app.plugins.enabling(plugin_id)
     own = host.auth_method(CHOICE)
     if not isinstance(own, KnowsClients):
@@ -288,24 +288,24 @@ def check(app: App, request: ImportRequest, candidates: Sequence[Candidate]) -> 
     takeovers: list[Takeover] = []
     for candidate in candidates:
         method = own.for_client(candidate.credential.client_id)
-        taken = {takeover.profile.id for takeover in takeovers}
-        takeovers.append(_takeover(app, request, candidate, method, taken))
+        taken_ids = {takeover.profile.id for takeover in takeovers}
+        takeovers.append(_takeover(app, request, candidate, method, taken_ids))
     return takeovers
 
 
 def keep(app: App, takeover: Takeover, *, chosen: StoreName | None) -> Profile:
-    """Store the tokens, then write the config. The other tool's file is not touched, whatever fails.
+    """Store the tokens, then write the config. Leaves the other tool's file alone.
 
     Raises:
         UsageError: `profile-exists`: another command has signed in under this name since `check`.
-        StoreError, ConfigError, LockBusy: as a sign-in does; what was stored is finished by the next run.
+        StoreError, ConfigError, LockBusy: nothing was stored, or the next run writes the config.
     """
     choices.enable(app, CHOICE)
     credential = takeover.candidate.credential
     store = storing.ready_store(app, chosen)
     tokens = Tokens(credential.access, credential.refresh, credential.expires_at, generation=0)
-    app.reload_config()  # it may have been changed while a question was open
-    profile = replace(takeover.profile, use_pending=takeover.over.now(app))
+    app.reload_config()  # another process may have changed the file while a prompt was open
+    profile = replace(takeover.profile, use_pending=takeover.switch.applies(app))
     try:
         stored = app.local_store(store).commit(profile, tokens, expect_generation=ABSENT)
     except GenerationChanged:
@@ -315,19 +315,21 @@ def keep(app: App, takeover: Takeover, *, chosen: StoreName | None) -> Profile:
 
 
 def remove(candidate: Candidate) -> str:
-    """Take the credential out of the other tool's files; `removed`, `gone`, or `changed` where one holds newer tokens by now.
+    """Remove the credential from the other tool's files.
 
-    `not-erased`: it is out, and its text stays in a database's file until the tool has closed it.
+    Returns:
+        `removed`; `gone`: it was not there; `changed`: a file has newer tokens now; `not-erased`: removed, but the text stays
+        in the database file until the tool closes it.
 
     Raises:
-        ConfigError, LockBusy: it stays there, in one of them at least.
+        ConfigError, LockBusy: at least one file still has the credential.
     """
-    each = (candidate, *candidate.copies)
-    outcomes = {remove_from_source(one.importer, one.path, one.credential) for one in each}
+    copies = (candidate, *candidate.copies)
+    outcomes = {remove_from_source(copy.importer, copy.path, copy.credential) for copy in copies}
     return next(outcome for outcome in ("changed", "not-erased", "removed", "gone") if outcome in outcomes)
 
 
-def _takeover(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod, taken: set[str]) -> Takeover:
+def _takeover(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod, taken_ids: set[str]) -> Takeover:
     credential = candidate.credential
     region = _region(app, request, candidate, method)
     server = method.server(region)
@@ -337,99 +339,97 @@ def _takeover(app: App, request: ImportRequest, candidate: Candidate, method: Au
     if credential.refresh is None and credential.expires_at is not None and credential.expires_at <= now:
         raise ImportUnreadable(
             f"The sign-in in {candidate.path} has ended.",
-            why="its access token has expired and there is no refresh token beside it",
-            hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
+            why="its access token has expired and it has no refresh token",
+            hint=_SIGN_IN_INSTEAD,
         )
-    name = _name(app, request, candidate, method, region, taken)
-    over = decide(app, method.provider, region, name, make_default=None)
+    name = _name(app, request, candidate, method, region, taken_ids)
+    switch = decide_switch(app, method.provider, region, name, make_default=None)
     profile = new_profile(
         app,
         method,
         server,
-        _grant(credential),
+        _token_set(credential),
         id=name,
         region=region,
         api_base=api_base,
         make_default=None,
-        takes_over=over.chosen,
+        use_pending=switch.wanted,
     )
-    return Takeover(candidate, profile, method, over, present=_is_present(app, profile, credential))
+    return Takeover(candidate, profile, method, switch, present=_is_present(app, profile, credential))
 
 
-def _name(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod, region: str, taken: set[str]) -> str:
-    """The name that was asked for, or that the sign-in has already, or the region's; a further one of its file is numbered."""
+def _name(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod, region: str, taken_ids: set[str]) -> str:
+    """The profile id: from `--profile`, the profile that has these tokens, the region's default, or a numbered id."""
     if request.profile is not None:
         return profile_named(app, request.profile, method.provider)
     known = [profile.id for profile in app.token_store.profiles() if profile.provider == method.provider]
-    holder = next((id for id in known if _holds(app, id, candidate.credential)), None)
-    if holder is not None:
-        return holder
+    stored = next((id for id in known if _has_tokens(app, id, candidate.credential)), None)
+    if stored is not None:
+        return stored
     default = next(each.profile for each in method.regions if each.id == region)
-    if default not in taken:
+    if default not in taken_ids:
         return default
     numbered = (f"{method.provider}:{candidate.importer.name}-{number}" for number in itertools.count(2))
-    return next(name for name in numbered if name not in {*taken, *known})
+    return next(name for name in numbered if name not in {*taken_ids, *known})
 
 
 def _region(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod) -> str:
-    """The region that the file tells, else the answer of a person: a token sent to the wrong one is shown to a stranger."""
+    """The region in the file, else the user's answer. A guess would send the token to a server it does not belong to."""
     credential, known = candidate.credential, [region.id for region in method.regions]
-    told = credential.region
-    if told is None and credential.api_url is not None:
-        fitting = [region for region in known if _accepts(method, region, credential)]
-        told = fitting[0] if len(fitting) == 1 else None
-        if not fitting:
-            _foreign(candidate, f"its API, {_host(credential.api_url)}, is none of MiniMax's")
-    if told is not None and told not in known:
-        _foreign(candidate, f"its region is none of {', '.join(known)}")
-    if told is not None and request.region not in {None, told}:
-        why = f"{candidate.path} says {told}"
-        raise UnknownName(f"That sign-in is not of region {request.region}.", why=why, hint="Leave --region out.")
-    return told or choices.region_of(app, method, request.region).id
+    region = credential.region
+    if region is None and credential.api_url is not None:
+        matching = [id for id in known if _accepts(method, id, credential)]
+        region = matching[0] if len(matching) == 1 else None
+        if not matching:
+            raise _foreign(candidate, f"its API host, {_host(credential.api_url)}, is not MiniMax's")
+    if region is not None and region not in known:
+        raise _foreign(candidate, f"its region is none of {', '.join(known)}")
+    if region is not None and request.region not in {None, region}:
+        why = f"{candidate.path} says {region}"
+        raise UnknownName(f"This account is not in region {request.region}.", why=why, hint="Leave --region out.")
+    return region or choices.region_of(app, method, request.region).id
 
 
 def _check_portal(candidate: Candidate, server: OAuthServer) -> None:
-    """A tool that signed in somewhere else has tokens that this region's server must not see."""
+    """Refuse tokens of another portal: this region's server must not see them."""
     url = candidate.credential.portal_url
     hosts = {_host(place) for place in (server.issuer, server.token_endpoint, *server.relocated)}
     if url is not None and (not url.startswith("https://") or _host(url) not in hosts):
-        _foreign(candidate, f"it was signed in at {_host(url)}, and this region signs in at {_host(server.issuer)}")
+        raise _foreign(candidate, f"it comes from {_host(url)}, but this region signs in at {_host(server.issuer)}")
 
 
 def _api_base(candidate: Candidate, method: AuthMethod, region: str) -> str:
     credential = candidate.credential
     try:
-        return method.accept(region, _grant(credential)).api_base
+        return method.accept(region, _token_set(credential)).api_base
     except OAuthError:
-        _foreign(candidate, f"its API, {_host(credential.api_url or '')}, is not one of region {region}")
+        raise _foreign(candidate, f"its API host, {_host(credential.api_url or '')}, is not in region {region}") from None
 
 
 def _accepts(method: AuthMethod, region: str, credential: FoundCredential) -> bool:
     try:
-        method.accept(region, _grant(credential))
+        method.accept(region, _token_set(credential))
     except OAuthError:
         return False
     return True
 
 
-def _grant(credential: FoundCredential) -> TokenSet:
+def _token_set(credential: FoundCredential) -> TokenSet:
     return TokenSet(credential.access, credential.refresh, credential.expires_at, resource_url=credential.api_url)
 
 
 def _is_present(app: App, profile: Profile, credential: FoundCredential) -> bool:
-    """Whether this very sign-in is stored under this name already.
+    """Whether these tokens are already stored under this id.
 
     Raises:
-        UsageError: another is, or this one is under another name: it would have two owners in one house.
+        UsageError: the id has other tokens, or these tokens are stored under another id.
     """
     for other in app.token_store.profiles():
-        if other.provider != profile.provider:
+        if other.provider != profile.provider or not _has_tokens(app, other.id, credential):
             continue
-        same = _holds(app, other.id, credential)
-        if same and other.id == profile.id:
+        if other.id == profile.id:
             return True
-        if same:
-            raise ProfileExists(f"That sign-in is stored already, as {other.id}.", hint="Leave --profile out.")
+        raise ProfileExists(f"This account is already stored as {other.id}.", hint="Leave --profile out.")
     if app.token_store.get(profile.id) is not None:
         raise _exists(profile.id)
     return False
@@ -437,10 +437,10 @@ def _is_present(app: App, profile: Profile, credential: FoundCredential) -> bool
 
 def _exists(profile_id: str) -> UsageError:
     hint = f"Keep both: --profile NAME; or sign out first: {{prog}} auth logout {profile_id}"
-    return ProfileExists(f"{profile_id} is signed in already.", hint=hint)
+    return ProfileExists(f"{profile_id} is already signed in.", hint=hint)
 
 
-def _holds(app: App, profile_id: str, credential: FoundCredential) -> bool:
+def _has_tokens(app: App, profile_id: str, credential: FoundCredential) -> bool:
     try:
         tokens = app.token_store.read(profile_id).tokens
     except PorticoError:
@@ -448,12 +448,12 @@ def _holds(app: App, profile_id: str, credential: FoundCredential) -> bool:
     return tokens.access == credential.access or (tokens.refresh is not None and tokens.refresh == credential.refresh)
 
 
-def _chosen(app: App, found: Sequence[Candidate]) -> str:
+def _choose_tool(app: App, found: Sequence[Candidate]) -> str:
     tools = {candidate.importer.name: candidate for candidate in found}
     if len(tools) == 1:
         return next(iter(tools))
     rows = [Choice(name, candidate.importer.label, str(candidate.path)) for name, candidate in tools.items()]
-    return app.prompter.choose("Whose sign-in should be taken over?", rows, flag="--from")
+    return app.prompter.choose("Which tool's sign-in do you want to take over?", rows, flag="--from")
 
 
 def _names() -> list[str]:
@@ -467,59 +467,52 @@ def _host(url: str) -> str:
         return "an unreadable address"
 
 
-def _nothing(places: Sequence[tuple[Importer, Path]], retired: Sequence[Retired], now_ms: int) -> NoReturn:
-    passed_over = {each.path: each for each in retired}
-    looked = []
+def _nothing_found(places: Sequence[tuple[Importer, Path]], retired: Sequence[Retired], now_ms: int) -> NothingToImport:
+    skipped = {each.path: each for each in retired}
+    first_places = {importer.name: place for importer, place in reversed(places)}
+    searched = []
     for importer, place in places:
-        if place in passed_over:
-            looked.append(f"{place} (retired: {why_retired(passed_over[place], now_ms)})")
+        if place in skipped:
+            searched.append(f"{place} (retired: {why_retired(skipped[place], now_ms)})")
             continue
-        is_there = os.path.exists(place)  # noqa: PTH110 - Path raises where it may not look
-        if is_there or not importer.tables or place == _usual_place(importer, places):
-            looked.append(f"{place} ({'no sign-in with MiniMax in it' if is_there else 'not there'})")
-    move = (
-        f"let the tool take its old file over ({retired[0].importer.repair_command}), and run this again; or " if retired else ""
+        exists = os.path.exists(place)  # noqa: PTH110 - Path raises for a folder that it may not read
+        if exists or not importer.tables or place == first_places[importer.name]:
+            searched.append(f"{place} ({'no MiniMax sign-in in it' if exists else 'not found'})")
+    repair = (
+        f"let the tool migrate its old file ({retired[0].importer.repair_command}), then run this again; or " if retired else ""
     )
-    raise NothingToImport(
-        "There is no MiniMax sign-in of another tool to take over.",
-        why=f"looked at {'; '.join(looked)}",
-        hint=f"{move}name the file: --from {'|'.join(_names())} --path FILE; or sign in: {{prog}} onboard --auth-choice {CHOICE}",
+    return NothingToImport(
+        "No other tool has a MiniMax sign-in to take over.",
+        why=f"searched {'; '.join(searched)}",
+        hint=f"{repair}specify the file: --from {'|'.join(_names())} --path FILE; or {_SIGN_IN_INSTEAD}",
     )
-
-
-def _usual_place(importer: Importer, places: Sequence[tuple[Importer, Path]]) -> Path:
-    return next(place for of, place in places if of is importer)
 
 
 def why_retired(retired: Retired, now_ms: int) -> str:
-    """Why nothing is taken from a retired file, and how old it is."""
+    """Why Portico takes nothing from a retired file, and the file's age."""
     age = in_words(now_ms - max(0, now_ms - retired.written_at), now_ms).removeprefix("expired ")
     return f"{retired.importer.label} reads {retired.database} instead; last written {age}"
 
 
 def _is_retired(retired: Retired, now_ms: int) -> ConfigError:
     return ImportUnreadable(
-        f"{retired.importer.label} does not use {retired.path} any more; nothing was taken from it.",
-        why=f"{why_retired(retired, now_ms)}; a token from it may be spent, and a spent one ends the sign-in",
+        f"{retired.importer.label} no longer uses {retired.path}; nothing was taken from it.",
+        why=f"{why_retired(retired, now_ms)}; its tokens may be spent, and a spent token ends the sign-in",
         hint=f"take over what {retired.importer.label} uses now: {{prog}} auth import --from {retired.importer.name}",
     )
 
 
 def _may_be_spent(ended: Candidate, unread: Unreadable) -> ConfigError:
-    name = ended.importer.name
-    ending = f"the access token in {ended.path} has ended, and a newer sign-in may be in the file that is not read"
+    expired = f"the access token in {ended.path} has expired, and the unreadable file may have a newer sign-in"
     return ImportUnreadable(
         unread.error.message,
-        why=f"{unread.error.why}; {ending}",
+        why=f"{unread.error.why}; {expired}",
         where=unread.error.where,
-        hint=f"if that one is an account of its own: {{prog}} auth import --from {name} --path {ended.path}; "
-        f"or sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
+        hint=f"if it is a separate account: {{prog}} auth import --from {ended.importer.name} --path {ended.path}; "
+        f"or {_SIGN_IN_INSTEAD}",
     )
 
 
-def _foreign(candidate: Candidate, why: str) -> NoReturn:
-    raise ImportUnreadable(
-        f"The sign-in in {candidate.path} is not one of MiniMax's portals; nothing was stored.",
-        why=why,
-        hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
-    )
+def _foreign(candidate: Candidate, why: str) -> ImportUnreadable:
+    message = f"The sign-in in {candidate.path} is not from a MiniMax portal; nothing was stored."
+    return ImportUnreadable(message, why=why, hint=_SIGN_IN_INSTEAD)

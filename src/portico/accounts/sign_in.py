@@ -1,9 +1,8 @@
-"""The sign-in, start to end: plugin, region, store, flow, tokens, config, background.
+"""Sign in, from start to end: plugin, region, store, flow, tokens, config, background.
 
-Everything that can be asked is asked first, and everything that can be refused is refused before a browser opens. Nothing but the
-probe of the store is written before the provider has granted something: an interrupt until then leaves all as it was. Between the
-commit of the tokens and the config's write the profile carries `config_pending`, so that a run which is killed there is finished
-by the next one.
+Every prompt and every check comes before the browser opens. Until the provider issues tokens, only the store's probe writes
+something: an interrupt changes nothing. Between the commit of the tokens and the write of the config, the profile is marked
+`config_pending`: after a kill, the next run writes the config.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from portico.accounts import api_key, choices, config_patch, storing, summary
 from portico.accounts.api_key import key_choices
-from portico.accounts.choices import DEFAULT_BY_HAND, Question, offers_of, pick
+from portico.accounts.choices import TYPE_DEFAULT, Question, offers_of, pick
 from portico.accounts.config_patch import default_named, finish_pending, known_model
 from portico.accounts.sign_out import revoke_at
 from portico.accounts.storing import new_profile, profile_named, revoke_replaced, to_replace
 from portico.accounts.summary import plan_of, remarks
-from portico.accounts.view import SignInView, decide, id_in_use, in_use_after
+from portico.accounts.view import SignInView, decide_switch, id_in_use, in_use_after
 from portico.errors import PorticoError
 from portico.models.reference import ModelReference, parse_reference
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from portico.accounts.api_key import KeyPlace, KeyPlan
     from portico.accounts.choices import Offer
     from portico.accounts.storing import Replaced
-    from portico.accounts.view import InUse, TakeOver
+    from portico.accounts.view import AccountSwitch, InUse
     from portico.app import App
     from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenSet
     from portico.interfaces.plugins import AuthMethod, ProviderSpec, Region
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from portico.usage.plan import PlanReport
 
 DEFAULT_TIMEOUT_S: Final = 900.0
-# A refresh in the background may move the profile once or twice while a sign-in takes its place.
+# A background refresh may change the profile once or twice while a sign-in replaces it.
 _COMMIT_ROUNDS: Final = 5
 FlowName = Literal["auto", "browser", "device"]
 
@@ -54,9 +53,8 @@ FlowName = Literal["auto", "browser", "device"]
 class SignInRequest:
     """One `onboard --auth-choice ...` or `models auth login ...`.
 
-    `timeout_s` bounds the wait for approval. `make_default` None: only where no default model is set yet. `default_model` is the
-    reference of the model that becomes it, None for the choice's own.
-    `background` None: ask.
+    `timeout_s` bounds the wait for approval. `make_default` None: only if no default model is set. `default_model` None: the
+    method's default model. `background` None: ask.
     """
 
     choice: str
@@ -76,9 +74,9 @@ class SignInRequest:
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """One key set-up: each field None where the user did not say. `key` is what standard input gave.
+    """One key set-up. A field is None if the user set no option. `key` comes from standard input.
 
-    `default_model` names the model to set up, where it is one of the choice's provider, and the default, unless `keep_default`.
+    `default_model`, if the provider has it, is also the model to set up. It becomes the default unless `keep_default`.
     """
 
     choice: str
@@ -95,23 +93,20 @@ class KeyRequest:
 
 @dataclass(frozen=True, slots=True)
 class SetUpRequest:
-    """One `onboard` or a run of the wizard: what to do for a choice that signs in, and for one that takes an API key."""
+    """One `onboard` or wizard run: the options for a choice that signs in, and for a choice with an API key."""
 
     sign_in: SignInRequest
     key: KeyRequest
 
     @property
     def settles_default(self) -> bool:
-        """Whether there is no question left about the default model."""
+        """Whether the options decide about the default model, so that no prompt is needed."""
         return self.key.default_model is not None or self.key.keep_default
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A sign-in that is stored and written into the config. `old_revoked` None: nothing was replaced.
-
-    `plan` is what its plan has left, None where the provider has no plans that can be asked about.
-    """
+    """A finished sign-in. `old_revoked` None: it replaced no profile. `plan` None: the provider reports no plan usage."""
 
     profile: Profile
     method: AuthMethod
@@ -125,7 +120,7 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One sign-in's decisions, all taken before anything is written. In `host` the plugin is on."""
+    """All decisions of one sign-in, made before the first write. `host` has the plugin enabled."""
 
     request: SignInRequest
     method: AuthMethod
@@ -135,15 +130,15 @@ class Plan:
     dialect: TokenDialect
     flow: FlowName
     replaced: Replaced | None
-    takes_over: TakeOver
+    switch: AccountSwitch
     host: PluginHost
 
 
 def set_up(app: App, choice: str, request: SetUpRequest, *, pick_default: bool = False) -> None:
-    """Ask what is left open, with `pick_default` also for the default model; then do it, and say what was done.
+    """Ask what the options leave open, with `pick_default` also for the default model; then sign in or store the key.
 
     Raises:
-        PorticoError: nothing was written, or the sign-in was kept and its config is written by the next run.
+        PorticoError: nothing was written, or the account is stored and the next run writes the config.
     """
     pick_default = pick_default and not request.settles_default
     choice, region = choices.resolve_choice(app, choice, request.sign_in.region)
@@ -154,7 +149,7 @@ def set_up(app: App, choice: str, request: SetUpRequest, *, pick_default: bool =
 
 
 def sign_in_as(app: App, request: SignInRequest, *, pick_default: bool = False) -> None:
-    """Sign in; every question comes before the browser, the one about the default model only with `pick_default`.
+    """Sign in. Every prompt comes before the browser; `pick_default` also asks for the default model.
 
     Raises:
         PorticoError: as `set_up`.
@@ -178,7 +173,7 @@ def _with_default_picked(app: App, plan: Plan) -> Plan:
 
 def _set_up_key(app: App, request: KeyRequest, *, pick_default: bool) -> None:
     plan = api_key.prepare(app, request)
-    # A provider without a catalogue has been asked about just now: only a default that could stay leaves a question.
+    # Without a catalogue, `prepare` has just asked for a model: ask again only if a current default could stay.
     if pick_default and (plan.setup.spec.models or plan.setup.choice.spec or app.config.config.agents.primary):
         plan = _with_model_picked(app, plan)
     summary.show_key_set_up(app, api_key.carry_out(app, plan))
@@ -196,17 +191,17 @@ def _with_model_picked(app: App, plan: KeyPlan) -> KeyPlan:
 
 def _picked_default(app: App, spec: ProviderSpec | None, offers: list[Offer], own: ModelReference) -> ModelReference | None:
     loader = app.models()
-    question = Question("Default model", DEFAULT_BY_HAND, "--default-model MODEL", app.config.config.agents.primary, own)
+    question = Question("Default model", TYPE_DEFAULT, "--default-model MODEL", app.config.config.agents.primary, own)
     return pick(
         app, question, offers, lambda text: default_named(text, spec, loader) if spec is not None else known_model(text, loader)
     )
 
 
 def prepare(app: App, request: SignInRequest) -> Plan:
-    """Ask what `request` leaves open, and refuse what cannot be done; nothing is written.
+    """Ask for what `request` does not specify, and check that the sign-in is possible. Writes nothing.
 
     Raises:
-        PorticoError: of any kind; nothing is stored then.
+        PorticoError: of any kind.
     """
     from portico.oauth.sign_in import check_flow
 
@@ -223,8 +218,8 @@ def prepare(app: App, request: SignInRequest) -> Plan:
     replaced = to_replace(app, request, profile_id, method, first=True)
     if request.default_model is not None:
         request = replace(request, default_model=_default_model(app, request.default_model, method, host))
-    over = decide(app, method.provider, region.id, profile_id, make_default=request.make_default)
-    return Plan(request, method, region, profile_id, server, dialect, flow, replaced, over, host)
+    switch = decide_switch(app, method.provider, region.id, profile_id, make_default=request.make_default)
+    return Plan(request, method, region, profile_id, server, dialect, flow, replaced, switch, host)
 
 
 def _default_model(app: App, text: str, method: AuthMethod, host: PluginHost) -> str:
@@ -234,10 +229,10 @@ def _default_model(app: App, text: str, method: AuthMethod, host: PluginHost) ->
 
 
 def carry_out(app: App, plan: Plan) -> SignedIn:
-    """Show that the store works, run the flow, keep what it brings.
+    """Probe the store, run the flow, store the tokens.
 
     Raises:
-        PorticoError: of any kind; nothing is stored then, or everything is and the config's write is finished by the next run.
+        PorticoError: of any kind; nothing was stored, or the next run writes the config.
     """
     finish_pending(app)
     store = storing.ready_store(app, plan.request.store, choice=plan.request.choice)
@@ -254,11 +249,11 @@ async def _sign_in(app: App, plan: Plan, store: StoreName | None) -> SignedIn:
         try:
             signed_in = await _run_flow(app, plan, store, http, overwritten)
         except BaseException:
-            # The new tokens are stored, and something after that failed or was interrupted.
+            # If the new tokens are stored, only a later step failed: the old tokens must still be revoked.
             for replaced in overwritten:
                 await revoke_replaced(app, replaced, http)
             raise
-        # The browser has its page by now: neither of these keeps it waiting.
+        # The browser already shows its page and does not wait for these two requests.
         replaced_profile = next(iter(overwritten), None)
         revoked, report = await asyncio.gather(
             revoke_replaced(app, replaced_profile, http), plan_of(app, signed_in.profile, http)
@@ -267,14 +262,14 @@ async def _sign_in(app: App, plan: Plan, store: StoreName | None) -> SignedIn:
 
 
 async def _run_flow(app: App, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
-    """Run the flow and keep what it brings. Whose place the new tokens have taken is added to `overwritten` at that moment."""
+    """Run the flow and store the tokens. Appends the replaced profile to `overwritten` as soon as it is replaced."""
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.sign_in import sign_in as run_flow
 
     results: list[SignedIn] = []
 
-    async def finish(grant: TokenSet) -> None:
-        results.append(await _store_grant(app, plan, store, grant, http, overwritten))
+    async def finish(token_set: TokenSet) -> None:
+        results.append(await _store_token_set(app, plan, store, token_set, http, overwritten))
 
     request = plan.request
     hint = plan.method.hint(plan.region.id).replace("{prog}", app.program)
@@ -294,12 +289,12 @@ async def _run_flow(app: App, plan: Plan, store: StoreName | None, http: HttpCli
     return results[0]
 
 
-async def _store_grant(
-    app: App, plan: Plan, store: StoreName | None, grant: TokenSet, http: HttpClient, overwritten: list[Replaced]
+async def _store_token_set(
+    app: App, plan: Plan, store: StoreName | None, token_set: TokenSet, http: HttpClient, overwritten: list[Replaced]
 ) -> SignedIn:
-    """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
+    """Check the token set, store it, write the config. The browser's page, and an interrupt, wait for the end of this."""
     question = storing.StoreQuestion()
-    storing_task = asyncio.ensure_future(_store_and_configure(app, plan, store, grant, http, overwritten, question))
+    storing_task = asyncio.ensure_future(_store_and_configure(app, plan, store, token_set, http, overwritten, question))
     try:
         return await asyncio.shield(storing_task)
     except asyncio.CancelledError:
@@ -312,42 +307,42 @@ async def _store_and_configure(
     app: App,
     plan: Plan,
     store: StoreName | None,
-    grant: TokenSet,
+    token_set: TokenSet,
     http: HttpClient,
     overwritten: list[Replaced],
     question: storing.StoreQuestion,
 ) -> SignedIn:
     from portico.oauth.token_response import check_fit
 
-    tokens = Tokens(grant.access, grant.refresh, grant.expires_at, generation=0)
+    tokens = Tokens(token_set.access, token_set.refresh, token_set.expires_at, generation=0)
 
-    async def give_back() -> bool:
+    async def revoke_new() -> bool:
         return await revoke_at(plan.server, plan.dialect, tokens, http) is None
 
-    async with _revoking_on_failure(give_back):
-        check_fit(grant)
-        accepted = plan.method.accept(plan.region.id, grant)
+    async with _revoking_on_failure(revoke_new):
+        check_fit(token_set)
+        accepted = plan.method.accept(plan.region.id, token_set)
         await off_loop(lambda: choices.enable(app, plan.request.choice))
-        over = await off_loop(lambda: plan.takes_over.now(app))
+        becomes_in_use = await off_loop(lambda: plan.switch.applies(app))
         before = await off_loop(lambda: id_in_use(app, plan.method.provider))
         profile = await off_loop(
             lambda: new_profile(
                 app,
                 plan.method,
                 plan.server,
-                grant,
+                token_set,
                 id=plan.profile_id,
                 region=plan.region.id,
                 api_base=accepted.api_base,
                 make_default=plan.request.make_default,
-                takes_over=over,
+                use_pending=becomes_in_use,
                 default_model=plan.request.default_model,
             )
         )
-    stored, replaced = await _commit(app, plan, store, profile, tokens, give_back, question)
+    stored, replaced = await _commit(app, plan, store, profile, tokens, revoke_new, question)
     overwritten += [replaced] if replaced is not None else []
     changed = await off_loop(lambda: config_patch.write_config(app, stored, plan.method))
-    notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
+    notes = (*accepted.notes, *remarks(plan.server, token_set, replaced.profile if replaced is not None else None))
     in_use = await off_loop(lambda: in_use_after(app, stored, before))
     return SignedIn(stored, plan.method, plan.region, in_use, notes, changed)
 
@@ -358,26 +353,26 @@ async def _commit(
     store: StoreName | None,
     profile: Profile,
     tokens: Tokens,
-    give_back: Callable[[], Awaitable[bool]],
+    revoke_new: Callable[[], Awaitable[bool]],
     question: storing.StoreQuestion,
 ) -> tuple[Profile, Replaced | None]:
-    """Commit the tokens, in the place of what was agreed on and of nothing else; what they have replaced.
+    """Commit the tokens and return the replaced profile: only the profile that the user agreed to replace.
 
-    Another command may have signed in, out or refreshed while this one waited for the user: what was checked then is checked
-    again, under the lock of the commit.
+    Another command may have signed in, signed out or refreshed while this one waited for the user. So the check is repeated
+    under the lock of the commit.
     """
     agreed = plan.replaced
     for left in reversed(range(_COMMIT_ROUNDS)):
-        async with _revoking_on_failure(give_back):
+        async with _revoking_on_failure(revoke_new):
             replaced = await off_loop(
                 partial(to_replace, app, plan.request, plan.profile_id, plan.method, first=False, agreed=agreed)
             )
         expected = replaced.profile.generation if replaced is not None else ABSENT
-        # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
-        async with _revoking_on_failure(give_back, errors=() if left else GenerationChanged):
+        # `storing.store` itself revokes the tokens after a store error.
+        async with _revoking_on_failure(revoke_new, errors=() if left else GenerationChanged):
             try:
                 stored = await storing.store(
-                    app, profile, tokens, question=question, chosen=store, give_back=give_back, expect_generation=expected
+                    app, profile, tokens, question=question, chosen=store, revoke_new=revoke_new, expect_generation=expected
                 )
             except GenerationChanged:
                 if not left:
@@ -390,20 +385,20 @@ async def _commit(
 
 @asynccontextmanager
 async def _revoking_on_failure(
-    give_back: Callable[[], Awaitable[bool]], *, errors: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
+    revoke_new: Callable[[], Awaitable[bool]], *, errors: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
 ) -> AsyncIterator[None]:
-    """Revoke the new tokens if the block raises one of `errors`, whose message then says so, or what is no error of Portico's.
+    """Revoke the new tokens if the block raises one of `errors`, and add the result to the error's message.
 
-    That is a plugin's bug, or Ctrl-C at a question.
+    Also revokes them on other exceptions: a plugin's bug, or Ctrl-C at a prompt.
     """
     try:
         yield
     except errors as error:
-        revoked = await give_back()
+        revoked = await revoke_new()
         error.message = f"{error.message.rstrip('.')}; {storing.revocation_words(revoked=revoked)}."
         raise
     except PorticoError:
         raise
     except (Exception, KeyboardInterrupt):
-        await give_back()
+        await revoke_new()
         raise

@@ -1,6 +1,6 @@
-"""Signing out: the provider is told first, then every copy on this machine goes, whatever the provider said.
+"""Sign out: revoke the tokens at the provider, then delete every copy on this machine, even if the revocation failed.
 
-Where a copy cannot be deleted, the entry stays as an unfinished sign-out, which no command uses and the next sign-out finishes.
+If a copy cannot be deleted, the profile stays as an unfinished sign-out. No command uses it, and the next sign-out finishes it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 
 REVOKE_WITHIN_S: Final = 10.0
 REFRESH_WITHIN_S: Final = 10.0
-# A refresh that could not be waited for may move the profile while its tokens are revoked.
+# A refresh that did not end in time may change the profile while its tokens are being revoked.
 _ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SignedOut:
-    """What became of one profile. `not_revoked` says why the provider has not revoked it, `left` what could not be deleted.
+    """The result for one profile.
 
-    `may_be_left` says why a refresh that is under way may still bring tokens. `is_key`: it held an API key, which nobody can
-    revoke from here. `taken`: another command has signed in under its name meanwhile, and that account was left alone.
+    `not_revoked`: why the provider did not revoke the tokens. `left`: the copies that were not deleted. `may_be_left`: why a
+    running refresh may still store tokens. `is_key`: an API key, which Portico cannot revoke. `taken`: another command has signed
+    in under this name meanwhile; that account stays.
     """
 
     profile_id: str
@@ -47,7 +48,7 @@ class SignedOut:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What is stored now: the entry as it was after its tokens were read, and why they could not be."""
+    """The stored profile and its tokens, or why they could not be read."""
 
     profile: Profile | None
     tokens: Tokens | None = None
@@ -61,16 +62,15 @@ class _Stored:
 
 
 async def sign_out(app: App, profile_id: str, http: FormPoster, *, agreed: Profile | None) -> SignedOut:
-    """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy of them, also where its entry is damaged.
+    """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy, even if the profile's entry is damaged.
 
-    `agreed` is the entry of the account that is to be signed out, None if it is damaged: another one, signed in under that name
-    since then, is not touched. A refresh under way is waited for, since what it brings is to be revoked as well; 10 s at most.
-    Tokens that were refreshed while others were being revoked are revoked too. No lock is needed to revoke: whether one is busy
-    or cannot be taken, what is stored is revoked.
+    `agreed` is the profile that the user agreed to sign out, None if its entry is damaged. An account that was signed in under
+    this name since then stays. Waits at most 10 s for a running refresh, to revoke its new tokens as well. If tokens are
+    refreshed during the revocation, the new tokens are revoked too. Revoking needs no lock: a busy lock does not prevent it.
     """
     is_key = isinstance(agreed, ApiKeyProfile)
-    # Nobody refreshes a key.
-    turn, may_be_left = (None, None) if is_key else await _turn_of_this_call(app, profile_id)
+    # An API key is never refreshed.
+    turn, may_be_left = (None, None) if is_key else await _take_turn(app, profile_id)
     try:
         not_revoked: str | None = None
         for left in reversed(range(_ROUNDS)):
@@ -98,25 +98,25 @@ def _stored(app: App, profile_id: str) -> _Stored:
         profile = app.token_store.get(profile_id)
         if profile is None:
             return _Stored(None)
-        # Reading may take as long as somebody unlocks the keyring: whose tokens these are is what the store says then.
+        # Reading may wait until the user unlocks the keyring; the profile may have changed until then.
         stored = app.token_store.read(profile_id)
         return _Stored(stored.profile, stored.tokens)
     except PorticoError as error:
-        return _Stored(profile, None, f"its tokens cannot be read: {error.message}")
+        return _Stored(profile, None, f"could not read its tokens: {error.message}")
 
 
 async def _revoked(app: App, stored: _Stored, http: FormPoster) -> str | None:
-    """Tell the provider to revoke what is stored; None when it has, else why it has not."""
+    """Revoke the stored tokens. Return None on success, else the reason."""
     if stored.profile is None or stored.tokens is None:
         return stored.why_not
     return await revoke_tokens(app, stored.profile, stored.tokens, http)
 
 
 def _deleted(app: App, profile_id: str, generation: int | None) -> tuple[str, ...]:
-    """Delete every copy; what could not be deleted, or why nothing could be. The entry then stays, as unfinished.
+    """Delete every copy. Return the copies that were not deleted, or the reason; the profile then stays as unfinished.
 
     Raises:
-        GenerationChanged: the profile is no longer of `generation`.
+        GenerationChanged: the profile no longer has `generation`.
     """
     try:
         left = app.token_store.delete(profile_id, expect_generation=generation, unfinished=_unfinished(app))
@@ -130,7 +130,7 @@ def _deleted(app: App, profile_id: str, generation: int | None) -> tuple[str, ..
 
 
 def _note_unfinished(app: App, profile_id: str, generation: int | None) -> None:
-    """Mark the entry, if it can be written, so that no command uses tokens that are revoked."""
+    """Mark the profile, if it can be written, so that no command uses the revoked tokens."""
     with contextlib.suppress(StoreError, LockBusy):
         app.token_store.update(
             profile_id,
@@ -139,11 +139,11 @@ def _note_unfinished(app: App, profile_id: str, generation: int | None) -> None:
 
 
 def _unfinished(app: App) -> Failure:
-    return Failure(app.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
+    return Failure(app.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Could not delete its tokens.", terminal=True)
 
 
-async def _turn_of_this_call(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
-    """`_turn`, which a caller that is cancelled does not keep: its thread may get the turn after that."""
+async def _take_turn(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
+    """Call `_turn` on a thread. If the caller is cancelled, end the turn that the thread may still get."""
     pending_turn = start_off_loop(partial(_turn, app, profile_id))
     try:
         return await asyncio.shield(pending_turn)
@@ -159,22 +159,22 @@ def _end_turn(pending_turn: asyncio.Future[tuple[RefreshTurn | None, str | None]
 
 
 def _turn(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
-    """The turn with the refresh token; if it cannot be had, why a refresh may be under way all the same."""
+    """Wait for the turn with the refresh token; if that fails, return why a refresh may still be running."""
     try:
         return app.token_store.begin_refresh(profile_id, wait_s=REFRESH_WITHIN_S), None
     except LockBusy as error:
         return (
             None,
-            f"{error.message.rstrip('.')}; a refresh that it has under way may still bring tokens, which it revokes itself",
+            f"{error.message.rstrip('.')}; a running refresh may still get new tokens, and revokes them itself",
         )
     except StoreError as error:
-        return None, f"{error}; a refresh that is under way may still bring tokens"
+        return None, f"{error}; a running refresh may still get new tokens"
 
 
 async def revoke_tokens(app: App, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:
-    """Tell the provider to revoke `tokens`; None when it has, or where there is nothing to revoke, else why it has not."""
+    """Revoke `tokens` at the provider. Return None on success and for an API key, else the reason."""
     if not isinstance(profile, OAuthProfile):
-        return None  # it was not issued to this program: it is the user's to withdraw, on the provider's own page
+        return None  # only the user can delete an API key, on the provider's page
     try:
         dialect = app.plugins.dialect(profile.dialect)
     except PorticoError as error:
@@ -183,7 +183,7 @@ async def revoke_tokens(app: App, profile: Profile, tokens: Tokens, http: FormPo
 
 
 async def revoke_at(server: OAuthServer, dialect: TokenDialect, tokens: Tokens, http: FormPoster) -> str | None:
-    """Tell `server` to revoke `tokens`, which need no profile; None when it has, else why it has not."""
+    """Revoke `tokens` at `server`; no profile needed. Return None on success, else the reason."""
     from portico.oauth.revocation import revoke
 
     try:

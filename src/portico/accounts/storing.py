@@ -1,7 +1,7 @@
-"""Store what a finished sign-in brought: the tokens, then the profile, and never a lost token.
+"""Store the tokens of a finished sign-in, then its profile; no token is lost.
 
-A store that fails now worked when it was probed. The tokens stay in memory while it is tried again; a person is then offered the
-other store, and without a terminal the tokens are revoked, so that no live token is left that nobody has.
+The store worked when it was probed. If it fails now, Portico retries, then offers the other store; the tokens stay in memory.
+Without a terminal Portico revokes the tokens, so that no valid token exists that no store has.
 """
 
 from __future__ import annotations
@@ -31,30 +31,29 @@ if TYPE_CHECKING:
     from portico.store.token_store import Tokens
 
 _TRIES: Final = 3
-_PAUSE_S: Final = 1.0
+_RETRY_AFTER_S: Final = 1.0
 _OTHER: Final[dict[str, StoreName]] = {"keyring": "file", "file": "keyring"}
-_LABEL: Final = {"keyring": "the OS keyring", "file": "a file sealed with a passphrase"}
+STORE_LABEL: Final = {"keyring": "the OS keyring", "file": "the encrypted file"}
 
 
 class ProfileExists(UsageError):
-    """The profile is there already, and is not to be replaced."""
+    """The profile already exists, and the user did not agree to replace it."""
 
     id = "profile-exists"
 
 
 def ready_store(app: App, store: StoreName | None, *, choice: str | None = None) -> StoreName | None:
-    """Show that the store works (write, read back, delete) before any browser opens; the store to use.
+    """Probe the store (write, read back, delete) and return its name; None: the store used last.
 
-    That is `store`, which an option names, else the one that the config chooses. `choice` is the auth choice of the sign-in
-    that waits for it, which the error's hint repeats.
+    `store` comes from an option and has priority over the config. `choice` is the sign-in's auth choice, for the error's hint.
 
     Raises:
-        StoreError: it does not, and nobody chose the other one.
+        StoreError: the store does not work, and the user did not choose the other store.
     """
     store = store or app.store_choice()
     last = app.local_store().last_store
     if store is None and last == "file":
-        app.out.note("The tokens go into the sealed file, as last time; --store keyring puts them into the OS keyring.")
+        app.out.note("The tokens go into the encrypted file, as last time. To use the OS keyring: --store keyring")
     try:
         app.local_store(store).probe()
     except StoreError as error:
@@ -66,7 +65,7 @@ def ready_store(app: App, store: StoreName | None, *, choice: str | None = None)
         if store is not None or not app.prompter.interactive:
             raise
         if not _wants_other_store(app, error, other):
-            error.why = None  # it was printed with the question
+            error.why = None  # already printed with the question
             raise
         app.local_store(other).probe()
         return other
@@ -75,25 +74,25 @@ def ready_store(app: App, store: StoreName | None, *, choice: str | None = None)
 
 def _wants_other_store(app: App, error: StoreError, other: StoreName) -> bool:
     app.out.warn(str(error))
-    return app.prompter.confirm(f"Keep the tokens in {_LABEL[other]} instead?", flag=f"--store {other}")
+    return app.prompter.confirm(f"Store the tokens in {STORE_LABEL[other]} instead?", flag=f"--store {other}")
 
 
 class StoreQuestion:
-    """Where tokens should go that no store took: asked while a person is there, and answered with "give up" once they leave."""
+    """The prompt after a failed commit. After an interrupt the answer is `drop`."""
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[str] | None = None
-        self._given_up = False
+        self._interrupted = False
 
     def give_up(self) -> None:
-        """Ctrl-C, or a signal that ends the command."""
-        self._given_up = True
+        """Answer `drop`: after Ctrl-C, or a signal that ends the command."""
+        self._interrupted = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_result("drop")
 
     async def answer(self, ask: Callable[[], str]) -> str:
-        """What `ask` returns, on another thread."""
-        if self._given_up:
+        """Call `ask` on another thread and return its answer."""
+        if self._interrupted:
             return "drop"
         self._answer = start_off_loop(ask)
         return await self._answer
@@ -106,14 +105,14 @@ async def store(
     *,
     question: StoreQuestion,
     chosen: StoreName | None,
-    give_back: Callable[[], Awaitable[bool]],
+    revoke_new: Callable[[], Awaitable[bool]],
     expect_generation: int,
 ) -> Profile:
-    """Commit the tokens and return the profile as it is now in the index.
+    """Commit the tokens and return the profile as the index now has it.
 
     Raises:
-        GenerationChanged: the profile is not of `expect_generation` any more; nothing was stored, and nothing revoked.
-        StoreError, LockBusy: no store took them; the grant was revoked, or the message says that it could not be.
+        GenerationChanged: the profile no longer has `expect_generation`; nothing was stored or revoked.
+        StoreError, LockBusy: no store took the tokens; the message says whether they were revoked.
     """
     current: StoreName | None = chosen
     while True:
@@ -125,7 +124,7 @@ async def store(
             store_in_use = await off_loop(partial(_store_in_use, app, profile.id, current))
             answer = await question.answer(partial(_ask_where_to_store, app, error, store_in_use))
             if answer == "drop":
-                revoked = await give_back()
+                revoked = await revoke_new()
                 raise _not_stored(error, profile, store_in_use, revoked=revoked) from error
             if answer == "other":
                 current = _OTHER[store_in_use]
@@ -139,12 +138,12 @@ async def _commit(app: App, profile: Profile, tokens: Tokens, chosen: StoreName 
         except (StoreError, LockBusy) as error:
             if not left or isinstance(error, GenerationChanged):
                 raise
-            await app.clock.sleep(_PAUSE_S)
+            await app.clock.sleep(_RETRY_AFTER_S)
     raise AssertionError("unreachable: the last try returned or raised")
 
 
 def _store_in_use(app: App, profile_id: str, chosen: StoreName | None) -> StoreName:
-    """The store that a commit goes to: chosen, the profile's, the one that worked last, the keyring."""
+    """The store that a commit uses: chosen, the profile's, the store used last, or the keyring, in this order."""
     if chosen is not None:
         return chosen
     try:
@@ -156,32 +155,32 @@ def _store_in_use(app: App, profile_id: str, chosen: StoreName | None) -> StoreN
 def _ask_where_to_store(app: App, error: StoreError | LockBusy, store: StoreName) -> str:
     if not app.prompter.interactive:
         return "drop"
-    app.out.warn(f"{error}\nYou are signed in; the tokens are still in memory and wait for a place.")
+    app.out.warn(f"{error}\nYou are signed in, but the tokens are not stored yet; they are still in memory.")
     rows = [
-        Choice("again", "Try again", _LABEL[store]),
-        Choice("other", "Use the other store", _LABEL[_OTHER[store]]),
-        Choice("drop", "Give up", "the sign-in is revoked"),
+        Choice("again", "Try again", STORE_LABEL[store]),
+        Choice("other", "Use the other store", STORE_LABEL[_OTHER[store]]),
+        Choice("drop", "Give up", "revokes the tokens"),
     ]
-    return app.prompter.choose("Where should they go?", rows, flag="--store", default="other")
+    return app.prompter.choose("Where do you want to store the tokens?", rows, flag="--store", default="other")
 
 
 def revocation_words(*, revoked: bool) -> str:
-    """What became of a sign-in that is not kept, as the end of a sentence."""
-    return "the sign-in was revoked again" if revoked else "the provider has not revoked the sign-in"
+    """Whether the tokens of a failed sign-in were revoked, as the end of a sentence."""
+    return "the new tokens were revoked" if revoked else "the provider did not revoke the new tokens"
 
 
 def _not_stored(error: StoreError | LockBusy, profile: Profile, used: StoreName, *, revoked: bool) -> StoreError | LockBusy:
     region = f" --region {profile.region}" if profile.region else ""
     elsewhere = f"{{prog}} models auth login --provider {profile.provider}{region} --store {_OTHER[used]}"
     not_stored = error.copy()  # the constructors of leaf classes differ
-    not_stored.message = f"{error.message.rstrip('.')}. The new tokens were not kept; {revocation_words(revoked=revoked)}."
+    not_stored.message = f"{error.message.rstrip('.')}. You are not signed in; {revocation_words(revoked=revoked)}."
     not_stored.hint = error.hint or elsewhere
     return not_stored
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The profile as it was, and its tokens where they could be read."""
+    """The replaced profile, and its tokens if they could be read."""
 
     profile: Profile
     tokens: Tokens | None
@@ -190,14 +189,13 @@ class Replaced:
 def to_replace(
     app: App, request: SignInRequest, profile_id: str, method: AuthMethod, *, first: bool, agreed: Replaced | None = None
 ) -> Replaced | None:
-    """The account that `profile_id` holds already and that the user agrees to lose; None if there is none.
+    """The existing account `profile_id`, which the user agrees to replace; None if it does not exist.
 
-    It is checked before the user is sent to the browser (`first`), and again when the new tokens are stored: `agreed` is what
-    the first check returned, and holds for that very sign-in alone. The second check asks no question, since tokens that no store
-    has must not wait for a person.
+    Called before the browser opens (`first`), and again before the new tokens are stored. `agreed` is the first call's result:
+    it is valid only for the same sign-in. The second call asks nothing: tokens outside a store must not wait for a person.
 
     Raises:
-        UsageError: `profile-exists`: it is another provider's, or is not to be replaced.
+        UsageError: `profile-exists`: the account belongs to another provider, or the user keeps it.
     """
     known = app.token_store.snapshot()
     profile = None if profile_id in known.damaged else known.get(profile_id)
@@ -205,17 +203,17 @@ def to_replace(
         return None
     if profile.provider != method.provider:
         why = f"it is a profile of {profile.provider}"
-        raise ProfileExists(f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
+        raise ProfileExists(f"Profile {profile_id} is taken.", why=why, hint="Choose another name: --profile NAME")
     if not request.replace and (agreed is None or agreed.profile.created_at != profile.created_at):
         _ask_to_replace(app, profile_id, method.provider, may_ask=first)
     try:
         return Replaced(profile, app.token_store.read(profile_id).tokens)
     except PorticoError:
-        return Replaced(profile, None)  # what cannot be read cannot be revoked; it is replaced all the same
+        return Replaced(profile, None)  # unreadable tokens cannot be revoked, but can be replaced
 
 
 async def revoke_replaced(app: App, replaced: Replaced | None, http: FormPoster) -> bool | None:
-    """Tell the provider to revoke the old tokens, now that the new ones are stored; whether it could be told."""
+    """Revoke the old tokens, after the new tokens are stored. Return whether the provider revoked them; None: no old tokens."""
     if replaced is None:
         return None
     if replaced.tokens is None:
@@ -226,10 +224,10 @@ async def revoke_replaced(app: App, replaced: Replaced | None, http: FormPoster)
 def _ask_to_replace(app: App, profile_id: str, provider: str, *, may_ask: bool) -> None:
     if not may_ask or not app.prompter.interactive:
         raise ProfileExists(
-            f"{profile_id} is signed in already.",
-            hint="Give --replace to sign in again (the old sign-in is revoked), or --profile NAME to keep both.",
+            f"{profile_id} is already signed in.",
+            hint="Add --replace to sign in again (this revokes the old tokens), or --profile NAME to keep both.",
         )
-    question = f"{profile_id} is signed in already. Replace it? The old sign-in is revoked."
+    question = f"{profile_id} is already signed in. Replace it? This revokes the old tokens."
     if not app.prompter.confirm(question, flag="--replace"):
         hint = f"To keep both: {{prog}} models auth login --provider {provider} --profile NAME"
         raise ProfileExists(f"{profile_id} stays as it is.", hint=hint)
@@ -239,19 +237,19 @@ def new_profile(
     app: App,
     method: AuthMethod,
     server: OAuthServer,
-    grant: TokenSet,
+    token_set: TokenSet,
     *,
     id: str,
     region: str,
     api_base: str,
     make_default: bool | None,
-    takes_over: bool,
+    use_pending: bool,
     default_model: str | None = None,
 ) -> OAuthProfile:
-    """The profile `id` of `grant`, not stored yet; the commit fills in where its tokens lie.
+    """Return the profile of `token_set`; the commit adds the store.
 
-    `make_default` None: it sets the default model only where there is none. `default_model` is the one, where it is not the
-    method's own. `takes_over`: it becomes the provider's account in use.
+    `make_default` None: only if no default model is set. `default_model` None: the method's default model. `use_pending`: the
+    write of the config makes the profile the account in use.
     """
     return OAuthProfile(
         id=id,
@@ -264,20 +262,20 @@ def new_profile(
         api_base=api_base,
         token_endpoint=server.token_endpoint,
         revocation_endpoint=server.revocation_endpoint,
-        scope=grant.scope or server.scope,
-        subject=grant.subject,
+        scope=token_set.scope or server.scope,
+        subject=token_set.subject,
         audience=server.audience,
         relocated=tuple(server.relocated.items()),
-        expires_at=grant.expires_at,
-        refresh_expires_at=grant.refresh_expires_at,
+        expires_at=token_set.expires_at,
+        refresh_expires_at=token_set.refresh_expires_at,
         created_at=app.clock.wall_ms(),
-        has_refresh=grant.refresh is not None,
-        unread=grant.unread,
+        has_refresh=token_set.refresh is not None,
+        unread=token_set.unread,
         received=moment(app.clock),
         config_pending=True,
         default_pending=app.config.config.agents.primary is None if make_default is None else make_default,
         default_model=default_model,
-        use_pending=takes_over,
+        use_pending=use_pending,
     )
 
 
@@ -285,14 +283,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._@:+-]+")
 
 
 def profile_named(app: App, name: str, provider: str) -> str:
-    """The id of the profile that `name` stands for: with the provider before it, unless it has one or is an id that exists.
+    """Return the profile id of `name`: `provider:name`, unless `name` has a provider or is an existing id.
 
     Raises:
-        UsageError: `usage`: a character that is no part of names, which would have to be quoted everywhere.
+        UsageError: `usage`: a character that a shell would need quotes for, or a name that is too long.
     """
     exists = any(profile.id == name for profile in app.token_store.profiles())
     id = name if ":" in name or exists else f"{provider}:{name}"
     if _NAME.fullmatch(name) is None or len(id) > MAX_ID_LENGTH:
-        why = f"a name has letters, digits and . _ @ : + - only, at most {MAX_ID_LENGTH} of them with the provider's"
-        raise UsageError("This is no name for a sign-in.", why=why, hint="Choose another: --profile NAME")
+        why = f"use letters, digits and . _ @ : + - only, at most {MAX_ID_LENGTH} characters with the provider"
+        raise UsageError("Invalid account name.", why=why, hint="Choose another name: --profile NAME")
     return id

@@ -1,13 +1,14 @@
-"""The end of a sign-in or sign-out: who, which region, until when, which model, what to run next, and who keeps it fresh.
+"""The last step of a sign-in or sign-out: print the summary, start the background refresh, clean up the config.
 
-Whether the account has a plan is asked once, and is never a reason for a sign-in to fail. After a sign-out the config no longer
-names the profile, and its API base is that of the account which is used from now on.
+The plan's usage is requested once; a failure does not fail the sign-in. After a sign-out the config no longer names the profile,
+and the provider's base URL is that of the account now in use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from portico.accounts.storing import STORE_LABEL
 from portico.accounts.view import in_words, summary_lines
 from portico.config.load import without_profile
 from portico.errors import PorticoError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def show_sign_in(app: App, signed_in: SignedIn, *, background: str | None) -> None:
-    """Print what was done: lines on stderr for a person, one JSON object on stdout for a program."""
+    """Print the summary of a sign-in: lines on stderr, or one JSON object on stdout."""
     if app.out.is_json:
         app.out.event(_sign_in_json(app, signed_in, background=background))
         return
@@ -37,7 +38,7 @@ def show_sign_in(app: App, signed_in: SignedIn, *, background: str | None) -> No
 
 
 def _sign_in_json(app: App, signed_in: SignedIn, *, background: str | None) -> dict[str, object]:
-    """The outcome as the last event of `--json` output."""
+    """The last event of the `--json` output."""
     profile = signed_in.profile
     return {
         "event": "signed-in",
@@ -59,7 +60,7 @@ def _sign_in_json(app: App, signed_in: SignedIn, *, background: str | None) -> d
 
 
 def show_key_set_up(app: App, result: KeySetUpResult) -> None:
-    """Print what was set up with a key, or without one."""
+    """Print the summary of a key set-up."""
     setup, primary = result.setup, app.config.config.agents.primary
     if app.out.is_json:
         fields = {
@@ -75,9 +76,9 @@ def show_key_set_up(app: App, result: KeySetUpResult) -> None:
     if result.profile is not None:
         lines += summary_lines(result.in_use, result.profile, app.program)
     elif result.in_use.now is not None:
-        lines.append(f"In use: {result.in_use.now} (unchanged): a stored credential comes before this one.")
+        lines.append(f"In use: {result.in_use.now} (unchanged): a stored credential has priority.")
     lines.append(f"  Check          {result.check}")
-    lines += [f"  Key kept in    {_key_place(app, result)}"] if setup.choice.needs_key else []
+    lines += [f"  Key stored in  {_key_place(app, result)}"] if setup.choice.needs_key else []
     lines += [f"  Default model  {primary}", f"  Config         {app.paths.config}"]
     for line in [*lines, "", f'Next:  {app.program} ask "Hello"   |   {app.program} models list', ""]:
         app.out.note(line)
@@ -87,11 +88,11 @@ def _key_place(app: App, result: KeySetUpResult) -> str:
     setup = result.setup
     if setup.place == "env":
         name = setup.spec.env_keys[0]
-        unset = name not in app.config.env
-        return f"the environment variable {name}, which has to {f'be set: export {name}=...' if unset else 'stay set'}"
+        todo = "keep it set" if name in app.config.env else f"set it: export {name}=..."
+        return f"the environment variable {name}; {todo}"
     if setup.place == "config":
         return f"{app.paths.config}, as plain text"
-    return "the OS keyring" if (setup.store or app.local_store().last_store) != "file" else "a sealed file"
+    return STORE_LABEL[setup.store or app.local_store().last_store or "keyring"]
 
 
 def _sign_in_lines(app: App, signed_in: SignedIn, background: str | None) -> list[str]:
@@ -100,23 +101,23 @@ def _sign_in_lines(app: App, signed_in: SignedIn, background: str | None) -> lis
     until = in_words(profile.expires_at, app.clock.wall_ms())
     lines = ["", f"Signed in: {profile.id}", *summary_lines(signed_in.in_use, profile, prog)]
     lines.append(f"  Region         {signed_in.region.label} ({profile.api_base})")
-    lines.append(f"  Access token   good for {until}" + (", then refreshed by itself" if profile.has_refresh else ""))
-    lines.append(f"  Kept in        {'the OS keyring' if profile.store == 'keyring' else 'a sealed file'}")
+    lines.append(f"  Access token   good for {until}" + (", then refreshed automatically" if profile.has_refresh else ""))
+    lines.append(f"  Stored in      {STORE_LABEL[profile.store]}")
     if profile.default_pending or primary == signed_in.method.default_model:
         lines.append(f"  Default model  {primary}")
     else:
-        lines.append(f"  Default model  {primary or 'none'} (unchanged); this sign-in also has {signed_in.method.default_model}")
-    lines.append(f"  Config         {app.paths.config}" + ("" if signed_in.config_changed else " (already as it should be)"))
+        lines.append(f"  Default model  {primary or 'none'} (unchanged); this account also has {signed_in.method.default_model}")
+    lines.append(f"  Config         {app.paths.config}" + ("" if signed_in.config_changed else " (unchanged)"))
     lines += [f"  Plan           {plan_summary(signed_in.plan, prog)}"] if signed_in.plan is not None else []
     lines += [f"  Background     {background}"] if background else []
     lines += [f"  Note           {note}" for note in signed_in.notes]
     if signed_in.old_revoked is not None:
-        lines.append("  Old sign-in    " + ("revoked" if signed_in.old_revoked else "replaced here; not revoked at the provider"))
+        lines.append("  Old tokens     " + ("revoked" if signed_in.old_revoked else "replaced here; not revoked at the provider"))
     return [*lines, "", f'Next:  {_ask_command(app, signed_in)} "Hello"   |   {prog} auth list   |   {prog} models list', ""]
 
 
 def _ask_command(app: App, signed_in: SignedIn) -> str:
-    """The command that asks a model of this sign-in: the default one and the sign-in in use need not be this one's."""
+    """The `ask` command for the new account, with `--model` and `--profile` if the defaults belong to another account."""
     config = app.config.config
     loader = ModelLoader(config, app.plugins.providers(), app.token_store.profiles(), app.config.env)
     words = [app.program, "ask"]
@@ -129,7 +130,7 @@ def _ask_command(app: App, signed_in: SignedIn) -> str:
 
 
 def forget_profile(app: App, profile_id: str) -> None:
-    """Take a profile that is gone out of the config file: its own entry, and its place in `auth.order`.
+    """Remove a profile from the config file: its entry, and its place in `auth.order`.
 
     Raises:
         ConfigError, LockBusy: the file cannot be read or changed.
@@ -138,7 +139,7 @@ def forget_profile(app: App, profile_id: str) -> None:
 
 
 def follow_remaining(app: App, gone: Profile) -> None:
-    """Where the provider's `baseUrl` is still that of `gone`, make it that of the sign-in which is used from now on.
+    """If the provider's `baseUrl` is still that of the removed profile `gone`, set it to that of the account now in use.
 
     Raises:
         ConfigError, LockBusy, StoreError: the config or the index cannot be read or changed.
@@ -146,81 +147,78 @@ def follow_remaining(app: App, gone: Profile) -> None:
     profiles = app.token_store.profiles()
     if all(profile.provider != gone.provider for profile in profiles):
         return
-
     config = app.config.config
     block = config.models.providers.get(gone.provider)
     written = block.base_url if block is not None else None
     if written is None or host_of(written) != host_of(gone.api_base):
         return
-    left = ModelLoader(config, (), profiles, app.config.env).profile_for(Provider(gone.provider, (), config=block))
-    if left is None or host_of(left.api_base) == host_of(written):
+    in_use = ModelLoader(config, (), profiles, app.config.env).profile_for(Provider(gone.provider, (), config=block))
+    if in_use is None or host_of(in_use.api_base) == host_of(written):
         return
     path = ("models", "providers", gone.provider, "baseUrl")
-    app.edit_config(lambda document: document.set(path, left.api_base))
+    app.edit_config(lambda document: document.set(path, in_use.api_base))
 
 
 _PLAN_TIMEOUT_S: Final = 4.0
 
 
 async def plan_of(app: App, profile: Profile, http: HttpClient) -> PlanReport | None:
-    """What the profile's plan has left; None where its provider has no plans that can be asked about."""
+    """Request the plan's usage; None if the provider does not report usage, or on a local error."""
     try:
         reader = app.plugins.plan_readers().get(profile.provider)
         spec = next((spec for spec in app.plugins.providers() if spec.id == profile.provider), None)
         if reader is None or spec is None:
             return None
-        asker = PlanClient(http, app.broker(http), app.clock)
-        report = await asker.ask(profile_account(profile, spec, reader), timeout_s=_PLAN_TIMEOUT_S)
+        client = PlanClient(http, app.broker(http), app.clock)
+        report = await client.ask(profile_account(profile, spec, reader), timeout_s=_PLAN_TIMEOUT_S)
     except PorticoError as error:
-        app.out.detail(f"The plan was not asked about: {error}")
+        app.out.detail(f"Could not request the plan: {error}")
         return None
     if report.error is not None:
-        app.out.detail(f"The plan was not told: {report.error}")
+        app.out.detail(f"Could not read the plan: {report.error}")
     return report
 
 
-_CANNOT_REFRESH: Final = "The provider gave no refresh token: you have to sign in again when the access token ends."
+_CANNOT_REFRESH: Final = "The provider issued no refresh token: you must sign in again when the access token expires."
+_REFRESH_SCOPE: Final = "Add `offline_access` to the scope to get a refresh token."
 
 
-def remarks(server: OAuthServer, grant: TokenSet, replaced: Profile | None) -> tuple[str, ...]:
-    """No refresh token, more than was asked for (RFC 6749 section 3.3), or another account than the one that is replaced."""
+def remarks(server: OAuthServer, token_set: TokenSet, replaced: Profile | None) -> tuple[str, ...]:
+    """Notes on a token set: no refresh token, more scopes than requested (RFC 6749 section 3.3), or a different account."""
     notes = []
-    if grant.refresh is None:
-        notes.append(f"{_CANNOT_REFRESH} {_how_to_get_one(server)}".rstrip())
-    more = set((grant.scope or "").split()) - set(server.scope.split())
-    if more and server.scope:
-        notes.append(plain_text(f"The provider granted more than was asked for: {' '.join(sorted(more))}") or "")
+    requested = set(server.scope.split())
+    if token_set.refresh is None:
+        # OpenID Connect Core section 11: `offline_access` requests a refresh token.
+        lacks_scope = "openid" in requested and "offline_access" not in requested
+        notes.append(f"{_CANNOT_REFRESH} {_REFRESH_SCOPE}" if lacks_scope else _CANNOT_REFRESH)
+    extra = set((token_set.scope or "").split()) - requested
+    if extra and server.scope:
+        notes.append(plain_text(f"The provider granted more scopes than requested: {' '.join(sorted(extra))}") or "")
     before = replaced.subject if isinstance(replaced, OAuthProfile) else None
-    if replaced is not None and before is not None and grant.subject not in {None, before}:
-        notes.append(f"This is another account than {replaced.id} was signed in to before.")
+    if replaced is not None and before is not None and token_set.subject not in {None, before}:
+        notes.append(f"{replaced.id} is now signed in to a different account.")
     return tuple(notes)
 
 
-def _how_to_get_one(server: OAuthServer) -> str:
-    """What to change so that an OpenID provider gives a refresh token (OpenID Connect Core section 11)."""
-    scope = server.scope.split()
-    return "Add `offline_access` to the scope to get one." if "openid" in scope and "offline_access" not in scope else ""
-
-
 def wants_background(app: App, wanted: bool | None) -> bool:
-    """Whether the sign-in that is about to be made is to be kept fresh: `wanted` None asks, if there is a terminal."""
+    """Whether to start a background refresh; `wanted` None asks, if there is a terminal."""
     if wanted is not None:
         return wanted
     if app.gateway_runs() or not app.prompter.interactive:
         return False
-    question = "Stay signed in? A background process refreshes the tokens before they end."
+    question = "Stay signed in? A background process refreshes the tokens before they expire."
     return app.prompter.confirm(question, flag="--background", default=True)
 
 
 def set_up_background(app: App, *, wanted: bool) -> str:
-    """Start the background process if it is wanted, and say in words what is so.
+    """Start the background process if it is wanted, and return its state in words.
 
-    A process that cannot be started does not undo a sign-in.
+    A failed start does not fail the sign-in.
     """
     if app.gateway_runs():
-        return _kept_fresh_by_running_gateway(app)
+        return _running_gateway_state(app)
     if not wanted:
-        return f"none; tokens are refreshed when used (to change that: {app.program} gateway start)"
+        return f"none; tokens are refreshed when used (to change this: {app.program} gateway start)"
     from portico.gateway import control
     from portico.gateway.port import port_of
 
@@ -228,14 +226,14 @@ def set_up_background(app: App, *, wanted: bool) -> str:
         port, store = port_of(app.config.config, app.env), app.store_choice()
         started = control.start(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=store)
     except PorticoError as error:
-        app.out.warn(f"The background process did not start: {error}")
+        app.out.warn(f"Could not start the background process: {error}")
         step = error.hint_for(app.program)
         return f"not started; {step.splitlines()[0]}" if step else "not started"
-    return f"the gateway keeps it fresh (pid {started.pid}) until this machine restarts"
+    return f"the gateway (pid {started.pid}) refreshes the tokens until this machine restarts"
 
 
-def _kept_fresh_by_running_gateway(app: App) -> str:
-    """A gateway gets the sealed file store's passphrase when it starts: one that started without it is started anew."""
+def _running_gateway_state(app: App) -> str:
+    """Restart the running gateway if it lacks the encrypted file's passphrase; return its state in words."""
     from portico.gateway import control
     from portico.services.gateway_state import running
 
@@ -243,21 +241,20 @@ def _kept_fresh_by_running_gateway(app: App) -> str:
         state = running(app.paths)
         if state is not None and control.lacks_passphrase(app.paths, state):
             _restart_gateway(app, state.port)
-            return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
+            return "the gateway refreshes the tokens; it was restarted with the token store's passphrase"
     except PorticoError as error:
-        app.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")
-        return f"the gateway cannot refresh it before it is restarted: {app.program} gateway restart"
-    return "the gateway that runs keeps it fresh"
+        app.out.warn(f"Could not restart the gateway with the token store's passphrase: {error}")
+        return f"the gateway cannot refresh the tokens until you restart it: {app.program} gateway restart"
+    return "the running gateway refreshes the tokens"
 
 
 def _restart_gateway(app: App, port: int) -> None:
-    """Start the gateway anew with the passphrase, on its port.
+    """Restart the gateway with the passphrase, on its port.
 
-    A service manager would neither let go of the port that it keeps, nor know the passphrase: until the next login it stops its
-    service.
+    A service manager would not free its port and does not know the passphrase: its service is stopped until the next login.
 
-    Raises: as `control.restart`.
-        ConfigError: `service-failed`.
+    Raises:
+        PorticoError: as `control.restart`; `service-failed`.
     """
     from portico.gateway import control
     from portico.gateway.service import gateway_service

@@ -1,6 +1,6 @@
-"""What a person, or a program with `--json`, sees while a sign-in runs; times as people read them; which account is in use.
+"""Show the progress of a sign-in, format times, and decide which account is in use.
 
-A new account takes the place of one of the same provider only if nothing says otherwise: a written `auth.order` never changes.
+A new account never changes a written `auth.order`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from portico.store.records import Profile
     from portico.terminal.output import Output
 
-_USUAL_ROWS: Final = 24
-_ROOM_BESIDE_QR: Final = 14  # lines of a terminal for what is said after the QR code: all of it is to be in sight at once
+_DEFAULT_LINES: Final = 24
+_LINES_BELOW_QR: Final = 14  # the text after the QR code must fit on the same screen
 
 
 class SignInView:
-    """Turns the flow's events into lines on stderr, or into one JSON object each on stdout. `hint` goes with the first one.
+    """Prints each event of a flow: as lines on stderr, or as one JSON object on stdout. `hint` is shown with the first event.
 
-    Addresses and codes are what a sign-in is for: they are shown also when quiet.
+    Addresses and codes are printed even with `--quiet`: without them there is no sign-in.
     """
 
     def __init__(self, out: Output, env: Mapping[str, str], program: str, *, show_qr: bool, hint: str = "") -> None:
@@ -37,18 +37,18 @@ class SignInView:
         self._program = program
         self._show_qr = show_qr
         self._hint = hint
-        self._asked = False
+        self._address_shown = False
         self._warned = False
 
     def __call__(self, event: object) -> None:
-        """Show one of `portico.oauth.flow`; events that have no words here are shown in JSON only."""
+        """Show an event of `portico.oauth.flow`. Events without an `_on_...` method appear in JSON only."""
         name = type(event).__name__
         hint, self._hint = self._hint, ""
         self._out.event({"event": _kebab(name), **_fields(event), **({"hint": hint} if hint else {})})
         if self._out.is_json:
             return
         if name == "DeviceCode" and self._show_qr:
-            self._draw_qr(cast("flow.DeviceCode", event))  # before any word, so that the words are what stays on the screen
+            self._draw_qr(cast("flow.DeviceCode", event))  # first, so that the text stays on the screen
         if hint:
             self._out.note(hint)
         show = getattr(self, f"_on_{name}", None)
@@ -59,86 +59,86 @@ class SignInView:
         if event.opened:
             self._out.warn(f"{self._or()}Your browser was opened to approve the sign-in. If it did not open:\n\n  {event.url}\n")
             return
-        self._say_why(event.not_opened)
+        self._note_why(event.not_opened)
         self._out.warn(f"{self._or()}Open this address to approve the sign-in:\n\n  {event.url}\n")
-        line = tunnel_line(event.redirect_uri, self._env)
-        if line is not None:
-            self._out.warn(f"That browser must reach this machine. From the machine it runs on, first:\n\n  {line}\n")
+        command = tunnel_command(event.redirect_uri, self._env)
+        if command is not None:
+            self._out.warn(f"The browser must reach this machine. First run this on the browser's machine:\n\n  {command}\n")
 
     def _on_DeviceCode(self, event: flow.DeviceCode) -> None:  # noqa: N802 - named for its event
         device = event.device
-        self._say_why(event.not_opened)
+        self._note_why(event.not_opened)
         page = "Your browser was opened on this page" if event.opened else "Open this page in any browser, on any machine"
-        self._out.warn(f"{self._or()}{page}:\n\n  {device.verification_uri}\n\nThere, enter the code\n\n  {device.user_code}\n")
+        self._out.warn(f"{self._or()}{page}:\n\n  {device.verification_uri}\n\nEnter this code there:\n\n  {device.user_code}\n")
 
     def _or(self) -> str:
-        """What begins the second of two ways to approve."""
-        asked, self._asked = self._asked, True
-        return "Or: " if asked else ""
+        """The prefix of the second address."""
+        is_second, self._address_shown = self._address_shown, True
+        return "Or: " if is_second else ""
 
     def _on_BrowserNotOpened(self, event: flow.BrowserNotOpened) -> None:  # noqa: N802 - named for its event
-        self._say_why(event.reason)
+        self._note_why(event.reason)
 
     def _on_BrowserNotSeen(self, _event: object) -> None:  # noqa: N802 - named for its event
-        self._out.note("The browser has not asked for the sign-in page yet. If it shows an error, open the address above.")
+        self._out.note("The browser has not loaded the sign-in page yet. If it shows an error, open the address above.")
 
     def _on_StrayRequest(self, event: flow.StrayRequest) -> None:  # noqa: N802 - named for its event
         if event.reason == "other-user" and not self._warned:
-            self._warned = True  # once: she could send as many as she likes
-            self._out.warn("A program of another user of this computer called this sign-in's address. It was refused.")
+            self._warned = True  # once: the other user can send any number of requests
+            self._out.warn("Refused a request from another user of this computer to the sign-in's address.")
             return
-        self._out.detail(f"A request that is not the sign-in's redirect was refused: {event.reason}")
+        self._out.detail(f"Refused a request that is not the sign-in's redirect: {event.reason}")
 
     def _on_RedirectCaught(self, _event: object) -> None:  # noqa: N802 - named for its event
-        self._out.note("The redirect came back.")
+        self._out.note("Received the response from the browser.")
 
     def _on_Exchanging(self, _event: object) -> None:  # noqa: N802 - named for its event
         self._out.detail("Exchanging the code for tokens ...")
 
     def _on_PollSlowed(self, event: flow.PollSlowed) -> None:  # noqa: N802 - named for its event
-        self._out.detail(f"The server asks for patience: one question every {event.interval:g} s.")
+        self._out.detail(f"The server asked to slow down: polling every {event.interval:g} s.")
 
     def _on_PollRetry(self, event: flow.PollRetry) -> None:  # noqa: N802 - named for its event
-        self._out.detail(f"Asking again: {event.reason}")
+        self._out.detail(f"Polling again: {event.reason}")
 
     def _on_DeviceUnavailable(self, event: flow.DeviceUnavailable) -> None:  # noqa: N802 - named for its event
-        self._out.detail(f"The code cannot be used any more: {event.reason}")
+        self._out.detail(f"The code is no longer valid: {event.reason}")
 
-    def _say_why(self, reason: str | None) -> None:
+    def _note_why(self, reason: str | None) -> None:
         if reason is not None:
             self._out.note(f"No browser was opened: {reason}.")
 
     def _draw_qr(self, event: flow.DeviceCode) -> None:
-        """The page as a QR code, where the terminal keeps the words after it in sight as well."""
+        """Draw the page's address as a QR code, if the text after it fits on the same screen."""
         if event.opened:
             return
         try:
             import segno
         except ImportError:
             return
-        drawn = StringIO()
+        drawing = StringIO()
         address = event.device.verification_uri_complete or event.device.verification_uri
-        segno.make(address, error="l").terminal(out=drawn, compact=True)
-        if drawn.getvalue().count("\n") + _ROOM_BESIDE_QR <= _rows(self._out):
-            self._out.note(drawn.getvalue())
+        segno.make(address, error="l").terminal(out=drawing, compact=True)
+        if drawing.getvalue().count("\n") + _LINES_BELOW_QR <= _terminal_lines(self._out):
+            self._out.note(drawing.getvalue())
 
 
-def _rows(out: Output) -> int:
-    """Lines of the terminal: what stderr's says, `LINES`, what stdout's says, else 24."""
+def _terminal_lines(out: Output) -> int:
+    """The terminal's height: from stderr, `LINES` or stdout, in this order; else 24."""
     import os
 
     with suppress(OSError, ValueError):
         return os.get_terminal_size(out.stderr.fileno()).lines
-    given = (os.environ if out.env is None else out.env).get("LINES", "")
-    if given.isdecimal() and int(given):
-        return int(given)
+    lines = (os.environ if out.env is None else out.env).get("LINES", "")
+    if lines.isdecimal() and int(lines):
+        return int(lines)
     with suppress(OSError, ValueError):
-        return os.get_terminal_size(out.stdout.fileno()).lines or _USUAL_ROWS
-    return _USUAL_ROWS
+        return os.get_terminal_size(out.stdout.fileno()).lines or _DEFAULT_LINES
+    return _DEFAULT_LINES
 
 
-def tunnel_line(redirect_uri: str, env: Mapping[str, str]) -> str | None:
-    """The `ssh -N -L` line that brings a browser elsewhere to this callback server; None where this is no SSH session."""
+def tunnel_command(redirect_uri: str, env: Mapping[str, str]) -> str | None:
+    """The `ssh -N -L` command that forwards the callback port from the browser's machine; None outside an SSH session."""
     from urllib.parse import urlsplit
 
     if not env.get("SSH_CONNECTION"):
@@ -160,7 +160,7 @@ def _fields(event: object) -> dict[str, object]:
 
 
 def asdict_shallow(event: object) -> dict[str, object]:
-    """The fields of a dataclass, unconverted: `asdict` would copy, and a `Secret` refuses to be copied."""
+    """The fields of a dataclass, not copied: `asdict` copies them, and a `Secret` cannot be copied."""
     return {name: getattr(event, name) for name in getattr(event, "__dataclass_fields__", {})}
 
 
@@ -183,7 +183,7 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def in_words(at_ms: int | None, now_ms: int) -> str:
-    """How long from now until `at_ms`, in its two largest units: `2h 5m`, `expired 3m ago`, `as long as the provider says`."""
+    """The time until `at_ms` in its two largest units: `2h 5m`, `expired 3m ago`; None: `as long as the provider says`."""
     if at_ms is None:
         return "as long as the provider says"
     seconds = abs(at_ms - now_ms) // 1000
@@ -203,16 +203,16 @@ def _span(seconds: int) -> str:
         count, seconds = divmod(seconds, size)
         if count or parts:
             parts.append(f"{count}{unit}")
-        if len(parts) == 2:  # noqa: PLR2004 - two units are as exact as a person wants it
+        if len(parts) == 2:  # noqa: PLR2004 - two units are exact enough
             break
     return " ".join(part for part in parts if not part.startswith("0")) or "0s"
 
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """The ids of the profiles that a provider's models use: `now`, and `before` the new one was stored. None if there is none.
+    """The profile in use before and after a sign-in; None: no profile was in use.
 
-    `order` are the ids of the provider's accounts with the new one first: what `auth order set` takes to put it in use.
+    `order` lists the provider's profiles, the new profile first: the arguments of `auth order set`.
     """
 
     before: str | None
@@ -221,26 +221,26 @@ class InUse:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeOver:
-    """Whether a new account, `profile_id`, becomes the one in use. `chosen` holds while `current` is the one in use."""
+class AccountSwitch:
+    """Whether the new account `profile_id` becomes the account in use. `wanted` is valid while `current` is in use."""
 
     provider: str
     region: str
     profile_id: str
     make_default: bool | None
     current: str | None
-    chosen: bool
+    wanted: bool
 
-    def now(self, app: App) -> bool:
-        """What was chosen; if another account has come into use since then, what the rules say of that one, unasked."""
+    def applies(self, app: App) -> bool:
+        """Return `wanted`; if another account is in use by now, decide again without a prompt."""
         current = profile_in_use(app, self.provider)
         if (current.id if current is not None else None) == self.current:
-            return self.chosen
-        return _wanted(app, current, self.provider, self.region, self.profile_id, self.make_default) is not False
+            return self.wanted
+        return _replaces(app, current, self.provider, self.region, self.profile_id, self.make_default) is not False
 
 
 def profile_in_use(app: App, provider: str) -> Profile | None:
-    """The profile of `provider` that is used if the user names none; None if there is none, or the index cannot be read."""
+    """The profile that requests use by default; None if the provider has no profile or the index is unreadable."""
     try:
         return app.models().profile_in_use(provider)
     except PorticoError:
@@ -254,52 +254,47 @@ def id_in_use(app: App, provider: str) -> str | None:
 
 
 def in_use_after(app: App, profile: Profile, before: str | None) -> InUse:
-    """Which account is in use after `profile` was stored."""
+    """The account in use after `profile` was stored."""
     order = app.models().credentials.order_for(profile.provider)
-    known = order or tuple(one.id for one in app.token_store.profiles() if one.provider == profile.provider)
+    known = order or tuple(each.id for each in app.token_store.profiles() if each.provider == profile.provider)
     return InUse(before, id_in_use(app, profile.provider), (profile.id, *(id for id in known if id != profile.id)))
 
 
-def decide(app: App, provider: str, region: str, profile_id: str, *, make_default: bool | None) -> TakeOver:
-    """Whether a new sign-in or key, stored as `profile_id`, becomes the account in use.
+def decide_switch(app: App, provider: str, region: str, profile_id: str, *, make_default: bool | None) -> AccountSwitch:
+    """Decide whether the new profile `profile_id` becomes the account in use.
 
-    It does if there is no other, or none that works. An account in an explicit `auth.order`, or of the same region, stays in use.
-    One of another region is replaced if the new one is to be the default (`make_default`), after a question on a terminal; but
-    not if the new region has an older account, which would then come into use without having been named.
+    The new profile does if the provider has no working account. An account in an explicit `auth.order`, or of the same region,
+    stays in use. An account of another region is replaced with `make_default`, after a prompt on a terminal; but not if the new
+    region has an older account, which would come into use without the user's choice.
     """
     current = profile_in_use(app, provider)
-    wanted = _wanted(app, current, provider, region, profile_id, make_default)
+    wanted = _replaces(app, current, provider, region, profile_id, make_default)
     if wanted is None:
-        assert current is not None  # noqa: S101 - there is nothing to ask about otherwise
+        assert current is not None  # noqa: S101 - `_replaces` returned True otherwise
         question = f"{current.id} ({current.region}) is in use. Use {profile_id} ({region}) from now on?"
-        asks = app.prompter.interactive
-        wanted = not asks or app.prompter.confirm(question, flag="--keep-default", default=True)
-    return TakeOver(provider, region, profile_id, make_default, current.id if current is not None else None, wanted)
+        wanted = not app.prompter.interactive or app.prompter.confirm(question, flag="--keep-default", default=True)
+    return AccountSwitch(provider, region, profile_id, make_default, current.id if current is not None else None, wanted)
 
 
-def _wanted(
+def _replaces(
     app: App, current: Profile | None, provider: str, region: str, profile_id: str, make_default: bool | None
 ) -> bool | None:
-    """Whether `profile_id` takes the place of `current`; None if it does unless the user says no."""
+    """Whether `profile_id` replaces `current` as the account in use; None: ask the user, yes by default."""
     if current is None or current.id == profile_id:
         return True
     if make_default is False or app.models().credentials.order_for(provider):
         return False
-    own = [
-        one for one in app.token_store.profiles() if one.provider == provider and one.region == region and one.id != profile_id
-    ]
-    if any(not one.sign_out_unfinished for one in own):
-        return False
+    for other in app.token_store.profiles():
+        same_region = other.provider == provider and other.region == region and other.id != profile_id
+        if same_region and not other.sign_out_unfinished:
+            return False
     if current.failure is not None and current.failure.terminal:
         return True
     return None if make_default else False
 
 
 def summary_lines(in_use: InUse, profile: Profile, program: str) -> list[str]:
-    """What a person must know after a sign-in: which account is in use, which one was, and how to change that.
-
-    Nothing if there is one account.
-    """
+    """The account in use after a sign-in, and how to change it. Empty if the provider has one account."""
     now, before = in_use.now, in_use.before
     if now is None or (now == profile.id and before in {None, profile.id}):
         return []
@@ -311,6 +306,6 @@ def summary_lines(in_use: InUse, profile: Profile, program: str) -> list[str]:
 
 
 def order_advice(in_use: InUse, profile: Profile, first: str, program: str) -> str:
-    """The command that puts `first` in use, on a line of its own."""
-    rest = (id for id in in_use.order if id != first)
-    return f"To use {first} instead:\n  {program} auth order set --provider {profile.provider} {' '.join((first, *rest))}"
+    """The command that puts the account `first` in use, on its own line."""
+    others = (id for id in in_use.order if id != first)
+    return f"To use {first} instead:\n  {program} auth order set --provider {profile.provider} {' '.join((first, *others))}"

@@ -1,10 +1,10 @@
-"""The menus of `configure` and `onboard`: sections that ask, and write when the last of their questions is answered.
+"""The menus of `configure` and `onboard`. A section asks its questions first, then writes.
 
-OpenClaw's own config, if there is one, is read underneath Portico's if the user agrees. Providers are grouped by vendor, as
-OpenClaw does (docs.openclaw.ai/cli/configure).
+If OpenClaw has a config file and the user agrees, it becomes the base file. Providers are grouped by company, as in OpenClaw
+(docs.openclaw.ai/cli/configure).
 
-An entry of `agents.defaults.models` may hold an alias as well, so leaving a model out is one thing and losing what its entry says
-another: the second is asked about. The default and the fallbacks are allowed whether they are listed or not.
+An entry of `agents.defaults.models` may also have an alias, so the menu asks before it removes an entry with settings. The
+default model and the fallbacks are always allowed, listed or not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.accounts.choices import DEFAULT_BY_HAND, LISTED_WITHIN_S, Offer, Question, announced_choices, offers_of, pick
+from portico.accounts.choices import LISTED_WITHIN_S, TYPE_DEFAULT, Offer, Question, announced_choices, offers_of, pick
 from portico.accounts.config_patch import ALLOW, ALLOWED, known_model, with_allowed, with_default, with_fallbacks
 from portico.accounts.sign_in import set_up
 from portico.auth.importers.found import setting_path
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from portico.models.loader import CallableModel, ModelLoader
     from portico.models.reference import ModelReference
 
-_DONE: Final = "done"
+_LEAVE: Final = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One row of the menu. `hint` tells what is so now.
+    """One row of the menu. `hint` returns the current setting.
 
-    `run` asks, then writes, or raises and has written nothing; it may give False where the person went back.
+    `run` asks, then writes; if it raises, it has written nothing. It returns False if the user went back.
     """
 
     id: str
@@ -56,20 +56,20 @@ class Section:
 
 
 def run_sections(app: App, sections: Sequence[Section]) -> None:
-    """Offer the sections until the person is done; what fails in one is told, and the menu comes again.
+    """Show the menu until the user leaves it. An error in a section is printed, and the menu appears again.
 
     Raises:
-        UsageError: `input-needed`: nobody answers any more.
+        UsageError: `input-needed`: the input ended.
     """
     by_id = {section.id: section for section in sections}
-    marked = sections[0].id
+    default = sections[0].id
     while True:
         rows = [Choice(section.id, section.label, section.hint()) for section in sections]
-        rows.append(Choice(_DONE, "Done"))
-        chosen = app.prompter.choose("Select a section to configure", rows, flag="--section", default=marked)
-        if chosen == _DONE:
+        rows.append(Choice(_LEAVE, "Done"))
+        chosen = app.prompter.choose("Select a section to configure", rows, flag="--section", default=default)
+        if chosen == _LEAVE:
             return
-        marked = _DONE if _run_section(app, by_id[chosen]) else chosen
+        default = _LEAVE if _run_section(app, by_id[chosen]) else chosen
 
 
 def _run_section(app: App, section: Section) -> bool:
@@ -86,32 +86,32 @@ _BASE: Final = ("base",)
 
 
 def offer_base(app: App) -> None:
-    """Ask whether to read it underneath, where there is one and no base is named; a section of its own, written at once.
+    """Offer OpenClaw's config file as the base file, if it exists and no base is set.
 
     Raises:
-        UsageError: nobody can be asked.
-        ConfigError: Portico's own file cannot be written.
+        UsageError: there is no terminal to ask on.
+        ConfigError: Portico's config file cannot be written.
     """
     found = openclaw_file(app.env)
-    named = app.config.document.has(_BASE) or app.config.config.base is not None
-    if found is None or named or EMULATOR_ENV in app.env or os.path.realpath(found) == os.path.realpath(app.paths.config):
+    has_base = app.config.document.has(_BASE) or app.config.config.base is not None
+    if found is None or has_base or EMULATOR_ENV in app.env or os.path.realpath(found) == os.path.realpath(app.paths.config):
         return
-    written = _with_tilde(found, app.env)
-    trouble = _error_as_base(app, written)
-    if trouble is not None:
-        app.out.note(f"OpenClaw's configuration is at {written}, and cannot be read underneath Portico's: {trouble}")
+    base = _with_tilde(found, app.env)
+    problem = _error_as_base(app, base)
+    if problem is not None:
+        app.out.note(f"Found OpenClaw's config file, {base}, but it cannot be the base file: {problem}")
         return
     app.out.note(
-        f"OpenClaw's configuration is at {written}. Read underneath Portico's own, its providers, models and aliases count"
-        f" here too; what Portico's own says comes first. Portico changes only its own: {app.paths.config}"
+        f"Found OpenClaw's config file: {base}. As the base file, it adds its providers, models and aliases to Portico's."
+        f" Portico's own values have priority, and Portico writes only to {app.paths.config}."
     )
-    if app.prompter.confirm(f"Read {written} underneath?", flag=f"{{prog}} config set base {quote(written)}", default=True):
-        app.edit_config(lambda document: document.set(_BASE, written))
-        app.out.note(f"Updated {app.paths.config}: base {written}")
+    if app.prompter.confirm(f"Use {base} as the base file?", flag=f"{{prog}} config set base {quote(base)}", default=True):
+        app.edit_config(lambda document: document.set(_BASE, base))
+        app.out.note(f"Updated {app.paths.config}: base {base}")
 
 
 def openclaw_file(env: Mapping[str, str]) -> Path | None:
-    """Where OpenClaw keeps its configuration (docs.openclaw.ai/gateway/configuration), None where there is no file."""
+    """OpenClaw's config file (docs.openclaw.ai/gateway/configuration); None if it does not exist."""
     home = Path(env.get("HOME") or Path.home())
     folder = setting_path(env.get("OPENCLAW_STATE_DIR")) or home / ".openclaw"
     path = (setting_path(env.get("OPENCLAW_CONFIG_PATH")) or folder / "openclaw.json").absolute()
@@ -119,15 +119,15 @@ def openclaw_file(env: Mapping[str, str]) -> Path | None:
 
 
 def _with_tilde(path: Path, env: Mapping[str, str]) -> str:
-    """`~/...` where it is in the home folder, as people write it."""
+    """`~/...` for a path in the home folder."""
     home = Path(env.get("HOME") or Path.home())
     return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
-def _error_as_base(app: App, written: str) -> str | None:
-    """The first error that naming it as the base would bring, None where it can be read."""
+def _error_as_base(app: App, base: str) -> str | None:
+    """The first error with `base` as the base file; None if it is valid."""
     try:
-        _, problems = check_stack(read_stack(app.config.document.set(_BASE, written)))
+        _, problems = check_stack(read_stack(app.config.document.set(_BASE, base)))
     except ConfigError as error:
         return str(error)
     return next((str(problem) for problem in problems if problem.is_fatal), None)
@@ -139,7 +139,7 @@ _AUTH_CHOICE: Final = "--auth-choice ID"
 
 @dataclass(frozen=True, slots=True)
 class ProviderGroup:
-    """What sets up the models of one vendor; `methods` are auth choices."""
+    """The auth choices of one company."""
 
     id: str
     label: str
@@ -148,9 +148,9 @@ class ProviderGroup:
 
 
 def provider_groups(app: App) -> list[ProviderGroup]:
-    """Every auth choice, under its vendor; a plugin that is off is known by its manifest alone."""
+    """All auth choices, grouped by company. A disabled plugin is known by its manifest alone."""
     by_sign_in = {choice.id: choice for choice in announced_choices(app)}
-    found = []
+    groups = []
     for spec in app.plugins.providers():
         if not spec.key_choices:
             continue
@@ -158,18 +158,18 @@ def provider_groups(app: App) -> list[ProviderGroup]:
         methods = [Choice(each.id, each.label, each.hint) for each in ours]
         methods += [Choice(each.id, each.label, each.hint) for each in spec.key_choices]
         hint = spec.group_hint or (methods[0].hint if len(methods) == 1 else "")
-        found.append(ProviderGroup(spec.id, spec.group or spec.label, hint, tuple(methods)))
+        groups.append(ProviderGroup(spec.id, spec.group or spec.label, hint, tuple(methods)))
     for choice in by_sign_in.values():
         row = Choice(choice.id, choice.label, choice.hint)
-        found.append(ProviderGroup(choice.id, choice.label, choice.hint, (row,)))
-    return found
+        groups.append(ProviderGroup(choice.id, choice.label, choice.hint, (row,)))
+    return groups
 
 
 def choose_method(app: App, *, leave: str) -> str | None:
-    """The auth choice that the person picks; None for the last row, which is called `leave`.
+    """Ask for an auth choice; None for the last row, whose label is `leave`.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: there is no terminal to ask on.
     """
     by_id = {group.id: group for group in provider_groups(app)}
     rows = [*(Choice(group.id, group.label, group.hint) for group in by_id.values()), Choice(_BACK, leave)]
@@ -187,7 +187,7 @@ def choose_method(app: App, *, leave: str) -> str | None:
 
 
 def model_auth(app: App, request: SetUpRequest, *, leave: str = "Back") -> bool:
-    """Set up what the person picks; False for the last row of the menu, which is called `leave`.
+    """Ask for an auth choice and set it up; return False for the last row, whose label is `leave`.
 
     Raises:
         PorticoError: as `set_up`.
@@ -200,72 +200,72 @@ def model_auth(app: App, request: SetUpRequest, *, leave: str = "Back") -> bool:
 
 
 def first_set_up(app: App, request: SetUpRequest) -> None:
-    """`onboard` without a choice: the menus from the first one on.
+    """Run `onboard` without an auth choice: all menus.
 
     Raises:
         PorticoError: as `set_up`.
     """
     offer_base(app)
     if not model_auth(app, request, leave="Skip for now"):
-        app.out.note(f"Nothing was set up. To come back to it: {app.program} onboard")
+        app.out.note(f"Nothing was set up. To continue later: {app.program} onboard")
 
 
 def model_auth_hint(app: App) -> str:
-    """Who is set up already."""
+    """The accounts already set up."""
     profiles = app.token_store.profiles()
     if not profiles:
-        return "sign in to a provider, or give an API key"
+        return "sign in to a provider, or enter an API key"
     return f"set up: {profiles[0].id}" + (f" and {len(profiles) - 1} more" if len(profiles) > 1 else "")
 
 
 def offered_models(app: App, loader: ModelLoader) -> list[Offer]:
-    """Each once: provider by provider, then what only the config names. Providers with a key, or without one, are asked too."""
+    """The models of all providers with a credential, then further models in the config, without duplicates."""
     providers = [each for each in loader.catalog.providers.values() if loader.has_credential(each)]
-    listed = list_models(app, _askable(app, loader), within_s=LISTED_WITHIN_S)
-    found: dict[ModelReference, Offer] = {}
+    listed = list_models(app, _without_refresh(app, loader), within_s=LISTED_WITHIN_S)
+    offers: dict[ModelReference, Offer] = {}
     for provider in providers:
-        answer = listed.get(provider.id)
-        live = None if answer is None or isinstance(answer, PorticoError) else answer
-        found |= {offer.reference: offer for offer in offers_of(provider.id, provider.models, live)}
+        response = listed.get(provider.id)
+        live = None if response is None or isinstance(response, PorticoError) else response
+        offers |= {offer.reference: offer for offer in offers_of(provider.id, provider.models, live)}
     agents = app.config.config.agents
     for reference in expanded_references(loader, (*filter(None, [agents.primary]), *agents.fallbacks, *agents.models)):
-        found.setdefault(reference, Offer(reference))
-    return list(found.values())
+        offers.setdefault(reference, Offer(reference))
+    return list(offers.values())
 
 
 def expanded_references(loader: ModelLoader, texts: Iterable[str]) -> dict[ModelReference, str]:
-    """The references that `texts` stand for, each with the text; what stands for none is left out."""
-    found: dict[ModelReference, str] = {}
+    """Map each valid model reference or alias in `texts` to its text; invalid texts are skipped."""
+    references: dict[ModelReference, str] = {}
     for text in texts:
         with suppress(UsageError):
-            found.setdefault(loader.catalog.expand(text), text)
-    return found
+            references.setdefault(loader.catalog.expand(text), text)
+    return references
 
 
-def _askable(app: App, loader: ModelLoader) -> dict[str, CallableModel]:
-    """One model of each provider that can be asked without a refresh: a question must change nothing."""
+def _without_refresh(app: App, loader: ModelLoader) -> dict[str, CallableModel]:
+    """One model of each provider that needs no token refresh: showing a prompt must not refresh tokens."""
     keyed = {None, *(profile.id for profile in app.token_store.profiles() if profile.type == API_KEY)}
     return {id: model for id, model in loader.one_of_each().items() if model.profile_id in keyed}
 
 
+_NO_PROVIDER: Final = "No provider is set up yet. Set up a provider first: Model/auth."
 _SET_DEFAULT: Final = "{prog} models set REF"
 
 
 def default_model(app: App) -> None:
-    """Ask for the default model; as `models set`.
+    """Ask for the default model and set it, as `models set` does.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: there is no terminal to ask on.
         ConfigError: the file cannot be written.
     """
     loader, current = app.models(), app.config.config.agents.primary
     offers = offered_models(app, loader)
     if not offers:
-        app.out.note("No provider is set up yet: Model/auth comes first.")
+        app.out.note(_NO_PROVIDER)
         return
-    picked = pick(
-        app, Question("Default model", DEFAULT_BY_HAND, _SET_DEFAULT, current), offers, lambda text: known_model(text, loader)
-    )
+    question = Question("Default model", TYPE_DEFAULT, _SET_DEFAULT, current)
+    picked = pick(app, question, offers, lambda text: known_model(text, loader))
     if picked is None:
         app.out.note(f"Default model: {current} (unchanged)")
         return
@@ -275,7 +275,7 @@ def default_model(app: App) -> None:
 
 
 def default_model_hint(app: App) -> str:
-    """Which one it is."""
+    """The current default model."""
     return app.config.config.agents.primary or "none yet"
 
 
@@ -283,10 +283,10 @@ _ADD_FALLBACK: Final = "{prog} models fallbacks add REF"
 
 
 def fallbacks(app: App) -> None:
-    """Ask for the fallbacks; as `models fallbacks add` and `remove`. Those that stay keep their order, new ones come after them.
+    """Ask for the fallbacks and set them, as `models fallbacks` does. New fallbacks come last.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: there is no terminal to ask on.
         ConfigError: the file cannot be written.
     """
     loader, agents = app.models(), app.config.config.agents
@@ -295,11 +295,11 @@ def fallbacks(app: App) -> None:
     rows = {offer.reference: offer.row for offer in offered_models(app, loader) if offer.reference != default}
     rows = {reference: rows[reference] for reference in (*present, *rows)}
     if not rows:
-        app.out.note("There is no model beside the default one: Model/auth sets up more.")
+        app.out.note("There is no other model. Set up a provider first: Model/auth.")
         return
     question = "Fallbacks, tried in this order"
     chosen = app.prompter.choose_many(question, [*rows.values()], flag=_ADD_FALLBACK, chosen=[*map(str, present)])
-    # As they are written: an alias stays one.
+    # Keep an alias as an alias.
     wanted = [present.get(reference, str(reference)) for reference in rows if str(reference) in chosen]
     if wanted == [*agents.fallbacks]:
         app.out.note(f"Fallbacks: {', '.join(wanted) or 'none'} (unchanged)")
@@ -317,7 +317,7 @@ def _with_wanted_fallbacks(document: Document, wanted: list[str], agents: AgentD
 
 
 def fallbacks_hint(app: App) -> str:
-    """Which they are."""
+    """The current fallbacks."""
     return ", ".join(app.config.config.agents.fallbacks) or "none"
 
 
@@ -326,32 +326,32 @@ _ALLOW_MODEL: Final = '{prog} config set \'agents.defaults.models["REF"]\' "{}"'
 
 @dataclass(frozen=True, slots=True)
 class _AllowedChange:
-    """Entries to take out, to put in, and to make empty; `closes` where every model was allowed by `allow`."""
+    """Entries to remove, to add, and to make empty. `restricts`: `allow` changes from `all` to `listed`."""
 
-    out: tuple[str, ...]
-    into: tuple[str, ...]
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
     emptied: tuple[str, ...]
-    closes: bool
+    restricts: bool
 
     def __call__(self, document: Document) -> Document:
-        for key in self.out:
+        for key in self.removed:
             document = document.unset((*ALLOWED, key))
-        for key in (*self.into, *self.emptied):
+        for key in (*self.added, *self.emptied):
             document = document.set((*ALLOWED, key), {})
-        return document.set(ALLOW, "listed") if self.closes else document
+        return document.set(ALLOW, "listed") if self.restricts else document
 
 
 def allowed_models(app: App) -> None:
-    """Ask for the allowed models; none means all of them, and then every entry stays as it is.
+    """Ask for the allowed models and set them. If the user marks no model, all are allowed and every entry stays.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: there is no terminal to ask on.
         ConfigError: the file cannot be written.
     """
     loader = app.models()
     offers = offered_models(app, loader)
     if not offers:
-        app.out.note("No provider is set up yet: Model/auth comes first.")
+        app.out.note(_NO_PROVIDER)
         return
     now = {str(reference) for reference in loader.catalog.allowed or ()}
     rows = _allowed_rows(offers, _always_allowed(app, loader))
@@ -362,11 +362,11 @@ def allowed_models(app: App) -> None:
     app.edit_config(_allowed_change(app, loader, chosen) if chosen else lambda document: document.set(ALLOW, "all"))
     app.out.note(f"Allowed models: {allowed_models_hint(app)}")
     if chosen and app.models().catalog.allowed is None:
-        app.out.warn("They are the aliases of a sign-in in the base, which are no list: add them to it there.")
+        app.out.warn("All models are still allowed: the aliases in the base file do not count as a list. Add the models there.")
 
 
 def allowed_models_hint(app: App) -> str:
-    """Which they are, in a word or two."""
+    """How many models are allowed."""
     allowed = app.models().catalog.allowed
     return "all" if allowed is None else f"{len(allowed)} listed"
 
@@ -377,35 +377,34 @@ def _always_allowed(app: App, loader: ModelLoader) -> dict[ModelReference, str]:
 
 
 def _allowed_rows(offers: list[Offer], always: Collection[ModelReference]) -> list[Choice]:
-    words = "in use, and so allowed in any case"
-    return [replace(offer.row, hint=words) if offer.reference in always else offer.row for offer in offers]
+    hint = "in use, so always allowed"
+    return [replace(offer.row, hint=hint) if offer.reference in always else offer.row for offer in offers]
 
 
 def _allowed_change(app: App, loader: ModelLoader, chosen: Collection[str]) -> _AllowedChange:
     entries = expanded_references(loader, app.config.config.agents.models)
     always = _always_allowed(app, loader)
-    left_out = [key for reference, key in entries.items() if str(reference) not in chosen and reference not in always]
-    out = tuple(key for key in left_out if _may_go(app, loader, key))
-    into = tuple(text for text in chosen if text not in {str(reference) for reference in entries})
-    rest = [key for key in entries.values() if key not in out]
-    # Entries that hold nothing but a plugin's own alias are no list; without it, which the plugin brings anyway, they are.
-    bare = not into and all(_is_proposed(app, loader, key) for key in rest)
-    own = app.config.document
-    emptied = tuple(key for key in rest if bare and own.has((*ALLOWED, key)))
-    return _AllowedChange(out, into, emptied, closes=app.config.config.agents.allow == "all")
+    unmarked = [key for reference, key in entries.items() if str(reference) not in chosen and reference not in always]
+    removed = tuple(key for key in unmarked if _may_remove(app, loader, key))
+    added = tuple(text for text in chosen if text not in {str(reference) for reference in entries})
+    remaining = [key for key in entries.values() if key not in removed]
+    # Entries with only a plugin's alias do not count as a list; empty entries do, and the plugin has its alias anyway.
+    only_aliases = not added and all(_is_proposed(app, loader, key) for key in remaining)
+    emptied = tuple(key for key in remaining if only_aliases and app.config.document.has((*ALLOWED, key)))
+    return _AllowedChange(removed, added, emptied, restricts=app.config.config.agents.allow == "all")
 
 
-def _may_go(app: App, loader: ModelLoader, key: str) -> bool:
-    """Whether an entry can be taken out: it stands in Portico's own file, and what it says is not missed."""
+def _may_remove(app: App, loader: ModelLoader, key: str) -> bool:
+    """Whether Portico can remove an entry: it is in Portico's own file, and the user agrees to lose its settings."""
     path = (*ALLOWED, key)
     if not app.config.document.has(path):
-        app.out.note(f"{key} is listed at {app.config.effective.origin(path)}, and so stays allowed.")
+        app.out.note(f"{key} stays allowed: it is listed at {app.config.effective.origin(path)}.")
         return False
     entry = _allowed_entry(app, key)
     if not entry or _is_proposed(app, loader, key):
         return True
-    said = f"the alias {entry['alias']}" if [*entry] == ["alias"] else f"settings of its own ({', '.join(entry)})"
-    if app.prompter.confirm(f"{key} has {said}. Take it out, with that?", flag=_ALLOW_MODEL):
+    settings = f"the alias {entry['alias']}" if [*entry] == ["alias"] else f"settings ({', '.join(entry)})"
+    if app.prompter.confirm(f"{key} has {settings}. Remove both?", flag=_ALLOW_MODEL):
         return True
     app.out.note(f"{key} stays allowed.")
     return False

@@ -215,7 +215,7 @@ def add_alias(args: argparse.Namespace, app: App) -> int:
     Raises:
         UsageError: `usage`, `name-taken`, `unknown-model`.
     """
-    from portico.accounts.config_patch import ALLOWED, kept_open, known_model, with_allowed
+    from portico.accounts.config_patch import ALLOWED, known_model, with_all_allowed, with_allowed
 
     alias: str = args.alias
     if _ALIAS.fullmatch(alias) is None:
@@ -230,7 +230,7 @@ def add_alias(args: argparse.Namespace, app: App) -> int:
 
     def change(document: Document) -> Document:
         agents = app.config.config.agents
-        document = kept_open(with_allowed(document, str(reference), agents, listed=listed), agents, listed=listed)
+        document = with_all_allowed(with_allowed(document, str(reference), agents, listed=listed), agents, listed=listed)
         return document.set((*ALLOWED, str(reference), "alias"), alias)
 
     return _edited(app, change, f"Alias {alias} -> {reference}", {"alias": alias, "model": str(reference)})
