@@ -60,7 +60,12 @@ REFUSED = {
     "neither": (lambda login: urlencode(login.answer(code=None)), 8, "callback-invalid", "neither"),
     "an empty code": (lambda login: urlencode(login.answer(code="")), 8, "callback-invalid", "empty"),
     "an empty error": (lambda login: urlencode(login.answer(code=None, error="")), 8, "callback-invalid", "empty"),
-    "a code of 20,000 characters": (lambda login: urlencode(login.answer(code="c" * 20_000)), 8, "callback-invalid", "too long"),
+    "a code of 20,000 characters": (
+        lambda login: urlencode(login.answer(code="c" * 20_000)),
+        8,
+        "callback-invalid",
+        "more than 8192 characters",
+    ),
     "a code with a line break": (lambda login: urlencode(login.answer(code="a\r\nb")), 8, "callback-invalid", "`code`"),
     "a code that is no UTF-8": (lambda login: with_query(login, "code=%ff", code=None), 8, "callback-invalid", "`code`"),
     "a code with half an escape": (lambda login: with_query(login, "code=a%2", code=None), 8, "callback-invalid", "`code`"),

@@ -158,7 +158,7 @@ def test_the_variable_browser_is_a_list_of_commands_and_never_a_script(program, 
     assert choose("nowhere:firefox --new-tab %s") == (Launcher(("firefox", "--new-tab", "%s")),)
     assert Launcher(("firefox", "--url=%s")).argv(URL) == ["firefox", f"--url={URL}"]
     assert "script" in str(choose("sh -c 'firefox %s'"))
-    assert "no program" in str(choose("nowhere"))
+    assert "no installed program" in str(choose("nowhere"))
 
 
 @pytest.mark.requirement("E21")

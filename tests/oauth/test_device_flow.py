@@ -535,7 +535,7 @@ async def test_polls_that_got_no_answer_are_told_and_not_that_nobody_approved():
 @pytest.mark.requirement("E140")
 async def test_a_code_that_was_always_asked_about_in_vain_is_told_as_not_approved():
     run = Run(approve=False)
-    with pytest.raises(TimedOut, match="Nobody approved the code in time"):
+    with pytest.raises(TimedOut, match="The code was not approved in time"):
         await run.go()
 
 

@@ -168,7 +168,7 @@ async def test_a_revocation_that_fails_is_told_with_the_refusal():
         with pytest.raises(OAuthError) as error:
             await asyncio.wait_for(login.task, 30)
 
-    assert "not been revoked" in error.value.message
+    assert "not revoked" in error.value.message
 
 
 @pytest.mark.requirement("E137")

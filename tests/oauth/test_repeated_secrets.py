@@ -334,7 +334,7 @@ async def test_a_dialect_that_fails_over_a_code_ends_the_sign_in_without_quoting
         with pytest.raises(PorticoError) as raised:
             await login.task
 
-    assert (raised.value.id, raised.value.message) == ("reply-invalid", "The provider cannot be asked.")
+    assert (raised.value.id, raised.value.message) == ("reply-invalid", "Could not make the request for the provider.")
     assert_hidden(raised.value, answer["code"])
     assert answer["code"] not in "".join(traceback.format_exception(raised.value))
 

@@ -118,22 +118,22 @@ async def test_a_token_that_a_server_repeats_in_its_error_is_not_shown():
 REFUSALS = {
     "401 with invalid_client": (
         Fault(status=401, body='{"error": "invalid_client"}', headers={"WWW-Authenticate": "Basic"}),
-        "The provider does not accept this client, so it has not revoked the tokens.",
+        "The provider does not accept this client, so it did not revoke the tokens.",
         "HTTP 401, invalid_client",
     ),
     "401 without a body": (
         Fault(status=401),
-        "The provider does not accept this client, so it has not revoked the tokens.",
+        "The provider does not accept this client, so it did not revoke the tokens.",
         "HTTP 401",
     ),
     "401 with a page": (
         Fault(status=401, body="<html>Log in</html>", headers={"Content-Type": "text/html"}),
-        "The provider does not accept this client, so it has not revoked the tokens.",
+        "The provider does not accept this client, so it did not revoke the tokens.",
         "HTTP 401",
     ),
     "400 with invalid_client": (
         Fault(status=400, body='{"error": "invalid_client", "error_description": "no such client"}'),
-        "The provider does not accept this client, so it has not revoked the tokens.",
+        "The provider does not accept this client, so it did not revoke the tokens.",
         "HTTP 400, invalid_client: no such client",
     ),
     "a kind of token": (
@@ -141,13 +141,13 @@ REFUSALS = {
         "The provider cannot revoke this kind of token.",
         "HTTP 400, unsupported_token_type",
     ),
-    "403 without a word": (Fault(status=403), "The provider does not let this client revoke tokens.", "HTTP 403"),
+    "403 without a word": (Fault(status=403), "The provider does not allow this client to revoke tokens.", "HTTP 403"),
     "503 with a time": (
         Fault(status=503, headers={"Retry-After": "120"}),
-        "The provider is too busy, or fails, and has not revoked the tokens.",
-        "HTTP 503, it asks to try again in 120 s",
+        "The provider is busy or failing, and did not revoke the tokens.",
+        "HTTP 503, try again in 120 s",
     ),
-    "429": (Fault(status=429), "The provider is too busy, or fails, and has not revoked the tokens.", "HTTP 429"),
+    "429": (Fault(status=429), "The provider is busy or failing, and did not revoke the tokens.", "HTTP 429"),
     "another error": (
         Fault(status=400, body='{"error": "invalid_request"}'),
         "The provider refused to revoke the tokens.",
@@ -155,10 +155,10 @@ REFUSALS = {
     ),
     "a redirect": (
         Fault(status=302, headers={"Location": "/login"}),
-        "The provider could not be reached to revoke the tokens.",
+        "Could not reach the provider to revoke the tokens.",
         "HTTP 302",
     ),
-    "a hang-up": (Fault(drop="before"), "The provider could not be reached to revoke the tokens.", "it hung up"),
+    "a hang-up": (Fault(drop="before"), "Could not reach the provider to revoke the tokens.", "it hung up"),
 }
 
 
@@ -181,5 +181,5 @@ async def test_of_two_refusals_the_refresh_token_s_gives_the_message():
         with pytest.raises(NotRevoked) as error:
             await go()
 
-    assert error.value.message.startswith("The provider is too busy")
+    assert error.value.message.startswith("The provider is busy")
     assert error.value.why == "HTTP 503; HTTP 401"

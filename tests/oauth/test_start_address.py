@@ -81,7 +81,7 @@ async def test_a_second_request_of_this_user_is_gone_and_the_login_goes_on(opene
         response = await visit(address)
 
         assert response.status == 410
-        assert "used already" in response.body
+        assert "already used" in response.body
         assert "location" not in response.headers
         assert login.state not in response.head + response.body
         assert (await reason_of(login)) == "start-address-used"

@@ -32,7 +32,7 @@ def agrees_to_devices(portal):
     portal.server.devices.start = approved
 
 
-@scenario("Correct `issuer` in the provider's settings, or name the endpoints there: `{prog} config edit`.")
+@scenario("Correct `issuer` in the provider's settings, or set the endpoints there: `{prog} config edit`.")
 def an_issuer_without_metadata(desk):
     with own_portal(desk) as portal:
         portal.configure(issuer=f"{portal.base}/elsewhere")
@@ -89,8 +89,8 @@ def an_answer_that_keeps_to_no_standard(desk):
 
 
 @scenario(
-    "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port that "
-    "`--callback-port` names with `ssh -L`, or paste the address of the page that could not be opened."
+    "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port of "
+    "`--callback-port` with `ssh -L`, or paste the address of the page that did not open."
 )
 def nobody_comes_back_from_the_browser(desk):
     with own_portal(desk) as portal:
@@ -107,7 +107,7 @@ def a_captive_portal_that_redirects(desk):
 
 
 @scenario(
-    "A proxy or a captive portal may be answering in the server's place. Open any page in a browser, then try again.",
+    "A proxy or a captive portal may have answered instead. Open any page in a browser, then try again.",
 )
 def a_captive_portal_that_answers_with_a_page(desk):
     with own_portal(desk) as portal:
@@ -117,7 +117,7 @@ def a_captive_portal_that_answers_with_a_page(desk):
 
 
 @scenario(
-    "A captive portal or a proxy answers in the server's place: open any page in a browser first. {}",
+    "A captive portal or a proxy answers instead of the server: open any page in a browser first. {}",
     "Run the command again to get a new code.",
 )
 def a_code_that_nobody_approves_in_time(desk):
@@ -150,7 +150,7 @@ def an_id_token_of_another_issuer(desk):
         portal.works()
 
 
-@scenario("Run the command again, and follow no sign-in link that you did not ask for.")
+@scenario("Run the command again. Do not open a sign-in link that you did not request.")
 def an_id_token_of_another_sign_in(desk):
     with own_portal(desk, scope="openid") as portal:
         portal.server.id_claims = {"nonce": "of another sign-in"}
@@ -161,7 +161,7 @@ def an_id_token_of_another_sign_in(desk):
 
 @scenario(
     "Use `--flow device`. If you have a client id with a registered redirect, set `clientId`, `redirect` and "
-    "`authorizationEndpoint` under `plugins.entries.<plugin>.config.portals.<region>`. `--force` tries all the same."
+    "`authorizationEndpoint` under `plugins.entries.<plugin>.config.portals.<region>`. To try anyway, add `--force`."
 )
 def a_client_without_a_redirect(desk):
     with own_portal(desk, redirect=None) as portal:
@@ -198,7 +198,7 @@ def a_browser_that_opens_the_start_address_twice(desk):
         portal.works()
 
 
-@scenario("Run the command again, and allow the access.")
+@scenario("Run the command again and allow the access.")
 def access_that_was_denied(desk):
     with own_portal(desk) as portal:
         with portal.sends_back(code=None, error="access_denied"):
@@ -215,8 +215,8 @@ def a_code_that_the_server_does_not_take(desk):
 
 
 @scenario(
-    "The client id or its registration does not fit this server. If your config sets `clientId`, correct or remove it: "
-    "`{prog} config edit`. If it does not, the provider has changed its registrations: upgrade Portico."
+    "The client id or its registration does not match this server. If your config sets `clientId`, correct or remove it: "
+    "`{prog} config edit`. Otherwise the provider has changed its registrations: upgrade Portico."
 )
 def a_client_id_that_the_server_does_not_know(desk):
     with own_portal(desk, clientId="mistyped") as portal:
@@ -252,7 +252,7 @@ def refused_once_by_minimax(reply, settings):
 for name, hint, reply, settings in (
     (
         "an account without an M Plan",
-        "Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's own.",
+        "Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's region.",
         {"base_resp": {"status_code": 1004, "status_msg": "token not match group"}},
         MINIMAX,
     ),
@@ -285,7 +285,7 @@ def minimax_device_replies(portal, **changed):
 
 
 @scenario(
-    "Run the command again. If it happens again, a proxy changes MiniMax's answers: use another network.",
+    "Run the command again. If it happens again, a proxy changes MiniMax's replies: use another network.",
     "Run the command again. If it happens again, MiniMax has changed its service: upgrade Portico.",
 )
 def a_device_reply_that_is_not_minimaxs(desk):

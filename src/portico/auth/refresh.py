@@ -119,7 +119,7 @@ class Exchange:
         profile = self.profile_tokens.account
         dialect = self.dialects(profile.dialect)
         request = make_request(
-            profile.dialect, lambda: dialect.refresh_request(profile.server(), self.refresh), self.refresh, again=True
+            profile.dialect, lambda: dialect.refresh_request(profile.server(), self.refresh), self.refresh, transient=True
         )
         send.claim()
         try:

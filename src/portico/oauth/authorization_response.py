@@ -1,12 +1,12 @@
-"""The checks that an authorization response passes before a byte of it is used (RFC 6749 section 4.1.2, RFC 9207).
+"""Check an authorization response before it is used (RFC 6749 section 4.1.2, RFC 9207).
 
-The same checks hold for a request to the callback server and for a URL that the user pasted. The state comes first: until it
-matches, the request may be anybody's and changes nothing (CVE-2026-42073). Once it does, the response is the server's, and one
-that cannot be used ends the sign-in as what it is: no better one will come.
+The checks are the same for a request to the callback server and for a pasted URL. The state is checked first: a request without
+the right state may come from anywhere, and changes nothing (CVE-2026-42073). A response with the right state comes from the
+server. If that response is unusable, the sign-in ends: no other response will follow.
 
-Authlib's `parse_authorization_code_response` is no part of this: of a parameter that comes twice it takes the last (RFC 6749
-section 3.1 forbids two), it reads an error as a missing code (section 4.1.2.1) before it looks at the state, and knows no `iss`
-(RFC 9207). The tests hold that it reads the same code out of every response that is taken here.
+Authlib's `parse_authorization_code_response` is not used: it takes the last of duplicate parameters (RFC 6749 section 3.1 forbids
+duplicates), reports an error as a missing code (section 4.1.2.1) before it checks the state, and ignores `iss` (RFC 9207). A test
+checks that it reads the same code from every accepted response.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from portico.errors import PorticoError
     from portico.interfaces.authorization import OAuthServer
 
-# What this client reads. Other parameters are ignored, whatever they hold (RFC 6749 section 4.1.2), and the server's own words
-# are shown with what cannot be printed taken out.
+# The parameters that this client reads; all others are ignored (RFC 6749 section 4.1.2).
 _KNOWN_PARAMETERS: Final = frozenset({"code", "state", "iss", "error"})
 _MAX_PARAMETERS: Final = 64
 _MAX_CODE_LENGTH: Final = 8 * 1024
@@ -37,7 +36,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class UnrelatedResponse(ValueError):
-    """The response is not the answer to this sign-in. `reason` is one of a fixed few and holds no received text."""
+    """The response does not belong to this sign-in. `reason` is one of a fixed set, without received text."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -45,10 +44,10 @@ class UnrelatedResponse(ValueError):
 
 
 class CallbackRefused(OAuthError):
-    """The response is the answer to this sign-in, and cannot be used. `reason` is one of a fixed few."""
+    """The response belongs to this sign-in but is unusable. `reason` is one of a fixed set."""
 
     id = "callback-invalid"
-    summary: ClassVar = "The server's answer to the sign-in cannot be used."
+    summary: ClassVar = "The server's response to the sign-in is invalid."
     advice: ClassVar = (
         "Run the command again. If it happens again, the server does not follow the OAuth standard: try `--flow device`."
     )
@@ -59,13 +58,13 @@ class CallbackRefused(OAuthError):
 
 
 class IssuerMismatch(CallbackRefused):
-    """The response is not, or not provably, from the server that was asked (RFC 9207 section 2.4)."""
+    """The response is from another server, or does not name its server (RFC 9207 section 2.4)."""
 
-    summary = "The answer to the sign-in does not come from the server that was asked, so it is not used."
+    summary = "The response to the sign-in does not come from the expected server, so it was not used."
 
 
 class Parameters(NamedTuple):
-    """The parameters of a response. `fault` is what is malformed of those that this client reads; None if nothing is."""
+    """The parameters of a response. `fault`: which known parameter is malformed."""
 
     pairs: Sequence[tuple[str, str]]
     fault: str | None = None
@@ -73,7 +72,7 @@ class Parameters(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedResponse:
-    """What the answer must match."""
+    """The values that a response must match."""
 
     state: Secret
     issuer: str
@@ -84,10 +83,10 @@ class ExpectedResponse:
         return cls(state=state, issuer=server.issuer, iss_required=server.iss_advertised)
 
     def read(self, parameters: Parameters) -> Secret | PorticoError:
-        """The code, or why the sign-in has ended: the error that the server reports, or what is wrong with its answer.
+        """Return the code, or the error that ends the sign-in: the server's, or that of an invalid response.
 
         Raises:
-            UnrelatedResponse: this is not the answer.
+            UnrelatedResponse: the response does not belong to this sign-in.
         """
         self.check_state(parameters)
         try:
@@ -98,10 +97,10 @@ class ExpectedResponse:
             return error
 
     def check_state(self, parameters: Parameters) -> None:
-        """Hold each `state` of a response to the sign-in's own.
+        """Check that each `state` of a response is the sign-in's.
 
         Raises:
-            UnrelatedResponse: there is none, or one is another.
+            UnrelatedResponse: the response has no state, or a wrong state.
         """
         states = [value for name, value in parameters.pairs if name == "state"]
         if not any(states):
@@ -115,7 +114,7 @@ class ExpectedResponse:
         # RFC 9207 section 2.4: simple string comparison, on error responses too.
         if issuer is None:
             if self.iss_required:
-                raise IssuerMismatch("iss-missing", "it has no `iss`, and the server says that its answers have one")
+                raise IssuerMismatch("iss-missing", "it has no `iss`, although the server announces `iss` in its responses")
         elif issuer != self.issuer:
             hint = "Correct `issuer` in the provider's settings: `{prog} config edit`. Then run the command again."
             raise IssuerMismatch("iss-mismatch", "its `iss` is another issuer", hint=hint)
@@ -123,20 +122,20 @@ class ExpectedResponse:
     def _code_or_error(self, fields: dict[str, str]) -> Secret | PorticoError:
         code, error = fields.get("code"), fields.get("error")
         if code is not None and error is not None:
-            raise CallbackRefused("code-and-error", "it holds both a code and an error")
+            raise CallbackRefused("code-and-error", "it has both a code and an error")
         if error:
             return error_for(error, description=fields.get("error_description"), known=(self.state,))
         if code is None and error is None:
-            raise CallbackRefused("neither-code-nor-error", "it holds neither a code nor an error")
+            raise CallbackRefused("neither-code-nor-error", "it has neither a code nor an error")
         if not code:
             raise CallbackRefused("empty-parameter", "its code or its error is empty")
         if len(code) > _MAX_CODE_LENGTH:
-            raise CallbackRefused("code-too-long", f"its code is too long: over {_MAX_CODE_LENGTH} characters")
+            raise CallbackRefused("code-too-long", f"its code has more than {_MAX_CODE_LENGTH} characters")
         return Secret(code)
 
 
 def read_parameters(encoded: str) -> Parameters:
-    """The parameters of a query or a form body (`application/x-www-form-urlencoded`, UTF-8), also of a malformed one."""
+    """Parse a query or a form body (`application/x-www-form-urlencoded`, UTF-8), malformed or not."""
     pairs: list[tuple[str, str]] = []
     fault = None
     for part in filter(None, encoded.split("&")):
@@ -159,10 +158,10 @@ def _is_malformed(part: str) -> bool:
 
 
 def read_pasted(text: str, redirect_uri: str) -> Parameters:
-    """The parameters of a redirect URL that the user pasted.
+    """Parse a redirect URL that the user pasted.
 
     Raises:
-        UnrelatedResponse: it is not a URL at this sign-in's own redirect URI. A bare code has no state and is not taken.
+        UnrelatedResponse: the text is not a URL at this sign-in's redirect URI. A code alone has no state and is refused.
     """
     base, separator, query = text.strip().partition("?")
     if base != redirect_uri or not separator:
@@ -176,6 +175,6 @@ def _unique_parameters(parameters: Parameters) -> dict[str, str]:
     fields: dict[str, str] = {}
     for name, value in parameters.pairs:
         if name in _KNOWN_PARAMETERS and name in fields:
-            raise CallbackRefused("duplicate-parameter", f"it holds `{name}` twice")
+            raise CallbackRefused("duplicate-parameter", f"it has `{name}` twice")
         fields[name] = value
     return fields

@@ -1,7 +1,7 @@
-"""The browser: which program may show a page to this user, and how it is started (RFC 8252 section 4.1).
+"""Find and start the user's browser (RFC 8252 section 4.1).
 
-The URL is checked again here, whoever made it; the program is started by its argument list and never by a shell, without the
-terminal and without the secrets of this process's environment; and nothing waits for it.
+The URL is checked again before the start. The browser is started without a shell, without the terminal and without the secrets
+in this process's environment, and Portico does not wait for its end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TEXT_BROWSERS: Final = frozenset(
     {"www-browser", "w3m", "lynx", "links", "links2", "elinks", "edbrowse", "browsh", "carbonyl", "retawq"}
 )
-# These make one line of code of all their arguments, or take a first one for a program's text.
+# These join all arguments to one line of code, or run their first argument as code.
 _SHELLS: Final = frozenset(
     {
         "ash",
@@ -56,7 +56,7 @@ _CONTAINER_VARIABLES: Final = ("CODESPACES", "REMOTE_CONTAINERS", "KUBERNETES_SE
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """A program and its arguments; the URL goes where `%s` stands, or to the end."""
+    """A program and its arguments; the URL replaces `%s`, or is added at the end."""
 
     command: tuple[str, ...]
 
@@ -67,21 +67,21 @@ class Launcher:
 
 
 _WINDOWS_LAUNCHER: Final = ("rundll32.exe", "url.dll,FileProtocolHandler")
-# `wslview` of wslu; then Windows' own, on PATH (`appendWindowsPath` of wsl.conf) or where its disk is mounted.
+# `wslview` of wslu; then that of Windows, on PATH (`appendWindowsPath` in wsl.conf) or on the mounted disk.
 _WSL_LAUNCHERS: Final = (("wslview",), _WINDOWS_LAUNCHER, ("/mnt/c/Windows/System32/rundll32.exe", *_WINDOWS_LAUNCHER[1:]))
 _MACOS_LAUNCHER: Final = ("/usr/bin/open",)
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where the program runs: environment, platform and the root of the file system (which a test replaces)."""
+    """The environment, the platform and the root of the file system (which a test replaces)."""
 
     env: Mapping[str, str]
     platform: str = sys.platform
     root: Path = Path("/")
 
     def find_launchers(self) -> tuple[Launcher, ...] | str:
-        """The launchers to try, in this order, or why there is none: a short phrase that follows "no browser was opened:"."""
+        """The launchers to try in this order, or why no launcher exists, as a phrase after "No browser was opened:"."""
         if self.env.get("BROWSER"):
             return self._from_browser_variable(self.env["BROWSER"])
         if self.env.get("SSH_CONNECTION") or self.env.get("SSH_TTY"):
@@ -90,29 +90,29 @@ class Surroundings:
             return (self._system_launcher(),)
         has_display = bool(self.env.get("DISPLAY") or self.env.get("WAYLAND_DISPLAY"))
         if self._is_wsl():
-            # With a display (WSLg), Linux's own browsers can be seen too.
+            # With a display (WSLg), Linux browsers work too.
             return self._installed((*_WSL_LAUNCHERS, *_LINUX_LAUNCHERS) if has_display else _WSL_LAUNCHERS)
         if not has_display:
             return "this is a container" if self._is_container() else "there is no graphical display"
         return self._installed(_LINUX_LAUNCHERS)
 
     def _system_launcher(self) -> Launcher:
-        """By its whole path: CreateProcess looks for a bare name in the current folder before the system's."""
+        """The system's launcher by its full path: CreateProcess searches the current folder first for a bare name."""
         if self.platform == "darwin":
             return Launcher(_MACOS_LAUNCHER)
         system = self.env.get("SYSTEMROOT") or self.env.get("SystemRoot") or r"C:\Windows"
         return Launcher((rf"{system}\System32\{_WINDOWS_LAUNCHER[0]}", *_WINDOWS_LAUNCHER[1:]))
 
     def _from_browser_variable(self, value: str) -> tuple[Launcher, ...] | str:
-        """What `$BROWSER` names and nothing else: whoever sets it may want no other browser."""
+        """Only the programs in `$BROWSER`: the user who sets the variable may not want another browser."""
         parsed = [self._parse(command) for command in value.split(os.pathsep)]
         launchers = tuple(dict.fromkeys(launcher for launcher in parsed if isinstance(launcher, Launcher)))
         reasons = [launcher for launcher in parsed if isinstance(launcher, str)]
-        return launchers or (reasons[-1] if reasons else "$BROWSER names no program that is there")
+        return launchers or (reasons[-1] if reasons else "$BROWSER names no installed program")
 
     def _parse(self, command: str) -> Launcher | str | None:
         try:
-            # Backslashes separate folders on Windows, where a word keeps its quotes.
+            # On Windows, backslashes separate folders, and a word keeps its quotes.
             words = shlex.split(command, posix=self.platform != "win32")
         except ValueError:
             return "$BROWSER cannot be read"
@@ -120,7 +120,7 @@ class Surroundings:
             return None
         if Path(words[0]).name in _TEXT_BROWSERS:
             return "$BROWSER is a text browser, which would take over this terminal"
-        # A `%s` among other words of one argument is code for some interpreter, and a URL must not become part of it.
+        # An argument with `%s` among other words is code for an interpreter. A URL must not become part of the code.
         if any("%s" in word and any(character.isspace() for character in word) for word in words):
             return "$BROWSER puts the address inside a script"
         if _runs_as_code(words):
@@ -128,7 +128,7 @@ class Surroundings:
         return Launcher(tuple(words))
 
     def _installed(self, launchers: Sequence[tuple[str, ...]]) -> tuple[Launcher, ...] | str:
-        """Those that are installed; a program that several of them are links to is there once."""
+        """The installed launchers; several links to the same program count once."""
         installed: dict[tuple[Path, ...], Launcher] = {}
         for words in launchers:
             program = find_program(words[0], self.env)
@@ -145,9 +145,9 @@ class Surroundings:
 
 
 def _runs_as_code(words: Sequence[str]) -> bool:
-    """Whether a shell stands before the address, or a switch after which some interpreter expects code.
+    """Whether the command passes the address to a shell, or after a switch that expects code.
 
-    A URL may hold `&`, and so more than one command.
+    A URL may contain `&`, which separates commands in a shell.
     """
     arguments = words if any("%s" in word for word in words) else (*words, "%s")
     switches = [word.partition("%s")[0] or before for before, word in pairwise(arguments) if "%s" in word]
@@ -160,7 +160,7 @@ def _program_name(word: str) -> str:
     return name.rstrip("0123456789.")
 
 
-# A launcher that fails does so at once; one that is still there after this has a browser to show for it.
+# A launcher fails at once or not at all: if it still runs after this time, the browser has started.
 _FAILURE_TIMEOUT_S: Final = 3.0
 
 
@@ -186,22 +186,21 @@ class BrowserOpener:
         self._cached_launchers: tuple[Launcher, ...] | str | None = None
 
     def obstacle(self) -> str | None:
-        """Why no browser can be opened here; None where one can. Looks at files."""
+        """Why no browser can be opened; None if a browser can be opened. Reads the file system."""
         launchers = self._launchers_or_reason()
         return launchers if isinstance(launchers, str) else None
 
     async def open(self, url: str, *, is_shown: Callable[[], bool] = lambda: False) -> bool:
-        """Start the browser on `url`; False where there is none, or where each launcher failed at once.
+        """Open `url` in the browser. Return False if there is no browser or every launcher failed.
 
-        One that is not there or ends with an error is followed by the next; one that ends well, or is still running, is the last.
-        So is one after which `is_shown` says that a browser has asked for the page.
+        Tries the launchers in order, until a launcher exits without an error or keeps running, or `is_shown` returns True.
 
         Args:
-            url: the page. Every user of this machine can read it in the launcher's arguments.
-            is_shown: whether a browser shows the page by now.
+            url: the page. Every user of this machine can read the URL in the launcher's arguments.
+            is_shown: whether a browser has loaded the page.
 
         Raises:
-            ConfigError: `endpoint-refused`: the URL may not be opened.
+            ConfigError: `endpoint-refused`: the URL is not safe to open.
         """
         check_endpoint_url(url, "page to open")
         launchers = await asyncio.to_thread(self._launchers_or_reason)
@@ -221,7 +220,7 @@ class BrowserOpener:
 
 
 async def _start_launcher(argv: list[str], env: dict[str, str]) -> bool:
-    """Whether the program started and did not fail within a moment. A daemon thread awaits its end, so it leaves no zombie."""
+    """Start a launcher. Return False if it fails within `_FAILURE_TIMEOUT_S`. A daemon thread waits for it: no zombie."""
     loop = asyncio.get_running_loop()
     exited: asyncio.Future[int] = loop.create_future()
 
@@ -237,11 +236,11 @@ async def _start_launcher(argv: list[str], env: dict[str, str]) -> bool:
         try:
             loop.call_soon_threadsafe(settle, code)
         except RuntimeError:
-            return  # the sign-in, and its loop, were over first
+            return  # the sign-in and its loop have ended
 
     threading.Thread(target=run, name="portico-browser", daemon=True).start()
-    done, _ = await asyncio.wait({exited}, timeout=_FAILURE_TIMEOUT_S)
-    return not done or exited.result() == 0
+    await asyncio.wait({exited}, timeout=_FAILURE_TIMEOUT_S)
+    return not exited.done() or exited.result() == 0
 
 
 def _spawn(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:

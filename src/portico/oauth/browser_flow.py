@@ -1,6 +1,6 @@
-"""Signing in through the browser: authorization code with PKCE over a loopback redirect (RFC 8252, RFC 7636).
+"""The browser flow: authorization code with PKCE and a loopback redirect (RFC 8252, RFC 7636).
 
-The authorization request (RFC 6749 section 4.1.1) is pushed to the server first where it requires that (RFC 9126).
+If the server requires it, the authorization request (RFC 6749 section 4.1.1) is pushed first (RFC 9126).
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ Paste = Callable[[], Awaitable[str]]
 _OFFLINE_ACCESS: Final = "offline_access"
 _MAX_REQUEST_URI: Final = 2048
 _TIMED_OUT_HINT: Final = (
-    "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port that "
-    "`--callback-port` names with `ssh -L`, or paste the address of the page that could not be opened."
+    "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port of "
+    "`--callback-port` with `ssh -L`, or paste the address of the page that did not open."
 )
 
 
 async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> None:
-    """Sign in and hand the grant to `context.finish`; the browser's page shows the outcome after that has returned or raised.
+    """Sign in and pass the token set to `context.finish`. The browser's page then shows the result of `finish`.
 
-    `paste` returns the next line that the user pasted; None where there is no terminal.
+    `paste` returns the next line that the user pastes; None without a terminal.
 
     Raises:
-        Denied, OAuthError, NetworkError: as the user or the server had it; `start-address-used`.
+        Denied, OAuthError, NetworkError: the request failed, or the server or the user refused; `start-address-used`.
         TimedOut: `sign-in-timed-out`.
         NoWayToSignIn: `callback-port-taken`.
         ConfigError: `endpoint-refused`.
@@ -85,11 +85,11 @@ async def _wait_for_response(callback: CallbackServer, deadline: Deadline) -> No
     first = await first_of(callback.wait_for_response(), deadline.passed(), callback.start.misused.wait())
     callback.start.raise_if_misused()
     if first == 1:
-        raise SignInTimedOut("Nobody finished the sign-in in time.", hint=_TIMED_OUT_HINT)
+        raise SignInTimedOut("The sign-in was not finished in time.", hint=_TIMED_OUT_HINT)
 
 
 async def _read_pasted_lines(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:
-    """Hold every pasted line to the same checks as a request, until one ends the sign-in or the input ends."""
+    """Check each pasted line like a request, until a line is accepted or the input ends."""
     while True:
         try:
             line = await paste()
@@ -106,7 +106,7 @@ async def _read_pasted_lines(callback: CallbackServer, paste: Paste, on_event: E
 
 
 async def _exchange_and_finish(context: FlowContext, callback: CallbackServer, request: AuthorizationRequest) -> None:
-    """From a genuine answer to a stored grant."""
+    """Exchange the code of the response, and store the token set."""
     code = await callback.wait_for_response()
     if isinstance(code, PorticoError):
         raise code
@@ -116,15 +116,15 @@ async def _exchange_and_finish(context: FlowContext, callback: CallbackServer, r
         dialect.code_request, context.server, code=code, redirect_uri=request.redirect_uri, verifier=request.verifier
     )
     secrets = (request.state, request.verifier, request.nonce, code)
-    grant, reply = await context.exchange(build_request, dialect.read_token_reply, *secrets)
-    await context.check_id_token(grant, reply, request.nonce)
-    await context.check_start(grant, callback.start)
-    await context.finish(grant)
+    token_set, reply = await context.exchange(build_request, dialect.read_token_reply, *secrets)
+    await context.check_id_token(token_set, reply, request.nonce)
+    await context.check_start(token_set, callback.start)
+    await context.finish(token_set)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A sign-in that is under way: the URL for the browser, and what its answer, the exchange and the ID token will be held to.
+    """An authorization request: the URL for the browser, and the values to check the response and the ID token with.
 
     `nonce` is None unless `openid` is in the scope (OpenID Connect Core section 3.1.2.1).
     """
@@ -137,13 +137,13 @@ class AuthorizationRequest:
 
 
 def new_authorization_request(server: OAuthServer, redirect_uri: str) -> AuthorizationRequest:
-    """A fresh authorization request: own state, own verifier, S256 always (RFC 7636 section 4.3).
+    """Return a new authorization request with its own state and verifier, always with S256 (RFC 7636 section 4.3).
 
-    For offline access the user is asked to agree: a server ignores the wish otherwise (OpenID Connect Core section 11). An
-    endpoint whose query has a `prompt` keeps it.
+    With `offline_access` the request asks for the user's consent: without it a server ignores the scope (OpenID Connect Core
+    section 11). A `prompt` in the endpoint's own query stays.
 
     Raises:
-        ConfigError: `endpoint-refused`: the authorization endpoint may not be opened.
+        ConfigError: `endpoint-refused`: the authorization endpoint is not safe to open.
     """
     endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
     scopes = server.scope.split()
@@ -169,16 +169,16 @@ def new_authorization_request(server: OAuthServer, redirect_uri: str) -> Authori
 
 
 async def begin_authorization(context: FlowContext, redirect_uri: str) -> AuthorizationRequest:
-    """A fresh authorization request, pushed if the server requires it (RFC 9126).
+    """Return a new authorization request, pushed if the server requires it (RFC 9126).
 
-    Where a server only offers that, nothing is pushed: a pushed request lives for a minute or so, and the address that is printed
-    for a browser on another machine would end with it. What the endpoint's own query holds is pushed too: a server reads the
-    pushed parameters alone (RFC 9101 section 5).
+    If pushing is optional, the request is not pushed: a pushed request expires after about a minute, and with it the printed
+    address for a browser on another machine. The parameters in the endpoint's own query are pushed too, because a server reads
+    only the pushed parameters (RFC 9101 section 5).
 
     Raises:
         ConfigError: `endpoint-refused`.
-        NoWayToSignIn: `no-flow-served`: it requires a push and names no endpoint for it.
-        NetworkError, OAuthError: as the server had it.
+        NoWayToSignIn: `no-flow-served`: the server requires pushed requests but names no endpoint for them.
+        NetworkError, OAuthError: the request failed, or the server refused.
     """
     server = context.server
     request = new_authorization_request(server, redirect_uri)
@@ -186,7 +186,7 @@ async def begin_authorization(context: FlowContext, redirect_uri: str) -> Author
         return request
     if server.pushed_authorization_request_endpoint is None:
         why = "its metadata names no pushed_authorization_request_endpoint (RFC 9126 section 5)"
-        message = "This server wants authorization requests to be pushed, and does not say where to."
+        message = "This server requires pushed authorization requests, but names no endpoint for them."
         hint = "Use `--flow device`." if server.device_authorization_endpoint else None
         raise NoFlowServed(message, why=why, where=server.issuer, hint=hint)
     form = form_request(server.pushed_authorization_request_endpoint, urlsplit(request.url).query)
@@ -198,7 +198,7 @@ async def begin_authorization(context: FlowContext, redirect_uri: str) -> Author
 
 
 def _without_parameters(endpoint: str, names: Collection[str]) -> str:
-    """`endpoint` without the parameters of its own query that a request has too: none may come twice (RFC 6749 section 3.1).
+    """Remove `names` from the endpoint's own query: a parameter must not appear twice (RFC 6749 section 3.1).
 
     Authlib's functions keep both.
     """
@@ -208,7 +208,7 @@ def _without_parameters(endpoint: str, names: Collection[str]) -> str:
 
 
 def _read_request_uri(reply: HttpReply) -> Secret:
-    """The reference to a request that was pushed (RFC 9126 section 2.2)."""
+    """Read the `request_uri` of a pushed request (RFC 9126 section 2.2)."""
     try:
         value = read_token(successful_fields(reply, read_json_object(reply)), "request_uri")
     except ValueError:

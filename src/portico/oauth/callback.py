@@ -1,8 +1,9 @@
-"""The callback server: catches one authorization response on the loopback interface (RFC 8252 section 7.3).
+"""The callback server: receives one authorization response on the loopback interface (RFC 8252 section 7.3).
 
-It is bound before the URL is built and takes exactly one answer. Anybody can guess its path; whatever lacks the sign-in's state
-is refused and changes nothing; so is what another user's process sends, where the system tells whose it is. The browser is held
-until the code is exchanged and stored, then sent on to a clean address whose page tells what truly happened.
+The port is bound before the authorization URL is built. The server accepts exactly one response. A request without the sign-in's
+state is refused and changes nothing, since anyone can guess the path; so is a request from another user, if the system shows the
+user. The browser waits until the tokens are stored, and is then redirected to an address without parameters, which shows the
+real result.
 """
 
 from __future__ import annotations
@@ -36,24 +37,24 @@ Outcome = Literal["signed-in", "denied", "failed"]
 _TOKEN_BYTES: Final = 16
 _MAX_WAIT_S: Final = 30.0
 _RESULT_PAGE_TIMEOUT_S: Final = 1.0
-# A code that is too long ends the sign-in as that; in the usual bounds it would be a malformed request.
+# Larger than usual, so that a code that is too long gets its own error.
 _BOUNDS: Final = Bounds(line_cap=64 * 1024, head=96 * 1024)
 _METHODS: Final = ("GET", "POST")
-# What a part of an address looks like.
+# The errors of an incomplete pasted address.
 _COPY_ERRORS: Final = frozenset({"neither-code-nor-error", "malformed-parameters", "empty-parameter", "iss-missing"})
 
 
 class CallbackServer:
-    """One sign-in's listener, as an async context manager.
+    """The server of one sign-in, as an async context manager.
 
     Args:
         redirect: where to listen.
-        method: `GET` for the query response mode, `POST` for `form_post`.
-        on_stray: told the reason of each request that was refused.
-        hold_s: how long a browser is held while the exchange runs, in seconds.
+        method: `GET` for the response mode `query`, `POST` for `form_post`.
+        on_stray: called with the reason of each refused request.
+        hold_s: how long a browser waits for the result, in seconds.
 
     Attributes:
-        start: the start address on this server, which leads nowhere until `redirect_to` is called.
+        start: the start address on this server; unused until `redirect_to` is called.
     """
 
     def __init__(
@@ -100,12 +101,12 @@ class CallbackServer:
 
     @property
     def redirect_uri(self) -> str:
-        """The redirect URI to ask for: the port is the one that is bound."""
+        """The redirect URI for the authorization request, with the bound port."""
         return f"{self._origin}{self._path}"
 
     @property
     def start_url(self) -> str:
-        """What the browser is opened on."""
+        """The URL for the browser."""
         return f"{self._origin}{self.start.path}"
 
     @property
@@ -115,24 +116,24 @@ class CallbackServer:
 
     @property
     def addresses(self) -> Sequence[tuple[object, ...]]:
-        """The sockets' own addresses."""
+        """The addresses of the sockets."""
         return self._runner.addresses
 
     def expect(self, expected: ExpectedResponse) -> None:
-        """From now on, take the answer that matches `expected`."""
+        """Accept the response that matches `expected` from now on."""
         self._expected = expected
 
     async def wait_for_response(self) -> Secret | PorticoError:
-        """The code, or the error that the server reported."""
+        """Wait for the code, or the error that ends the sign-in."""
         return await asyncio.shield(self._response)
 
     def accept(self, parameters: Parameters, *, pasted: bool = False) -> None:
-        """Accept an answer, however it came; a repeated one changes nothing. One that cannot be used ends the sign-in.
+        """Accept a response. A repeated response changes nothing; an unusable response ends the sign-in.
 
-        A `pasted` one that may only be copied badly ends nothing: it can be pasted once more.
+        An incomplete `pasted` response does not end the sign-in: the user can paste again.
 
         Raises:
-            UnrelatedResponse: it is not the answer to this sign-in.
+            UnrelatedResponse: the response does not belong to this sign-in.
         """
         if self._expected is None:
             raise UnrelatedResponse("too-early")
@@ -146,7 +147,7 @@ class CallbackServer:
             self._response.set_result(response)
 
     def settle(self, outcome: Outcome) -> None:
-        """Tell the waiting browser how the sign-in ended."""
+        """Set the result that the waiting browser shows."""
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 
@@ -163,7 +164,7 @@ class CallbackServer:
         return await self._handle_response(request, query)
 
     async def _handle_response(self, request: web.BaseRequest, query: str) -> web.StreamResponse:
-        """Hold the browser that brings the answer until the outcome is known; refuse what is not the answer."""
+        """Accept the response and let its browser wait for the result; refuse any other request."""
         try:
             await check_sender(request)
         except UnrelatedResponse as error:
@@ -181,10 +182,10 @@ class CallbackServer:
         return PageResponse(303, Location=self._result_path)
 
     async def _read_response(self, request: web.BaseRequest, query: str) -> None:
-        """Accept the answer in a request. In another response mode than was asked for, it ends the sign-in.
+        """Accept the response in a request. A response by the wrong method ends the sign-in.
 
         Raises:
-            UnrelatedResponse: it is not the answer to this sign-in.
+            UnrelatedResponse: the response does not belong to this sign-in.
         """
         if request.method not in _METHODS:
             raise UnrelatedResponse("method")
@@ -195,18 +196,18 @@ class CallbackServer:
         if self._expected is None:
             raise UnrelatedResponse("too-early")
         self._expected.check_state(parameters)
-        self._set_response(CallbackRefused("method", f"it came by {request.method}, and {self._method} was asked for"))
+        self._set_response(CallbackRefused("method", f"it came by {request.method}, but {self._method} was requested"))
 
     async def _show_result(self) -> web.StreamResponse:
         await self._wait_for_outcome(self._hold_s)
         if not self._outcome.done():
             return page("pending")
-        # The listener's shutdown lets requests in progress finish, and this is one.
+        # The server's shutdown waits for requests in progress, such as this one.
         self._shown.set()
         return page(self._outcome.result())
 
     def _browser_left(self) -> None:
-        """A browser that closed its tab will not ask for the result; with the last one there is nobody to wait for."""
+        """Count a browser that closed its tab: it will not request the result. After the last, do not wait any longer."""
         self._waiting_browsers -= 1
         if not self._waiting_browsers:
             self._shown.set()

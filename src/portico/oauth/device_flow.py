@@ -1,4 +1,4 @@
-"""Signing in with a code on another page (RFC 8628), and the dialects of it that poll by user code."""
+"""The device flow: the user enters a code on the provider's page, on any device (RFC 8628). A dialect may poll by user code."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ if TYPE_CHECKING:
 _SLOW_DOWN_S: Final = 5.0
 _MAX_BACKOFF_S: Final = 60.0
 _POLL_TIMEOUT_S: Final = 30.0
-# The last poll leaves this long before the code ends, so that it arrives before the server's own end of it.
+# The last poll is sent this long before the code expires, so that it arrives in time.
 _LAST_POLL_LEAD_S: Final = 1.0
-# At most this part of a short life.
+# At most this share of a short lifetime.
 _MAX_LEAD_SHARE: Final = 0.1
 _LAST_POLL_TIMEOUT_S: Final = 10.0
 
 
 class VerificationUriRefused(OAuthError):
-    """The page that the server names for the code is not safe to open."""
+    """The page for the code is not safe to open."""
 
     id = "verification-uri-refused"
 
 
 async def device_flow(context: FlowContext) -> None:
-    """Get a code, show it, poll until it is approved, and hand the grant to `context.finish`.
+    """Request a code, show it, poll until the user approves it, and pass the token set to `context.finish`.
 
-    The wait ends with the code's lifetime or the context's `timeout_s`, whichever is first, and with one last poll.
+    After the code's lifetime or the context's `timeout_s`, whichever is first, there is one last poll.
 
     Raises:
         NoWayToSignIn: `no-flow-served`: the server has no device endpoint.
-        Denied, OAuthError, NetworkError: as the user or the server had it; lost polls are repeated; `start-address-used`.
+        Denied, OAuthError, NetworkError: the request failed, or the user or the server refused; `start-address-used`. A failed
+            poll is repeated.
         TimedOut: `sign-in-timed-out`.
     """
     server, dialect, on_event, clock = context.server, context.dialect, context.on_event, context.clock
     if not server.device_authorization_endpoint:
-        raise NoFlowServed("This server offers no sign-in by device code.", where=server.issuer)
+        raise NoFlowServed("This server has no device flow.", where=server.issuer)
     verifier, state = one_time_value(), one_time_value()
     build_request = partial(dialect.device_request, server, challenge=challenge_of(verifier), state=state.reveal())
     read_reply = partial(dialect.read_device_reply, state=state.reveal())
@@ -92,12 +93,12 @@ async def _poll_unless_misused(polling: _Polling, address: StartAddress) -> Toke
 
 
 def _checked_page_url(device: DeviceAuthorization, endpoint: str) -> str:
-    """The page to open, once both of its forms have been found safe to show: the device endpoint may name it."""
+    """Return the page to open, after checking that the device endpoint may name it."""
     for url in (device.verification_uri, device.verification_uri_complete):
         why = why_not_named_by(endpoint, url) if url is not None else None
         if why is not None:
             raise VerificationUriRefused(
-                "The server names a page that is not safe to open, so its code is not shown either.",
+                "The page for the code is not safe to open, so the code is not shown.",
                 why=why,
                 hint="Do not sign in there. Correct the endpoints in the provider's settings: `{prog} config edit`.",
             )
@@ -106,9 +107,9 @@ def _checked_page_url(device: DeviceAuthorization, endpoint: str) -> str:
 
 @dataclass(slots=True)
 class _Polling:
-    """RFC 8628 section 3.4 and 3.5.
+    """Polls for the tokens (RFC 8628 sections 3.4 and 3.5).
 
-    The last poll is made at the end of the code's life, whatever wait was due then: a code that was approved late is not lost.
+    The last poll is at the end of the code's lifetime, whatever the interval: a late approval is not lost.
     """
 
     context: FlowContext
@@ -137,7 +138,7 @@ class _Polling:
                     raise
                 self._count_failure(error)
                 if is_last:
-                    raise self._expired_error(f"the last of them: {error}") from error
+                    raise self._expired_error(f"the last poll: {error}") from error
                 lost_polls += 1
                 self.context.on_event(PollRetry(error.id))
                 wait_s = min(interval * 2**lost_polls, max(interval, _MAX_BACKOFF_S)) + _retry_after_s(error)
@@ -156,7 +157,7 @@ class _Polling:
         self.polls += 1
         server, dialect = self.context.server, self.context.dialect
         build_request = partial(dialect.poll_request, server, self.device, verifier=self.verifier)
-        # A poll that hangs leaves room for the last one.
+        # A poll that hangs must leave time for the last poll.
         timeout_s = _LAST_POLL_TIMEOUT_S if is_last else max(1.0, min(_POLL_TIMEOUT_S, self._remaining()))
         secrets = (self.verifier, self.device.device_code)
         result, reply = await self.context.exchange(build_request, dialect.read_poll_reply, *secrets, timeout_s=timeout_s)
@@ -172,20 +173,20 @@ class _Polling:
             self.unanswered += 1
 
     def _expired_error(self, last_error: str | None = None) -> TimedOut:
-        """The end of the code. That nobody approved it is known only if the server has answered every poll."""
+        """The error for an expired code. If polls failed, the user may have approved the code."""
         counts = [f"{self.pages} of {self.polls} polls were answered with a web page"] if self.pages else []
         counts += [f"{self.unanswered} of {self.polls} polls got no answer"] if self.unanswered else []
-        message = "The code expired before an approval was seen." if counts else "Nobody approved the code in time."
+        message = "The code expired before Portico saw an approval." if counts else "The code was not approved in time."
         hint = "Run the command again to get a new code."
         if self.pages:
-            hint = f"A captive portal or a proxy answers in the server's place: open any page in a browser first. {hint}"
+            hint = f"A captive portal or a proxy answers instead of the server: open any page in a browser first. {hint}"
         return SignInTimedOut(message, why="; ".join([*counts, *([last_error] if last_error else [])]) or None, hint=hint)
 
     async def _wait_for_poll(self, seconds: float, interval: float) -> bool:
-        """Wait for the next poll; whether it is the last one.
+        """Wait for the next poll. Return whether it is the last.
 
-        Where the next poll would leave less than an interval to the last one, only the last one is made: two polls are never
-        closer than the interval (RFC 8628 section 3.5), of which `read_interval` takes a minute at most.
+        Polls are never closer than the interval (RFC 8628 section 3.5). So a poll less than an interval before the last poll is
+        skipped; `read_interval` limits the interval to a minute.
         """
         remaining = self._remaining()
         is_last = seconds + interval > remaining

@@ -1,9 +1,9 @@
-"""Calls into a dialect, which is a plugin's: guarded, and without the secrets that a server repeats.
+"""Call a plugin's dialect safely: convert its exceptions, and remove secrets that a server repeats.
 
-A dialect meets whatever a server may send, so whatever it raises becomes an error of Portico's. Some servers put the token that
-they reject into the text of the error, and a proxy may answer with the whole request. Each reply carries the secrets of its
-request. Dialects read it by `read_json_object`, whose sentences and URLs hold them no more, and whatever they then return or
-raise is cleared of them once more: a plugin may read the body by itself. None of them reaches a message, a log or the index.
+A dialect reads any reply, so each of its exceptions becomes an error of Portico's. Some servers repeat a rejected token in the
+error's text, and a proxy may repeat the whole request. So each reply has the secrets of its request with it. `read_json_object`
+removes them from texts and URLs. The dialect's results and errors are cleaned again, since a plugin may read the body itself. No
+secret reaches a message, a log or the index.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def call_dialect(dialect: str, call: Callable[[], T], *, again: bool = True) -> T:
-    """What a method of `dialect` returns.
+def call_dialect(dialect: str, call: Callable[[], T], *, transient: bool = True) -> T:
+    """Call a method of `dialect` and return its result.
 
     Raises:
-        PorticoError: as the method raised it; anything else is `reply-invalid`, which another try may fix if `again`. Of the
-            original only its kind and place are kept: its text may quote a token.
+        PorticoError: as the method raised it. Any other exception becomes `reply-invalid`, with `transient`, and with only the
+            type and location of the exception: its text may quote a token.
     """
     try:
         return call()
@@ -42,45 +42,45 @@ def call_dialect(dialect: str, call: Callable[[], T], *, again: bool = True) -> 
         raise
     except Exception as error:  # noqa: BLE001 - whatever a plugin raises
         raise ReplyInvalid(
-            "The provider's reply could not be understood." if again else "The provider cannot be asked.",
-            transient=again,
+            "Could not read the provider's reply." if transient else "Could not make the request for the provider.",
+            transient=transient,
             why=f"the dialect {dialect} failed with {error_location(error)}",
             hint=REPORT_TO_AUTHOR,
         ) from None
 
 
-# What a reply brings that is secret: it is read from these fields, and stands nowhere else.
+# The fields of a reply with a secret.
 _CREDENTIAL_FIELDS: Final = frozenset({"access_token", "refresh_token", "id_token", "device_code", "request_uri"})
-# A reply may name a page by a code that it brings, and a dialect may poll by the user code.
+# A page's address may contain the reply's code, and a dialect may poll by the user code.
 _UNCHANGED_FIELDS: Final = _CREDENTIAL_FIELDS | {"user_code", "verification_uri", "verification_url", "verification_uri_complete"}
-# RFC 6749 appendix A.12 and A.17; a URL is none.
+# RFC 6749 appendix A.12 and A.17; not a URL.
 _TOKEN_SHAPE: Final = re.compile(r"(?!.*://)[!-~]{1,131072}")
-# Of a longer text nobody reads more, and of a reply's texts together.
+# Longer texts are cut.
 _MAX_TEXT: Final = 64 * 1024
 _MAX_TOTAL_TEXT: Final = 256 * 1024
-# No reply brings more credentials, or longer ones: each costs time for each text.
+# Each credential is searched in each text, so both are limited.
 _MAX_CREDENTIALS: Final = 32
 _MAX_CREDENTIAL_LENGTH: Final = 128 * 1024
-# JSON that is nested deeper holds nothing that a dialect reads.
+# No dialect reads JSON that is nested deeper.
 _MAX_DEPTH: Final = 32
 
 
 def without_secrets(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """`fields` of `reply`, in which no sentence and no URL holds a secret of the request or the reply.
+    """Remove the secrets of the request and the reply from the texts and URLs in `fields`.
 
-    One word of what a token is made of stays: a dialect may have its own names for the fields of credentials, and a new token
-    often begins as the old one. What the dialect makes of it is cleared by `read_reply`.
+    A value that looks like a token stays: a dialect may have its own field names for credentials, and a new token often begins
+    like the old token. `read_reply` cleans the dialect's result.
     """
     secrets = _long_enough([*reply.secrets, *_limited_credentials(fields)])
     return cast("dict[str, JsonValue]", _Redactor(secrets).redact(fields)) if secrets else fields
 
 
 def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *extra_secrets: Secret | None) -> T:
-    """Read `reply` with `read`, a method of `dialect`. `extra_secrets` are known to the server besides the request's.
+    """Read `reply` with `read`, a method of `dialect`. `extra_secrets`: further secrets that the server knows.
 
     Raises:
-        PorticoError: as `read` raises it, without the secrets, and without its cause: a plugin's may quote the whole reply.
-            Anything else is `reply-invalid`, and so is a grant with tokens that are no `Secret`.
+        PorticoError: as `read` raises it, without the secrets and without a cause, which may quote the whole reply. Any other
+            exception becomes `reply-invalid`, and so does a token set whose tokens are not of type `Secret`.
     """
     reply = replace(reply, secrets=(*reply.secrets, *(secret for secret in extra_secrets if secret is not None)))
 
@@ -96,16 +96,16 @@ def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *
 
 
 def make_request(
-    dialect: str, build_request: Callable[[], FormRequest], *secrets: Secret | None, again: bool = False
+    dialect: str, build_request: Callable[[], FormRequest], *secrets: Secret | None, transient: bool = False
 ) -> FormRequest:
-    """Build a request with a method of `dialect` from the `secrets`.
+    """Build a request with a method of `dialect` that uses the `secrets`.
 
     Raises:
-        PorticoError: as the method raises it, without them and without its cause; anything else is `reply-invalid`, which may
-            pass at the next try if `again`.
+        PorticoError: as the method raises it, without the secrets and without a cause. Any other exception becomes
+            `reply-invalid`, with `transient`.
     """
     try:
-        return call_dialect(dialect, build_request, again=again)
+        return call_dialect(dialect, build_request, transient=transient)
     except PorticoError as error:
         redact_error(error, *(secret for secret in secrets if secret is not None))
         raise error from None
@@ -129,13 +129,13 @@ def redact_error(error: PorticoError, *secrets: Secret) -> None:
 
 
 def _redact_token_set(token_set: TokenSet, secrets: tuple[Secret, ...]) -> TokenSet:
-    """`token_set` without the secrets. What should be text and is none counts as absent: no other tokens may be good any more."""
+    """Remove the secrets from the token set's texts. A field of another type counts as absent: the tokens must not be lost."""
     secrets = _long_enough([*secrets, token_set.access, *([token_set.refresh] if token_set.refresh is not None else [])])
     texts = {name: getattr(token_set, name) for name in ("scope", "resource_url", "notice", "subject", "token_type")}
     hider = Hider(secrets)
     redacted: dict[str, Any] = {name: hider(text) for name, text in texts.items() if isinstance(text, str)}
     if redacted.get("subject") != token_set.subject:
-        # A token may begin with the account's name. Half a name is another account's, and none is nobody's.
+        # A token may begin with the account's name. Part of a name could be another account's name.
         redacted["subject"] = None
     not_text = [name for name, text in texts.items() if not (text is None or isinstance(text, str))]
     defaults = {
@@ -151,7 +151,7 @@ def _limited_credentials(value: JsonValue) -> Iterator[Secret]:
 
 
 def _find_credentials(value: JsonValue, depth: int = 0) -> Iterator[Secret]:
-    """The credentials in a reply, at whatever depth."""
+    """The credentials in a reply, at any depth."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, list):
@@ -194,7 +194,7 @@ class _Redactor:
 
 def _parse_body(reply: HttpReply) -> JsonValue:
     try:
-        # The digits of a number are no credential, and Python refuses thousands of them.
+        # A number is not a credential, and Python refuses numbers of many thousand digits.
         return cast("JsonValue", json.loads(reply.body.reveal().removeprefix("\ufeff"), parse_int=len))
     except (ValueError, RecursionError):
         return None

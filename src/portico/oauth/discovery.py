@@ -1,8 +1,8 @@
-"""Where an authorization server's endpoints are: what is known, and what its metadata adds (RFC 8414).
+"""Find an authorization server's endpoints in its metadata (RFC 8414).
 
-Authlib says where the metadata stands. Its `AuthorizationServerMetadata` does not judge it: that refuses a server on this machine
-and one that leaves out what this client has no use for, and it neither compares the issuer (RFC 8414 section 3.3) nor looks at
-more of an endpoint than its first letters.
+Authlib builds the metadata's URL. Its `AuthorizationServerMetadata` is not used: it refuses a server on this machine and metadata
+without fields that this client does not need, does not compare the issuer (RFC 8414 section 3.3), and checks only the start of
+an endpoint.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _OPTIONAL_ENDPOINTS: Final = (
     "revocation_endpoint",
     "pushed_authorization_request_endpoint",
 )
-# What is wrong with an answer, and so with the place where the metadata was looked for.
+# After these errors the next metadata URL is tried.
 _DOCUMENT_ERRORS: Final = (OAuthError, RedirectRefused, ReplyTooLong)
 
 
 class DiscoveryFailed(OAuthError):
-    """The server's metadata cannot be used."""
+    """The server's metadata is missing or unusable."""
 
     id = "discovery-failed"
 
@@ -53,13 +53,13 @@ class Getter(Protocol):
 
 
 async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
-    """`server` with what it lacks filled in from its metadata; what is already known stays, and no request is made if all is.
+    """Return `server` with its missing endpoints filled in from the metadata. Known values stay; if all are known, no request.
 
     RFC 8414 section 3 first, then OpenID Connect's `openid-configuration`.
 
     Raises:
         NetworkError: the server cannot be reached.
-        OAuthError: `discovery-failed`: neither document is there or usable, or it is another issuer's (RFC 8414 section 3.3).
+        OAuthError: `discovery-failed`: neither document is usable, or its issuer is another (RFC 8414 section 3.3).
         ConfigError: `endpoint-refused`, `pkce-not-offered`.
     """
     if not server.needs_discovery:
@@ -68,23 +68,23 @@ async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
     methods = metadata.get("code_challenge_methods_supported")
     if isinstance(methods, list) and PKCE_METHOD not in methods:
         raise PkceNotOffered(
-            "The server does not offer PKCE with S256, without which the sign-in could be stolen.",
+            "The server does not offer PKCE with S256, so the sign-in would not be safe.",
             where=server.issuer,
         )
     return _with_metadata(server, metadata)
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
-    """Where the metadata of `issuer` may stand (RFC 8414 sections 3.1 and 5)."""
+    """The possible URLs of the metadata of `issuer` (RFC 8414 sections 3.1 and 5)."""
     check_endpoint_url(issuer, "issuer")
     if urlsplit(issuer).query:
-        raise EndpointRefused("An issuer has no query (RFC 8414 section 2).", where=without_query(issuer))
-    # RFC 8414 section 3.1 takes off a slash at the end, which Authlib leaves.
+        raise EndpointRefused("An issuer must not have a query (RFC 8414 section 2).", where=without_query(issuer))
+    # RFC 8414 section 3.1 removes a trailing slash; Authlib does not.
     return get_well_known_url(issuer.rstrip("/"), external=True), get_openid_url(issuer, external=True)
 
 
 async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
-    why = "it serves none"
+    why = "the server has no metadata"
     for url in metadata_urls(issuer):
         try:
             reply = await http.get(url)
@@ -93,18 +93,18 @@ async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
             fields = read_json_object(reply)
         except NetworkError as error:
             if not isinstance(error, _DOCUMENT_ERRORS):
-                raise  # the network, a proxy, certificates: nothing is known of the metadata
+                raise  # the network, a proxy or a certificate: the next URL would fail too
             why = error.message
             continue
         if fields.get("issuer") != issuer:
-            why = "it names another issuer"
+            why = "the metadata names another issuer"
             break
         return fields
     raise DiscoveryFailed(
-        "The server's metadata cannot be used to find its endpoints.",
+        "Could not find the server's endpoints in its metadata.",
         why=why,
         where=without_query(issuer),
-        hint="Correct `issuer` in the provider's settings, or name the endpoints there: `{prog} config edit`.",
+        hint="Correct `issuer` in the provider's settings, or set the endpoints there: `{prog} config edit`.",
     )
 
 

@@ -1,6 +1,6 @@
-"""What the flows of a sign-in share: the parts they are given, and the events that they report as they happen.
+"""What the sign-in flows share: their context and the events that they report.
 
-No event holds a secret or text that a stranger sent.
+No event contains a secret, or text from an unverified sender.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ Finish = Callable[[TokenSet], Awaitable[None]]
 DEFAULT_TIMEOUT_S: Final = 300.0
 _REQUEST_TIMEOUT_S: Final = 30.0
 _REVOKE_TIMEOUT_S: Final = 5.0
-# A browser that starts cold asks for its page within this, in seconds.
+# Enough for a browser to start and load the page.
 _BROWSER_TIMEOUT_S: Final = 15.0
 
 
 class NoFlowServed(NoWayToSignIn):
-    """The provider offers no flow that can be used here."""
+    """The provider offers no usable flow."""
 
     id = "no-flow-served"
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizeUrl:
-    """The page on which the user signs in. `opened`: a browser is being started on it; `not_opened` says why none is.
+    """The page on which the user signs in. `opened`: a browser is being started; `not_opened`: why no browser is started.
 
-    `redirect_uri` is where the answer will be caught on this machine.
+    `redirect_uri` is the callback server's address.
     """
 
     url: str = field(repr=False)
@@ -62,7 +62,7 @@ class AuthorizeUrl:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """The code the user types, and where (RFC 8628 section 3.3). `opened`: a browser is being started on that page."""
+    """The code the user types, and the page for it (RFC 8628 section 3.3). `opened`: a browser is being started there."""
 
     device: DeviceAuthorization
     opened: bool
@@ -71,22 +71,22 @@ class DeviceCode:
 
 @dataclass(frozen=True, slots=True)
 class BrowserNotOpened:
-    """The browser that was started is not there after all, or its flow cannot run and the device flow goes on."""
+    """The browser could not be started, or the browser flow failed and the device flow continues."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class BrowserNotSeen:
-    """The browser was started a while ago and has not asked for the page: it may be slow, or not reach this machine."""
+    """The browser was started but has not loaded the page: it may be slow, or cannot reach this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class StrayRequest:
-    """Something other than the answer arrived, was refused, and the sign-in goes on. `reason` is one of a fixed few.
+    """A request was refused, and the sign-in continues. `reason` is one of a fixed set.
 
-    `other-user`: a process of another user of this machine sent it. `gone`: its sender closed the connection before it was known
-    whose process it was. `start-address-used`: the address that the browser is started on was asked for again.
+    `other-user`: the request came from another user of this machine. `gone`: the connection closed before its user was known.
+    `start-address-used`: the start address was requested again.
     """
 
     reason: str
@@ -94,38 +94,38 @@ class StrayRequest:
 
 @dataclass(frozen=True, slots=True)
 class RedirectCaught:
-    """The authorization server's answer arrived and is genuine."""
+    """The authorization response arrived and its state is valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanging:
-    """The code is on its way to the token endpoint."""
+    """The code is being exchanged for tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollSlowed:
-    """The server asked for a slower pace; `interval` is the new one in seconds."""
+    """The server asked to poll more slowly; `interval` is the new interval in seconds."""
 
     interval: float
 
 
 @dataclass(frozen=True, slots=True)
 class PollRetry:
-    """One poll was lost; the next one follows."""
+    """A poll failed; the next poll follows."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceUnavailable:
-    """The device flow beside the browser flow ended without a result; the browser flow goes on."""
+    """The device flow failed; the browser flow beside it continues."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The grant is stored. `flow` is the one that brought it: `browser` or `device`."""
+    """The token set is stored. `flow` is `browser` or `device`."""
 
     flow: str = ""
 
@@ -154,9 +154,9 @@ class FlowContext:
         server: the authorization server.
         dialect: how it words requests and replies.
         http: sends requests.
-        finish: stores the grant; what it raises ends the sign-in.
+        finish: stores the token set; an exception ends the sign-in.
         on_event: is called with each event.
-        opener: opens the browser; None opens none.
+        opener: opens the browser; None: do not open a browser.
         timeout_s: how long the user may take, in seconds.
         clock: the time.
     """
@@ -177,34 +177,34 @@ class FlowContext:
         *secrets: Secret | None,
         timeout_s: float = _REQUEST_TIMEOUT_S,
     ) -> tuple[T, HttpReply]:
-        """Send the request of `build_request`; return what `read` makes of the reply, and the reply.
+        """Send the request and return the result of `read` with the reply.
 
-        `secrets` are the sign-in's own: they stand in no error and in no text that is read.
+        The `secrets` of the sign-in are removed from errors and from the reply's texts.
 
         Raises:
-            NetworkError, OAuthError, Denied, TimedOut: as the server or the user had it.
+            NetworkError, OAuthError, Denied, TimedOut: the request failed, or the server or the user refused.
         """
         request = make_request(self.server.dialect, build_request, *secrets)
         reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
         return read_reply(self.server.dialect, reply, read, *secrets), reply
 
     async def check_id_token(self, token_set: TokenSet, reply: HttpReply, nonce: Secret | None = None) -> None:
-        """Revoke a token set whose ID token is of another sign-in. Nothing is checked unless `openid` was asked for.
+        """Revoke the token set if its ID token belongs to another sign-in. Checks nothing unless the scope has `openid`.
 
-        `nonce` is what was sent, None where the flow has none (RFC 8628).
+        `nonce` is the request's nonce; None for a flow without a nonce (RFC 8628).
 
         Raises:
             OAuthError: `callback-invalid`.
         """
         if token_set.id_token is None or OPENID not in self.server.scope.split():
             return
-        # On a thread: what Authlib needs for it takes a while to load.
+        # On a thread: Authlib's modules take a while to load.
         why = await asyncio.to_thread(id_token_problem, token_set.id_token, reply, self.server, nonce)
         if why is not None:
             raise id_token_refused(why, await self.revoke(token_set), reply.url)
 
     async def revoke(self, token_set: TokenSet, *, timeout_s: float = _REVOKE_TIMEOUT_S) -> NotRevoked | None:
-        """Revoke a token set that nothing keeps, in `timeout_s` seconds; why it is not revoked, None where it is."""
+        """Revoke an unused token set within `timeout_s` seconds. Return the error, or None on success."""
         try:
             await revoke(
                 self.server, self.dialect, self.http, refresh=token_set.refresh, access=token_set.access, timeout_s=timeout_s
@@ -214,11 +214,11 @@ class FlowContext:
         return None
 
     async def obstacle(self) -> str | None:
-        """Why no browser can be opened; None where one can, or none is to be."""
+        """Why no browser can be opened; None if a browser can be opened or is not wanted."""
         return await asyncio.to_thread(self.opener.obstacle) if self.opener is not None else None
 
     async def check_start(self, token_set: TokenSet, start_address: StartAddress) -> None:
-        """Revoke a token set if somebody else may have seen where `start_address` leads.
+        """Revoke the token set if another user may have seen the target of `start_address`.
 
         Raises:
             Denied: `start-address-used`.
@@ -228,7 +228,7 @@ class FlowContext:
         start_address.raise_if_misused()
 
     async def open_page(self, url: str, start_address: StartAddress) -> None:
-        """Open `url`, the URL of `start_address`. Report a browser that cannot be started, or that does not ask for the page."""
+        """Open `url`, the URL of `start_address`. Report if the browser does not start, or does not load the page."""
         if self.opener is None or not await self.opener.open(url, is_shown=start_address.used.is_set):
             self.on_event(BrowserNotOpened("the browser could not be started"))
             return

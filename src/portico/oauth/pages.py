@@ -1,4 +1,4 @@
-"""The pages that the browser shows in a sign-in, and HTTP as the servers of a sign-in speak it."""
+"""The pages that the browser shows during a sign-in, and the HTTP server that sends them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PageName = Literal["signed-in", "denied", "failed", "pending", "refused", "other
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. `status` is its HTTP status; `refresh_s` makes the browser ask again after so many seconds."""
+    """One page. `status` is the HTTP status; the browser reloads the page after `refresh_s` seconds."""
 
     status: int
     tone: Literal["good", "bad", "plain"]
@@ -63,7 +63,7 @@ class Page:
     refresh_s: int | None = None
 
     def html(self) -> bytes:
-        """The document, UTF-8."""
+        """The HTML document in UTF-8."""
         role = "alert" if self.tone == "bad" else "status"
         return _DOCUMENT.format(
             css=CSS,
@@ -106,51 +106,51 @@ PAGES: Final[Mapping[PageName, Page]] = {
         200,
         "good",
         "You are signed in",
-        "Your tokens are stored on this computer, and the terminal has taken over.",
-        "You can close this tab.",
+        "Your tokens are stored on this computer.",
+        "You can close this tab and continue in the terminal.",
     ),
     "denied": Page(
         403,
         "bad",
         "The sign-in was denied",
         "Nothing was stored on this computer.",
-        "To try again, run the command in the terminal once more. You can close this tab.",
+        "You can close this tab. To try again, run the command again in the terminal.",
     ),
     "failed": Page(
         502,
         "bad",
-        "The sign-in did not finish",
-        "The terminal says what went wrong, and what to do next.",
-        "You can close this tab and go back to the terminal.",
+        "The sign-in failed",
+        "The terminal shows the reason and what to do next.",
+        "You can close this tab and return to the terminal.",
     ),
     "pending": Page(
         200,
         "plain",
         "Almost there",
-        "The sign-in was received and is being completed.",
-        "This page refreshes by itself. The terminal shows the same.",
+        "Portico is completing your sign-in.",
+        "This page reloads automatically. The terminal shows the progress too.",
         refresh_s=2,
     ),
     "refused": Page(
         400,
         "plain",
-        "Nothing to do here",
-        "This address waits for the answer to one sign-in, and this request is not it.",
-        "If you were signing in, go back to the tab of the sign-in or to the terminal.",
+        "Nothing to see here",
+        "This page is only used during sign-in.",
+        "If you are signing in, return to the tab of the sign-in or to the terminal.",
     ),
     "other-user": Page(
         403,
         "bad",
         "This sign-in belongs to another user",
-        "This browser runs as another user of this computer than the sign-in, so nothing was accepted from it.",
-        "If both are you, open the address that the terminal shows. If that ends here too, paste this page's address there.",
+        "This browser runs as a different user of this computer, so Portico did not accept its request.",
+        "If both users are you, open the address shown in the terminal. If this page appears again, paste its address there.",
     ),
     "used": Page(
         410,
         "plain",
-        "This address was used already",
-        "It leads to the sign-in page once.",
-        "Go on in the tab that it opened. If there is none, the terminal says what to do.",
+        "This address was already used",
+        "It opens the sign-in page only once.",
+        "Continue in the tab that it opened. If you cannot find the tab, the terminal shows what to do.",
     ),
 }
 
@@ -182,7 +182,7 @@ async def serve(
     sockets: Sequence[socket.socket],
     bounds: Bounds | None = None,
 ) -> web.ServerRunner:
-    """Answer requests at `sockets` with `handle`; the runner's `cleanup` ends that, within a quarter of a second."""
+    """Serve `handle` on `sockets`. The runner's `cleanup` stops the server within a quarter of a second."""
     runner = web.ServerRunner(QuietServer(handle, refuse, bounds or Bounds()), shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     for listener in sockets:
@@ -191,20 +191,20 @@ async def serve(
 
 
 def host_names(host: str, port: int) -> frozenset[str]:
-    """The Host headers of requests that are meant for a listener at `host` and `port`."""
+    """The valid Host headers for a listener at `host` and `port`."""
     address = f"[{host}]" if ":" in host else host
     return frozenset({f"{address}:{port}"} | ({address} if port == _HTTP_PORT else set()))
 
 
 class PageResponse(QuietAnswer):
-    """An answer with the security headers of a page."""
+    """An HTML response with security headers."""
 
     def __init__(self, status: int, body: bytes = b"", **headers: str) -> None:
         super().__init__(status, body, content_type="text/html", headers={**SECURITY_HEADERS, **headers})
 
 
 def page(name: PageName, status: int | None = None, **headers: str) -> PageResponse:
-    """One of the fixed pages, with its own status or another."""
+    """The response with page `name`. `status` overrides the page's own status."""
     content = PAGES[name]
     if content.refresh_s is not None:
         headers["Refresh"] = str(content.refresh_s)
@@ -212,15 +212,15 @@ def page(name: PageName, status: int | None = None, **headers: str) -> PageRespo
 
 
 def refuse(status: int) -> PageResponse:
-    """The page for a request that is none of ours."""
+    """The page for an invalid request."""
     return page("refused", status)
 
 
 async def read_form(request: web.BaseRequest) -> str:
-    """The form body, at most 64 KiB and ten seconds of it.
+    """Read a form body: at most 64 KiB, within ten seconds.
 
     Raises:
-        UnrelatedResponse: it is longer, slower or not a form.
+        UnrelatedResponse: the body is longer, slower or not a form.
     """
     if request.content_type != _FORM:
         raise UnrelatedResponse("not-a-form")

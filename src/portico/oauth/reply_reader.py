@@ -1,4 +1,4 @@
-"""What the author of a dialect reads a reply with: the rules of `portico.oauth.token_response`, as methods over one reply."""
+"""`ReplyReader`, for authors of dialects: the rules of `portico.oauth.token_response` as methods of one reply."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class ReplyReader:
-    """One reply of an authorization server, read by the rules that hold for every server.
+    """Reads one reply of an authorization server.
 
     Raises:
-        OAuthError: `reply-unreadable`, transient, by whatever reads a field: the body is not one JSON object.
+        OAuthError: `reply-unreadable`, transient, by each member that reads a field: the body is not one JSON object.
     """
 
     def __init__(self, reply: HttpReply) -> None:
@@ -31,7 +31,7 @@ class ReplyReader:
 
     @cached_property
     def fields(self) -> Mapping[str, JsonValue]:
-        """The body as a JSON object, in which no sentence or URL repeats a secret of the request or of the reply."""
+        """The body as a JSON object. Secrets of the request and the reply are removed from its texts and URLs."""
         return token_response.read_json_object(self.reply)
 
     @property
@@ -41,7 +41,7 @@ class ReplyReader:
 
     @property
     def holds_tokens(self) -> bool:
-        """Whether it brings an access token with a status of success: it counts then, whatever stands beside it."""
+        """Whether the reply has a success status and an access token; its other fields then do not matter."""
         return token_response.holds_tokens(self.reply, self.fields)
 
     @property
@@ -53,7 +53,7 @@ class ReplyReader:
         """The token in field `name`; None if the field is absent, null or empty.
 
         Raises:
-            OAuthError: `reply-invalid`: something else than a token stands there.
+            OAuthError: `reply-invalid`: the value is not a token.
         """
         try:
             return token_response.read_token(self.fields, name)
@@ -64,13 +64,14 @@ class ReplyReader:
         """The token set of a successful token reply (RFC 6749 section 5.1).
 
         Args:
-            expiry_field: the field that tells when the access token ends.
-            unit: `s`: seconds from now. `ms`: milliseconds since the epoch. `auto`: by size, below 1e9 seconds from now, below
-                1e12 seconds since the epoch, above it milliseconds. A moment is measured by the reply's `Date`.
+            expiry_field: the field with the access token's lifetime or expiry.
+            unit: `s`: seconds from now. `ms`: milliseconds since the epoch. `auto`: below 1e9 seconds from now, below 1e12
+                seconds since the epoch, else milliseconds since the epoch. An expiry is compared with the reply's `Date`.
             type_required: whether a missing `token_type` is noted in `TokenSet.unread`.
 
         Raises:
-            OAuthError: `reply-invalid`: it holds no token. `reply-unreadable`, transient: it is somebody else's answer.
+            OAuthError: `reply-invalid`: the reply has no token. `reply-unreadable`, transient: the reply is not from an
+                authorization server.
         """
         return token_response.read_token_fields(
             self.reply, self.fields, expiry_field=expiry_field, unit=unit, type_required=type_required
@@ -84,30 +85,30 @@ class ReplyReader:
         return self.token_set(expiry_field=expiry_field, unit=unit, type_required=type_required)
 
     def code_expiry(self, name: str = "expires_in", unit: Unit = "s") -> int:
-        """When a device code ends, wall ms; 900 seconds from now if the field is unusable. `unit` as for `token_set`."""
+        """The expiry of a device code (ms epoch); 900 seconds from now if the field is unusable. `unit`: as in `token_set`."""
         clock = None if unit == "s" else token_response.server_clock(self.reply)
         return read_code_expiry(self.fields.get(name), self.reply.sent_at_ms, unit, server_now_ms=clock)
 
     def interval(
         self, *, default_s: float = DEFAULT_INTERVAL_S, per_second: float = 1.0, least_s: float = MIN_INTERVAL_S
     ) -> float:
-        """Seconds between polls, from `least_s` to 60, by the field `interval`, of whose units `per_second` make a second."""
+        """Seconds between polls, from `least_s` to 60, from the field `interval`. `per_second`: 1000 for milliseconds."""
         return read_interval(self.fields.get("interval"), default_s=default_s, per_second=per_second, least_s=least_s)
 
     def error(self, fields: Mapping[str, JsonValue] | None = None) -> PorticoError:
-        """The error that the reply stands for: `Denied`, `TimedOut` or `OAuthError`, by the words of RFC 6749 and RFC 8628.
+        """The reply's error: `Denied`, `TimedOut` or `OAuthError`, by the codes of RFC 6749 and RFC 8628.
 
-        `fields` take the place of the reply's own if the server words its errors in another way.
+        `fields` replace the reply's own fields, for a server with other error fields.
         """
         return token_errors.oauth_error(self.reply, self.fields if fields is None else fields)
 
     def may_pass(self, *, named: bool) -> bool:
-        """Whether a failure with this HTTP status may pass by itself, so that stored tokens stay as they are.
+        """Whether a failure with this HTTP status is temporary, so that stored tokens stay unchanged.
 
-        `named`: the reply names what is wrong with the grant or the client.
+        `named`: the reply has a known error code.
         """
         return token_errors.may_pass(self.reply.status, named=named)
 
     def invalid(self, why: str) -> OAuthError:
-        """The error for a reply that does not hold what it must. `why` names fields, never their values."""
+        """The error for a reply with a missing or invalid field. `why` names fields, never their values."""
         return token_errors.invalid(self.reply, why)

@@ -1,4 +1,4 @@
-"""Telling the server that tokens are no longer wanted (RFC 7009): at a sign-out, and for tokens that nothing will keep."""
+"""Revoke tokens (RFC 7009): at a sign-out, and if new tokens cannot be stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from portico.store.records import OAuthProfile, Tokens
 
 DEFAULT_TIMEOUT_S: Final = 10.0
-_UNREACHABLE: Final = "The provider could not be reached to revoke the tokens."
+_UNREACHABLE: Final = "Could not reach the provider to revoke the tokens."
 _CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client"})
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class BlockingPoster(Protocol):
-    """Sends a form once and waits for the reply; a refresh's thread has one."""
+    """Sends a form once and waits for the reply, on the thread of a refresh."""
 
     def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply: ...
 
@@ -44,13 +44,12 @@ async def revoke(
     access: Secret | None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Revoke the refresh token, then the access token, in `timeout_s` seconds altogether.
+    """Revoke the refresh token, then the access token, within `timeout_s` seconds in total.
 
-    A 200 means revoked or unknown, which is the same to the caller (RFC 7009 section 2.2). Both are tried, whatever the first
-    says.
+    HTTP 200 means revoked or unknown (RFC 7009 section 2.2). If the first request fails, the second is sent too.
 
     Raises:
-        NotRevoked: `not-revoked`: the server could not be asked, or why it has not revoked them.
+        NotRevoked: `not-revoked`: the server did not answer, or did not revoke the tokens.
     """
     revocation = _Revocation(server, dialect, refresh, access)
     try:
@@ -68,7 +67,7 @@ async def revoke(
 def revoke_orphaned(
     profile: OAuthProfile, tokens: Tokens, dialects: Callable[[str], TokenDialect], poster: BlockingPoster
 ) -> None:
-    """Revoke new tokens that `profile` cannot keep, from a refresh's thread; a failure is logged. Blocking."""
+    """Revoke orphaned tokens of `profile` on the thread of a refresh. Logs a failure. Blocking."""
     server = profile.server()
     try:
         revocation = _Revocation(server, dialects(profile.dialect), tokens.refresh, tokens.access)
@@ -80,19 +79,19 @@ def revoke_orphaned(
                 revocation.record_error(error)
         revocation.raise_failures()
     except PorticoError as error:
-        _log.warning("%s: tokens that nobody keeps are not revoked: %s", profile.id, error)
+        _log.warning("%s: could not revoke orphaned tokens: %s", profile.id, error)
 
 
 class _Revocation:
-    """The requests that revoke tokens, and what came of them; it sends none itself.
+    """Builds the requests that revoke tokens, and collects the failures. The caller sends the requests.
 
     Raises:
-        NotRevoked: `not-revoked`.
+        NotRevoked: `not-revoked`: the server has no revocation endpoint.
     """
 
     def __init__(self, server: OAuthServer, dialect: TokenDialect, refresh: Secret | None, access: Secret | None) -> None:
         if not server.revocation_endpoint:
-            raise NotRevoked("The provider has no known way of revoking tokens.", where=server.issuer or None)
+            raise NotRevoked("The provider does not support revoking tokens.", where=server.issuer or None)
         self._server = server
         self._dialect = dialect
         tokens: tuple[tuple[TokenHint, Secret | None], ...] = (("refresh_token", refresh), ("access_token", access))
@@ -101,7 +100,7 @@ class _Revocation:
         self.failures: list[NotRevoked] = []
 
     def requests(self) -> Iterator[tuple[TokenHint, FormRequest]]:
-        """The request for each token, the refresh token's first, since servers may revoke both by it (RFC 7009 section 2.1)."""
+        """The request for each token. The refresh token comes first: it may revoke both (RFC 7009 section 2.1)."""
         for hint, token in self._tokens.items():
             try:
                 request = self._request(token, hint)
@@ -114,17 +113,17 @@ class _Revocation:
         return make_request(self._server.dialect, lambda: self._dialect.revoke_request(self._server, token, hint), *self._secrets)
 
     def record_reply(self, hint: TokenHint, reply: HttpReply) -> None:
-        """Note what the server has answered to the request for the token that `hint` names."""
+        """Record the reply to the request for the token `hint`."""
         failure = read_revocation(reply, hint, *self._secrets)
         self.failures += [failure] if failure is not None else []
 
     def record_error(self, error: PorticoError) -> None:
-        """Note that a request got no answer."""
+        """Record a request without a reply."""
         redact_error(error, *self._secrets)
         self.failures.append(NotRevoked(_UNREACHABLE, why=error.why or error.message))
 
     def raise_failures(self) -> None:
-        """Raise the first failure's message, with the reasons of all.
+        """Raise the first failure's message with the reasons of all failures.
 
         Raises:
             NotRevoked: `not-revoked`.
@@ -138,10 +137,10 @@ class _Revocation:
 
 
 def read_revocation(reply: HttpReply, hint: TokenHint, *secrets: Secret) -> NotRevoked | None:
-    """Why a server has not revoked a token, None where it has (RFC 7009 section 2.2). `secrets` are those that it may repeat.
+    """Why the server did not revoke a token; None on success (RFC 7009 section 2.2). `secrets` are removed from the error.
 
-    Section 2.2.1: `invalid_client` and the like are of the client and not of the token; after a 503 the token is still good, and
-    `Retry-After` says when the server can be asked again.
+    Section 2.2.1: `invalid_client` concerns the client, not the token. After a 503 the token is still valid, and `Retry-After`
+    says when to try again.
     """
     if reply.status == HTTP_OK:
         return None
@@ -151,23 +150,23 @@ def read_revocation(reply: HttpReply, hint: TokenHint, *secrets: Secret) -> NotR
     except PorticoError as unreadable:
         error = unreadable
     code = error.code if isinstance(error, OAuthError) else None
-    # An access token that cannot be revoked by itself falls with its refresh token (RFC 7009 section 2.1).
+    # Without separate revocation, an access token is revoked with its refresh token (RFC 7009 section 2.1).
     if hint == "access_token" and code == "unsupported_token_type":
         return None
     reasons = [f"HTTP {reply.status}"]
     reasons += [error.why] if error.why and not isinstance(error, ReplyUnreadable) else []
     wait = retry_after(reply)
-    reasons += [f"it asks to try again in {round(wait)} s"] if wait else []
+    reasons += [f"try again in {round(wait)} s"] if wait else []
     return NotRevoked(_message(reply.status, code), why=", ".join(reasons))
 
 
 def _message(status: int, code: str | None) -> str:
     if code in _CLIENT_ERRORS or (status == _UNAUTHORIZED and code is None):
-        return "The provider does not accept this client, so it has not revoked the tokens."
+        return "The provider does not accept this client, so it did not revoke the tokens."
     if status == _FORBIDDEN and code is None:
-        return "The provider does not let this client revoke tokens."
+        return "The provider does not allow this client to revoke tokens."
     if code == "unsupported_token_type":
         return "The provider cannot revoke this kind of token."
     if may_pass(status, named=code is not None):
-        return "The provider is too busy, or fails, and has not revoked the tokens."
+        return "The provider is busy or failing, and did not revoke the tokens."
     return "The provider refused to revoke the tokens."

@@ -1,4 +1,4 @@
-"""Choosing the flow of a sign-in, and running two side by side where both can lead to the end."""
+"""Choose the flow of a sign-in, and run the browser flow and the device flow side by side if both are possible."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LAST_PAGE_S: Final = 2.0
 
 
 class RedirectNotOffered(NoWayToSignIn):
-    """No redirect is known that the provider has registered for this client id."""
+    """No redirect URI is known for this client id."""
 
     id = "redirect-not-offered"
 
 
 class SignInClient(FormPoster, Getter, Protocol):
-    """What a sign-in needs of the HTTP client; `HttpClient` is one."""
+    """The methods of `HttpClient` that a sign-in uses."""
 
     async def warm_up(self, url: str) -> None: ...
 
@@ -53,15 +53,15 @@ async def sign_in(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     clock: Clock | None = None,
 ) -> None:
-    """Sign in and hand the grant to `finish`, which is called once.
+    """Sign in and pass the token set to `finish`, which is called once.
 
-    `auto`: where a redirect is known for this client, the browser flow, with the device flow beside it if that is served;
-    otherwise the device flow. Metadata finds endpoints and never decides the flow: it describes the server and not this client's
-    registration. `force` tries the browser flow without a known redirect. The other arguments are `browser_flow`'s.
+    `auto` means the browser flow if a redirect is known for this client, with the device flow beside it if the server has one;
+    otherwise the device flow. The metadata supplies endpoints but never decides the flow: it describes the server, not this
+    client's registration. `force` tries the browser flow without a known redirect. Other arguments: see `browser_flow`.
 
     Raises:
         NoWayToSignIn: `redirect-not-offered`, `no-flow-served`.
-        PorticoError: whatever the flow raises.
+        PorticoError: as the flow raises it.
     """
     check_flow(server, flow, force=force)
     if server.needs_discovery:
@@ -73,19 +73,19 @@ async def sign_in(
 
 
 def check_flow(server: OAuthServer, flow: Flow, *, force: bool = False) -> None:
-    """Refuse, without a request, a flow that is known to lead nowhere.
+    """Refuse a flow that cannot work, without a request.
 
     Raises:
         NoWayToSignIn: `redirect-not-offered`: no redirect URI is known for this client.
     """
     if flow == "browser" and server.redirect is None and not force:
         raise RedirectNotOffered(
-            "No redirect is known for this client id, so the browser cannot bring the answer back.",
+            "No redirect is known for this client id, so the browser flow cannot work.",
             where=server.issuer or None,
             hint=(
                 "Use `--flow device`. If you have a client id with a registered redirect, set `clientId`, `redirect` and "
                 "`authorizationEndpoint` under `plugins.entries.<plugin>.config.portals.<region>`. "
-                "`--force` tries all the same."
+                "To try anyway, add `--force`."
             ),
         )
 
@@ -117,21 +117,21 @@ class _SignIn:
         await device_flow(replace(self.context, finish=self._finish_once, opener=opener))
 
     async def side_by_side(self) -> None:
-        """The flow with the first grant decides; before there is one, the browser flow's failure or a no on the device's page."""
+        """Run both flows. The first token set ends the sign-in; so does a failed browser flow, or a denial on the device page."""
         browser, device = asyncio.create_task(self.browser()), asyncio.create_task(self.device(None))
         try:
             await asyncio.wait({browser, device}, return_when=asyncio.FIRST_COMPLETED)
             deciding = self._first_finished or self._remaining_flow(browser, device)
             await asyncio.wait({deciding})
             if deciding is device and self._redirect_caught:
-                # The page that the browser waits for can still tell the truth.
+                # Let the browser's page show the result.
                 await asyncio.wait({browser}, timeout=_LAST_PAGE_S)
             deciding.result()
         finally:
             await cancel_and_wait(browser, device)
 
     def _remaining_flow(self, browser: asyncio.Task[None], device: asyncio.Task[None]) -> asyncio.Task[None]:
-        """One of them has failed without a grant: the other, if it may still lead to the end, else the one that failed."""
+        """After one flow failed: the other flow if it can still succeed, else the failed flow."""
         if not browser.done():
             if _has_decided(device):
                 return device
@@ -148,7 +148,7 @@ class _SignIn:
         self.context.on_event(event)
 
     async def _finish_once(self, token_set: TokenSet) -> None:
-        """Finish with the first grant. A second one, of the other flow, is given back, and its flow ends as the first does."""
+        """Finish with the first token set. A second set, from the other flow, is revoked after the first is stored."""
         if self._finishing is not None:
             await asyncio.shield(self._finishing)
             await self.context.revoke(token_set, timeout_s=_LAST_PAGE_S)

@@ -1,7 +1,7 @@
-"""The dialect of servers that keep to the RFCs: 6749 (code, refresh), 7636, 7009 (revocation) and 8628 (device).
+"""The dialect of servers that follow the RFCs: 6749 (code, refresh), 7636 (PKCE), 7009 (revocation) and 8628 (device).
 
-Authlib's functions word the requests. Its clients are not used: they guess a grant type that is not named, take `{}` for a
-token, and send a refresh token that another task has spent. Replies are read by `token_response`, refreshes are the broker's.
+Authlib's functions build the requests. Authlib's clients are not used: they guess a missing grant type, accept `{}` as a token,
+and send a refresh token that another task has spent. `token_response` reads the replies; the broker does the refreshes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PKCE_METHOD: Final = "S256"
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 DEFAULT_INTERVAL_S: Final = 5.0
 MIN_INTERVAL_S: Final = 1.0
-# A person waits at most this long for an approval to be seen.
+# The user waits at most this long after the approval.
 MAX_INTERVAL_S: Final = 60.0
-# How long a code is polled for where the server does not say how long it lives, though RFC 8628 section 3.2 requires that. The
-# server says itself when it has ended (section 3.5, `expired_token`).
+# Used if the server names no lifetime, which RFC 8628 section 3.2 requires. The server itself reports the end of the code
+# (section 3.5, `expired_token`).
 DEFAULT_CODE_LIFETIME_S: Final = 900.0
 _MAX_CODE: Final = 64
-# Nobody polls ten times a second: a number below this that should be milliseconds is seconds.
+# An interval in milliseconds below this would be over ten polls a second, so the number is read as seconds.
 _MIN_MILLISECONDS: Final = 100
 _MAX_INTERVAL_VALUE: Final = 10**9
 _ENTROPY_BYTES: Final = 32
@@ -46,7 +46,7 @@ _SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token", "to
 
 
 def one_time_value() -> Secret:
-    """A fresh PKCE verifier, state or nonce: 256 bits of the operating system's randomness in 43 characters.
+    """Return a new PKCE verifier, state or nonce: 256 random bits of the operating system in 43 characters.
 
     RFC 7636 section 4.1, RFC 6749 section 10.12, OpenID Connect Core section 15.5.2.
     """
@@ -63,17 +63,14 @@ def challenge_of(verifier: Secret) -> str:
 
 
 def form_request(url: str, body: str) -> FormRequest:
-    """`body`, a form in Authlib's encoding, as a request to `url`, with its secrets wrapped again."""
+    """Make a request from a form body by Authlib, with its secrets as `Secret`."""
     pairs = parse_qsl(body, keep_blank_values=True)
     form = {name: Secret(value) if name in _SECRET_FIELDS else value for name, value in pairs}
     return FormRequest(url=url, form=form, headers=ACCEPT_JSON)
 
 
 class StandardDialect:
-    """`portico.interfaces.authorization.TokenDialect` by the RFCs.
-
-    Dialects of servers that differ in a point override that point.
-    """
+    """The `TokenDialect` of the RFCs. A dialect of another server overrides the methods that differ."""
 
     name = "standard"
 
@@ -110,7 +107,7 @@ class StandardDialect:
         )
 
     def refresh_request(self, server: OAuthServer, refresh: Secret) -> FormRequest:
-        # The scope of the original grant is asked for by naming none (RFC 6749 section 6).
+        # Without a scope, the server uses the original scope (RFC 6749 section 6).
         return _token_request(server, "refresh_token", refresh_token=refresh.reveal(), audience=server.audience or "")
 
     def read_token_reply(self, reply: HttpReply) -> TokenSet:
@@ -126,17 +123,17 @@ class StandardDialect:
 
 
 def _token_request(server: OAuthServer, grant_type: str, **fields: str) -> FormRequest:
-    """A token request of a public client, which names itself in the body (RFC 6749 section 3.2.1). Empty fields stay out."""
+    """A token request of a public client, with `client_id` in the body (RFC 6749 section 3.2.1). Omits empty fields."""
     from authlib.oauth2.rfc6749.parameters import prepare_token_request
 
     return form_request(server.token_endpoint, prepare_token_request(grant_type, **fields, client_id=server.client_id))
 
 
 def successful_fields(reply: HttpReply, fields: Fields) -> Fields:
-    """`fields`, if they stand in a reply with a status of success (2xx) and no error.
+    """Return `fields` if the reply has a success status (2xx) and no error.
 
     Raises:
-        Denied, TimedOut, OAuthError: what the reply says instead.
+        Denied, TimedOut, OAuthError: the reply is an error.
     """
     if reply.status not in SUCCESSFUL or fields.get("error") is not None:
         raise oauth_error(reply, fields)
@@ -162,16 +159,9 @@ def _read_device(fields: Fields, now_ms: int) -> DeviceAuthorization:
 
 
 def read_code_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_now_ms: int | None = None) -> int:
-    """When a device code ends, wall ms.
+    """The expiry of a device code (ms epoch). The arguments are those of `normalise_expiry`.
 
-    Args:
-        value: the field as it came.
-        now_ms: when the request left.
-        unit: as for `normalise_expiry`.
-        server_now_ms: as for `normalise_expiry`.
-
-    A lifetime that is missing, no number, not in the future or over ten years is taken for `DEFAULT_CODE_LIFETIME_S` seconds: a
-    sign-in does not fail for it.
+    An unusable lifetime (missing, not a number, in the past, over ten years) becomes `DEFAULT_CODE_LIFETIME_S`.
     """
     try:
         expires_at = normalise_expiry(value, now_ms, unit, server_now_ms=server_now_ms)
@@ -183,12 +173,12 @@ def read_code_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_
 def read_interval(
     value: JsonValue, *, default_s: float = DEFAULT_INTERVAL_S, per_second: float = 1.0, least_s: float = MIN_INTERVAL_S
 ) -> float:
-    """Seconds between polls, from `least_s` to 60; `default_s` where the server names no usable one (RFC 8628 section 3.2).
+    """Seconds between polls, from `least_s` to 60; `default_s` for an unusable value (RFC 8628 section 3.2).
 
     Args:
-        value: the field as it came: a number, or its digits in a text, in units of which `per_second` make a second.
-        default_s: what a missing field, and one that is no number or is negative, means, in seconds.
-        per_second: 1 for seconds, 1000 for milliseconds. A number that is too small to be milliseconds is read as seconds.
+        value: the field's value: a number or a text of digits.
+        default_s: the interval for a value that is missing, negative or not a number, in seconds.
+        per_second: 1 for seconds, 1000 for milliseconds. A number too small for milliseconds is read as seconds.
         least_s: the shortest interval, in seconds.
     """
     number = read_number(value)
@@ -199,10 +189,10 @@ def read_interval(
 
 
 def read_url(value: JsonValue, name: str) -> str:
-    """A URL field as text; the flow that opens or shows it decides whether it may.
+    """Read a URL field. The flow checks the URL before it opens or shows the URL.
 
     Raises:
-        ValueError: it is not text.
+        ValueError: the value is missing or not text.
     """
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} is missing")

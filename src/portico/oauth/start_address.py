@@ -1,9 +1,9 @@
-"""What the browser that Portico starts is opened on: an address of this machine that leads to the sign-in page once.
+"""The start address: a local URL for the browser that redirects to the sign-in page once.
 
-Every user of the machine can read a program's arguments (proc_pid_cmdline(5), ps(1)). The authorization URL holds the state, and
-a device page's address the user code: another user who reads one can finish the sign-in with her own account (RFC 6749 section
-10.12). So the browser gets an address that is worth nothing to others: it leads on once, and only a process of this user, where
-the system shows whose it is. What a person sees, copies or scans is the provider's own URL.
+Every user of the machine can read a program's arguments (proc_pid_cmdline(5), ps(1)). The authorization URL contains the state,
+and a device page's URL may contain the user code. With one of them another user could finish the sign-in with an account of their
+own (RFC 6749 section 10.12). So the browser gets a start address: it redirects once, and only for a process of this user if the
+system shows the process's user. The address that is printed or shown as a QR code is the provider's own URL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _TOKEN_BYTES: Final = 32
 _PREFETCH_HEADERS: Final = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 _PREFETCHES: Final = ("prefetch", "prerender", "preview")
-# Of a request, by the reason why it is refused: the page that answers it, and its status where that is not the page's own.
+# By the reason of a refusal: the page, and its status if not the page's own.
 REJECTIONS: Final[dict[str, tuple[PageName, int | None]]] = {
     "host": ("refused", 421),
     "path": ("refused", 404),
@@ -51,16 +51,16 @@ class StartAddressUsed(Denied):
 
 
 def rejection_page(reason: str, **headers: str) -> PageResponse:
-    """The answer to a request that is refused for `reason`."""
+    """The response to a request that is refused for `reason`."""
     name, status = REJECTIONS.get(reason, ("refused", None))
     return page(name, status, **headers)
 
 
 async def check_sender(request: web.BaseRequest) -> peer.Peer:
-    """Whose process has sent `request`, if it may take part in this user's sign-in: `this-user` or `unknown`.
+    """Return which user sent `request`: `this-user` or `unknown`.
 
     Raises:
-        UnrelatedResponse: `other-user`, or `gone`: nobody can say any more whose it was.
+        UnrelatedResponse: `other-user`, or `gone`: the connection closed before its user was known.
     """
     connection: Any = request.transport and request.transport.get_extra_info("socket")
     sender: peer.Peer = await asyncio.to_thread(peer.peer_of, connection) if connection else "gone"
@@ -70,17 +70,17 @@ async def check_sender(request: web.BaseRequest) -> peer.Peer:
 
 
 class StartAddress:
-    """One start address: its path, where it leads, and whether it has been used.
+    """One start address: its path, its target, and whether it has been used.
 
-    Where the first request may have been another user's, because the system does not tell, a second one means that somebody else
-    has seen the sign-in's URL, and the sign-in must end.
+    If the user of the first request is unknown, a second request means that another user may have seen the sign-in's URL: the
+    sign-in must end.
 
     Args:
-        on_stray: told the reason of each request that was refused.
+        on_stray: called with the reason of each refused request.
 
     Attributes:
-        used: set once a browser has been led on.
-        misused: set once somebody else may have seen where it leads.
+        used: set when a browser was redirected.
+        misused: set when another user may have seen the target.
     """
 
     def __init__(self, on_stray: Callable[[str], None]) -> None:
@@ -92,14 +92,14 @@ class StartAddress:
         self._first_sender: peer.Peer | None = None
 
     def redirect_to(self, url: str) -> None:
-        """From now on, lead the first request to `url`."""
+        """Redirect the first request to `url` from now on."""
         self._target = url
 
     def matches(self, request: web.BaseRequest) -> bool:
-        """Whether `request` is for this address, once it leads anywhere: by its path, and by any name and port of this machine.
+        """Whether `request` is for this address and the target is set. Accepts any local host name and port.
 
-        An editor that forwards the port to the machine of the browser may change both name and port; and no page that rebinds
-        a name of its own to 127.0.0.1 knows the path.
+        An editor that forwards the port to the browser's machine may change both. A page of another site, with its name rebound
+        to 127.0.0.1, does not know the path.
         """
         path = request.raw_path.partition("?")[0]
         if self._target is None or not hmac.compare_digest(path.encode(), self.path.encode()):
@@ -107,7 +107,7 @@ class StartAddress:
         return _is_for_this_machine(request)
 
     async def answer(self, request: web.BaseRequest) -> PageResponse:
-        """Lead the first GET on; refuse what only looks (HEAD, a prefetch), other users' processes, and every further GET."""
+        """Redirect the first GET. Refuse a HEAD, a prefetch, another user's request, and every further GET."""
         if request.method != "GET":
             return self._reject("method", Allow="GET")
         if _is_prefetch(request):
@@ -125,15 +125,15 @@ class StartAddress:
         return PageResponse(303, Location=self._target or "")
 
     def raise_if_misused(self) -> None:
-        """Raise if somebody else may have seen where this address leads.
+        """Raise if another user may have seen the target.
 
         Raises:
             Denied: `start-address-used`.
         """
         if self.misused.is_set():
             raise StartAddressUsed(
-                "The address that the browser was started with was opened twice, so the sign-in was stopped.",
-                why="another user of this machine may have opened it first, and signed you in to an account of hers",
+                "The sign-in was stopped, because the address for the browser was opened twice.",
+                why="another user of this machine may have opened it first, to sign you in to their own account",
                 hint="Run the command again. If it happens again, add `--no-browser` and open the printed address yourself.",
             )
 
@@ -143,14 +143,14 @@ class StartAddress:
 
 
 class StartServer:
-    """The listener of a start address alone, for a sign-in without a callback server, as an async context manager.
+    """A server for a start address only, for a sign-in without a callback server. An async context manager.
 
     Args:
-        target: the page that it leads to.
-        on_stray: told the reason of each request that was refused.
+        target: the page to redirect to.
+        on_stray: called with the reason of each refused request.
 
     Raises:
-        NoWayToSignIn: `callback-port-taken`, on entering: no port can be opened.
+        NoWayToSignIn: `callback-port-taken`, on entering: no port is free.
     """
 
     def __init__(self, target: str, on_stray: Callable[[str], None]) -> None:
@@ -161,7 +161,7 @@ class StartServer:
 
     @property
     def url(self) -> str:
-        """What the browser is opened on."""
+        """The URL for the browser."""
         return f"http://127.0.0.1:{self._port}{self.address.path}"
 
     async def __aenter__(self) -> Self:
@@ -188,12 +188,12 @@ def _is_for_this_machine(request: web.BaseRequest) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """Whether a Host header names this machine, at whatever port."""
+    """Whether a Host header names this machine, with any port."""
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     return is_loopback(name.lower().removeprefix("[").removesuffix("]"))
 
 
 def _is_prefetch(request: web.BaseRequest) -> bool:
-    """Whether a browser or a scanner only looks ahead (Sec-Purpose of the Fetch standard, and its older spellings)."""
+    """Whether a browser or a scanner only prefetches (Sec-Purpose of the Fetch standard, and older headers)."""
     purposes = ";".join(value.lower() for name in _PREFETCH_HEADERS for value in request.headers.getall(name, []))
     return any(purpose in purposes for purpose in _PREFETCHES)

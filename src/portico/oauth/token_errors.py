@@ -1,4 +1,4 @@
-"""What each error of an authorization server means for the user (RFC 6749 sections 4.1.2.1, 5.2; RFC 8628 section 3.5)."""
+"""Turn an authorization server's error replies into errors of Portico (RFC 6749 sections 4.1.2.1, 5.2; RFC 8628 section 3.5)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class SignInTimedOut(TimedOut):
-    """Nobody finished the sign-in in time."""
+    """The sign-in was not finished in time."""
 
     id = "sign-in-timed-out"
 
 
 class ReplyInvalid(OAuthError):
-    """A reply has the form of a token reply and cannot be used."""
+    """A token reply has a missing or invalid field."""
 
     id = "reply-invalid"
 
 
 class AccessDenied(Denied):
-    """Somebody, or the server, denied the access."""
+    """The user or the server denied the access."""
 
     id = "access-denied"
 
@@ -43,25 +43,25 @@ class SignInEnded(OAuthError):
 
 
 class ClientRefused(OAuthError):
-    """The server refuses the client, its registration, or what it asks for."""
+    """The server refuses the client, its registration, or its request."""
 
     id = "client-refused"
 
 
 class ServerError(OAuthError):
-    """The server failed, is busy, or refuses with an error that is not a standard one."""
+    """The server failed, is busy, or refuses with an unknown error code."""
 
     id = "server-error"
 
 
 class ReplyUnreadable(OAuthError):
-    """What came is not a token reply. Trying again may help."""
+    """The response is not a token reply. A later request may succeed."""
 
     id = "reply-unreadable"
 
 
 class NoAnswer(ReplyUnreadable):
-    """What came is no answer of an authorization server, which has probably not seen the request."""
+    """The response is not from an authorization server, which has probably not seen the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,64 +74,64 @@ class _Meaning:
 
 _RUN_AGAIN: Final = "Run the command again."
 _REGISTRATION: Final = (
-    "The client id or its registration does not fit this server. If your config sets `clientId`, correct or remove it: "
-    "`{prog} config edit`. If it does not, the provider has changed its registrations: upgrade Portico."
+    "The client id or its registration does not match this server. If your config sets `clientId`, correct or remove it: "
+    "`{prog} config edit`. Otherwise the provider has changed its registrations: upgrade Portico."
 )
 SERVER_CHANGED_HINT: Final = "Run the command again. If it happens again, the server has changed: upgrade Portico."
 _NEW_CODE: Final = "Run the command again to get a new code."
 _RETRY: Final = "Try again in a moment."
 
 _MEANINGS: Final[Mapping[str, _Meaning]] = {
-    "invalid_request": _Meaning(ClientRefused, "The server calls the request malformed.", _REGISTRATION),
+    "invalid_request": _Meaning(ClientRefused, "The server reports an invalid request.", _REGISTRATION),
     "invalid_client": _Meaning(ClientRefused, "The server does not know this client.", _REGISTRATION),
     "invalid_grant": _Meaning(SignInEnded, "The server no longer accepts this code or token.", _RUN_AGAIN),
-    "unauthorized_client": _Meaning(ClientRefused, "This client may not sign in this way.", _REGISTRATION),
-    "unsupported_grant_type": _Meaning(ClientRefused, "The server does not offer this way of signing in.", _REGISTRATION),
-    "unsupported_response_type": _Meaning(ClientRefused, "The server does not offer this way of signing in.", _REGISTRATION),
-    "invalid_scope": _Meaning(ClientRefused, "The server refuses the scope that was asked for.", _REGISTRATION),
+    "unauthorized_client": _Meaning(ClientRefused, "The server does not allow this sign-in flow for this client.", _REGISTRATION),
+    "unsupported_grant_type": _Meaning(ClientRefused, "The server does not support this sign-in flow.", _REGISTRATION),
+    "unsupported_response_type": _Meaning(ClientRefused, "The server does not support this sign-in flow.", _REGISTRATION),
+    "invalid_scope": _Meaning(ClientRefused, "The server refused the requested scope.", _REGISTRATION),
     "unsupported_token_type": _Meaning(ClientRefused, "The server cannot revoke this kind of token."),
     "server_error": _Meaning(ServerError, "The server failed.", _RETRY, transient=True),
     "temporarily_unavailable": _Meaning(ServerError, "The server is busy.", _RETRY, transient=True),
-    "slow_down": _Meaning(ServerError, "The server asks for a slower pace.", _RETRY, transient=True),
+    "slow_down": _Meaning(ServerError, "The server asks for fewer requests.", _RETRY, transient=True),
     "authorization_pending": _Meaning(ServerError, "The sign-in has not been approved yet.", _RETRY, transient=True),
-    # Beyond RFC 6749: RFC 6750 section 3.1, OpenID Connect Core section 3.1.2.6, and GitHub's word for a spent refresh token.
+    # Beyond RFC 6749: RFC 6750 section 3.1, OpenID Connect Core section 3.1.2.6, and GitHub's code for a spent refresh token.
     "invalid_token": _Meaning(SignInEnded, "The server no longer accepts this token.", _RUN_AGAIN),
     "bad_refresh_token": _Meaning(SignInEnded, "The server no longer accepts this token.", _RUN_AGAIN),
-    "interaction_required": _Meaning(SignInEnded, "The server wants to ask the user something.", _RUN_AGAIN),
-    "login_required": _Meaning(SignInEnded, "The server wants the user to sign in again.", _RUN_AGAIN),
-    "consent_required": _Meaning(SignInEnded, "The server wants the user to agree again.", _RUN_AGAIN),
+    "interaction_required": _Meaning(SignInEnded, "The server needs an answer from you in the browser.", _RUN_AGAIN),
+    "login_required": _Meaning(SignInEnded, "The server requires you to sign in again.", _RUN_AGAIN),
+    "consent_required": _Meaning(SignInEnded, "The server requires your consent again.", _RUN_AGAIN),
 }
-_UNKNOWN: Final = _Meaning(ServerError, "The server refused, with an error that is not a standard one.")
-# The statuses that an authorization server says them with (RFC 6749 section 5.2).
+_UNKNOWN: Final = _Meaning(ServerError, "The server refused with an unknown error code.")
+# RFC 6749 section 5.2.
 _OAUTH_ERROR_STATUSES: Final = frozenset({400, 401})
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 _FORBIDDEN: Final = 403
 _SERVER_ERROR: Final = 500
 SUCCESSFUL: Final = range(200, 300)
-# What a person did on the provider's page: it is told of a sign-in in progress (RFC 8628 section 3.5).
+# The outcome of a sign-in on the provider's page (RFC 8628 section 3.5).
 _USER_DECISIONS: Final = frozenset({"access_denied", "expired_token"})
-# So much of a text is read in order to show its beginning.
+# A longer text is cut before secrets are removed from it.
 _MAX_READ: Final = 4096
 
 
 def may_pass(status: int, *, named: bool) -> bool:
-    """Whether a failure with this HTTP status may pass by itself, so that stored tokens stay as they are.
+    """Whether a failure with this HTTP status is temporary, so that stored tokens stay unchanged.
 
-    `named`: the reply names what is wrong with the grant or the client. A 403 without that is more often a firewall's or a
-    gateway's than the authorization server's, which answers 400 or 401 (RFC 6749 section 5.2).
+    `named`: the reply has a known error code. A 403 without a code usually comes from a firewall or gateway: an authorization
+    server answers 400 or 401 (RFC 6749 section 5.2).
     """
     return status in _TRANSIENT_STATUSES or status >= _SERVER_ERROR or (status == _FORBIDDEN and not named)
 
 
 def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoError:
-    """The error that a reply stands for: `Denied`, `TimedOut` or `OAuthError`.
+    """The error of a reply: `Denied`, `TimedOut` or `OAuthError`.
 
-    A reply whose `error` is absent, null or not text is no answer of an authorization server, whatever its status: it is
-    transient, and stored tokens stay as they are.
+    A reply without a text in `error` is not from an authorization server, whatever its status. The error is transient, and
+    stored tokens stay unchanged.
     """
     code = fields.get("error")
     if not isinstance(code, str) or not code:
-        return unreadable(reply, "it holds neither a token nor an error code")
+        return unreadable(reply, "it has neither a token nor an error code")
     return error_for(
         code,
         description=fields.get("error_description"),
@@ -144,7 +144,7 @@ def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoErr
 
 
 def ends_grant(status: int, code: str) -> bool:
-    """Whether a refresh that is answered with `code` at this HTTP status ends the sign-in that it is for."""
+    """Whether a refresh with this status and error code ends the sign-in."""
     return status in _OAUTH_ERROR_STATUSES and code in ENDS_A_GRANT
 
 
@@ -158,13 +158,13 @@ def error_for(
     wait: float | None = None,
     known: Sequence[Secret] = (),
 ) -> PorticoError:
-    """The error that `code` stands for. Text of the server's is shown without `known` secrets, redacted, escaped and capped."""
+    """The error for `code`. The server's text is shown without the `known` secrets, redacted, escaped and cut."""
     shown_code = plain_text(hide(code[:_MAX_READ], *known), 60) or "unknown"
-    # What is cut first could lose the end of a secret, and be recognised as one no more.
+    # Remove secrets before the text is cut: part of a secret is not recognised.
     shown_description = plain_text(hide(description[:_MAX_READ], *known) if isinstance(description, str) else None, 200)
     why = redact(f"{shown_code}: {shown_description}" if shown_description else shown_code)
     if code == "access_denied" and not transient:
-        return AccessDenied("The sign-in was denied.", why=why, where=where, hint="Run the command again, and allow the access.")
+        return AccessDenied("The sign-in was denied.", why=why, where=where, hint="Run the command again and allow the access.")
     if code == "expired_token" and not transient:
         return SignInTimedOut("The code expired before it was approved.", why=why, where=where, hint=_NEW_CODE)
     meaning = _MEANINGS.get(code, _UNKNOWN)
@@ -181,26 +181,23 @@ def error_for(
 
 
 def unreadable(reply: HttpReply, why: str, *, foreign: bool = False) -> OAuthError:
-    """The error for a reply that cannot be read. Trying again may help. One that begins as an answer does may be cut short.
-
-    `foreign`: it is whole, and still no answer of an authorization server.
-    """
+    """The error for an unreadable reply. A reply that begins with `{` may be an incomplete token reply, except if `foreign`."""
     first_character = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
     error_class = ReplyUnreadable if first_character in {"", "{"} and not foreign else NoAnswer
     return error_class(
-        f"The server's answer (HTTP {reply.status}) is not a token reply.",
+        f"The server's response (HTTP {reply.status}) is not a token reply.",
         why=why,
         where=without_query(reply.url),
         transient=True,
         retry_after=retry_after(reply),
-        hint="A proxy or a captive portal may be answering in the server's place. Open any page in a browser, then try again.",
+        hint="A proxy or a captive portal may have answered instead. Open any page in a browser, then try again.",
     )
 
 
 def invalid(reply: HttpReply, why: str) -> OAuthError:
-    """The error for a JSON reply that does not hold what it must. `why` names fields, never their values.
+    """The error for a JSON reply with a missing or invalid field. `why` names fields, never their values.
 
-    One with a status of success has spent the code that it answers, so asking again cannot help a sign-in.
+    A reply with a success status has spent the code, so the error is not transient.
     """
     return ReplyInvalid(
         "The server's token reply cannot be used.",
@@ -212,5 +209,5 @@ def invalid(reply: HttpReply, why: str) -> OAuthError:
 
 
 def retry_after(reply: HttpReply) -> float | None:
-    """Seconds of the reply's `Retry-After` header, in either of its forms; None where there is none."""
+    """Seconds of the reply's `Retry-After` header, in either of its forms; None without the header."""
     return seconds_to_wait(reply.headers.get("retry-after", ""), reply.headers.get("date", ""), reply.sent_at_ms / 1000)

@@ -1,25 +1,22 @@
-"""Reading what a token endpoint answers. A good token is never thrown away for what stands beside it.
+"""Read the replies of token endpoints, and check ID tokens.
 
-Whoever refreshes has spent the token before, so a reply with an access token is kept, and a field beside it that is not what it
-must be counts as absent (RFC 6749 section 5.1 makes a lifetime RECOMMENDED and a scope OPTIONAL). Dialects build on these rules:
+A refresh spends the old refresh token, so a valid access token is never discarded because of another field. An invalid field
+counts as absent (RFC 6749 section 5.1: a lifetime is RECOMMENDED, a scope OPTIONAL). Every dialect follows these rules:
 
-- a body is a JSON object in UTF-8; of a key that is given twice the last one counts, as nearly every reader has it (RFC 8259
-  section 4);
-- an access token is 1 to 64 Ki visible ASCII characters, so it cannot carry a line break into a header (RFC 6750 section 2.1);
-- a refresh token is any text up to 128 Ki characters, since it travels in a form (RFC 6749 appendix A.17 allows spaces, too);
-- `token_type` is `Bearer` in any case, and is taken for it where it is missing; tokens of another type are of no use here;
-- a lifetime is a positive finite number below ten years, or the same in digits (`"3600"`, `"3599.5"`); booleans, zero, negative
-  numbers, `"3600s"` and 1e308 say nothing, as an absent or null one does;
-- a moment (`unit` `ms` or `auto`) is measured by the server's own clock, as its `Date` tells it (RFC 9110 section 6.6.1);
-- an absent, null or empty `refresh_token` means that none came.
+- a body is a JSON object in UTF-8; the last of duplicate keys wins, as in nearly every parser (RFC 8259 section 4);
+- an access token has 1 to 64 Ki visible ASCII characters, so it cannot add a line break to a header (RFC 6750 section 2.1);
+- a refresh token is any text up to 128 Ki characters, since it is sent in a form (RFC 6749 appendix A.17 allows spaces);
+- `token_type` is `Bearer` in upper or lower case, and `Bearer` if missing; other types are unusable;
+- a lifetime is a positive finite number below ten years, or its digits (`"3600"`, `"3599.5"`); booleans, zero, negative numbers,
+  `"3600s"` and 1e308 count as absent;
+- a point in time (`unit` `ms` or `auto`) is read by the server's own clock, from its `Date` header (RFC 9110 section 6.6.1);
+- an absent, null or empty `refresh_token` means no refresh token.
 
-What some replies hold beyond RFC 6749 (when the refresh token ends, whose account it is) is not needed: a field of it that cannot
-be read says nothing.
+Fields beyond RFC 6749 (the refresh token's lifetime, the account) are optional; an unreadable value counts as absent.
 
-The ID token of a sign-in whose scope has `openid` (OpenID Connect Core section 3.1.3.7).
-
-Its signature is not checked: it comes from the token endpoint itself, over TLS (item 6). Its issuer, audience, end and nonce are:
-a code that was slipped in from another sign-in brings the tokens of another account, and the nonce tells (section 3.1.2.1).
+A sign-in with the scope `openid` also has an ID token (OpenID Connect Core section 3.1.3.7). Its signature is not checked, since
+the token comes directly from the token endpoint over TLS (item 6). Its issuer, audience, expiry and nonce are checked: the nonce
+reveals a code that an attacker injected from another sign-in (section 3.1.2.1).
 """
 
 from __future__ import annotations
@@ -52,7 +49,7 @@ Fields = dict[str, JsonValue]
 HTTP_OK: Final = 200
 BEARER: Final = "Bearer"
 
-# One of these is in each answer of a token endpoint, in the dialects that are known.
+# Every known dialect's token reply has at least one of these.
 _TOKEN_REPLY_FIELDS: Final = frozenset(
     {
         *("access_token", "refresh_token", "id_token", "token_type", "expires_in", "expired_in", "scope"),
@@ -67,11 +64,11 @@ _EPOCH_MS: Final = 1e12
 _MAX_TIME: Final = 10**15
 _MAX_DIGITS: Final = 20
 _DECIMAL: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
-# A `Date` leaves out what has passed of its second.
+# A `Date` has no fractions of a second.
 _DATE_STEP_MS: Final = 1_000
-# A moment that is nearer than this by a clock which nothing confirms says nothing: each request would be a refresh.
+# Without the server's `Date`, a nearer expiry is ignored: with a wrong local clock, each request would be a refresh.
 _MIN_UNCONFIRMED_MS: Final = 60_000
-# Keycloak's name for it, and that of GitHub and Microsoft Entra; both are seconds from now.
+# Keycloak's name, and that of GitHub and Microsoft Entra; both are seconds from now.
 _REFRESH_LIFETIMES: Final = ("refresh_expires_in", "refresh_token_expires_in")
 _MAX_LIFETIME_S: Final = _MAX_LIFETIME_MS // 1000
 _MAX_SUBJECT: Final = 255
@@ -80,19 +77,19 @@ _MAX_JWT: Final = 64 * 1024
 
 
 class TokensUnfit(OAuthError):
-    """The tokens are of another type than Bearer, or no request can carry them."""
+    """The tokens are not of type Bearer, or cannot be sent in a request."""
 
     id = "sign-in-ended"
 
 
 def read_json_object(reply: HttpReply) -> Fields:
-    """The reply's body as a JSON object, in which no sentence or URL repeats a secret of the request or reply.
+    """The reply's body as a JSON object. Secrets of the request and the reply are removed from its texts and URLs.
 
     Raises:
-        OAuthError: `reply-unreadable`, transient: a proxy's or captive portal's page, or a cut body.
+        OAuthError: `reply-unreadable`, transient: the page of a proxy or captive portal, or an incomplete body.
     """
     try:
-        # Numbers of any length, and NaN, are no reason to lose what stands beside them.
+        # A number of any length, or NaN, must not make the other fields unreadable.
         value = json.loads(reply.body.reveal().removeprefix("\ufeff"), parse_int=_integer)
     except (ValueError, RecursionError):
         raise unreadable(reply, "the body is not one JSON object") from None
@@ -106,18 +103,18 @@ def _integer(digits: str) -> float:
 
 
 def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_now_ms: int | None = None) -> int | None:
-    """The wall time in ms at which something ends, from what a server said of it; None where it said nothing.
+    """Convert a server's lifetime or expiry field into wall time (ms epoch); None for a null field.
 
     Args:
-        value: the field as it came.
-        now_ms: when the request left, so that a slow answer makes the token look older and never younger.
-        unit: `s`: seconds from now (RFC 6749). `ms`: milliseconds since the epoch. `auto`: by size, as clients of servers that
-            changed their mind do: below 1e9 seconds from now, below 1e12 seconds since the epoch, above it milliseconds.
-        server_now_ms: what the server's clock showed at `now_ms`, None where it did not tell. A moment is measured by that clock,
-            so that the result is right by this machine's, however wrong it is.
+        value: the field's value.
+        now_ms: when the request was sent, so that a slow response makes the token look older, never younger.
+        unit: `s`: seconds from now (RFC 6749). `ms`: milliseconds since the epoch. `auto`: below 1e9 seconds from now, below
+            1e12 seconds since the epoch, else milliseconds since the epoch.
+        server_now_ms: the server's clock at `now_ms`, None if unknown. An expiry is compared with that clock, so the result is
+            right even if this machine's clock is wrong.
 
     Raises:
-        ValueError: it is not a usable time.
+        ValueError: the value is not a usable time.
     """
     if value is None:
         return None
@@ -133,15 +130,15 @@ def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_
     return int(now_ms + lifetime_ms)
 
 
-def _lifetime_until(moment_ms: float, now_ms: int, server_now_ms: int | None) -> float:
-    lifetime_ms = moment_ms - (now_ms if server_now_ms is None else server_now_ms)
+def _lifetime_until(expires_ms: float, now_ms: int, server_now_ms: int | None) -> float:
+    lifetime_ms = expires_ms - (now_ms if server_now_ms is None else server_now_ms)
     if server_now_ms is None and lifetime_ms < _MIN_UNCONFIRMED_MS:
-        raise ValueError("the moment is past by this machine's clock, and the server did not tell its own")
+        raise ValueError("the expiry is in the past by this machine's clock, and the server sent no date")
     return lifetime_ms
 
 
 def read_number(value: JsonValue) -> float | None:
-    """`value` as a number, also where it comes in digits (`"3600"`, `"3599.5"`); None where it is none. It may be infinite."""
+    """`value` as a number, also if it is a text of digits (`"3600"`, `"3599.5"`); else None. The number may be infinite."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -150,11 +147,11 @@ def read_number(value: JsonValue) -> float | None:
 
 
 def read_text(fields: Mapping[str, JsonValue], name: str, *, max_length: int = _MAX_TOKEN) -> str | None:
-    """The text in field `name`; None where it is absent, null or empty.
+    """The text in field `name`; None if the field is absent, null or empty.
 
     Raises:
-        ValueError: something else stands there: no text, longer than `max_length` characters, or with some that cannot be shown
-            (control characters, and those that turn the direction of writing).
+        ValueError: the value is not text, has more than `max_length` characters, or has unprintable characters (control
+            characters, and those that change the writing direction).
     """
     value = fields.get(name)
     if value is None or value == "":
@@ -165,10 +162,10 @@ def read_text(fields: Mapping[str, JsonValue], name: str, *, max_length: int = _
 
 
 def read_token(fields: Mapping[str, JsonValue], name: str) -> Secret | None:
-    """The token in field `name`; None where it is absent, null or empty.
+    """The token in field `name`; None if the field is absent, null or empty.
 
     Raises:
-        ValueError: something else than a token stands there.
+        ValueError: the value is not a token.
     """
     value = fields.get(name)
     if value is None or value == "":
@@ -179,10 +176,10 @@ def read_token(fields: Mapping[str, JsonValue], name: str) -> Secret | None:
 
 
 def read_refresh_token(fields: Mapping[str, JsonValue], name: str) -> Secret | None:
-    """The refresh token in field `name`; None where it is absent, null or empty.
+    """The refresh token in field `name`; None if the field is absent, null or empty.
 
     Raises:
-        ValueError: something else than text that can be sent in a form stands there.
+        ValueError: the value is not text that a form can carry.
     """
     value = fields.get(name)
     if value is None or value == "":
@@ -193,7 +190,7 @@ def read_refresh_token(fields: Mapping[str, JsonValue], name: str) -> Secret | N
 
 
 def holds_tokens(reply: HttpReply, fields: Mapping[str, JsonValue]) -> bool:
-    """Whether a reply brings an access token with a status of success: it counts then, whatever stands beside it."""
+    """Whether a reply has a success status and an access token; its other fields then do not matter."""
     access = fields.get("access_token")
     return reply.status in SUCCESSFUL and isinstance(access, str) and access != ""
 
@@ -209,15 +206,15 @@ def read_token_fields(
     """The token set in a successful token reply (RFC 6749 section 5.1).
 
     Raises:
-        OAuthError: `reply-invalid`: it holds neither an access token nor a refresh token. `reply-unreadable`, transient: it is
-            somebody else's answer.
+        OAuthError: `reply-invalid`: the reply has neither an access token nor a refresh token. `reply-unreadable`, transient:
+            the reply is not from an authorization server.
     """
     reader = _FieldReader(reply, fields)
     access, unfit = reader.access()
     refresh = reader.or_unread("refresh_token", lambda: read_refresh_token(fields, "refresh_token"))
     if access is None and refresh is None and fields and _TOKEN_REPLY_FIELDS.isdisjoint(fields):
-        # A captive portal may answer in JSON, too (RFC 8908 section 5).
-        raise unreadable(reply, "it holds no field of a token reply", foreign=True)
+        # A captive portal may answer in JSON too (RFC 8908 section 5).
+        raise unreadable(reply, "it has no field of a token reply", foreign=True)
     if access is None and refresh is None:
         raise invalid(reply, unfit or "access_token is missing")
     return TokenSet(
@@ -237,12 +234,12 @@ def read_token_fields(
 
 
 def _id_token(value: JsonValue) -> Secret | None:
-    """The ID token as it came; anything else counts as one that is empty, and is refused where one was asked for."""
+    """The ID token; a value that is not text becomes an empty token, which the check then refuses."""
     return None if value is None or value == "" else Secret(value if isinstance(value, str) else "")
 
 
 class _FieldReader:
-    """One reply being read; `unread` collects the fields that are not what they must be."""
+    """Reads the fields of one reply; `unread` collects the names of invalid fields."""
 
     def __init__(self, reply: HttpReply, fields: Mapping[str, JsonValue]) -> None:
         self._reply = reply
@@ -250,7 +247,7 @@ class _FieldReader:
         self.unread: list[str] = []
 
     def access(self) -> tuple[Secret | None, str | None]:
-        """The access token, also one that cannot be used, and why it cannot."""
+        """The access token, usable or not, and why it is unusable."""
         try:
             access = read_token(self._fields, "access_token")
         except ValueError as error:
@@ -263,7 +260,7 @@ class _FieldReader:
         return normalise_expiry(self._fields.get(field), self._reply.sent_at_ms, unit, server_now_ms=server_clock(self._reply))
 
     def token_type(self, *, required: bool) -> str:
-        """The type; Bearer where none is told."""
+        """The token type; Bearer if missing."""
         value = self._fields.get("token_type")
         if isinstance(value, str) and value.strip():
             return plain_text(value, 40) or "unknown"
@@ -280,7 +277,7 @@ class _FieldReader:
 
 
 def _is_encodable(value: str) -> bool:
-    """Whether it can be sent: JSON can hold half of a character, which no encoding has."""
+    """Whether the text can be encoded: JSON can contain half of a surrogate pair."""
     try:
         return bool(value.encode())
     except UnicodeEncodeError:
@@ -288,10 +285,10 @@ def _is_encodable(value: str) -> bool:
 
 
 def server_clock(reply: HttpReply) -> int | None:
-    """What the server's clock showed when the request left (wall ms), by the reply's `Date`; None where it did not tell.
+    """The server's clock when the request was sent (ms epoch), from the reply's `Date`; None without a `Date`.
 
-    That is this machine's own time where both clocks agree, since a `Date` is not as fine. Elsewhere a second is added for what a
-    `Date` leaves out: a token may look older by that, and never younger.
+    If both clocks agree, this is the local time, which is more exact than a `Date`. Else a second is added for the fraction that
+    a `Date` lacks: a token may look older, never younger.
     """
     server_time = http_date(reply.headers.get("date", ""))
     if server_time is None:
@@ -302,26 +299,26 @@ def server_clock(reply: HttpReply) -> int | None:
 
 
 def is_bearer(token_set: TokenSet) -> bool:
-    """Whether the tokens are of the only type that Portico can use."""
+    """Whether the tokens have the only type that Portico supports."""
     return token_set.token_type.lower() == BEARER.lower()
 
 
 def check_fit(token_set: TokenSet) -> None:
-    """Refuse tokens that no request can carry.
+    """Refuse tokens that cannot be sent in a request.
 
     Raises:
-        OAuthError: `sign-in-ended`: whoever asked for them revokes them.
+        OAuthError: `sign-in-ended`: the caller must revoke the tokens.
     """
     if token_set.unfit is not None or not is_bearer(token_set):
         raise TokensUnfit(
-            "The server granted tokens that cannot be used.",
+            "The server issued tokens that cannot be used.",
             why=token_set.unfit if is_bearer(token_set) else f"their type is {token_set.token_type}, not {BEARER}",
             hint=SERVER_CHANGED_HINT,
         )
 
 
 def _join_scope_list(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    """`fields` with a scope that is a list of texts as one text."""
+    """`fields` with a scope that is a list of texts joined to one text."""
     scope = fields.get("scope")
     if not isinstance(scope, list) or not all(isinstance(item, str) for item in scope):
         return fields
@@ -329,7 +326,7 @@ def _join_scope_list(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]
 
 
 def read_refresh_expiry(fields: Mapping[str, JsonValue], now_ms: int) -> int | None:
-    """When the refresh token ends (wall ms); None where the reply does not tell, or says 0, as Keycloak does for "never"."""
+    """The refresh token's expiry (ms epoch); None if the reply has none, or 0, which means "never" in Keycloak."""
     for name in _REFRESH_LIFETIMES:
         value = fields.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MAX_LIFETIME_S:
@@ -338,10 +335,10 @@ def read_refresh_expiry(fields: Mapping[str, JsonValue], now_ms: int) -> int | N
 
 
 def read_subject(fields: Mapping[str, JsonValue]) -> str | None:
-    """The account's `sub` from the reply's ID token; None where there is none.
+    """The account's `sub` in the reply's ID token; None without a `sub`.
 
-    The signature is not checked: the token came from the token endpoint itself, over TLS (OpenID Connect Core section 3.1.3.7,
-    item 6), and only tells one account of one issuer from another.
+    The signature is not checked: the token comes from the token endpoint over TLS (OpenID Connect Core section 3.1.3.7, item 6),
+    and the `sub` only distinguishes accounts of one issuer.
     """
     parts = decode_jwt(str(fields.get("id_token")))
     try:
@@ -351,7 +348,7 @@ def read_subject(fields: Mapping[str, JsonValue]) -> str | None:
 
 
 def decode_jwt(token: str) -> tuple[dict[str, JsonValue], dict[str, JsonValue]] | None:
-    """Header and claims of a signed JSON Web Token (RFC 7519); None where it is none. The signature is not looked at."""
+    """Header and claims of a signed JSON Web Token (RFC 7519), else None. The signature is not checked."""
     parts = token.split(".")
     if len(parts) != _JWT_PARTS or len(token) > _MAX_JWT:
         return None
@@ -363,11 +360,11 @@ def decode_jwt(token: str) -> tuple[dict[str, JsonValue], dict[str, JsonValue]] 
 
 
 OPENID: Final = "openid"
-# Seconds that the clocks of two machines may differ by.
+# The tolerated difference between two machines' clocks.
 _LEEWAY_S: Final = 60
-# Authlib refuses odd types of other claims too, such as an `amr` that is text; nothing here uses those.
+# Authlib also refuses odd types of other claims, such as an `amr` that is text; Portico does not use them.
 _CHECKED_CLAIMS: Final = ("nonce", "azp", "aud", "iss", "exp", "nbf", "iat", "sub")
-# Claims that are wrong each time if a setting is.
+# A wrong setting makes these claims wrong.
 _CONFIGURED_CLAIMS: Final = ("iss", "aud", "azp")
 _SETTINGS_HINT: Final = (
     "Correct `issuer` and `clientId` in the provider's settings: `{prog} config edit`. Then run the command again."
@@ -375,28 +372,28 @@ _SETTINGS_HINT: Final = (
 
 
 class IdTokenRefused(OAuthError):
-    """The ID token is not of this sign-in."""
+    """The ID token belongs to another sign-in."""
 
     id = "callback-invalid"
 
 
 def id_token_refused(why: str, failure: NotRevoked | None, where: str) -> OAuthError:
-    """The error for an ID token of another sign-in, once its tokens were revoked, or were not because of `failure`."""
+    """The error for an ID token of another sign-in. `failure`: why its tokens were not revoked."""
     revocation = "the tokens were revoked"
     if failure is not None:
-        revocation = f"the tokens have not been revoked ({failure.why or failure.id})"
+        revocation = f"the tokens were not revoked ({failure.why or failure.id})"
     return IdTokenRefused(
         f"The server's ID token does not belong to this sign-in; {revocation}.",
         why=why,
         where=without_query(where),
         hint=_SETTINGS_HINT
         if why.endswith(_CONFIGURED_CLAIMS)
-        else "Run the command again, and follow no sign-in link that you did not ask for.",
+        else "Run the command again. Do not open a sign-in link that you did not request.",
     )
 
 
 def id_token_problem(token: Secret, reply: HttpReply, server: OAuthServer, nonce: Secret | None) -> str | None:
-    """Which claim of an ID token is wrong; None if none is. Blocking: it loads modules."""
+    """Which claim of an ID token is wrong; None: all are right. Blocking: loads modules."""
     from authlib.oidc.core import CodeIDToken
 
     decoded = decode_jwt(token.reveal())
@@ -413,11 +410,11 @@ def id_token_problem(token: Secret, reply: HttpReply, server: OAuthServer, nonce
         checked_claims = {name: claims[name] for name in _CHECKED_CLAIMS if name in claims}
         CodeIDToken(checked_claims, header, options, params).validate(now, _LEEWAY_S)
     except Exception as error:  # noqa: BLE001 - Authlib's classes differ between its versions, and odd claims raise others
-        return f"its claims are not those of this sign-in: {_claim_named_in(str(error))}"
+        return f"its claims do not belong to this sign-in: {_claim_named_in(str(error))}"
     return None
 
 
 def _claim_named_in(text: str) -> str:
-    """The claim that an error speaks of; its text may repeat the claim's value."""
+    """The claim that an error names, without the error's text, which may repeat the claim's value."""
     claim = next((name for name in _CHECKED_CLAIMS if f"'{name}'" in text), None)
     return claim or ("exp" if "expired" in text else "another")
