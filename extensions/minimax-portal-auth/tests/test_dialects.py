@@ -239,7 +239,7 @@ def test_waiting_goes_on(dialect, body: object, status: int, slow: bool) -> None
         ({"status": "success", "error": "expired_token"}, 200, TimedOut),
     ],
 )
-def test_a_no_is_told_apart(dialect, body: object, status: int, kind: type[Exception]) -> None:
+def test_denials_and_errors_are_distinguished(dialect, body: object, status: int, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         dialect.read_poll_reply(reply(body, status))
 
@@ -363,7 +363,7 @@ ENVELOPES = tuple({"status_code": value, "status_msg": value} for value in ODD)
 
 @pytest.mark.parametrize("dialect", [*DIALECTS, StandardDialect()], ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("status", [200, 400, 429])
-def test_a_field_of_any_kind_makes_an_answer_or_an_error_that_is_told(dialect, status: int) -> None:
+def test_a_field_of_any_type_gives_a_result_or_an_error_with_a_reason(dialect, status: int) -> None:
     for body in (granted(), {}, USER_CODE, DEVICE_CODE):
         for name, value in product(FIELDS, (*ODD, *ENVELOPES)):
             answer = reply({**body, name: value}, status)

@@ -164,11 +164,11 @@ async def test_minimax_code_signs_in_by_device_code(person: Person) -> None:
 
 async def test_a_denied_and_an_expired_code_end_the_sign_in(person: Person, clock: FakeClock) -> None:
     denied, expired = await person.start(), await person.start()
-    assert "Refused" in await person.approve(denied["verification_uri"], "deny")
+    assert "Denied" in await person.approve(denied["verification_uri"], "deny")
     assert await person.poll(denied["user_code"]) == (200, {"status": "denied"})
     clock.advance(301)
     assert await person.poll(expired["user_code"]) == (200, {"status": "expired"})
-    assert "No sign-in waits" in await person.approve(expired["verification_uri"])
+    assert "unknown or has expired" in await person.approve(expired["verification_uri"])
 
 
 async def test_a_verifier_that_does_not_fit_gets_nothing(person: Person) -> None:
@@ -178,11 +178,11 @@ async def test_a_verifier_that_does_not_fit_gets_nothing(person: Person) -> None
     assert (status, body["error"]) == (400, "invalid_grant")
 
 
-async def test_clients_are_told_apart_as_on_the_real_service(person: Person) -> None:
+async def test_each_client_gets_the_replies_of_the_real_service(person: Person) -> None:
     url = f"{ACCOUNT}/oauth2/device/code"
     error_body = {"error": "invalid_request", "error_description": "client_id is required"}
     assert await person.post(url, scope="x") == (400, error_body)
-    assert (await person.post(url, client_id="nobody"))[1]["error"] == "invalid_client"
+    assert (await person.post(url, client_id="unknown"))[1]["error"] == "invalid_client"
     assert (await person.post(url, client_id=MCODE_CLIENT, scope="x"))[1]["error"] == "invalid_scope"
 
 
@@ -350,7 +350,7 @@ async def test_a_model_answers_the_same_thing_whole_and_streamed(person: Person)
     assert events[-2]["usage"]["output_tokens"] == complete["usage"]["output_tokens"]
 
 
-async def test_the_output_limit_is_kept(person: Person) -> None:
+async def test_the_output_limit_applies(person: Person) -> None:
     tokens = await person.sign_in()
     body = (await person.ask("POST", f"{API}/anthropic/v1/messages", json=question(max_tokens=3), headers=bearer(tokens)))[1]
     assert (body["content"][0]["text"], body["stop_reason"]) == ("This is Portico's", "max_tokens")
@@ -368,22 +368,22 @@ async def test_the_openai_shapes_answer_too(person: Person) -> None:
     assert "MiniMax-M2.1-lightning" in [model["id"] for model in models["data"]]
 
 
-async def test_the_refusals_read_as_users_have_met_them(person: Person) -> None:
+async def test_error_replies_are_those_that_users_have_seen(person: Person) -> None:
     anthropic, openai = f"{API}/anthropic/v1/messages", f"{API}/v1/chat/completions"
     tokens = await person.sign_in(account="https://account.minimaxi.com")
 
-    async def refusal(url: str, **headers: str) -> dict[str, str]:
+    async def error_of(url: str, **headers: str) -> dict[str, str]:
         status, body, _ = await person.ask("POST", url, json=question(), headers=headers)
         assert status == 401
         return body["error"]
 
     wrong = {"Authorization": "Bearer wrong"}
-    assert (await refusal(anthropic))["message"].startswith("login fail: Please carry the API secret key in the 'X-Api-Key'")
-    assert await refusal(anthropic, **wrong) == {"type": "authentication_error", "message": "invalid api key"}
-    assert (await refusal(openai))["message"].endswith("(1004)")
+    assert (await error_of(anthropic))["message"].startswith("login fail: Please carry the API secret key in the 'X-Api-Key'")
+    assert await error_of(anthropic, **wrong) == {"type": "authentication_error", "message": "invalid api key"}
+    assert (await error_of(openai))["message"].endswith("(1004)")
     text = {"type": "authorized_error", "message": "invalid api key (2049)", "http_code": "401"}
-    assert await refusal(openai, **wrong) == text
-    assert (await refusal(anthropic, **bearer(tokens)))["message"] == "invalid api key (2049)"
+    assert await error_of(openai, **wrong) == text
+    assert (await error_of(anthropic, **bearer(tokens)))["message"] == "invalid api key (2049)"
 
 
 async def test_model_ids_are_case_sensitive(person: Person) -> None:
@@ -512,7 +512,7 @@ async def test_a_reply_can_name_a_foreign_place(person: Person) -> None:
 
 
 @with_knobs(status="slow_down")
-async def test_every_poll_can_be_given_one_status(person: Person) -> None:
+async def test_a_knob_sets_the_status_of_every_poll(person: Person) -> None:
     started = await person.start()
     assert await person.poll(started["user_code"]) == (200, {"status": "slow_down"})
 
@@ -536,14 +536,14 @@ async def test_endpoints_can_be_made_to_fail(fault: str, status: int, clock: Fak
     [
         ({"expirey": "s"}, "Did you mean expiry?"),
         ({"zzzz": "s"}, "Knobs: "),
-        ({"expiry": "weeks"}, "one of ms, s, relative"),
+        ({"expiry": "weeks"}, "expected one of ms, s, relative"),
         ({"omit": "everything"}, "some of"),
         ({"interval": "-1"}, "0 to 600"),
         ({"lmstudio": "99999"}, "a port"),
         ({"www": "maybe"}, "on, off"),
     ],
 )
-def test_a_knob_that_is_none_is_told(knobs: dict[str, str], says: str) -> None:
+def test_an_unknown_knob_is_named(knobs: dict[str, str], says: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_settings(knobs)
     assert says in f"{raised.value} {raised.value.hint}"

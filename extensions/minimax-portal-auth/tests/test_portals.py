@@ -138,7 +138,7 @@ def test_what_cannot_be_used_is_named_with_its_path(portals: object, path: str, 
     assert says in raised.value.message
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_listed_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
         configured_portals({"portals": {"global": {"flow": "x", "scop": "y"}, "cn": {"issuer": "ftp://x"}}})
     assert raised.value.message.count("portals.") == 3

@@ -92,7 +92,7 @@ def test_responses_carry_the_call_whole_and_in_pieces():
     ],
     ids=["messages", "chat", "responses"],
 )
-def test_what_the_tool_returned_is_said_and_no_second_call_is_made(turns):
+def test_the_answer_repeats_the_tools_result_and_makes_no_second_call(turns):
     name = "input" if "type" in turns[0] else "messages"
     answer = answers.answer_to({name: [USER, *turns], "model": "M", "tools": [TOOL]})
     assert answer.text == "This is Portico's emulator, answering as M. The tool returned: forty two"

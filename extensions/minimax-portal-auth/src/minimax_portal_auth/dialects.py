@@ -1,10 +1,10 @@
-"""How MiniMax's account service words its requests and replies: three dialects, told apart by client.
+"""The three dialects of MiniMax's account service, one per kind of client.
 
-`minimax-user-code` polls by user code, under a grant type of MiniMax's own (OpenClaw's client). `minimax-user-code-8628` is the
-same under RFC 8628's grant type (MiniMax's CLI, the opencode plugin). `minimax-device-code` is close to RFC 8628 (MiniMax Code).
+`minimax-user-code` polls by user code with MiniMax's own grant type (OpenClaw's client). `minimax-user-code-8628` polls by user
+code with RFC 8628's grant type (MiniMax's CLI, the opencode plugin). `minimax-device-code` is close to RFC 8628 (MiniMax Code).
 
-Progress and failure come in three shapes: an OAuth `error` (RFC 6749), a `status` word in an HTTP 200, and MiniMax's API envelope
-`base_resp`. An `error` outweighs a `status`, as in MiniMax's own client.
+A reply reports progress or failure in one of three forms: an OAuth `error` (RFC 6749), a `status` word with HTTP 200, or
+MiniMax's API envelope `base_resp`. An `error` has priority over a `status`, as in MiniMax's own client.
 
 Sources: OpenClaw's `extensions/minimax/oauth.ts` (client, fields, state echo), MiniMax's `mmx-cli` 1.0.27 (units, grant type) and
 `minimax-code`, packages/oauth-core (MiniMax Code).
@@ -42,23 +42,23 @@ _SUCCESS: Final = "success"
 _FAILED: Final = frozenset({"error", "failed"})
 _WORD_LIMIT: Final = 60
 
-# `base_resp.status_code` values that MiniMax documents as passing troubles of its own: unknown, timeout, rate, internal, system.
+# `base_resp.status_code` values that MiniMax documents as temporary: unknown, timeout, rate, internal, system.
 _TRANSIENT_CODES: Final = frozenset({1000, 1001, 1002, 1024, 1033, 1039, 1041, 2045})
-# Those that are a verdict on the credential: not authorized, invalid key.
+# Values about the credential: not authorized, invalid key.
 _CREDENTIAL_CODES: Final = frozenset({1004, 2049})
 _MAX_DIGITS: Final = 9
 _MS: Final = 1000.0
-_INTERVAL_S: Final = 2.0  # what OpenClaw's client takes where none is given, and the least it waits
+_INTERVAL_S: Final = 2.0  # the default and the minimum of OpenClaw's client
 
 
 class ReplyIncomplete(OAuthError):
-    """MiniMax's answer lacks something that the sign-in needs."""
+    """MiniMax's reply lacks a field that the sign-in needs."""
 
     id = "reply-invalid"
 
 
 class MinimaxRefused(OAuthError):
-    """MiniMax answered with a code of its own."""
+    """MiniMax answered with its own error code."""
 
     id = "minimax-refused"
 
@@ -70,14 +70,14 @@ class SignInFailed(MinimaxRefused):
 
 
 class UnknownStatus(OAuthError):
-    """MiniMax answered with a status that is not known."""
+    """MiniMax answered with an unknown status."""
 
     id = "reply-invalid"
-    summary: ClassVar = "MiniMax answered with a status that is not known."
+    summary: ClassVar = "MiniMax answered with an unknown status."
 
 
 class StateMismatch(OAuthError):
-    """The answer does not carry the `state` that was sent."""
+    """The reply does not have the request's `state`."""
 
     id = "callback-invalid"
 
@@ -86,12 +86,12 @@ class MinimaxReply(ReplyReader):
     """One reply of MiniMax's account service."""
 
     def pending(self) -> Pending | None:
-        """Whether to ask again; None for a reply that brings tokens or reports success.
+        """Whether to poll again; None for a reply with tokens or a success status.
 
         Raises:
             Denied: the user refused.
             TimedOut: the code expired.
-            OAuthError: any other failure; an unknown `status` ends the sign-in and is shown.
+            OAuthError: any other failure, also an unknown `status`.
         """
         if self.holds_tokens:
             return None
@@ -106,27 +106,27 @@ class MinimaxReply(ReplyReader):
         return None
 
     def succeeded(self) -> Self:
-        """The reply itself, if it brings tokens or reports success.
+        """The reply itself, if it has tokens or a success status.
 
         Raises:
-            PorticoError: as in `pending`, and for a reply that is pending.
+            PorticoError: as in `pending`, and for a pending reply.
         """
         if self.pending() is not None:
             raise self.error({"error": "authorization_pending"})
         return self
 
     def token_set_in_any_unit(self) -> TokenSet:
-        """The tokens. They end at `expired_in`, whose unit shows in its size, or else after `expires_in` seconds."""
+        """The token set. Its expiry is `expired_in`, in any of the three units, else `expires_in` seconds."""
         if self.fields.get("expired_in") is None:
             return self.token_set(type_required=False)
         return self.token_set(expiry_field="expired_in", unit="auto", type_required=False)
 
-    def code_end(self) -> int:
-        """When a code ends, wall ms: at `expired_in` (clients have met all three units), or else after `expires_in` seconds."""
+    def code_expires_at(self) -> int:
+        """The code's expiry (ms epoch): `expired_in`, in any of the three units, else `expires_in` seconds."""
         return self.code_expiry() if self.fields.get("expired_in") is None else self.code_expiry("expired_in", "auto")
 
     def user_code(self) -> DeviceAuthorization:
-        """A device reply that is polled for by user code; its `interval` is in milliseconds.
+        """Read a device reply without a device code; its `interval` is in milliseconds.
 
         Raises:
             OAuthError: `reply-invalid`.
@@ -134,7 +134,7 @@ class MinimaxReply(ReplyReader):
         return DeviceAuthorization(
             user_code=self.text("user_code", limit=64),
             verification_uri=self.page("verification_uri"),
-            expires_at=self.code_end(),
+            expires_at=self.code_expires_at(),
             interval=self.interval(default_s=_INTERVAL_S, per_second=_MS, least_s=_INTERVAL_S),
         )
 
@@ -142,7 +142,7 @@ class MinimaxReply(ReplyReader):
         """The text in field `name`.
 
         Raises:
-            OAuthError: `reply-invalid`: it is missing, or is no text that can be shown.
+            OAuthError: `reply-invalid`: the field is missing, or not printable text.
         """
         value = self.fields.get(name)
         if not isinstance(value, str) or not value.strip() or len(value) > limit or not value.isprintable():
@@ -153,18 +153,18 @@ class MinimaxReply(ReplyReader):
         """The address of a page in field `name`.
 
         Raises:
-            OAuthError: `reply-invalid`: it is missing, or is no address to hand to a browser.
+            OAuthError: `reply-invalid`: the field is missing, or not safe to open.
         """
         url = self.text(name, limit=8192)
         why = why_not_a_safe_url(url)
         if why is not None:
-            raise self.invalid(f"{name} cannot be opened: {why}")
+            raise self.invalid(f"{name} is not safe to open: {why}")
         return url
 
     def invalid(self, why: str) -> OAuthError:
-        """The error for a reply that lacks what the sign-in needs. `why` names fields, never their values."""
+        """The error for a reply with a missing or invalid field. `why` names fields, never their values."""
         return ReplyIncomplete(
-            "MiniMax's answer does not hold what the sign-in needs.",
+            "MiniMax's reply lacks a field that the sign-in needs.",
             why=why,
             where=self.where,
             hint="Run the command again. If it happens again, MiniMax has changed its service: upgrade Portico.",
@@ -206,7 +206,7 @@ class MinimaxReply(ReplyReader):
             retry_after=self.retry_after,
             why=": ".join(part for part in (shown_code, message) if part) or f"HTTP {self.reply.status}",
             where=self.where,
-            hint="Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's own.",
+            hint="Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's region.",
         )
 
     def _bad_status(self, status_word: str) -> OAuthError:
@@ -224,7 +224,7 @@ class MinimaxReply(ReplyReader):
 
 
 class MinimaxDialect(StandardDialect):
-    """What the dialects have in common: how tokens come."""
+    """The common part of the dialects: token replies."""
 
     def read_poll_reply(self, reply: HttpReply) -> Pending | TokenSet:
         response = MinimaxReply(reply)
@@ -235,12 +235,12 @@ class MinimaxDialect(StandardDialect):
 
 
 def with_audience(form: dict[str, str | Secret], server: OAuthServer) -> dict[str, str | Secret]:
-    """`form` with the server's audience, if it has one."""
+    """Add the server's audience, if it has one."""
     return {**form, "audience": server.audience} if server.audience else form
 
 
 def _number(value: JsonValue) -> int | None:
-    """A status code, also one that comes as digits in a text; None for anything else."""
+    """A status code as a number or a text of digits; None for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -251,7 +251,7 @@ DEVICE_CODE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 class UserCodeDialect(MinimaxDialect):
-    """OpenClaw's words: `response_type=code` with the device request, a grant type of MiniMax's own with the poll."""
+    """OpenClaw's client: `response_type=code` in the device request, MiniMax's own grant type in the poll."""
 
     name = USER_CODE
     poll_grant = USER_CODE_GRANT
@@ -284,7 +284,7 @@ class UserCodeDialect(MinimaxDialect):
 
 
 class UserCodeRfc8628Dialect(UserCodeDialect):
-    """The same as MiniMax's own CLI says it: no `response_type`, and RFC 8628's grant type with the user code."""
+    """MiniMax's CLI: no `response_type`, and RFC 8628's grant type with the user code."""
 
     name = USER_CODE_8628
     poll_grant = DEVICE_CODE_GRANT
@@ -293,18 +293,18 @@ class UserCodeRfc8628Dialect(UserCodeDialect):
 
 def _check_echo(response: MinimaxReply, state: str) -> None:
     echoed = response.fields.get("state")
-    # JSON can hold a lone surrogate, which is no UTF-8.
+    # JSON can contain a lone surrogate, which UTF-8 cannot encode.
     if not isinstance(echoed, str) or not hmac.compare_digest(echoed.encode("utf-8", "surrogatepass"), state.encode()):
         raise StateMismatch(
-            "MiniMax's answer does not belong to this sign-in.",
-            why="the state that was sent did not come back",
+            "MiniMax's reply does not belong to this sign-in.",
+            why="its state is not the request's state",
             where=response.where,
-            hint="Run the command again. If it happens again, a proxy changes MiniMax's answers: use another network.",
+            hint="Run the command again. If it happens again, a proxy changes MiniMax's replies: use another network.",
         )
 
 
 class DeviceCodeDialect(MinimaxDialect):
-    """MiniMax Code's words. No `state` and no `redirect_uri` are sent."""
+    """MiniMax Code's client: no `state` and no `redirect_uri`."""
 
     name = DEVICE_CODE
 
@@ -330,7 +330,7 @@ class DeviceCodeDialect(MinimaxDialect):
             user_code=response.text("user_code", limit=64),
             verification_uri=response.page(page),
             verification_uri_complete=response.page("verification_uri_complete") if complete else None,
-            expires_at=response.code_end(),
+            expires_at=response.code_expires_at(),
             interval=response.interval(),
             device_code=device_code,
         )
@@ -348,7 +348,7 @@ class DeviceCodeDialect(MinimaxDialect):
             "refresh_token": refresh,
             "client_id": server.client_id,
         }
-        if REQUIRED_SCOPE in server.scope.split():  # what else a reply called the scope may not be asked for (RFC 6749 section 6)
+        if REQUIRED_SCOPE in server.scope.split():  # a refresh must not request other scopes (RFC 6749 section 6)
             form["scope"] = server.scope
         return FormRequest(server.token_endpoint, with_audience(form, server), ACCEPT)
 

@@ -1,6 +1,6 @@
-"""The user's own portals: `plugins.entries["minimax-portal-auth"].config.portals.<global|cn>`, checked and applied.
+"""Check and apply the user's portals: `plugins.entries["minimax-portal-auth"].config.portals.<global|cn>`.
 
-Every problem is collected with its path, so that one run of a command shows them all.
+All problems are collected with their paths, so that one run of a command shows them all.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _MAX_PORT: Final = 65535
 
 
 class SettingsInvalid(ConfigError):
-    """What the config sets for this plugin is not what it takes."""
+    """The plugin's config has invalid values."""
 
     id = "config-invalid"
 
 
 @dataclass(slots=True)
 class _ConfigReader:
-    """Reads one object's fields, keeping what is wrong with them in place of stopping at the first."""
+    """Reads one object's fields and collects all problems."""
 
     path: str
     source: Mapping[str, JsonValue]
@@ -84,10 +84,10 @@ class _ConfigReader:
 
 
 def configured_portals(config: Mapping[str, JsonValue]) -> Mapping[str, Portal]:
-    """The portals with the plugin's config applied.
+    """Return the portals with the plugin's config applied.
 
     Raises:
-        ConfigError: `config-invalid`, naming every key that cannot be used, with its path.
+        ConfigError: `config-invalid`, with the path of each invalid key.
     """
     problems: list[str] = []
     reader = _ConfigReader(CONFIG_PATH, config, problems)
@@ -96,7 +96,7 @@ def configured_portals(config: Mapping[str, JsonValue]) -> Mapping[str, Portal]:
     overrides.known(PORTALS)
     portals = {region: _configured(portal, overrides.group(region)) for region, portal in PORTALS.items()}
     if problems:
-        raise SettingsInvalid("The config of minimax-portal-auth cannot be used: " + "; ".join(problems))
+        raise SettingsInvalid("The config of minimax-portal-auth is invalid: " + "; ".join(problems))
     return portals
 
 
@@ -115,12 +115,12 @@ def _configured(portal: Portal, reader: _ConfigReader) -> Portal:
         changes["redirect"] = redirect
     portal = replace(portal, server=replace(portal.server, **changes))
     if portal.server.redirect and "issuer" not in reader.source and not portal.server.authorization_endpoint:
-        reader.wrong("redirect", "an `authorizationEndpoint` beside it, or the `issuer` alone so that discovery finds one")
+        reader.wrong("redirect", "an `authorizationEndpoint` too, or only the `issuer`, so that discovery finds the endpoint")
     return _with_api_base(portal, reader)
 
 
 def _with_issuer(portal: Portal, issuer: str) -> Portal:
-    """`portal` at another issuer: nothing that is known of the old one's endpoints holds; discovery finds the new ones."""
+    """Return `portal` with another issuer. The old issuer's endpoints are removed; discovery finds the new endpoints."""
     server = replace(
         portal.server,
         issuer=issuer,
@@ -141,7 +141,7 @@ def _with_api_base(portal: Portal, reader: _ConfigReader) -> Portal:
     api_base = (reader.url("apiBase") or "").rstrip("/")
     if api_base:
         portal = replace(portal, api_base=api_base, origins=frozenset({origin(api_base)}))
-    return replace(portal, flow=flow) if flow else portal  # type: ignore[arg-type]  # held to Flow's values above
+    return replace(portal, flow=flow) if flow else portal  # type: ignore[arg-type]  # checked against Flow's values above
 
 
 def _redirect(reader: _ConfigReader) -> tuple[Redirect | None, bool]:

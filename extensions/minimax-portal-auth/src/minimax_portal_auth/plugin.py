@@ -1,4 +1,4 @@
-"""What the plugin registers with its host."""
+"""The plugin's hooks: provider, auth method, dialects, plan reader and emulator."""
 
 from __future__ import annotations
 
@@ -29,30 +29,28 @@ if TYPE_CHECKING:
 PROVIDER: Final = "minimax-portal"
 DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
 BORROWED_CLIENT_HINT: Final = (
-    "Signs in with OpenClaw's public client id: MiniMax's page will name OpenClaw, and MiniMax can withdraw it. "
-    "Another is set by `{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{region}.clientId ID`."
+    "Signs in with OpenClaw's public client id: MiniMax's page shows the name OpenClaw, and MiniMax can withdraw the id. "
+    "To set another id: `{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{region}.clientId ID`."
 )
-
-
-# platform.minimax.io/docs/m-plan/faq: MiniMax Code alone is signed in to without a key.
+# platform.minimax.io/docs/m-plan/faq: only MiniMax Code needs no key.
 SUBSCRIPTION_KEY_HINT: Final = (
-    "MiniMax's M Plan FAQ says that tools other than MiniMax Code need a Subscription Key. If the models refuse this sign-in, "
-    "use such a key: `{{prog}} onboard --auth-choice {choice}`."
+    "According to MiniMax's M Plan FAQ, tools other than MiniMax Code need a Subscription Key. If the models reject this "
+    "account, use a key: `{{prog}} onboard --auth-choice {choice}`."
 )
 _KEY_CHOICES: Final = MappingProxyType({"global": "minimax-api", "cn": "minimax-cn-api"})
-# The models of MiniMax's plans are those that Portico knows of MiniMax, with the page's aliases and what a plan makes of them.
+# The plan's models are those of Portico's provider `minimax`, with the aliases of OpenClaw's page and notes about the plan.
 _ALIASES: Final = {"MiniMax-M2.1": "minimax-m2.1", "MiniMax-M2.1-lightning": "minimax-m2.1-lightning"}
 _NOTES: Final = {
     "MiniMax-M2.1": "Under a Coding Plan MiniMax answers most of its traffic from Lightning.",
     "MiniMax-M2.1-lightning": (
-        "Under a Coding Plan it cannot be picked: MiniMax sends most M2.1 traffic to Lightning by itself and falls back to M2.1 "
-        "at peaks."
+        "Under a Coding Plan you cannot choose this model: MiniMax sends most M2.1 traffic to Lightning, and falls back to M2.1 "
+        "at peak times."
     ),
 }
 
 
 class UnknownClient(ConfigError):
-    """The dialect of this client id is not known."""
+    """The dialect of the client id is unknown."""
 
     id = "config-invalid"
 
@@ -62,7 +60,7 @@ def _plan_model(model: ModelSpec) -> ModelSpec:
 
 
 def _hosts(portal: Portal) -> frozenset[str]:
-    """Every host that a token of this region may be sent to, whichever family's client it was granted to."""
+    """Every host that may receive a token of this region, for any client."""
     region = portal.region.id
     bases = [*portal.origins, *(family.api_bases[region] for family in FAMILIES.values() if region in family.api_bases)]
     return frozenset(host for base in bases if (host := urlsplit(base).hostname))
@@ -77,7 +75,7 @@ SPEC: Final = ProviderSpec(
     base_urls=MappingProxyType({region: portal.api_base for region, portal in PORTALS.items()}),
     hosts=MappingProxyType({region: _hosts(portal) for region, portal in PORTALS.items()}),
     models=MODELS,
-    # In OpenClaw's order: a token that somebody handed out, then a key.
+    # In OpenClaw's order: a token, then a key.
     env_keys=("MINIMAX_OAUTH_TOKEN", "MINIMAX_API_KEY"),
     region_env=_KEY_PROVIDER.region_env,
     aliases=("minimax",),
@@ -121,7 +119,7 @@ class MinimaxPortal:
         return AcceptedTokens(api_base=api_base_for(self._portals[region], token_set.resource_url), notes=notes)
 
     def for_client(self, client_id: str) -> MinimaxPortal:
-        """The choice as another product's client uses it, at MiniMax's own portals: where that product has signed in."""
+        """The auth method with another product's client id, at MiniMax's own portals."""
         if client_id not in FAMILIES:
             raise UnknownClient(f"No public source knows this client id of MiniMax: {plain_text(client_id, 80)}")
         return MinimaxPortal({"portals": {region: {"clientId": client_id} for region in PORTALS}})
@@ -129,25 +127,25 @@ class MinimaxPortal:
 
 @hookimpl
 def portico_providers() -> Iterable[ProviderSpec]:
-    """MiniMax's models as a signed-in account reaches them."""
+    """MiniMax's models for a signed-in account."""
     return (SPEC,)
 
 
 @hookimpl
 def portico_plan_readers() -> Iterable[PlanReader]:
-    """What the plan of a signed-in account has left: the same service tells it as for a key."""
+    """The plan reader of a signed-in account: the same service as for a key."""
     return (built_in_plans("minimax", provider=PROVIDER, env_keys=("MINIMAX_OAUTH_TOKEN",)),)
 
 
 @hookimpl
 def portico_auth_methods(config: Mapping[str, JsonValue]) -> Iterable[AuthMethod]:
-    """The one auth choice, with the user's own portals applied."""
+    """The auth method, with the portals of the user's config."""
     return (MinimaxPortal(config),)
 
 
 @hookimpl
 def portico_token_dialects() -> Sequence[TokenDialect]:
-    """How MiniMax words its replies."""
+    """MiniMax's dialects."""
     from minimax_portal_auth.dialects import DIALECTS  # models are listed without the OAuth engine
 
     return DIALECTS
@@ -155,7 +153,7 @@ def portico_token_dialects() -> Sequence[TokenDialect]:
 
 @hookimpl
 def portico_emulators() -> Iterable[Emulator]:
-    """A stand-in for MiniMax's account service and API."""
+    """The emulator of MiniMax's account service and API."""
     from minimax_portal_auth.emulator import MinimaxEmulator
 
     return (MinimaxEmulator(),)

@@ -1,16 +1,16 @@
-"""The two portals, Global and CN: where to sign in, as which client, where the API is, and which origins a token may be sent to.
+"""The portals Global and CN: the account service, the client, the API, and the origins that may receive a token.
 
-The regions are separate account spaces: a token of one is refused by the other. The account service moved from the API hosts
-(`/oauth/...`) to its own (`/oauth2/...`) in May 2026 and left 307 redirects behind (openclaw#89193, hermes-agent#19335); a POST
-must not follow a redirect on its own say-so, so the moves are written down here.
+The regions have separate accounts; each rejects the other's tokens. In May 2026 the account service moved from the API hosts
+(`/oauth/...`) to its own hosts (`/oauth2/...`), with 307 redirects (openclaw#89193, hermes-agent#19335). A POST must not follow a
+redirect, so `relocated` lists the moves.
 
-All clients are public ones without a secret; MiniMax registers them per product and offers no self-registration. Which of them a
-user signs in as is the user's choice (`clientId` in the plugin's config); a known id brings the scope, audience and dialect that
-its own product uses. Sources: OpenClaw's `extensions/minimax` (family A), MiniMax's `mmx-cli` 1.0.27 and its opencode plugin
-(family B), MiniMax's `minimax-code`, packages/oauth-core (family C).
+All clients are public, without a secret. MiniMax registers one client per product and has no self-registration. The user can set
+`clientId` in the plugin's config; a known id implies the scope, audience and dialect of its product. Sources: OpenClaw's
+`extensions/minimax` (family A), MiniMax's `mmx-cli` 1.0.27 and its opencode plugin (family B), MiniMax's `minimax-code`,
+packages/oauth-core (family C).
 
-`resource_url` of a token reply has another form for each client: OpenClaw's ends in `/anthropic`, MiniMax's own CLI gets a bare
-origin. A token is worth stealing, so nothing of that field is kept but which of the portal's own origins it names.
+The `resource_url` of a token reply depends on the client: OpenClaw's ends in `/anthropic`, that of MiniMax's CLI is an origin. A
+wrong URL could steal the token, so the field only selects one of the portal's own origins.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ DEVICE_CODE: Final = "minimax-device-code"
 
 
 class ScopeMissing(OAuthError):
-    """The provider granted less than the models need."""
+    """The provider did not grant the scope that the models need."""
 
     id = "scope-missing"
 
 
 class ResourceUrlRefused(OAuthError):
-    """The token reply names an API host that is not one of the region's own."""
+    """The token reply names an API host of another region or of a stranger."""
 
     id = "resource-url"
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What one product's client sends. `accounts` and `api_bases` name the regions where they differ from the portal's own."""
+    """The parameters of one product's client. `accounts` and `api_bases`: by region, if they differ from the portal's."""
 
     product: str
     scope: str
@@ -92,7 +92,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Portal:
-    """One region's portal. `origins` are the only places that a token of this portal is sent to."""
+    """One region's portal. A token of this portal is sent only to `origins`."""
 
     region: Region
     server: OAuthServer
@@ -102,10 +102,10 @@ class Portal:
 
 
 def origin(url: str) -> str:
-    """`scheme://host[:port]` of `url`, in lower case and without the scheme's own port (RFC 6454 section 4).
+    """`scheme://host[:port]` of `url`, in lower case and without the scheme's default port (RFC 6454 section 4).
 
     Raises:
-        ValueError: the URL names no host, a user, or a port that is none.
+        ValueError: the URL has no host, a user, or an invalid port.
     """
     parts = urlsplit(url)
     if not parts.hostname or parts.username is not None or parts.password is not None:
@@ -151,7 +151,7 @@ PORTALS: Final[Mapping[str, Portal]] = MappingProxyType({portal.region.id: porta
 
 
 def for_client(portal: Portal, client_id: str) -> Portal:
-    """`portal` for another client: what is known of a public client comes with its id, an unknown one changes only the id."""
+    """Return `portal` for another client. A known id sets the parameters of its family; an unknown id changes only the id."""
     family = FAMILIES.get(client_id)
     if family is None:
         return replace(portal, server=replace(portal.server, client_id=client_id))
@@ -177,34 +177,34 @@ def _for_family(portal: Portal, client_id: str, family: Family) -> Portal:
 
 
 def check_scope(token_set: TokenSet) -> None:
-    """Refuse to sign in with tokens of MiniMax Code's client that are for something else than was asked for.
+    """Refuse tokens of MiniMax Code's client without the required scope.
 
-    Silence means the scope that was asked for (RFC 6749 section 5.1).
+    A reply without `scope` grants the requested scope (RFC 6749 section 5.1).
 
     Raises:
         OAuthError: `scope-missing`.
     """
     if token_set.scope is not None and REQUIRED_SCOPE not in token_set.scope.split():
         raise ScopeMissing(
-            "MiniMax granted less than was asked for, so the token would not work.",
-            why=f"the scope does not hold {REQUIRED_SCOPE}",
+            "MiniMax granted fewer scopes than requested, so the token would not work.",
+            why=f"the scope {REQUIRED_SCOPE} is missing",
             hint="Run the command again, and allow everything that the page asks for.",
         )
 
 
 def api_base_for(portal: Portal, resource_url: str | None) -> str:
-    """The base that inference requests go to: the portal's own, or that of another of its origins where the reply names it.
+    """The API base for inference: the portal's own, or that of another origin of the portal if the reply names one.
 
     Raises:
-        OAuthError: `resource-url`: the reply names a place that is not this region's.
+        OAuthError: `resource-url`: the reply names a URL outside this region.
     """
     if not resource_url:
         return portal.api_base
     named_origin = origin(resource_url) if why_not_a_safe_url(resource_url) is None else None
     if named_origin not in portal.origins:
         raise ResourceUrlRefused(
-            f"The token reply names an API that is not the {portal.region.label} portal's: {plain_text(resource_url, 100)}",
-            why=f"this token may go to {', '.join(sorted(portal.origins))} alone; nothing was stored",
+            f"The token reply names an API outside the {portal.region.label} portal: {plain_text(resource_url, 100)}",
+            why=f"Portico sends this token only to {', '.join(sorted(portal.origins))}; nothing was stored",
             hint="Sign in with the account's own --region. For a portal of your own, set its API: "
             f"{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{portal.region.id}.apiBase URL",
         )

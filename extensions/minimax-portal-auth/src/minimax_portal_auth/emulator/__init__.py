@@ -1,7 +1,7 @@
-"""An emulator of MiniMax's account service and API, for trying Portico without an account and without a network.
+"""An emulator of MiniMax's account service and API, to use Portico without an account and without a network.
 
-Faithful by default: it serves what public clients show of the real service, and answers 404 for the rest. Only `redirect` adds
-something that MiniMax does not have, and the pages say so.
+By default the emulator serves what public clients show of the real service, and 404 for anything else. Only `redirect` adds
+endpoints that MiniMax does not have; their pages say so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PLUGIN = "minimax-portal-auth"
 
 
 class MinimaxEmulator:
-    """The `Emulator` for MiniMax. `service` is the last one that `app` made, for tests that turn it while it runs."""
+    """The `Emulator` for MiniMax. `service` is the latest service of `app`, for tests that change it while it runs."""
 
     id = "minimax"
     label = "MiniMax (account service and API, Global and CN)"
@@ -43,7 +43,7 @@ class MinimaxEmulator:
         return self.service.app()
 
     def config(self, options: EmulatorOptions) -> Mapping[str, JsonValue]:
-        """With `redirect`: both portals found by discovery, with a redirect that may be used."""
+        """With `redirect`: both portals use discovery and a redirect."""
         if not options.redirect:
             return {}
         portals: dict[str, JsonValue] = {

@@ -1,7 +1,4 @@
-"""The two account spaces, and the clients that MiniMax's account service knows.
-
-A token, a code and a refresh token belong to the region that issued them; the other region has never heard of them.
-"""
+"""The accounts of both regions, and the registered clients. Tokens and codes are valid only in the region that issued them."""
 
 from __future__ import annotations
 
@@ -20,15 +17,15 @@ if TYPE_CHECKING:
     from portico.plugin_api import Clock
 
 PLAN_TTL_S: Final = 172_800.0  # OpenClaw's client sees two days (openclaw#79731)
-CODE_TTL_S: Final = 3600.0  # MiniMax Code's sees one hour
+CODE_TTL_S: Final = 3600.0  # MiniMax Code's client sees one hour
 DEVICE_TTL_S: Final = 300.0
-# What the deterministic quota starts from, as in the side-by-side capture of openclaw#81115.
+# The initial usage, as in the capture of openclaw#81115.
 USED_AT_START: Final = 151
 
 
 @dataclass(frozen=True, slots=True)
 class KnownClient:
-    """A registered client: how it is answered, and what `client=` and `resource_url` say to it."""
+    """A registered client. `standard`: the client uses the device-code dialect."""
 
     id: str
     product: str
@@ -49,7 +46,7 @@ CLIENTS: Final[Mapping[str, KnownClient]] = MappingProxyType({client_id: _known(
 
 
 class AccountSpace:
-    """One region's accounts: what was issued, what waits for approval, and how much of the plan is used."""
+    """One region's accounts: issued tokens and codes, pending device codes, and the plan's usage."""
 
     def __init__(self, region: RegionId, *, clock: Clock | None, interval_s: float) -> None:
         self.region = region
@@ -68,6 +65,6 @@ class AccountSpace:
             self.first_used_at = self.mint.clock.wall_ms()
 
     def client_of(self, access: str) -> KnownClient | None:
-        """The client whose token `access` is, while it is good here."""
+        """The client of the access token; None if the token is not valid in this region."""
         family = self.mint.family_of(access)
         return CLIENTS.get(family.client_id) if family is not None else None

@@ -1,4 +1,4 @@
-"""The deterministic answers of the emulated models, in the shapes of the three API families."""
+"""The emulated models' deterministic answers, in the formats of the three APIs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MAX_WORDS: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says to a request: `words`, or a `call` of one of the client's tools and no words.
+    """A model's answer: `words`, or a `call` of one of the client's tools.
 
-    Token counts are words, so that a test can work them out by hand; a call counts as one.
+    A word counts as one token, so that a test can predict the counts; a call counts as one token.
     """
 
     model: str
@@ -44,19 +44,19 @@ class Answer:
         return len(self.words) if self.call is None else 1
 
     def ends_with(self, *, cut: str, call: str, whole: str) -> str:
-        """The protocol's word for how this answer ended."""
+        """Choose the protocol's stop reason for this answer."""
         return call if self.call is not None else cut if self.cut else whole
 
 
 def answer_to(body: dict[str, object]) -> Answer:
-    """The answer to a request of any of the three shapes."""
+    """The answer to a request of any of the three APIs."""
     model, last_turn = str(body.get("model", "")), read_conversation(body)
     input_tokens = len(last_turn.text.split())
     if last_turn.call is not None:
         return Answer(model, (), input_tokens, cut=False, call=last_turn.call)
     reply = f"The tool returned: {' '.join(last_turn.results)}" if last_turn.results else f"You said: {last_turn.text}"
-    spoken_words = f"This is Portico's emulator, answering as {model}. {reply}".split(" ")[:_MAX_WORDS]
-    words = tuple(word if index == 0 else f" {word}" for index, word in enumerate(spoken_words))
+    text_words = f"This is Portico's emulator, answering as {model}. {reply}".split(" ")[:_MAX_WORDS]
+    words = tuple(word if index == 0 else f" {word}" for index, word in enumerate(text_words))
     limit = next((value for name in ("max_tokens", "max_output_tokens") if isinstance(value := body.get(name), int)), None)
     cut = limit is not None and limit < len(words)
     return Answer(model, words[:limit] if cut else words, input_tokens, cut)
@@ -66,7 +66,7 @@ def answer_to(body: dict[str, object]) -> Answer:
 
 
 def anthropic_message(answer: Answer) -> dict[str, object]:
-    """The whole message of Anthropic's Messages API."""
+    """A message of Anthropic's Messages API."""
     return {
         "id": f"msg_{_FIXED_ID}",
         "type": "message",
@@ -109,7 +109,7 @@ def _stop_reason(answer: Answer) -> str:
 
 
 def _split_in_two(text: str) -> tuple[str, str]:
-    """A streamed call's arguments come in pieces, and no piece is JSON by itself."""
+    """Split a call's arguments for streaming; neither part is valid JSON."""
     return text[: len(text) // 2], text[len(text) // 2 :]
 
 
@@ -117,7 +117,7 @@ def _split_in_two(text: str) -> tuple[str, str]:
 
 
 def chat_completion(answer: Answer) -> dict[str, object]:
-    """The whole completion of OpenAI's Chat Completions API."""
+    """A completion of OpenAI's Chat Completions API."""
     message: dict[str, object] = {"role": "assistant", "content": answer.text}
     if answer.call is not None:
         message = {"role": "assistant", "content": None, "tool_calls": [_chat_call(answer.call)]}
@@ -127,7 +127,7 @@ def chat_completion(answer: Answer) -> dict[str, object]:
 
 
 def chat_events(answer: Answer) -> Iterator[Event]:
-    """The chunks of a streamed completion, the last one with the usage, then `[DONE]`."""
+    """The chunks of a streamed completion, the last chunk with the usage, then the end marker."""
     head = {"id": f"chatcmpl-{_FIXED_ID}", "object": "chat.completion.chunk", "created": 0, "model": answer.model}
     deltas: list[dict[str, object]] = [{"content": word} for word in answer.words]
     if answer.call is not None:
@@ -156,10 +156,10 @@ def _chat_usage(answer: Answer) -> dict[str, int]:
     return {"prompt_tokens": answer.input_tokens, "completion_tokens": answer.output_tokens, "total_tokens": total}
 
 
-def response_object(answer: Answer, *, done: bool = True) -> dict[str, object]:
+def response_object(answer: Answer, *, finished: bool = True) -> dict[str, object]:
     """The response object of OpenAI's Responses API."""
     head = {"id": f"resp_{_FIXED_ID}", "object": "response", "created_at": 0, "model": answer.model}
-    if not done:
+    if not finished:
         return {**head, "status": "in_progress", "output": []}
     usage = {
         "input_tokens": answer.input_tokens,
@@ -173,8 +173,8 @@ def response_events(answer: Answer) -> Iterator[Event]:
     """The events of a streamed response, in the order that OpenAI documents."""
     item = {"output_index": 0}
     events: list[dict[str, object]] = [
-        {"type": "response.created", "response": response_object(answer, done=False)},
-        {"type": "response.output_item.added", **item, "item": _output(answer, done=False)},
+        {"type": "response.created", "response": response_object(answer, finished=False)},
+        {"type": "response.output_item.added", **item, "item": _output(answer, finished=False)},
         *(_text_events(answer.words, answer.text) if answer.call is None else _call_events(answer.call)),
         {"type": "response.output_item.done", **item, "item": _output(answer)},
         {"type": "response.completed", "response": response_object(answer)},
@@ -201,23 +201,23 @@ def _call_events(call: ToolCall) -> Iterator[dict[str, object]]:
     yield {"type": "response.function_call_arguments.done", **item_position, "name": call.name, "arguments": call.arguments}
 
 
-def _output(answer: Answer, *, done: bool = True) -> dict[str, object]:
-    """The one item of a response's output; empty where it has only begun."""
-    item: dict[str, object] = {"id": _ITEM_ID, "status": "completed" if done else "in_progress"}
+def _output(answer: Answer, *, finished: bool = True) -> dict[str, object]:
+    """The output item of a response, empty unless `finished`."""
+    item: dict[str, object] = {"id": _ITEM_ID, "status": "completed" if finished else "in_progress"}
     if answer.call is not None:
-        arguments = answer.call.arguments if done else ""
+        arguments = answer.call.arguments if finished else ""
         return {**item, "type": "function_call", "call_id": answer.call.id, "name": answer.call.name, "arguments": arguments}
-    content = [{"type": "output_text", "text": answer.text, "annotations": []}] if done else []
+    content = [{"type": "output_text", "text": answer.text, "annotations": []}] if finished else []
     return {**item, "type": "message", "role": "assistant", "content": content}
 
 
 def model_list(ids: list[str]) -> web.Response:
-    """The list that `GET /v1/models` answers with."""
+    """The reply of `GET /v1/models`."""
     return web.json_response({"object": "list", "data": [{"id": each, "object": "model", "owned_by": "minimax"} for each in ids]})
 
 
 async def stream(request: web.Request, events: Iterator[Event]) -> web.StreamResponse:
-    """Server-sent events, one write each, so that a client sees them come one by one."""
+    """Send server-sent events, each with its own write, so that the client receives them one by one."""
     headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)

@@ -1,7 +1,7 @@
-"""What a request says, in the shape of any of the three API families: its last words, a tool it asks for, what a tool returned.
+"""Read the last turn of a conversation in any of the three APIs: the text, a requested tool call, the results of tools.
 
-The sentence `Call the tool NAME with {JSON}` in a message of the user is answered with that call, if the request offers a tool of
-this name. So a client's own tools run without a model that decides on them.
+The emulator answers the sentence `Call the tool NAME with {JSON}` with that call, if the request offers the tool. So a client can
+test its own tools.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RESULT_TYPES: Final = frozenset({"tool_result", "function_call_output", "custom
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool that the client has. `arguments` is a JSON object, as text; `id` differs within a conversation."""
+    """A call of one of the client's tools. `arguments` is a JSON object as text; `id` is unique in a conversation."""
 
     id: str
     name: str
@@ -36,9 +36,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class LastTurn:
-    """The end of a conversation. `text` is its last message, `results` what tools returned since the model spoke last, and `call`
-    the tool call that the user asks for.
-    """
+    """The end of a conversation: the last message, the tools' results since the model's last message, and the requested call."""
 
     text: str
     results: tuple[str, ...] = ()
@@ -46,7 +44,7 @@ class LastTurn:
 
 
 def read_conversation(body: dict[str, object]) -> LastTurn:
-    """What the request's last turn says."""
+    """Read the last turn of a request."""
     conversation = body.get("messages", body.get("input", ""))
     items = (
         [item for item in conversation if isinstance(item, dict)]
@@ -60,7 +58,7 @@ def read_conversation(body: dict[str, object]) -> LastTurn:
 
 
 def _last_turn(items: Sequence[Item]) -> list[Item]:
-    """What came after the model's last words or calls."""
+    """The items after the model's last message or call."""
     model_items = [index for index, item in enumerate(items) if item.get("role") == "assistant" or _is_call(item)]
     return list(items[model_items[-1] + 1 :] if model_items else items)
 
@@ -78,7 +76,7 @@ def _results(turn: Sequence[Item]) -> Iterator[Item]:
 
 
 def _text(item: Item) -> str:
-    """The text of a message, or of what a tool returned."""
+    """The text of a message or of a tool's result."""
     content = item.get("content", item.get("output", ""))
     if isinstance(content, list):
         parts = [part.get("text", "") for part in content if isinstance(part, dict)]
@@ -95,7 +93,7 @@ def _tools(body: dict[str, object]) -> frozenset[str]:
 
 
 def _call(turn: Sequence[Item], tools: frozenset[str], id: str) -> ToolCall | None:
-    """The call that the user asks for in this turn: the last one of a tool that is offered."""
+    """The last requested call in this turn whose tool is offered."""
     call = None
     for text in (_text(item) for item in turn if item.get("role", "user") == "user"):
         for match in _CALL.finditer(text):

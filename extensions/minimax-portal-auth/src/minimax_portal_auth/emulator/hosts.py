@@ -1,4 +1,4 @@
-"""The host names the emulator answers for, and what each of them is."""
+"""The host names that the emulator answers for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RegionId = Literal["global", "cn"]
 
 @dataclass(frozen=True, slots=True)
 class EmulatedHost:
-    """One host: its role in the service, its region, and the domain that it shares with other hosts."""
+    """One host, with its role, its region, and the domain that it shares with other hosts."""
 
     name: str
     role: Role
@@ -46,6 +46,6 @@ LM_STUDIO: Final = EmulatedHost("127.0.0.1", "lmstudio")
 
 
 def find_host(host: str) -> EmulatedHost | None:
-    """The host that a Host header names; every loopback name is LM Studio."""
+    """The host of a Host header; every loopback name is LM Studio."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     return LM_STUDIO if name in {"127.0.0.1", "localhost", "[::1]"} else HOSTS.get(name.lower())

@@ -1,4 +1,4 @@
-"""MiniMax's API hosts: inference in both shapes, and the refusals that users have met (CodexBar#1615, MiniMax-M2.7#36)."""
+"""MiniMax's API hosts: inference, and the error replies that users have seen (CodexBar#1615, MiniMax-M2.7#36)."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _EMULATED_KEY: Final = "sk-emulator"
 
 
 def credential(request: web.Request) -> str | None:
-    """What a request authenticates with: a bearer token, or `x-api-key`."""
+    """The request's credential: a bearer token, or `x-api-key`."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     bearer = value.strip() if scheme.lower() == "bearer" else ""
     return bearer or request.headers.get("x-api-key") or None
 
 
 class Inference:
-    """One region's models. `own` is the region's account space, `other` the one whose tokens are refused by name."""
+    """One region's models. A token of `other_space` gets its own error message."""
 
     def __init__(self, space: AccountSpace, other_space: AccountSpace, settings: Settings) -> None:
         self._space = space
@@ -67,7 +67,7 @@ class Inference:
         return self._reject_credential(request) or answers.model_list(list(_IDS))
 
     async def agent_messages(self, request: web.Request, host: EmulatedHost) -> web.StreamResponse:
-        """POST /mavis/api/v1/llm/v1/messages on the agent host: a bearer token of MiniMax Code, nothing else."""
+        """POST /mavis/api/v1/llm/v1/messages on the agent host. Accepts only a bearer token of MiniMax Code."""
         bearer = request.headers.get("Authorization", "").partition(" ")[2]
         client = self._space.client_of(bearer)
         if client is None or not client.standard:
@@ -75,7 +75,7 @@ class Inference:
         return await self.messages(request, host)
 
     def knows(self, key: str) -> bool:
-        """Whether `key` is a credential of this region: a token it issued, or one of the emulator's own keys."""
+        """Whether `key` is a credential of this region: an issued token, or a key of the emulator."""
         if key in {self._settings.api_key, f"{_EMULATED_KEY}-{self._space.region}"}:
             return True
         return self._space.client_of(key) is not None
@@ -132,8 +132,10 @@ class Inference:
 
 
 def _reject_thinking(path: str, model: str, body: dict[str, object]) -> web.Response | None:
-    """What the family of `model` does not take: HTTP 400 with 2013, as platform.minimax.io/docs/api-reference/text-anthropic-api,
-    dev.to/aihubmix (October 2026), earendil-works/pi#6658 and esengine/DeepSeek-Reasonix#3594 have it.
+    """HTTP 400 with 2013 for a thinking option that the model's family does not support.
+
+    Sources: platform.minimax.io/docs/api-reference/text-anthropic-api, dev.to/aihubmix (October 2026), earendil-works/pi#6658,
+    esengine/DeepSeek-Reasonix#3594.
     """
     thinking, config = body.get("thinking"), body.get("output_config")
     thinking_type = thinking.get("type") if isinstance(thinking, dict) else None
@@ -156,7 +158,7 @@ async def read_body(request: web.Request) -> dict[str, object]:
     """The JSON object of a request.
 
     Raises:
-        web.HTTPBadRequest: there is none.
+        web.HTTPBadRequest: the body is not a JSON object.
     """
     try:
         body = await request.json()

@@ -1,4 +1,4 @@
-"""The other services that a MiniMax set-up meets: Anthropic's API, and a local LM Studio."""
+"""Other services beside MiniMax: Anthropic's API, and a local LM Studio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OVERLOADED: Final = 529
 
 
 class Anthropic:
-    """api.anthropic.com, for any key that looks like one."""
+    """api.anthropic.com. Accepts any key that looks like an Anthropic key."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -40,7 +40,7 @@ class Anthropic:
 
 
 class LmStudio:
-    """A local LM Studio: no key, OpenAI's shapes, whatever model name it is asked for."""
+    """A local LM Studio: OpenAI's APIs, without a key, for any model name."""
 
     async def chat(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /v1/chat/completions."""

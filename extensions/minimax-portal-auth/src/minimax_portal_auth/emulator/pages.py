@@ -1,4 +1,4 @@
-"""The pages a person sees. Every one of them says whose it is: none pretends to be MiniMax's."""
+"""The emulator's HTML pages. Each page says that it is not MiniMax's."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ if TYPE_CHECKING:
     from minimax_portal_auth.emulator.accounts import AccountSpace
     from minimax_portal_auth.emulator.hosts import EmulatedHost
 
-BANNER: Final = "This is Portico's emulator, not MiniMax. No account is touched and no password is asked for."
-REDIRECT_BANNER: Final = (
-    "MiniMax has no such page for third parties: this way of signing in, by a redirect, is an extension of the emulator's own."
-)
+BANNER: Final = "This is Portico's emulator, not MiniMax. It uses no real account and asks for no password."
+REDIRECT_BANNER: Final = "MiniMax has no such page for third parties: the sign-in with a redirect exists only in the emulator."
 _MAIN: Final = "<main>"
 
 
 def approval_path(user_code: str) -> str:
-    """The path and query of the page that asks about `user_code`."""
+    """The path and query of the approval page for `user_code`."""
     return f"/oauth-authorize?user_code={user_code}"
 
 
 class ApprovalPages:
-    """`/oauth-authorize`: the code is filled in from the address, a person allows or denies.
+    """`/oauth-authorize`: fills in the code from the address; the user allows or denies the sign-in.
 
-    The page finds the codes of every region, its own first, so that one address is enough to approve any code.
+    The page accepts the codes of both regions, so that one address can approve any code.
     """
 
     def __init__(self, own: AccountSpace, others: list[AccountSpace]) -> None:
@@ -43,13 +41,13 @@ class ApprovalPages:
         form = await read_form(request)
         code, approved = form.get("user_code", ""), form.get("decision") == "approve"
         if not any(space.devices.decide(code, approved=approved) for space in self._spaces):
-            return device_page("/oauth-authorize", "", note="No sign-in waits under this code, or it has expired.")
-        return message_page("Signed in" if approved else "Refused", "You may close this page and go back to the terminal.")
+            return device_page("/oauth-authorize", "", note="This code is unknown or has expired.")
+        return message_page("Signed in" if approved else "Denied", "You can close this page and return to the terminal.")
 
 
 @web.middleware
 async def add_banner(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Put the banner on every HTML page."""
+    """Add the banner to every HTML page."""
     response = await handler(request)
     if isinstance(response, web.Response) and response.content_type == "text/html" and response.text:
         note = REDIRECT_BANNER if request.path == "/oauth2/authorize" else ""
@@ -58,5 +56,5 @@ async def add_banner(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def homepage(_request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
-    """Where the stale www address leads: a page without any approval on it."""
+    """The target of the old www address: a page without an approval form."""
     return message_page("Home", "There is nothing to approve on this page.")

@@ -1,7 +1,7 @@
-"""How much of the plan is left: two endpoints whose `usage_count` mean opposite things (openclaw#81115, openclaw#86885).
+"""The plan's usage: two endpoints with opposite meanings of `usage_count` (openclaw#81115, openclaw#86885).
 
-`token_plan/remains` counts what is used, the older `coding_plan/remains` what is left; the percentages agree. Failures are an
-HTTP 200 with `base_resp`.
+`token_plan/remains` counts used requests, the older `coding_plan/remains` remaining requests; the percentages agree. A failure is
+an HTTP 200 with `base_resp`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PlanUsage:
         self._settings = settings
 
     async def token_plan(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
-        """GET /v1/token_plan/remains. MiniMax Code's tokens are not taken here."""
+        """GET /v1/token_plan/remains. Rejects MiniMax Code's tokens."""
         if self._settings.remains == "older":
             return web.Response(status=404, text="404 page not found")
         key = credential(request)
@@ -88,9 +88,9 @@ class PlanUsage:
         }
 
     def _m_plan_row(self) -> Row:
-        """The one row that an M Plan was told with on 2026-10-08: no counts, no boosts, no video; each request takes one percent.
+        """The only row of an M Plan on 2026-10-08: no counts, no boosts, no video; each request uses one percent.
 
-        The windows begin with the first use (platform.minimax.io/docs/m-plan, usage rules); until then all of their time is left.
+        The windows start with the first use (platform.minimax.io/docs/m-plan, usage rules); until then they are full.
         """
         now, first_used_at = self._space.mint.clock.wall_ms(), self._space.first_used_at
         start = now if first_used_at is None else first_used_at
@@ -113,7 +113,7 @@ class PlanUsage:
         return {"model_name": "video", **window, **counts, **percents, **states, **week}
 
     def _windows(self) -> tuple[Row, Row]:
-        """The five-hour and the weekly window that now falls into, with what is left of each, in ms. Both have begun."""
+        """The current five-hour window and the current weekly window, with their remaining times in ms."""
         now = self._space.mint.clock.wall_ms()
         start, week_start = (now - max(now % length_ms, _ELAPSED_MS) for length_ms in (_WINDOW_MS, _WEEK_MS))
         end, week_end = start + _WINDOW_MS, week_start + _WEEK_MS

@@ -1,4 +1,4 @@
-"""The emulated service as one application: every host, told apart by the Host header; 404 where MiniMax has nothing."""
+"""The emulated service: one application for all hosts, chosen by the Host header; 404 for unknown paths."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ _FAULTS: Final = {
 
 
 class MinimaxService:
-    """One run of the emulator. `spaces` hold what was issued per region, `presented` every refresh token that came in, and
-    `faults` makes requests go wrong by path.
+    """One run of the emulator. `presented` records every received refresh token; `faults` makes requests fail by path.
 
     Raises:
         UsageError: `usage`.

@@ -1,4 +1,4 @@
-"""What can be turned at the emulator: `portico emulator run --knob NAME=VALUE`."""
+"""The emulator's settings: `portico emulator run --knob NAME=VALUE`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXPIRY_UNITS: Final = ("ms", "s", "relative")
 FAULTS: Final = ("500", "503", "html", "oversize", "drop", "slow")
 OMITTABLE: Final = ("refresh_token", "resource_url", "interval", "expired_in", "state")
 QUOTAS: Final = ("exhausted", "none", "unlimited", "not-in-plan")
-REFUSALS: Final = ("403", "200")
+REJECTIONS: Final = ("403", "200")
 REMAINS: Final = ("older", "html", "null", "no-week", "no-percent", "modalities", "m-plan", "absurd")
 _MAX_PORT: Final = 65535
 _MAX_BOOST: Final = 100_000
@@ -23,19 +23,19 @@ _MAX_BOOST: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The emulator's settings (`--knob`); the defaults are the real service as its clients show it.
+    """The emulator's settings (`--knob`); the defaults are the real service.
 
-    `expiry`: unit of `expired_in`. `omit`: fields left out of replies. `resource_url`, `notice`: put into token replies.
-    `status`: answered to every poll. `interval`: seconds between polls. `www`: send people to the stale www host.
-    `legacy`: `/oauth/*` on the API hosts answers itself and does not redirect. `device_fault`, `token_fault`: what goes wrong
-    there. `quota`: what is left of the plan: `exhausted` (for two more hours, as the models say), `none` (no plan), `unlimited`,
-    `not-in-plan` (no text in it). `boost`:
-    the permille by which the plan's windows are enlarged. `remains`: how usage is told: `older` (by the older endpoint alone),
-    `html`, `null` (no rows), `no-week`, `no-percent`, `modalities` (the rows of April 2026), `m-plan`
-    (the one row of October 2026, whose windows begin with the first use), `absurd`. `refuse_model`: a model
-    that the plan does not include. `refusal`: how the models refuse a credential, not with 401 but with `403`, or `200` and a
-    `base_resp`. `api_key`: a key that is accepted beside tokens. `anthropic`: `overloaded`. `lmstudio`: the
-    port for a local LM Studio (0: any; `off`).
+    - `expiry`: the unit of `expired_in`; `omit`: fields left out of replies
+    - `resource_url`, `notice`: put into token replies; `status`: the reply to every poll; `interval`: seconds between polls
+    - `www`: put the approval page on the old www host; `legacy`: `/oauth/*` on the API hosts does not redirect
+    - `device_fault`, `token_fault`: how requests to these endpoints fail
+    - `quota`: `exhausted` (for two hours), `none` (no plan), `unlimited`, `not-in-plan` (no text models)
+    - `boost`: the factor of the plan's windows, in permille
+    - `remains`: the usage reply: `older` (only the older endpoint), `html`, `null` (no rows), `no-week`, `no-percent`,
+      `modalities` (the rows of April 2026), `m-plan` (the row of October 2026; its windows start with the first use), `absurd`
+    - `refuse_model`: a model that the plan does not include; `refusal`: reject a credential with `403`, or with `200` and a
+      `base_resp`, instead of 401; `api_key`: an accepted key
+    - `anthropic`: `overloaded`; `lmstudio`: the port for a local LM Studio (0: any; `off`)
     """
 
     expiry: str = "ms"
@@ -59,10 +59,10 @@ class Settings:
 
 
 def parse_settings(options: Mapping[str, str]) -> Settings:
-    """The settings as the command line names them.
+    """Parse the settings of the command line.
 
     Raises:
-        UsageError: `usage`: no such knob, or a value it does not take.
+        UsageError: `usage`: an unknown knob, or an invalid value.
     """
     values: dict[str, object] = {}
     for name, value in options.items():
@@ -72,21 +72,21 @@ def parse_settings(options: Mapping[str, str]) -> Settings:
         try:
             values[key] = _PARSERS[key](value)
         except ValueError as error:
-            raise UsageError(f"The knob {name} does not take {value!r}.", why=str(error) or None) from None
-    return Settings(**values)  # type: ignore[arg-type]  # each reader gives its field's type
+            raise UsageError(f"Invalid value for knob {name}: {value!r}", why=str(error) or None) from None
+    return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type
 
 
 def _unknown_error(name: str) -> UsageError:
     known = sorted(field.name.replace("_", "-") for field in fields(Settings))
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "Knobs: " + ", ".join(known)
-    return UsageError(f"The emulator has no knob {name!r}.", hint=hint)
+    return UsageError(f"Unknown knob: {name}", hint=hint)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(value: str) -> str:
         if value not in choices:
-            raise ValueError("one of " + ", ".join(choices))
+            raise ValueError("expected one of " + ", ".join(choices))
         return value
 
     return read
@@ -95,7 +95,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 def _parse_names(value: str) -> frozenset[str]:
     names = frozenset(filter(None, value.split(",")))
     if not names <= set(OMITTABLE):
-        raise ValueError("some of " + ",".join(OMITTABLE))
+        raise ValueError("expected some of " + ",".join(OMITTABLE))
     return names
 
 
@@ -107,20 +107,20 @@ def _parse_port(value: str) -> int | None:
     if value == "off":
         return None
     if not value.isdigit() or int(value) > _MAX_PORT:
-        raise ValueError("a port, 0 for any, or off")
+        raise ValueError("expected a port, 0 for any, or off")
     return int(value)
 
 
 def _parse_permille(value: str) -> int:
     if not value.isdigit() or not 1 <= int(value) <= _MAX_BOOST:
-        raise ValueError(f"a whole number from 1 to {_MAX_BOOST}")
+        raise ValueError(f"expected a whole number from 1 to {_MAX_BOOST}")
     return int(value)
 
 
 def _parse_seconds(value: str) -> float:
     seconds = float(value)
-    if not 0 <= seconds <= 600:  # noqa: PLR2004 - ten minutes is longer than any code lives
-        raise ValueError("seconds from 0 to 600")
+    if not 0 <= seconds <= 600:  # noqa: PLR2004 - longer than the lifetime of any code
+        raise ValueError("expected seconds from 0 to 600")
     return seconds
 
 
@@ -139,7 +139,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "boost": _parse_permille,
     "remains": _one_of(*REMAINS),
     "refuse_model": str,
-    "refusal": _one_of(*REFUSALS),
+    "refusal": _one_of(*REJECTIONS),
     "api_key": str,
     "anthropic": _one_of("overloaded"),
     "lmstudio": _parse_port,

@@ -1,7 +1,7 @@
-"""The account service: device codes, tokens and revocation, each client in its own dialect.
+"""The account service: device codes, tokens and revocation, in the dialect of each client.
 
-Where no public source shows what MiniMax answers (a denied or expired code of the user-code dialect), the words are those that
-MiniMax's newer client knows.
+If no public source shows MiniMax's reply (a denied or expired code of the user-code dialect), the emulator uses the status words
+that MiniMax's newer client knows.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class SignIn:
             return self._error_reply(form, error)
 
     async def revoke(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
-        """POST /oauth2/revoke: an empty 200, whatever the token was."""
+        """POST /oauth2/revoke: an empty 200 for any token."""
         form = await read_form(request)
         try:
             known_client(form)
@@ -104,7 +104,7 @@ class SignIn:
         return issued
 
     def _error_reply(self, form: dict[str, str], error: TokenRefused) -> web.Response:
-        """A poll's "not yet" and "no" are an HTTP 200 in the user-code dialect; everything else is RFC 6749's."""
+        """In the user-code dialect, a pending, denied or expired poll is an HTTP 200; other errors follow RFC 6749."""
         client = CLIENTS.get(form.get("client_id", ""))
         polls = form.get("grant_type") in _POLL_GRANTS
         if client is not None and not client.standard and polls and error.code in _STATUS_OF_ERROR:
@@ -153,10 +153,10 @@ class SignIn:
 
 
 def known_client(form: dict[str, str]) -> KnownClient:
-    """The client that a request is from.
+    """The client of a request.
 
     Raises:
-        TokenRefused: invalid_request: none is named; invalid_client: no such client.
+        TokenRefused: invalid_request: no client id; invalid_client: an unknown client id.
     """
     client_id = form.get("client_id")
     if not client_id:
@@ -167,11 +167,11 @@ def known_client(form: dict[str, str]) -> KnownClient:
 
 
 def _check_request(form: dict[str, str], client: KnownClient) -> str | None:
-    """The challenge of a device request. Whether MiniMax insists on one is not known; what is sent is held to."""
+    """Check the scope and the challenge of a device request. The challenge is optional: MiniMax's rule is unknown."""
     if client.standard and client.scope not in form.get("scope", "").split():
         raise TokenRefused("invalid_scope", f"scope {client.scope} is required")
-    sent = form.get("code_challenge")
-    return check_challenge(sent, form.get("code_challenge_method")) if sent is not None else None
+    challenge = form.get("code_challenge")
+    return check_challenge(challenge, form.get("code_challenge_method")) if challenge is not None else None
 
 
 def _reply(fields: Fields) -> web.Response:

@@ -1,4 +1,4 @@
-"""Usage as clients have met it in other shapes than today's, and as none should have to."""
+"""Other shapes of the usage reply: earlier versions that clients have seen, and an absurd reply."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 Row = dict[str, object]
 
 _DAY_MS: Final = 86_400_000
-# The rows of April 2026 beside the text models' (opencode-quota#172): media have windows of a day.
+# The further rows of April 2026 (opencode-quota#172): media models have daily windows.
 _MODALITIES: Final = (("speech-hd", 4000, 3900), ("image-01", 50, 50), ("music-cover", 0, 0))
 _ABSURD: Final[Row] = {
     "model_name": "gen\x1b[31meral\n" + "x" * 500,
@@ -28,10 +28,10 @@ _ABSURD: Final[Row] = {
 
 
 def reshape(shape: str | None, rows: list[Row]) -> list[object] | None:
-    """`rows` as the knob `remains` wants them told."""
+    """`rows` in the shape of the knob `remains`."""
     if shape == "null":
         return None
-    if shape == "no-week":  # which mmx-cli 1.0.27 fails for, with "Invalid time value"
+    if shape == "no-week":  # mmx-cli 1.0.27 fails with "Invalid time value"
         return [{name: value for name, value in row.items() if "weekly" not in name} for row in rows]
     if shape == "no-percent":
         return [{name: value for name, value in row.items() if "percent" not in name} for row in rows]
