@@ -1,4 +1,4 @@
-"""The account of the tests of refresh is the one that is signed out here."""
+"""Share the account fixture of the refresh tests."""
 
 from __future__ import annotations
 

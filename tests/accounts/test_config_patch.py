@@ -1,4 +1,4 @@
-"""What a sign-in writes into the config, and what it leaves alone."""
+"""What a sign-in writes into the config, and which entries it does not change."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def patch(text, signed_in=None, default=DEFAULT, *, in_use=True):
     return patched(document, signed_in or profile(), SPEC, in_use=in_use, default_model=default, listed=True)
 
 
-def test_an_empty_config_gets_provider_aliases_profile_and_default_and_can_be_used():
+def test_an_empty_config_gets_provider_aliases_profile_and_default_model():
     config, problems = check(patch("{}"))
 
     provider = config.models.providers["minimax-portal"]
@@ -63,7 +63,7 @@ def test_an_empty_config_gets_provider_aliases_profile_and_default_and_can_be_us
     assert problems == []
 
 
-def test_doing_it_twice_changes_nothing():
+def test_a_second_write_changes_nothing():
     once = patch("{}")
 
     assert patch(once.text).text == once.text
@@ -79,7 +79,7 @@ def test_every_byte_that_the_user_wrote_stays():
         assert kept in after
 
 
-def test_the_users_models_stay_with_their_comments_and_the_missing_ones_join_them():
+def test_the_users_models_stay_and_missing_models_are_appended():
     text = """{models: {providers: {"minimax-portal": {models: [
       // my price
       {id: "MiniMax-M2.1", name: "Mine", cost: {input: 9, output: 9}},
@@ -101,21 +101,21 @@ def test_an_own_key_and_a_base_url_of_another_host_stay():
 
 
 @pytest.mark.parametrize(("in_use", "base_url"), [(True, CN), (False, GLOBAL)])
-def test_signing_in_to_the_other_region_moves_the_base_url_there_if_that_account_is_to_be_in_use(in_use, base_url):
+def test_the_base_url_is_that_of_the_account_in_use(in_use, base_url):
     after = patch(patch("{}").text, profile(CN, "minimax-portal:cn"), in_use=in_use)
 
     assert after.get(("models", "providers", "minimax-portal", "baseUrl")) == base_url
     assert set(after.get(("auth", "profiles"))) == {"minimax-portal:default", "minimax-portal:cn"}
 
 
-def test_an_alias_that_is_taken_is_not_given_twice():
+def test_a_used_alias_is_not_added_again():
     text = '{agents: {defaults: {models: {"acme/x": {alias: "MiniMax-M2.1"}}}}}'
 
     assert "alias" not in patch(text).value()["agents"]["defaults"]["models"].get(DEFAULT, {})
 
 
 @pytest.mark.requirement("E88")
-def test_an_order_that_exists_stays_as_it_is_and_none_is_made():
+def test_an_existing_order_stays_and_no_order_is_added():
     assert not patch("{}").has(("auth", "order"))
     after = patch('{auth: {order: {"minimax-portal": ["minimax-portal:cn"]}}}')
     assert after.get(("auth", "order", "minimax-portal")) == ["minimax-portal:cn"]
@@ -124,12 +124,12 @@ def test_an_order_that_exists_stays_as_it_is_and_none_is_made():
 @pytest.mark.parametrize(
     "text", ['{agents: {defaults: {model: "acme/x"}}}', '{agents: {defaults: {model: {primary: "acme/x"}}}}']
 )
-def test_the_default_model_changes_only_when_wanted_in_either_form(text):
+def test_the_default_model_changes_only_on_request_in_either_form(text):
     assert check(patch(text, default=None))[0].agents.primary == "acme/x"
     assert check(patch(text))[0].agents.primary == DEFAULT
 
 
-def test_fallbacks_stay_and_an_allow_list_lets_the_new_default_in():
+def test_fallbacks_stay_and_an_allow_list_gets_the_new_default():
     text = '{agents: {defaults: {model: {primary: "acme/x", fallbacks: ["acme/y"]}, models: {"acme/x": {}}}}}'
 
     defaults = patch(text).get(("agents", "defaults"))

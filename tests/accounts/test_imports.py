@@ -1,4 +1,4 @@
-"""`auth import` against the emulator: whose sign-in, which region, one owner, and nothing lost."""
+"""`auth import` with the emulator: each tool, the region, one owner of the tokens, and no lost tokens."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FOREIGN = {
 
 
 class Desk:
-    """Commands in one home folder, with whichever store works here."""
+    """Commands in one home folder, with a store that works on this machine."""
 
     def __init__(self, run_portico, home, request) -> None:
         self.run_portico = run_portico
@@ -107,7 +107,7 @@ def test_each_tools_sign_in_becomes_a_profile_of_its_own_client_and_its_file_sta
 
 
 @pytest.mark.parametrize("tool", OTHER_REGION)
-def test_the_region_is_the_files_own(desk, tool):
+def test_the_region_comes_from_the_file(desk, tool):
     Sample(tool).write(desk.home, **OTHER_REGION[tool])
 
     done = desk.imported("--from", tool)
@@ -120,7 +120,7 @@ def test_the_region_is_the_files_own(desk, tool):
 
 
 @pytest.mark.parametrize("tool", FOREIGN)
-def test_a_sign_in_of_another_place_is_refused(desk, tool):
+def test_a_sign_in_at_another_host_is_refused(desk, tool):
     sample = Sample(tool)
     path = sample.write(desk.home, **FOREIGN[tool])
 
@@ -132,7 +132,7 @@ def test_a_sign_in_of_another_place_is_refused(desk, tool):
     assert sample.refresh in path.read_text(encoding="utf-8")
 
 
-def test_a_client_that_nobody_knows_is_refused(desk):
+def test_an_unknown_client_is_refused(desk):
     Sample("hermes").write(desk.home, entry={"client_id": "00000000-0000-0000-0000-000000000000"})
 
     done = desk.imported()
@@ -141,7 +141,7 @@ def test_a_client_that_nobody_knows_is_refused(desk):
     assert "client id" in done.stderr
 
 
-def test_without_a_region_in_the_file_it_has_to_be_given(desk):
+def test_without_a_region_in_the_file_the_option_is_required(desk):
     path = Sample("openclaw").write(desk.home)
     moved = path.rename(desk.home / "auth-profiles.json")
     from portico.testing.canary import exempt
@@ -157,7 +157,7 @@ def test_without_a_region_in_the_file_it_has_to_be_given(desk):
     assert ProfileIndex(desk.run_portico.paths).get(CN).region == "cn"
 
 
-def test_a_dry_run_changes_nothing_at_all(desk):
+def test_a_dry_run_changes_nothing(desk):
     path = Sample("mmx").write(desk.home)
     before = path.read_bytes()
 
@@ -186,7 +186,7 @@ def test_without_a_terminal_yes_is_needed_and_removal_is_never_assumed(desk):
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_remove_source_leaves_one_owner(desk, tool):
+def test_remove_source_leaves_one_copy(desk, tool):
     sample = Sample(tool)
     path = sample.write(desk.home)
 
@@ -203,7 +203,7 @@ def test_remove_source_leaves_one_owner(desk, tool):
     assert str(path) in again.stderr
 
 
-def test_the_same_sign_in_is_not_taken_twice_and_another_is_never_replaced(desk):
+def test_the_same_tokens_are_not_imported_twice_and_another_account_is_never_replaced(desk):
     first = Sample("mmx")
     first.write(desk.home)
     assert desk.imported().returncode == 0
@@ -226,7 +226,7 @@ def test_the_same_sign_in_is_not_taken_twice_and_another_is_never_replaced(desk)
 
 
 @pytest.mark.requirement("E86")
-def test_a_sign_in_that_was_stored_since_the_check_is_not_overwritten(desk, monkeypatch):
+def test_an_account_stored_after_the_check_is_not_overwritten(desk, monkeypatch):
     Sample("mmx").write(desk.home)
     keep, kept = imports.keep, some_tokens()
 
@@ -240,10 +240,10 @@ def test_a_sign_in_that_was_stored_since_the_check_is_not_overwritten(desk, monk
     assert done.returncode == 2
     assert f"{GLOBAL} is already signed in" in done.stderr
     assert desk.vault().read(GLOBAL).access == kept.access
-    assert desk.run("auth", "import", "--dry-run", "--profile", "other").returncode == 0  # it is still where it was
+    assert desk.run("auth", "import", "--dry-run", "--profile", "other").returncode == 0  # the tool's copy is unchanged
 
 
-def test_of_several_tools_one_has_to_be_named(desk):
+def test_several_tools_require_a_choice(desk):
     Sample("mmx").write(desk.home)
     Sample("opencode").write(desk.home)
 
@@ -251,7 +251,7 @@ def test_of_several_tools_one_has_to_be_named(desk):
     assert desk.imported("--from", "opencode").returncode == 0
 
 
-def test_an_ended_sign_in_without_a_refresh_token_is_not_worth_taking(desk):
+def test_an_expired_access_token_without_a_refresh_token_is_refused(desk):
     Sample("mmx", expires_ms=int(time.time() * 1000) - 1000).write(desk.home, entry={"refresh_token": ""})
 
     done = desk.imported()
@@ -260,7 +260,7 @@ def test_an_ended_sign_in_without_a_refresh_token_is_not_worth_taking(desk):
     assert "has ended" in done.stderr
 
 
-def test_with_nothing_there_it_says_where_it_looked_and_exits_3(desk):
+def test_without_a_sign_in_the_searched_places_are_printed_with_exit_code_3(desk):
     done = desk.imported()
 
     assert done.returncode == 3
@@ -268,7 +268,7 @@ def test_with_nothing_there_it_says_where_it_looked_and_exits_3(desk):
         assert place in done.stderr
 
 
-def test_minimax_code_is_warned_about_and_left_alone(desk):
+def test_minimax_code_gets_a_warning_and_is_left_alone(desk):
     store = desk.home / ".minimax/auth/prod/cn/mcode-public/auth.json"
     store.parent.mkdir(parents=True)
     store.write_text("{}", encoding="utf-8")
@@ -280,7 +280,7 @@ def test_minimax_code_is_warned_about_and_left_alone(desk):
     assert store.read_text(encoding="utf-8") == "{}"
 
 
-def test_a_store_that_fails_leaves_the_other_tools_copy(desk):
+def test_after_a_store_failure_the_other_tools_copy_stays(desk):
     sample = Sample("mmx")
     path = sample.write(desk.home)
 
@@ -290,7 +290,7 @@ def test_a_store_that_fails_leaves_the_other_tools_copy(desk):
     assert sample.refresh in path.read_text(encoding="utf-8")
 
 
-def test_an_imported_sign_in_is_refreshed_as_its_own_client(minimax, tmp_path):
+def test_an_imported_account_is_refreshed_with_its_own_client_id(minimax, tmp_path):
     session = minimax(access_ttl_s=1)
     session.env["HOME"] = str(tmp_path / "home")
     theirs = {STATE_ENV: str(tmp_path / "theirs"), "PORTICO_CONFIG": str(tmp_path / "theirs.json5")}
@@ -315,7 +315,7 @@ def test_an_imported_sign_in_is_refreshed_as_its_own_client(minimax, tmp_path):
     assert session.profiles()[0]["clientId"] == FAMILY["mmx"][0]
 
 
-def test_several_sign_ins_of_one_file_get_names_of_their_own_and_keep_them(desk):
+def test_several_sign_ins_in_one_file_get_different_stable_names(desk):
     sample = Sample("hermes")
     more = [sample.pooled("manual:minimax_oauth", canary("at"), canary("rt"), id=f"id{number}") for number in range(3)]
     sample.write(desk.home, entry={"access_token": ""}, pool=more)
@@ -337,7 +337,7 @@ def test_several_sign_ins_of_one_file_get_names_of_their_own_and_keep_them(desk)
     ]
 
 
-def test_a_name_gets_its_provider_and_one_that_cannot_be_typed_is_refused(desk):
+def test_a_name_gets_its_provider_and_odd_characters_are_refused(desk):
     Sample("mmx").write(desk.home)
     refused = desk.imported("--profile", "my plan")
     assert refused.returncode == 2
@@ -348,14 +348,14 @@ def test_a_name_gets_its_provider_and_one_that_cannot_be_typed_is_refused(desk):
 
 
 def openclaw_at(desk, profiles, *places):
-    """OpenClaw's databases with these sign-ins, and its config."""
+    """Write OpenClaw's databases with these sign-ins, and its config."""
     Sample("openclaw").write_config(desk.home)
     return [openclaw_database(desk.home / place, profiles) for place in places]
 
 
 @pytest.mark.requirement("E106")
 @pytest.mark.parametrize("place", [SHARED, agents_database("main"), agents_database("work")])
-def test_openclaws_sign_in_is_found_in_each_of_its_databases_and_taken_out_there(desk, place):
+def test_openclaws_sign_in_is_found_in_and_removed_from_each_database(desk, place):
     sample = Sample("openclaw")
     (path,) = openclaw_at(desk, sample.profiles(), place)
 
@@ -370,7 +370,7 @@ def test_openclaws_sign_in_is_found_in_each_of_its_databases_and_taken_out_there
 
 
 @pytest.mark.requirement("E106")
-def test_a_sign_in_that_stands_in_several_databases_is_one_and_goes_from_all_of_them(desk):
+def test_copies_in_several_databases_count_as_one_and_all_are_removed(desk):
     old, sample, other = Sample("openclaw"), Sample("openclaw"), Sample("openclaw")
     places = openclaw_at(desk, sample.profiles(), SHARED, agents_database("main"))
     before_its_refresh = {"minimax-portal:default": old.profile(refresh=sample.refresh, expires=sample.expires_ms - 1000)}
@@ -391,7 +391,7 @@ def test_a_sign_in_that_stands_in_several_databases_is_one_and_goes_from_all_of_
 
 
 @pytest.mark.requirement("E106")
-def test_what_may_be_a_spent_copy_of_a_newer_sign_in_is_named_and_left_alone_unless_it_is_asked_for(desk):
+def test_a_possibly_spent_older_copy_is_named_and_skipped_unless_requested(desk):
     hour = 3_600_000
     now = int(time.time() * 1000)
     main, copy, apart = Sample("openclaw", expires_ms=now + hour), Sample("openclaw", expires_ms=now - hour), Sample("openclaw")
@@ -420,7 +420,7 @@ HOUR_MS = 3_600_000
     [(240_000, 24 * HOUR_MS, "ends in "), (None, HOUR_MS, "ends at an unknown time"), (None, None, "ends at an unknown time")],
     ids=["ends earlier", "end unknown", "both unknown"],
 )
-def test_a_copy_whose_access_token_is_still_good_may_be_spent_too(desk, ends, newer_ends, words):
+def test_an_older_copy_with_a_valid_access_token_is_skipped_too(desk, ends, newer_ends, words):
     now = int(time.time() * 1000)
     main, copy = Sample("openclaw"), Sample("openclaw")
     entry = main.profile(expires=now + newer_ends if newer_ends else "soon")
@@ -442,7 +442,7 @@ def test_a_copy_whose_access_token_is_still_good_may_be_spent_too(desk, ends, ne
 
 @pytest.mark.requirement("E106")
 @pytest.mark.parametrize("same_refresh", [False, True], ids=["another sign-in", "a copy"])
-def test_a_sign_in_whose_end_is_unknown_is_newer_than_one_that_has_ended(same_refresh, desk):
+def test_an_unknown_expiry_is_newer_than_an_expired_token(same_refresh, desk):
     now = int(time.time() * 1000)
     main, ended = Sample("openclaw"), Sample("openclaw")
     (taken,) = openclaw_at(desk, {"minimax-portal:default": main.profile(expires="soon")}, SHARED)
@@ -459,7 +459,7 @@ def test_a_sign_in_whose_end_is_unknown_is_newer_than_one_that_has_ended(same_re
 
 
 @pytest.mark.requirement("E106")
-def test_a_copy_in_another_table_of_one_database_is_passed_over_too(desk):
+def test_an_older_copy_in_another_table_is_skipped_too(desk):
     now = int(time.time() * 1000)
     main, copy = Sample("openclaw", expires_ms=now + 2 * HOUR_MS), Sample("openclaw", expires_ms=now + HOUR_MS)
     (path,) = openclaw_at(desk, main.profiles(), SHARED)
@@ -476,7 +476,7 @@ def test_a_copy_in_another_table_of_one_database_is_passed_over_too(desk):
 
 
 @pytest.mark.requirement("E106")
-def test_a_database_that_cannot_be_read_keeps_nobody_from_the_others_and_is_named(desk):
+def test_an_unreadable_database_is_named_and_the_others_are_used(desk):
     sample = Sample("openclaw")
     (bad, good) = openclaw_at(desk, sample.profiles(), SHARED, agents_database("work"))
     bad.write_bytes(bad.read_bytes()[:100] + b"\xff" * 5000)
@@ -501,12 +501,12 @@ def test_a_database_that_cannot_be_read_keeps_nobody_from_the_others_and_is_name
 
 
 def damage(path):
-    """Make a database one that SQLite refuses."""
+    """Damage a database so that SQLite refuses it."""
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 5000)
 
 
 @pytest.mark.requirement("E106")
-def test_beside_a_database_that_cannot_be_read_what_has_ended_may_be_spent_and_is_left_alone(desk):
+def test_beside_an_unreadable_database_an_expired_token_is_skipped(desk):
     now = int(time.time() * 1000)
     main, copy = Sample("openclaw"), Sample("openclaw")
     (bad,) = openclaw_at(desk, main.profiles(), agents_database("main"))
@@ -526,7 +526,7 @@ def test_beside_a_database_that_cannot_be_read_what_has_ended_may_be_spent_and_i
 
 
 @pytest.mark.requirement("E106")
-def test_what_has_not_ended_is_taken_though_a_database_of_the_tool_cannot_be_read(desk):
+def test_beside_an_unreadable_database_a_valid_token_is_imported(desk):
     now = int(time.time() * 1000)
     good, ended = Sample("openclaw"), Sample("openclaw")
     (bad,) = openclaw_at(desk, good.profiles(), agents_database("main"))
@@ -545,7 +545,7 @@ def test_what_has_not_ended_is_taken_though_a_database_of_the_tool_cannot_be_rea
 
 
 @pytest.mark.requirement("E106")
-def test_another_tools_file_that_cannot_be_read_is_named_and_says_nothing_of_this_tools_sign_in(desk):
+def test_another_tools_unreadable_file_is_named_and_does_not_affect_this_tool(desk):
     ended = Sample("openclaw", expires_ms=int(time.time() * 1000) - HOUR_MS)
     (path,) = openclaw_at(desk, ended.profiles(), SHARED)
     other = Sample("mmx").write(desk.home)
@@ -561,7 +561,7 @@ def test_another_tools_file_that_cannot_be_read_is_named_and_says_nothing_of_thi
 
 
 @pytest.mark.requirement("E106")
-def test_a_file_beside_a_database_that_cannot_be_read_may_be_retired_and_is_left_alone(desk):
+def test_a_file_beside_an_unreadable_database_may_be_retired_and_is_skipped(desk):
     path = retire(Sample("openclaw").write(desk.home))
     (bad,) = openclaw_at(desk, Sample("openclaw").profiles(), agents_database("main"))
     bad.write_bytes(bad.read_bytes()[:100] + b"\xff" * 5000)
@@ -578,7 +578,7 @@ def test_a_file_beside_a_database_that_cannot_be_read_may_be_retired_and_is_left
 
 
 @pytest.mark.requirement("E106")
-def test_a_tool_that_keeps_old_tokens_readable_is_to_be_ended(desk, monkeypatch):
+def test_a_tool_with_its_database_open_must_be_closed(desk, monkeypatch):
     from portico.auth.importers import source
 
     monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
@@ -595,13 +595,13 @@ def test_a_tool_that_keeps_old_tokens_readable_is_to_be_ended(desk, monkeypatch)
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/auth.json", "x" * 300, "a/\ud800"], ids=["no home", "long", "no name"])
-def test_a_file_that_cannot_be_there_is_named_and_no_traceback(desk, path):
+def test_an_impossible_path_is_named_without_a_traceback(desk, path):
     done = desk.imported("--from", "mmx", "--path", path)
     assert done.returncode == 9
     assert "File not found" in done.stderr
 
 
-def test_a_text_in_the_place_of_the_region_is_not_shown(desk):
+def test_an_unknown_region_text_is_not_shown(desk):
     Sample("mmx").write(desk.home, entry={"region": "rt_secret12"})
 
     done = desk.imported()
@@ -612,7 +612,7 @@ def test_a_text_in_the_place_of_the_region_is_not_shown(desk):
 
 
 @pytest.mark.requirement("E106")
-def test_a_copy_is_passed_over_among_files_of_an_earlier_openclaw_too(desk):
+def test_an_older_copy_in_the_files_of_an_earlier_openclaw_is_skipped_too(desk):
     now = int(time.time() * 1000)
     main, copy = Sample("openclaw", expires_ms=now + 3_600_000), Sample("openclaw", expires_ms=now - 3_600_000)
     path = copy.write(desk.home)
@@ -630,7 +630,7 @@ def test_a_copy_is_passed_over_among_files_of_an_earlier_openclaw_too(desk):
 
 
 @pytest.mark.requirement("E106")
-def test_beside_a_database_an_older_file_is_named_as_retired_and_left_alone(desk):
+def test_beside_a_database_an_old_file_is_named_as_retired_and_skipped(desk):
     old, sample = Sample("openclaw"), Sample("openclaw")
     path = retire(old.write(desk.home), days=90)
     (database,) = openclaw_at(desk, sample.profiles(), SHARED)
@@ -653,7 +653,7 @@ def test_beside_a_database_an_older_file_is_named_as_retired_and_left_alone(desk
 @pytest.mark.requirement("E106")
 @pytest.mark.parametrize("place", [SHARED, agents_database("main"), agents_database("work")])
 @pytest.mark.parametrize("profiles", [None, {}], ids=["no row", "no sign-in"])
-def test_nothing_is_taken_from_a_retired_file_though_the_database_has_no_sign_in(desk, place, profiles):
+def test_a_retired_file_is_skipped_even_if_the_database_is_empty(desk, place, profiles):
     path = retire(Sample("openclaw").write(desk.home))
     openclaw_at(desk, profiles, place)
 
@@ -666,7 +666,7 @@ def test_nothing_is_taken_from_a_retired_file_though_the_database_has_no_sign_in
 
 
 @pytest.mark.requirement("E106")
-def test_a_retired_file_is_not_taken_when_it_is_named_either(desk):
+def test_a_retired_file_is_refused_even_if_it_is_named(desk):
     path = retire(Sample("openclaw").write(desk.home))
     openclaw_at(desk, {}, SHARED)
     archive = path.with_name("auth-profiles.json.migrated-2026-11-28T19-48-15.277Z")
@@ -682,7 +682,7 @@ def test_a_retired_file_is_not_taken_when_it_is_named_either(desk):
 
 
 @pytest.mark.requirement("E106")
-def test_a_database_that_lies_somewhere_else_may_be_named(desk):
+def test_a_database_at_another_path_can_be_named(desk):
     sample = Sample("openclaw")
     backup = openclaw_database(desk.home / "backup/openclaw.sqlite", sample.profiles())
 
@@ -695,7 +695,7 @@ def test_a_database_that_lies_somewhere_else_may_be_named(desk):
 @pytest.mark.requirement("E94")
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("value", [0, -1, "0.5", 1e300, True, "soon"], ids=repr)
-def test_a_sign_in_whose_end_is_odd_is_stored_without_one(desk, tool, value):
+def test_an_unusable_expiry_is_stored_as_none(desk, tool, value):
     sample = Sample(tool)
     sample.write(desk.home, entry={"expires_at" if tool in {"mmx", "hermes"} else "expires": value, "scope": {"odd": True}})
 

@@ -1,4 +1,4 @@
-"""The end of a sign-in: what the provider has issued is kept, or given back."""
+"""The end of a sign-in: new tokens are stored or revoked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.minimax_session import SIGN_IN
 
 @pytest.fixture
 def refusing(monkeypatch):
-    """The plugin refuses every grant, as it does one whose reply names an API of somebody else's."""
+    """The plugin refuses every token set, as for a reply that names a foreign API."""
 
     def refuse(*_args):
         raise ResourceUrlRefused("The token reply names an API that is not the Global portal's.")
@@ -22,7 +22,7 @@ def refusing(monkeypatch):
 
 @pytest.mark.requirement("E37")
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_grant_that_the_plugin_refuses_is_given_back_to_the_provider(minimax, refusing, monkeypatch, answers):
+def test_tokens_that_the_plugin_refuses_are_revoked(minimax, refusing, monkeypatch, answers):
     session = minimax()
     if not answers:
         monkeypatch.setattr(sign_out, "REVOKE_WITHIN_S", 0)

@@ -1,4 +1,4 @@
-"""One sign-in makes each expensive part once: it finds plugins, reads the config and stretches the passphrase once."""
+"""One sign-in builds each expensive part once: plugins, config and passphrase."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DEVICE_FLOW = ("--region", "global", "--flow", "device", "--no-browser", "--stor
 
 @pytest.fixture
 def session(run_portico, tmp_path):
-    """Whoever is asked for a code there allows it."""
+    """A session whose provider approves every code."""
     with start(tmp_path / "emulation", auto_approve=True) as info:
         yield MinimaxSession(info, run_portico, store=("--store", "file"), env=sealed_store())
 
 
 @pytest.fixture
 def made(monkeypatch):
-    """How often each part is made from now on."""
+    """Count how often each part is built."""
     count = Counter()
 
     def counted(owner, name):
@@ -47,15 +47,15 @@ def made(monkeypatch):
     return count
 
 
-def test_a_sign_in_makes_each_part_once_and_reads_the_config_once(session, made):
+def test_a_sign_in_builds_each_part_once_and_reads_the_config_once(session, made):
     session.ok(*SIGN_IN, *DEVICE_FLOW)
 
-    # Two hosts: the plugin is off, then on. Four texts of the config are parsed: as it was, with the plugin, and for the second
-    # edit with the provider and with the default model.
+    # Two plugin hosts: the plugin disabled, then enabled. Four parsed configs: the first, with the plugin, and for the second
+    # edit, with the provider and with the default model.
     assert made == {"find": 1, "PluginHost": 2, "edit": 2, "load_config": 1, "parse": 4, "Scrypt": 1, "acquire": 10}
 
 
-def test_a_later_command_with_a_model_makes_each_part_once(session, made):
+def test_a_later_command_with_a_model_builds_each_part_once(session, made):
     session.ok(*SIGN_IN, *DEVICE_FLOW)
     made.clear()
 
@@ -64,7 +64,7 @@ def test_a_later_command_with_a_model_makes_each_part_once(session, made):
     assert made == {"find": 1, "PluginHost": 1, "load_config": 1, "parse": 1, "Scrypt": 1, "acquire": 1}
 
 
-def test_no_command_that_edits_the_config_reads_it_again_afterwards(session, made):
+def test_a_command_that_edits_the_config_does_not_read_it_again(session, made):
     session.ok(*SIGN_IN, *DEVICE_FLOW)
     loads = {}
     for words in (

@@ -1,4 +1,4 @@
-"""What another command did while a sign-in waited for its person is seen when the tokens are stored: nothing is overwritten."""
+"""Another command runs while a sign-in waits for its user: the sign-in overwrites nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def session(minimax):
 
 @pytest.fixture
 def revoked(monkeypatch):
-    """The access tokens that the provider was told to revoke, in order."""
+    """The access tokens of the revocation requests, in order."""
     seen = []
     revoke = revocation.revoke
 
@@ -40,7 +40,7 @@ def revoked(monkeypatch):
 
 
 def meanwhile(monkeypatch, session, *args):
-    """Let another command, a real process, run between the approval of a sign-in and its storing; its standard output."""
+    """Run another command, a real process, between a sign-in's approval and its storing; return its standard output."""
     keep, printed = sign_in._store_token_set, []
 
     async def after_another(*parts):
@@ -53,7 +53,7 @@ def meanwhile(monkeypatch, session, *args):
     return printed
 
 
-def test_a_sign_in_that_another_one_has_overtaken_is_refused_and_given_back(session, monkeypatch, revoked):
+def test_a_slower_sign_in_with_the_same_name_fails_and_its_tokens_are_revoked(session, monkeypatch, revoked):
     meanwhile(monkeypatch, session, *ARGS, *session.store)
 
     done = session.run(*ARGS, *session.store)
@@ -66,7 +66,7 @@ def test_a_sign_in_that_another_one_has_overtaken_is_refused_and_given_back(sess
     assert "answering as" in session.ok("ask", "Who?")
 
 
-def test_with_replace_the_one_that_was_stored_meanwhile_is_replaced_and_revoked(session, monkeypatch, revoked):
+def test_with_replace_an_account_stored_meanwhile_is_replaced_and_revoked(session, monkeypatch, revoked):
     meanwhile(monkeypatch, session, *ARGS, *session.store)
 
     done = session.run(*ARGS, "--replace", "--json", *session.store)
@@ -78,7 +78,7 @@ def test_with_replace_the_one_that_was_stored_meanwhile_is_replaced_and_revoked(
     assert "answering as" in session.ok("ask", "Who?")
 
 
-def test_what_is_replaced_may_have_been_refreshed_meanwhile_and_its_newest_tokens_are_revoked(minimax, monkeypatch, revoked):
+def test_if_the_old_account_was_refreshed_meanwhile_its_newest_tokens_are_revoked(minimax, monkeypatch, revoked):
     session = minimax(access_ttl_s=1)
     session.sign_in("--region", "global")
     refreshed = meanwhile(monkeypatch, session, "auth", "token", GLOBAL)
@@ -88,14 +88,14 @@ def test_what_is_replaced_may_have_been_refreshed_meanwhile_and_its_newest_token
     assert revoked == refreshed
 
 
-def test_what_was_to_be_replaced_and_was_signed_out_meanwhile_leaves_its_place_free(session, monkeypatch):
+def test_if_the_old_account_was_signed_out_meanwhile_the_new_account_is_stored(session, monkeypatch):
     session.sign_in("--region", "global")
     meanwhile(monkeypatch, session, "auth", "logout", GLOBAL, "--yes")
 
     assert session.sign_in("--region", "global", "--replace")[-1]["oldRevoked"] is None
 
 
-def test_an_index_that_cannot_be_read_at_the_end_gives_the_new_tokens_back(session, monkeypatch, revoked):
+def test_an_unreadable_index_at_the_end_revokes_the_new_tokens(session, monkeypatch, revoked):
     keep, index = sign_in._store_token_set, session.paths.index
 
     async def of_a_later_version(*parts):
@@ -111,7 +111,7 @@ def test_an_index_that_cannot_be_read_at_the_end_gives_the_new_tokens_back(sessi
 
 
 @pytest.mark.parametrize("plugin", ["is switched on by this sign-in", "is on already"])
-def test_a_config_that_has_become_unusable_gives_the_new_tokens_back(session, monkeypatch, revoked, plugin):
+def test_an_invalid_config_at_the_end_revokes_the_new_tokens(session, monkeypatch, revoked, plugin):
     keep = sign_in._store_token_set
     if plugin == "is on already":
         session.ok("plugins", "enable", "minimax-portal-auth")
@@ -130,7 +130,7 @@ def test_a_config_that_has_become_unusable_gives_the_new_tokens_back(session, mo
     assert len(revoked) == 1
 
 
-def test_on_a_terminal_no_question_is_asked_while_the_new_tokens_are_in_nobodys_store(session, monkeypatch, revoked):
+def test_no_prompt_appears_while_the_new_tokens_are_not_stored(session, monkeypatch, revoked):
     meanwhile(monkeypatch, session, *ARGS, *session.store)
 
     words = [word for word in ARGS if word != "--non-interactive"]
@@ -142,8 +142,8 @@ def test_on_a_terminal_no_question_is_asked_while_the_new_tokens_are_in_nobodys_
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
 
 
-def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
-    """Another one is stored while the tokens of the agreed one are read, which may take as long as somebody unlocks the keyring."""
+def test_the_users_agreement_is_valid_for_one_account_only(session, monkeypatch, revoked):
+    """Another account is stored while the tokens of the agreed account are read: reading may wait for an unlock."""
     session.sign_in("--region", "global")
     read, keep, ran = Vault.read, sign_in._store_token_set, []
 
@@ -166,7 +166,7 @@ def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
     assert "answering as" in session.ok("ask", "Who?")
 
 
-def test_where_the_config_cannot_be_written_the_tokens_that_were_replaced_are_revoked_all_the_same(session, monkeypatch, revoked):
+def test_if_the_config_cannot_be_written_the_old_tokens_are_still_revoked(session, monkeypatch, revoked):
     session.sign_in("--region", "global")
     old = session.ok("auth", "token", GLOBAL).strip()
 
@@ -181,7 +181,7 @@ def test_where_the_config_cannot_be_written_the_tokens_that_were_replaced_are_re
 
 
 @pytest.mark.parametrize("before", [(), ("--region", "global", "--replace")])
-def test_which_account_is_in_use_is_looked_at_again_too(session, monkeypatch, before):
+def test_the_account_in_use_is_decided_again_at_the_end(session, monkeypatch, before):
     if before:
         session.sign_in("--region", "global")
     cn = (*SIGN_IN, "--region", "cn", "--flow", "browser")
@@ -194,7 +194,7 @@ def test_which_account_is_in_use_is_looked_at_again_too(session, monkeypatch, be
     assert json.loads(session.ok("ask", "--json", "Who?"))["source"] == f"profile {CN}"
 
 
-def test_a_plugin_that_fails_at_the_end_gives_the_new_tokens_back(session, monkeypatch, revoked):
+def test_a_plugin_failure_at_the_end_revokes_the_new_tokens(session, monkeypatch, revoked):
     def fail(*_args):
         raise RuntimeError("a bug")
 

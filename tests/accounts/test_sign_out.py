@@ -1,4 +1,4 @@
-"""Signing out while the sign-in is in use."""
+"""Sign out while the account is in use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def app(account):
 
 @pytest.fixture
 def revoked(account, monkeypatch):
-    """Every token that the server was told to revoke."""
+    """Every token of a revocation request."""
     told = []
     honest = account.server.mint.revoke
     monkeypatch.setattr(account.server.mint, "revoke", lambda token: (told.append(token), honest(token)))
@@ -51,7 +51,7 @@ def revoked(account, monkeypatch):
 
 
 @pytest.mark.requirement("E47")
-async def test_a_sign_out_waits_for_the_refresh_under_way_and_revokes_what_it_brings(account, app, revoked):
+async def test_a_sign_out_waits_for_a_running_refresh_and_revokes_its_tokens(account, app, revoked):
     account.sign_in(ttl_s=60)
     before = account.vault.read(PROFILE)
     account.clock.advance(60)
@@ -74,7 +74,7 @@ async def test_a_sign_out_waits_for_the_refresh_under_way_and_revokes_what_it_br
 
 
 @pytest.mark.requirement("E47")
-async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_is_told(account, app, revoked, monkeypatch):
+async def test_a_sign_out_does_not_wait_for_a_hanging_refresh_and_reports_it(account, app, revoked, monkeypatch):
     monkeypatch.setattr(module, "REFRESH_WITHIN_S", 0.05)
     account.sign_in()
     lock = OffLoop(refresh_lock(account.paths, PROFILE))
@@ -91,7 +91,7 @@ async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_
     lock.release()
 
 
-async def test_a_sign_out_that_is_cancelled_while_it_waits_for_a_refresh_keeps_no_later_one_out(account, app):
+async def test_a_cancelled_sign_out_does_not_block_a_later_refresh(account, app):
     account.sign_in()
     lock = OffLoop(refresh_lock(account.paths, PROFILE))
     lock.acquire(1)
@@ -100,13 +100,13 @@ async def test_a_sign_out_that_is_cancelled_while_it_waits_for_a_refresh_keeps_n
     leaving.cancel()
     await asyncio.wait([leaving])
     lock.release()
-    await asyncio.sleep(0.05)  # the thread that waited has the turn by now, and nobody to use it for
+    await asyncio.sleep(0.05)  # the waiting thread now has the turn, but its caller is gone
     await until(lock.try_acquire)
     lock.release()
 
 
 @pytest.mark.requirement("E47")
-async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(account, app):
+async def test_a_lock_that_cannot_be_opened_is_not_reported_as_busy(account, app):
     account.sign_in()
     path = refresh_lock(account.paths, PROFILE).path
     OffLoop(path).mkdir(parents=True)
@@ -133,7 +133,7 @@ sys.stdin.read()
 
 @contextlib.asynccontextmanager
 async def another_process_holding(*paths):
-    """A process that holds these locks and does nothing else, until the block ends."""
+    """Another process that has these locks until the block ends."""
     pipe = asyncio.subprocess.PIPE
     holder = await asyncio.create_subprocess_exec(
         sys.executable, "-c", HOLD, *map(str, paths), stdin=pipe, stdout=pipe, env={**os.environ, "PYTHONPATH": SOURCE}
@@ -156,7 +156,7 @@ def all_locks(paths):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Every wait for a lock is a moment long."""
+    """Make every wait for a lock short."""
     monkeypatch.setattr(module, "REFRESH_WITHIN_S", 0.05)
     monkeypatch.setattr(vault, "_LOCK_MARGIN_S", -59.95)
     monkeypatch.setattr(FileLock.acquire, "__defaults__", (0.05,))
@@ -166,7 +166,7 @@ def impatient(monkeypatch):
 @pytest.mark.requirement("E110")
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("held", [("refresh",), ("tokens",), ("index",), ("refresh", "tokens", "index")], ids="+".join)
-async def test_what_is_stored_is_revoked_whichever_lock_another_process_holds(account, app, revoked, held):
+async def test_the_stored_tokens_are_revoked_whichever_lock_is_busy(account, app, revoked, held):
     account.sign_in()
     stored, locks = account.vault.read(PROFILE), all_locks(account.paths)
     async with asyncio.timeout(20), another_process_holding(*(locks[name] for name in held)) as pid:
@@ -183,7 +183,7 @@ async def test_what_is_stored_is_revoked_whichever_lock_another_process_holds(ac
 
 @pytest.mark.requirement("E110")
 @pytest.mark.usefixtures("impatient")
-async def test_no_command_uses_the_revoked_tokens_that_a_lock_kept_and_the_next_sign_out_deletes_them(account, app, revoked):
+async def test_no_command_uses_revoked_tokens_that_a_busy_lock_left_and_the_next_sign_out_deletes_them(account, app, revoked):
     account.sign_in()
     async with asyncio.timeout(20), another_process_holding(all_locks(account.paths)["tokens"]):
         result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
@@ -196,7 +196,7 @@ async def test_no_command_uses_the_revoked_tokens_that_a_lock_kept_and_the_next_
 
 @pytest.mark.requirement("E110")
 @pytest.mark.parametrize("broken", ["no folder", "no files", "read-only"])
-async def test_what_is_stored_is_revoked_where_no_lock_can_be_taken(account, app, revoked, monkeypatch, broken):
+async def test_the_stored_tokens_are_revoked_even_if_no_lock_can_be_taken(account, app, revoked, monkeypatch, broken):
     account.sign_in()
     make_unlockable(account.paths, broken, monkeypatch)
     async with asyncio.timeout(20):
@@ -209,7 +209,7 @@ async def test_what_is_stored_is_revoked_where_no_lock_can_be_taken(account, app
 
 
 def make_unlockable(paths, broken, monkeypatch):
-    """A read-only folder does not bind root, so that error is raised where the system call would raise it."""
+    """Raise the error of a read-only folder, since root can write to one."""
     if broken == "read-only":
 
         def read_only(path, flags, *mode):
@@ -229,7 +229,7 @@ def make_unlockable(paths, broken, monkeypatch):
 
 
 @pytest.mark.requirement("E110")
-async def test_nobody_is_waited_for_where_there_is_only_a_key(account, app, revoked):
+async def test_signing_out_a_key_does_not_wait(account, app, revoked):
     account.sign_in(refresh=False)
     account.index.update(PROFILE, as_api_key)
     started = time.monotonic()
@@ -242,7 +242,7 @@ async def test_nobody_is_waited_for_where_there_is_only_a_key(account, app, revo
 
 @pytest.mark.requirement("E110")
 async def test_a_refresh_that_ends_after_the_sign_out_leaves_no_tokens(account, app, revoked, monkeypatch):
-    """Its answer comes when the profile is gone: whoever asked for it revokes what it brings."""
+    """Its reply comes after the sign-out: the refreshing process revokes the new tokens."""
     monkeypatch.setattr(module, "REFRESH_WITHIN_S", 0.05)
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
@@ -262,7 +262,7 @@ async def test_a_refresh_that_ends_after_the_sign_out_leaves_no_tokens(account, 
 
 
 @pytest.mark.requirement("E86")
-async def test_a_sign_in_that_ends_while_the_old_tokens_are_revoked_is_left_alone(account, app, revoked, monkeypatch):
+async def test_an_account_signed_in_during_the_revocation_stays(account, app, revoked, monkeypatch):
     account.sign_in(ttl_s=60)
     old, index = account.vault.read(PROFILE), account.index.real
 
@@ -281,7 +281,7 @@ async def test_a_sign_in_that_ends_while_the_old_tokens_are_revoked_is_left_alon
 
 
 @pytest.mark.requirement("E86")
-async def test_tokens_that_were_refreshed_while_the_old_ones_were_revoked_are_revoked_too(account, app, revoked, monkeypatch):
+async def test_tokens_refreshed_during_the_revocation_are_revoked_too(account, app, revoked, monkeypatch):
     account.sign_in(ttl_s=60)
     vault, index = account.vault.real, account.index.real
     newer = replace(account.vault.read(PROFILE), access=Secret(canary("at")), refresh=Secret(canary("rt")))
@@ -296,8 +296,8 @@ async def test_tokens_that_were_refreshed_while_the_old_ones_were_revoked_are_re
 
 @pytest.mark.requirement("E86")
 @pytest.mark.parametrize("when", ["_turn", "_stored"])
-async def test_a_sign_in_that_came_before_its_tokens_were_read_is_left_alone_as_well(account, app, revoked, monkeypatch, when):
-    """While the lock was waited for, or while somebody unlocked the keyring."""
+async def test_an_account_signed_in_before_the_tokens_are_read_stays(account, app, revoked, monkeypatch, when):
+    """While the command waited for the lock, or for an unlock of the keyring."""
     account.sign_in(ttl_s=60)
     agreed, index, honest = account.index.get(PROFILE), account.index.real, getattr(module, when)
 
@@ -315,7 +315,7 @@ async def test_a_sign_in_that_came_before_its_tokens_were_read_is_left_alone_as_
 
 
 def meanwhile(monkeypatch, happens):
-    """Let something happen once, just before the provider is told to revoke."""
+    """Run an action once, just before the revocation request."""
     honest = module.revoke_tokens
 
     async def after_it(*args):

@@ -1,4 +1,4 @@
-"""Keeping what a finished sign-in brought, when the store fails at the last moment."""
+"""Store the tokens of a finished sign-in when the store fails at the last moment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AWAY, THERE = f"{HELPERS}.Broken", f"{HELPERS}.InMemory"
 
 
 class Person:
-    """Answers what comes next in `answers`, and keeps the rows shown. `meanwhile` happens before each answer."""
+    """Gives the next of `answers`, and records the rows. `meanwhile` runs before each answer."""
 
     def __init__(self, *answers, meanwhile=lambda: None):
         self.interactive = bool(answers)
@@ -42,7 +42,7 @@ class Person:
 
 
 class Bench:
-    """The store's part of a run; its environment can change while it lasts."""
+    """The store part of an app; its environment can change during a test."""
 
     def __init__(self, paths):
         self.paths = paths
@@ -100,7 +100,7 @@ def app(paths, monkeypatch):
 
 
 @pytest.mark.requirement("E37")
-def test_with_the_keyring_failing_the_other_store_is_the_sealed_file(app):
+def test_if_the_keyring_fails_the_encrypted_file_is_offered(app):
     app.prompter = Person("other")
 
     stored = app.store()
@@ -114,7 +114,7 @@ def test_with_the_keyring_failing_the_other_store_is_the_sealed_file(app):
 
 @pytest.mark.requirement("E37")
 @pytest.mark.parametrize("known_by", ["the store that worked last", "the profile"])
-def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(app, known_by):
+def test_if_the_encrypted_file_fails_the_keyring_is_offered(app, known_by):
     if known_by == "the profile":
         app.vault("file").commit(a_profile(), some_tokens())
         app.paths.encrypted_records.rename(app.paths.encrypted_records.with_name("away"))
@@ -133,7 +133,7 @@ def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(app, known_
 
 @pytest.mark.requirement("E95")
 @pytest.mark.parametrize("when", ["before it is asked", "while it is asked"])
-def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(app, when):
+def test_an_interrupted_command_does_not_wait_for_an_answer_and_revokes(app, when):
     question = storing.StoreQuestion()
     app.prompter = Person("again", meanwhile=lambda: time.sleep(5))
     if when == "before it is asked":
@@ -151,7 +151,7 @@ def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(app, when):
 
 @pytest.mark.requirement("E37")
 @pytest.mark.parametrize("remembered", ["keyring", "file"])
-def test_trying_again_goes_to_the_same_store(app, remembered):
+def test_try_again_uses_the_same_store(app, remembered):
     app.index.remember_store(remembered, AWAY if remembered == "keyring" else None)
     if remembered == "file":
         app.folder_in_the_way()
@@ -170,7 +170,7 @@ def test_trying_again_goes_to_the_same_store(app, remembered):
 
 
 @pytest.mark.requirement("E37")
-def test_what_is_given_up_is_given_back_to_the_provider_and_said(app):
+def test_give_up_revokes_the_tokens_and_says_so(app):
     app.prompter = Person("drop")
 
     with pytest.raises(StoreError) as caught:
@@ -182,7 +182,7 @@ def test_what_is_given_up_is_given_back_to_the_provider_and_said(app):
 
 
 @pytest.mark.requirement("E37")
-def test_giving_up_where_there_is_no_keyring_is_said_like_any_other_failure(app, monkeypatch):
+def test_give_up_without_a_keyring_prints_the_usual_failure(app, monkeypatch):
     monkeypatch.setattr(keyring, "SYSTEM_BACKENDS", ())
     monkeypatch.setattr(keyring, "_configured_name", lambda _env: None)
     app.index.remember_store("file")
@@ -198,7 +198,7 @@ def test_giving_up_where_there_is_no_keyring_is_said_like_any_other_failure(app,
 
 @pytest.mark.requirement("E37")
 @pytest.mark.parametrize("kind", [StoreError, LockBusy])
-def test_with_nobody_to_ask_a_failing_store_is_tried_three_times_and_the_grant_given_back(app, kind, monkeypatch):
+def test_without_a_terminal_a_failing_store_is_tried_three_times_and_the_tokens_revoked(app, kind, monkeypatch):
     tries = []
     commit = Vault.commit
     monkeypatch.setattr(Vault, "commit", lambda *args, **named: (tries.append(1), commit(*args, **named)))
@@ -216,7 +216,7 @@ def test_with_nobody_to_ask_a_failing_store_is_tried_three_times_and_the_grant_g
 
 
 @pytest.mark.requirement("E37")
-def test_at_a_terminal_a_lock_that_another_process_holds_can_be_waited_for(app):
+def test_at_a_terminal_the_user_can_wait_for_a_busy_lock(app):
     app.keyring_comes_back()
     holder = file_lock(app.vault()._lock(a_profile().id).path)
     holder.__enter__()

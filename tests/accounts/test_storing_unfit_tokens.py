@@ -1,4 +1,4 @@
-"""A sign-in whose portal grants what cannot be used: nothing is kept, and what came is given back."""
+"""A portal that issues unusable tokens: nothing is stored, and the tokens are revoked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def portal(run_portico, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "revoked"), [({"token_type": "mac"}, 2), ({"access_token": "a b"}, 2), ({"access_token": None}, 1)], ids=str
 )
-def test_what_cannot_be_used_is_given_back_and_the_reason_is_told(portal, flow, changes, revoked):
+def test_unusable_tokens_are_revoked_and_the_reason_is_printed(portal, flow, changes, revoked):
     service, session = portal
     answer = Fault(status=200, body=json.dumps({**GRANTED, **changes}), headers={"Content-Type": "application/json"})
     service.faults.add(TOKEN, answer)
@@ -50,7 +50,7 @@ def test_what_cannot_be_used_is_given_back_and_the_reason_is_told(portal, flow, 
 
 @pytest.mark.requirement("E93")
 @pytest.mark.parametrize("flow", ["browser", "device"])
-def test_a_reply_without_any_token_ends_it_with_its_reason(portal, flow):
+def test_a_reply_without_a_token_ends_the_sign_in_with_the_reason(portal, flow):
     service, session = portal
     service.faults.add(TOKEN, Fault(status=200, body='{"status": "success"}', headers={"Content-Type": "application/json"}))
     done = session.run(*SIGN_IN, "--region", "global", "--json", "--flow", flow, "--store", "file")
@@ -62,7 +62,7 @@ def test_a_reply_without_any_token_ends_it_with_its_reason(portal, flow):
 
 @pytest.mark.requirement("E90")
 @pytest.mark.parametrize("flow", ["browser", "device"])
-def test_an_odd_field_beside_good_tokens_signs_in_and_is_a_finding_of_doctor(portal, flow):
+def test_an_invalid_field_beside_valid_tokens_signs_in_and_is_a_finding_of_doctor(portal, flow):
     service, session = portal
     body = json.dumps({**GRANTED, "expired_in": "soon", "scope": 7})
     service.faults.add(TOKEN, Fault(status=200, body=body, headers={"Content-Type": "application/json"}))

@@ -28,25 +28,25 @@ def grant(*, refresh=True, **told):
         ("profile", ""),
     ],
 )
-def test_a_grant_without_a_refresh_token_is_said(scope, advice):
+def test_a_missing_refresh_token_gives_a_note(scope, advice):
     assert remarks(replace(SERVER, scope=scope), grant(refresh=False), None) == (
         f"The provider issued no refresh token: you must sign in again when the access token expires.{advice}",
     )
 
 
-def test_a_grant_of_more_than_was_asked_for_is_said():
+def test_extra_scopes_give_a_note():
     assert remarks(SERVER, grant(scope="models profile billing admin"), None) == (
         "The provider granted more scopes than requested: admin billing",
     )
 
 
-def test_a_grant_of_less_or_of_the_same_needs_no_words():
+def test_the_same_or_fewer_scopes_give_no_note():
     for scope in (None, "profile", "models profile"):
         assert remarks(SERVER, grant(scope=scope), None) == ()
     assert remarks(replace(SERVER, scope=""), grant(scope="openid"), None) == ()
 
 
-def test_another_account_under_the_same_name_is_said():
+def test_another_account_with_the_same_name_gives_a_note():
     before = a_profile(subject="alice")
     assert remarks(SERVER, grant(subject="bob"), before) == ("minimax-portal:default is now signed in to a different account.",)
     for subject in ("alice", None):

@@ -1,4 +1,4 @@
-"""What a sign-in does with a gateway that runs already; real gateway processes."""
+"""A sign-in with a running gateway; real gateway processes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from portico.testing.canary import canary
 
 @pytest.fixture
 def running(paths):
-    """A gateway that was started before there was a sealed file store."""
+    """A gateway that was started before the encrypted file existed."""
     yield control.start(paths, port=0)
     control.stop(paths)
 
 
 @pytest.fixture
 def with_passphrase(paths):
-    """The environment of a sign-in that has just put its tokens into the sealed file store."""
+    """The environment of a sign-in that has just stored its tokens in the encrypted file."""
     environment = {**os.environ, "PORTICO_PASSPHRASE": canary("passphrase")}
     Vault(paths, ProfileIndex(paths), store="file", passphrase=PassphraseSource(environment)).probe()
     return environment
@@ -46,7 +46,7 @@ def test_a_gateway_without_the_passphrase_is_restarted_with_it_and_only_once(pat
     assert control.running(paths) == restarted
 
 
-def test_where_it_cannot_be_restarted_that_is_said_and_it_goes_on(paths, running, with_passphrase):
+def test_a_gateway_that_cannot_be_restarted_is_reported_and_keeps_running(paths, running, with_passphrase):
     without = {name: value for name, value in with_passphrase.items() if name != "PORTICO_PASSPHRASE"}
     app = app_with(without)
     assert (
@@ -57,12 +57,12 @@ def test_where_it_cannot_be_restarted_that_is_said_and_it_goes_on(paths, running
     assert control.running(paths) == running
 
 
-def test_a_sign_in_in_the_keyring_leaves_the_running_gateway_alone(paths, running):
+def test_an_account_in_the_keyring_does_not_restart_the_gateway(paths, running):
     assert summary.set_up_background(app_with(dict(os.environ)), wanted=False) == "the running gateway refreshes the tokens"
     assert control.running(paths) == running
 
 
-def test_the_gateway_of_a_sign_in_gets_the_port_that_the_environment_names(paths, unused_tcp_port):
+def test_the_started_gateway_uses_the_port_from_the_environment(paths, unused_tcp_port):
     try:
         kept = summary.set_up_background(app_with({**os.environ, "PORTICO_GATEWAY_PORT": str(unused_tcp_port)}), wanted=True)
         assert "refreshes the tokens until this machine restarts" in kept

@@ -1,4 +1,4 @@
-"""What a person and a program see while a sign-in runs."""
+"""The output of a running sign-in, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_opened_browser_still_gets_its_address_on_stderr_and_nothing_on_stdou
 QR_CHARACTERS = ("█", "▀")
 
 
-def test_on_a_high_terminal_the_qr_code_comes_first_and_the_code_to_enter_last(monkeypatch):
+def test_on_a_tall_terminal_the_qr_code_comes_first_and_the_code_last(monkeypatch):
     pytest.importorskip("segno", reason="segno draws the QR code")
     monkeypatch.setenv("LINES", "60")
 
@@ -61,7 +61,7 @@ def test_on_a_high_terminal_the_qr_code_comes_first_and_the_code_to_enter_last(m
     assert stderr.rstrip().endswith("ABCD-EFGH")
 
 
-def test_on_a_terminal_of_24_lines_no_qr_code_pushes_the_code_out_of_sight(monkeypatch):
+def test_on_a_terminal_of_24_lines_there_is_no_qr_code(monkeypatch):
     monkeypatch.setenv("LINES", "24")
 
     _, stderr = shown(flow.DeviceCode(device(), opened=False), show_qr=True)
@@ -86,7 +86,7 @@ def test_the_address_and_the_code_are_shown_also_when_quiet(event, needed):
     assert "Another's" not in stderr
 
 
-def test_the_second_of_two_ways_to_approve_says_that_it_is_the_other_one():
+def test_the_second_address_starts_with_or():
     both = (flow.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), flow.DeviceCode(device(), opened=False))
 
     for happened in (both, both[::-1]):
@@ -96,7 +96,7 @@ def test_the_second_of_two_ways_to_approve_says_that_it_is_the_other_one():
 
 
 @pytest.mark.requirement("E23")
-def test_over_ssh_the_exact_tunnel_line_is_shown():
+def test_over_ssh_the_exact_tunnel_command_is_shown():
     _, stderr = shown(flow.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), env=SSH)
 
     assert "ssh -N -L 4711:127.0.0.1:4711 ada@10.0.0.2" in stderr
@@ -127,7 +127,7 @@ def test_with_json_each_event_is_one_line_on_stdout_without_secrets():
     assert "CANARY" not in stdout
 
 
-def test_the_methods_hint_is_told_once_with_the_first_event():
+def test_the_methods_hint_appears_once_with_the_first_event():
     happened = (flow.DeviceCode(device(), opened=False), flow.PollSlowed(10.0), flow.Finished("device"))
 
     said, _ = shown(*happened, json_output=True, hint="Another's client id.")
@@ -138,7 +138,7 @@ def test_the_methods_hint_is_told_once_with_the_first_event():
     assert stderr.index("Another's") < stderr.index("ABCD-EFGH")
 
 
-def test_every_event_of_the_flows_can_be_shown_both_ways():
+def test_every_event_has_text_and_json():
     happened = [
         flow.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT, not_opened="no display"),
         flow.DeviceCode(device(), opened=True),
@@ -161,7 +161,7 @@ def test_every_event_of_the_flows_can_be_shown_both_ways():
 
 
 @pytest.mark.requirement("E119")
-def test_the_first_request_of_another_user_is_a_warning_and_any_other_stray_one_a_detail():
+def test_another_users_first_request_is_a_warning_and_other_stray_requests_are_details():
     _, quiet = shown(flow.StrayRequest("path"), quiet=True)
     _, warned = shown(*[flow.StrayRequest("other-user")] * 3, quiet=True)
 
@@ -169,7 +169,7 @@ def test_the_first_request_of_another_user_is_a_warning_and_any_other_stray_one_
     assert warned.count("another user of this computer") == 1
 
 
-def test_a_browser_that_has_not_asked_for_the_page_gets_the_user_back_to_the_address():
+def test_if_the_browser_has_not_loaded_the_page_the_note_points_to_the_address():
     stdout, stderr = shown(flow.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT), flow.BrowserNotSeen())
     assert stdout == ""
     assert "open the address above" in stderr.partition(URL)[2]

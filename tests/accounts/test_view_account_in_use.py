@@ -1,4 +1,4 @@
-"""Which of several accounts is in use after a sign-in: never silently another one."""
+"""Which account is in use after a sign-in: a change is always printed."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def base_url(session):
 
 
 def signed_in(session, *options):
-    """What a sign-in prints for a person."""
+    """Sign in and return the printed text."""
     done = session.run(*SIGN_IN, *BROWSER, *session.store, *options)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
-def test_the_first_account_is_in_use_and_nothing_is_said_of_others(session):
+def test_the_first_account_is_in_use_without_a_note(session):
     assert "In use" not in signed_in(session, "--region", "global")
     assert "In use" not in signed_in(session, "--region", "global", "--replace")
 
 
-def test_an_account_of_another_region_takes_over_and_that_is_said(session):
+def test_an_account_of_another_region_becomes_the_account_in_use_with_a_note(session):
     session.sign_in("--region", "global")
 
     assert f"In use: {CN} (was {GLOBAL})" in signed_in(session, "--region", "cn")
     assert in_use(session) == CN
 
 
-def test_keep_default_keeps_the_account_in_use(session):
+def test_with_keep_default_the_account_in_use_stays(session):
     session.sign_in("--region", "global")
     before = base_url(session)
 
@@ -63,7 +63,7 @@ def test_keep_default_keeps_the_account_in_use(session):
     assert json.loads(session.ok("ask", "--json", "--profile", CN, "Who?"))["source"] == f"profile {CN}"
 
 
-def test_a_second_account_of_the_region_stays_behind_the_first_and_is_told_how_it_comes_first(session):
+def test_a_second_account_of_the_region_is_not_used_and_the_command_is_printed(session):
     session.sign_in("--region", "global")
 
     said = signed_in(session, "--region", "global", "--profile", "work")
@@ -88,7 +88,7 @@ def test_an_explicit_order_is_never_changed(session, options):
     assert in_use(session) == GLOBAL
 
 
-def test_an_account_that_has_ended_is_followed_without_a_question(session):
+def test_an_account_that_must_sign_in_again_is_replaced_without_a_prompt(session):
     session.sign_in("--region", "global")
     index = ProfileIndex(session.paths)
     ended = Failure(1, "sign-in-expired", "it has ended", terminal=True, code="invalid_grant")
@@ -99,7 +99,7 @@ def test_an_account_that_has_ended_is_followed_without_a_question(session):
 
 
 @pytest.mark.parametrize(("answer", "used"), [("y", CN), (ENTER, CN), ("n", GLOBAL)])
-def test_on_a_terminal_it_is_asked_before_the_browser(session, answer, used):
+def test_on_a_terminal_the_prompt_comes_before_the_browser(session, answer, used):
     session.sign_in("--region", "global")
 
     words = [word for word in SIGN_IN if word != "--non-interactive"]
@@ -111,8 +111,8 @@ def test_on_a_terminal_it_is_asked_before_the_browser(session, answer, used):
     assert in_use(session) == used
 
 
-def test_an_account_that_was_not_named_never_comes_into_use(session):
-    """The new one's region has an older account, which would be the one."""
+def test_an_older_account_never_comes_into_use_without_the_users_choice(session):
+    """The new account's region has an older account, which would come into use."""
     session.sign_in("--region", "global")
     session.sign_in("--region", "cn")
     assert in_use(session) == CN
@@ -126,7 +126,7 @@ def test_an_account_that_was_not_named_never_comes_into_use(session):
     assert in_use(session) == WORK
 
 
-def test_the_account_that_was_in_use_comes_back_by_the_command_that_is_printed(session):
+def test_the_printed_command_puts_the_old_account_in_use_again(session):
     session.sign_in("--region", "global")
     said = signed_in(session, "--region", "cn")
     command = next(line.strip() for line in said.splitlines() if "auth order set" in line)
@@ -134,14 +134,14 @@ def test_the_account_that_was_in_use_comes_back_by_the_command_that_is_printed(s
     assert in_use(session) == GLOBAL
 
 
-def test_a_sign_out_says_which_account_is_in_use_then(session):
+def test_a_sign_out_prints_which_account_is_in_use(session):
     session.sign_in("--region", "global")
     session.sign_in("--region", "global", "--profile", "work")
     assert f"In use: {WORK} (was {GLOBAL})" in session.run("auth", "logout", GLOBAL, "--yes").stderr
     assert "In use" not in session.run("auth", "logout", WORK, "--yes").stderr
 
 
-def test_a_key_of_another_region_takes_over_and_that_is_said_or_is_kept_back(session, monkeypatch):
+def test_a_key_of_another_region_becomes_the_account_in_use_unless_keep_default(session, monkeypatch):
     def set_up(choice, key, *options):
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))
         words = ("onboard", "--auth-choice", choice, "--non-interactive", "--api-key-stdin", *session.store)
@@ -158,7 +158,7 @@ def test_a_key_of_another_region_takes_over_and_that_is_said_or_is_kept_back(ses
 
 
 @pytest.mark.parametrize("options", [(), ("--keep-default",)])
-def test_a_key_in_the_config_does_not_move_the_base_url_that_a_stored_key_is_sent_to(session, monkeypatch, options):
+def test_a_key_in_the_config_does_not_change_the_base_url_of_a_stored_key(session, monkeypatch, options):
     def set_up(choice, key, *words):
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))
         done = session.run("onboard", "--auth-choice", choice, "--non-interactive", "--api-key-stdin", *session.store, *words)
@@ -173,7 +173,7 @@ def test_a_key_in_the_config_does_not_move_the_base_url_that_a_stored_key_is_sen
     assert in_use(session) == "minimax:default"
 
 
-def test_the_advice_keeps_every_account_of_the_order(session):
+def test_the_printed_command_lists_every_account_of_the_order(session):
     session.sign_in("--region", "global")
     session.sign_in("--region", "global", "--profile", "work")
     session.ok("auth", "order", "set", *PROVIDER, GLOBAL, WORK)

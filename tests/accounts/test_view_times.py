@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Times in words."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NOW = 1_700_000_000_000
         (-125, "expired 2m 5s ago"),
     ],
 )
-def test_a_time_is_told_in_its_two_largest_units(seconds, words):
+def test_a_time_is_printed_in_its_two_largest_units(seconds, words):
     assert in_words(NOW + int(seconds * 1000), NOW) == words
 
 
-def test_no_expiry_is_said_in_words():
+def test_a_missing_expiry_is_printed_in_words():
     assert in_words(None, NOW) == "as long as the provider says"
 
 

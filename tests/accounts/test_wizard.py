@@ -1,4 +1,4 @@
-"""Model/auth in menus: what is asked, in which order, and that the flags of `onboard` come to the same."""
+"""The Model/auth menus: the prompts, their order, and the same result as with the flags of `onboard`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.person import CTRL_C, ENTER, sit_down
 
 KEY = "sk-emulator-global"
 PORTAL, KEYED = "minimax-portal/MiniMax-M2.1", "minimax/MiniMax-M2.1"
-# By hand, and by flags.
+# The answers in the menus, and the same as flags.
 OAUTH = ["minimax", "minimax-portal", "global", PORTAL, "n"]
 API_KEY = ["minimax", "minimax-api", "keyring", KEY, KEYED]
 LOCAL = ["lmstudio", "lmstudio/minimax-m2.1-gs32"]
@@ -35,7 +35,7 @@ def session(minimax):
 
 @pytest.fixture
 def flags(session, monkeypatch, tmp_path):
-    """Runs flags on a machine that has only what `session` began with; the config that comes of it."""
+    """Run `onboard` with flags in a copy of the session's first state; return the config."""
 
     def run(words):
         config = tmp_path / "by-flags" / session.paths.config.name
@@ -53,7 +53,7 @@ def onboard(session, answers, *options):
 
 
 def everything(session):
-    """All that a person could find changed: config, index, sealed files, keyring."""
+    """Everything that a command could change: config, index, encrypted files, keyring."""
     paths = session.paths
     index = paths.index.read_bytes() if paths.index.exists() else None
     sealed = sorted(paths.encrypted_records.iterdir()) if paths.encrypted_records.exists() else []
@@ -62,7 +62,7 @@ def everything(session):
 
 @pytest.mark.requirement("P6")
 @pytest.mark.parametrize("walk", WALKS)
-def test_the_menus_come_to_the_same_config_as_the_flags_byte_for_byte(session, flags, walk):
+def test_the_menus_write_the_same_config_as_the_flags_byte_for_byte(session, flags, walk):
     answers, words = WALKS[walk]
 
     done, _ = onboard(session, answers)
@@ -73,7 +73,7 @@ def test_the_menus_come_to_the_same_config_as_the_flags_byte_for_byte(session, f
 
 @pytest.mark.requirement("P6")
 @pytest.mark.parametrize("walk", ["oauth", "api-key", "lm-studio"])
-def test_ctrl_c_and_the_end_of_input_at_any_question_leave_everything_as_it_was(session, walk):
+def test_ctrl_c_or_the_end_of_input_at_any_prompt_changes_nothing(session, walk):
     answers, _ = WALKS[walk]
     before = everything(session)
 
@@ -98,7 +98,7 @@ def test_the_pages_steps_are_the_rows_of_the_menus(session):
     assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello")
 
 
-def test_the_model_in_use_may_stay_and_enter_takes_the_one_that_was_just_set_up(session):
+def test_the_current_model_can_stay_and_enter_chooses_the_new_model(session):
     session.ok("config", "set", "agents.defaults.model.primary", "anthropic/claude-opus-4-6")
 
     done, person = onboard(session, [*API_KEY[:4], "keep"])
@@ -119,7 +119,7 @@ def test_the_model_in_use_may_stay_and_enter_takes_the_one_that_was_just_set_up(
         (["", "anthropic/claude-opus-4-5", "anthropic/claude-opus-4-6"], "lists no model", "anthropic/claude-opus-4-6"),
     ],
 )
-def test_a_model_that_is_typed_is_held_to_what_there_is_and_asked_for_again(session, typed, said, becomes):
+def test_a_typed_model_is_checked_and_asked_for_again(session, typed, said, becomes):
     done, person = onboard(session, [*API_KEY[:4], "manually", *typed])
 
     assert done.returncode == 0, done.stderr
@@ -128,7 +128,7 @@ def test_a_model_that_is_typed_is_held_to_what_there_is_and_asked_for_again(sess
     assert person.answers == []
 
 
-def test_back_leads_to_the_providers_and_leaving_changes_nothing(session):
+def test_back_returns_to_the_providers_and_leaving_changes_nothing(session):
     before = everything(session)
 
     done, person = onboard(session, ["minimax", "back", "back"])
@@ -138,7 +138,7 @@ def test_back_leads_to_the_providers_and_leaving_changes_nothing(session):
     assert "Nothing was set up." in done.stderr
 
 
-def test_what_an_option_says_is_not_asked(session):
+def test_an_option_replaces_its_prompt(session):
     options = ("--keep-key", "config", "--keep-default", "--no-check")
     session.ok("config", "set", "agents.defaults.model.primary", "anthropic/claude-opus-4-6")
 
@@ -160,7 +160,7 @@ def test_lm_studio_offers_what_it_has_loaded(minimax, unused_tcp_port):
     assert session.ok("models", "status", "--plain").strip() == "lmstudio/minimax-m2.1-gs32"
 
 
-def test_without_a_network_the_catalogue_is_offered_and_the_key_is_kept(session, unused_tcp_port):
+def test_without_a_network_the_catalogue_is_offered_and_the_key_is_stored(session, unused_tcp_port):
     proxy = f"http://127.0.0.1:{unused_tcp_port}"
     env = {"HTTPS_PROXY": proxy, "https_proxy": proxy}
 

@@ -1,4 +1,4 @@
-"""OpenClaw's configuration is read underneath Portico's only where somebody says so."""
+"""OpenClaw's config becomes the base file only if the user agrees."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def session(minimax):
 
 @pytest.fixture
 def openclaw(session):
-    """The file, where OpenClaw has it."""
+    """OpenClaw's config file, in its usual place."""
     path = Path(session.run_portico.environment(session.env)["HOME"]) / ".openclaw" / "openclaw.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(OPENCLAW), encoding="utf-8")
@@ -33,7 +33,7 @@ def configure(session, *answers):
     return sit_down(session, "configure", answers=[*answers])
 
 
-def test_enter_says_yes_and_what_it_holds_counts_from_then_on(session, openclaw):
+def test_enter_means_yes_and_the_base_files_values_take_effect(session, openclaw):
     before = openclaw.read_bytes()
 
     done, person = configure(session, ENTER, DONE)
@@ -47,7 +47,7 @@ def test_enter_says_yes_and_what_it_holds_counts_from_then_on(session, openclaw)
 
 
 @pytest.mark.parametrize("answer", ["n", CTRL_C])
-def test_no_and_ctrl_c_write_nothing_and_it_is_offered_again_next_time(session, openclaw, answer):
+def test_no_and_ctrl_c_write_nothing_and_the_prompt_appears_again_next_time(session, openclaw, answer):
     before = session.paths.config.read_bytes()
 
     assert configure(session, answer, DONE)[0].returncode == (0 if answer == "n" else 130)
@@ -55,13 +55,13 @@ def test_no_and_ctrl_c_write_nothing_and_it_is_offered_again_next_time(session, 
     assert configure(session, "n", DONE)[1].asked[0] == QUESTION
 
 
-def test_onboard_offers_it_too_and_a_section_or_a_choice_that_was_named_does_not(session, openclaw):
+def test_onboard_offers_the_base_file_too_but_not_with_a_section_or_a_choice(session, openclaw):
     assert sit_down(session, "onboard", answers=["n", "back"])[1].asked[0] == QUESTION
     assert sit_down(session, "configure", "--section", "fallbacks", answers=[])[1].asked == []
     assert sit_down(session, "onboard", "--auth-choice", "lmstudio", "--no-check", answers=[])[1].asked == []
 
 
-def test_one_that_cannot_be_read_is_named_with_its_error_and_not_offered(session, openclaw):
+def test_an_invalid_file_is_named_with_its_error_and_not_offered(session, openclaw):
     openclaw.write_text("{ agents: { defaults: { model: 7 } } }", encoding="utf-8")
 
     done, person = configure(session, DONE)
@@ -71,12 +71,12 @@ def test_one_that_cannot_be_read_is_named_with_its_error_and_not_offered(session
     assert "openclaw.json:1:" in done.stderr
 
 
-def test_a_shell_that_is_pointed_at_an_emulator_is_not_led_to_it(session, openclaw, tmp_path):
+def test_in_an_emulators_shell_the_file_is_not_offered(session, openclaw, tmp_path):
     session.env["PORTICO_EMULATOR_HOME"] = str(tmp_path)
     assert configure(session, DONE)[1].asked == ["Select a section to configure"]
 
 
-def test_it_is_looked_for_where_openclaw_has_it(tmp_path):
+def test_the_file_is_searched_where_openclaw_has_it(tmp_path):
     home, state, named = tmp_path / "home", tmp_path / "state", tmp_path / "named.json"
     places = [home / ".openclaw" / "openclaw.json", state / "openclaw.json", named]
     env = {"HOME": str(home)}

@@ -1,4 +1,4 @@
-"""The sections that choose among models: the default, its fallbacks, and those that may be named."""
+"""The sections for models: the default model, the fallbacks, and the allowed models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = {"MINIMAX_API_KEY": "sk-emulator-global", "ANTHROPIC_API_KEY": "sk-ant-em
 
 @pytest.fixture
 def session(minimax):
-    """Two providers by their environment keys, OPUS as the default."""
+    """Two providers with keys in the environment; OPUS is the default model."""
     session = minimax()
     session.env |= KEYS
     session.ok("plugins", "enable", "minimax-portal-auth")
@@ -45,7 +45,7 @@ def may_be_named(session, reference):
     return session.run("ask", "--model", reference, "Hello").returncode == 0
 
 
-def test_a_default_model_is_chosen_as_by_models_set(session):
+def test_the_menu_sets_a_default_model_as_models_set_does(session):
     said, person = section(session, "default-model", M21)
     assert f"Default model: {M21}\n" in said
     assert f"  1) Keep current ({OPUS})" in person.shown.getvalue()
@@ -63,14 +63,14 @@ def test_keeping_the_default_writes_nothing(session):
 
 
 @pytest.mark.parametrize("name", ["default-model", "fallbacks", "allowed-models"])
-def test_where_nothing_is_set_up_that_is_said_and_nothing_asked(minimax, name):
+def test_without_a_provider_a_note_appears_and_no_prompt(minimax, name):
     said, person = section(minimax(), name)
     assert "Model/auth" in said
     assert person.asked == []
 
 
 @pytest.mark.requirement("P4")
-def test_fallbacks_are_chosen_as_by_models_fallbacks_and_those_that_stay_keep_their_order(session):
+def test_the_menu_sets_fallbacks_as_models_fallbacks_does_and_keeps_their_order(session):
     section(session, "fallbacks", f"{LIGHTNING},{M21}")
     by_menu = session.paths.config.read_bytes()
     session.ok("models", "fallbacks", "clear")
@@ -90,7 +90,7 @@ def test_fallbacks_are_chosen_as_by_models_fallbacks_and_those_that_stay_keep_th
     assert defaults(session, "model", "fallbacks") == []
 
 
-def test_a_fallback_that_is_written_as_an_alias_stays_one(session):
+def test_a_fallback_written_as_an_alias_stays_an_alias(session):
     session.ok("models", "aliases", "add", "mm", M21)
     session.ok("config", "set", "agents.defaults.model.fallbacks", '["mm"]')
     before = session.paths.config.read_bytes()
@@ -101,7 +101,7 @@ def test_a_fallback_that_is_written_as_an_alias_stays_one(session):
     assert defaults(session, "model", "fallbacks") == ["mm", LIGHTNING]
 
 
-def test_chosen_models_are_the_only_ones_beside_the_default_and_none_means_all(session):
+def test_only_chosen_models_and_the_default_are_allowed_and_none_means_all(session):
     assert may_be_named(session, LIGHTNING)
     said, person = section(session, "allowed-models", M21)
     assert "[x]" not in person.shown.getvalue()
@@ -116,7 +116,7 @@ def test_chosen_models_are_the_only_ones_beside_the_default_and_none_means_all(s
     assert defaults(session, "models") == {M21: {}}
 
 
-def test_a_list_that_was_open_is_closed_by_what_is_chosen(session):
+def test_choosing_models_restricts_an_open_list(session):
     given(session, {M21: {"alias": "mm"}}, allow="all")
     section(session, "allowed-models", LIGHTNING, "n")
 
@@ -125,7 +125,7 @@ def test_a_list_that_was_open_is_closed_by_what_is_chosen(session):
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n", {M21: {"alias": "mm"}, LIGHTNING: {}}), ("y", {LIGHTNING: {}})])
-def test_an_entry_with_an_alias_is_taken_out_only_when_that_is_agreed_to(session, answer, left):
+def test_an_entry_with_an_alias_is_removed_only_if_the_user_agrees(session, answer, left):
     given(session, {M21: {"alias": "mm"}, LIGHTNING: {}, "minimax/MiniMax-M3": {}})
 
     said, person = section(session, "allowed-models", LIGHTNING, answer)
@@ -135,14 +135,14 @@ def test_an_entry_with_an_alias_is_taken_out_only_when_that_is_agreed_to(session
     assert (f"{M21} stays allowed." in said) == (answer == "n")
 
 
-def test_an_entry_of_the_default_stays_whether_it_is_marked_or_not(session):
+def test_the_default_models_entry_stays_marked_or_not(session):
     given(session, {OPUS: {"alias": "opus"}, M21: {}})
     section(session, "allowed-models", LIGHTNING)
     assert defaults(session, "models") == {OPUS: {"alias": "opus"}, LIGHTNING: {}}
 
 
 @pytest.mark.parametrize("chosen", [[PORTAL], [PORTAL, PORTAL_LIGHTNING]])
-def test_a_list_of_nothing_but_a_sign_ins_own_models_is_a_list_and_stays_one_at_the_next_sign_in(session, chosen):
+def test_a_list_of_only_a_sign_ins_own_models_stays_a_list_at_the_next_sign_in(session, chosen):
     given(session, SHORTHANDS)
     assert may_be_named(session, "minimax-portal/MiniMax-M3")
 
@@ -155,7 +155,7 @@ def test_a_list_of_nothing_but_a_sign_ins_own_models_is_a_list_and_stays_one_at_
     assert not may_be_named(session, "minimax-portal/MiniMax-M3")
 
 
-def test_what_the_base_allows_is_said_to_stay(session, tmp_path):
+def test_models_listed_in_the_base_file_stay_allowed_with_a_note(session, tmp_path):
     base = tmp_path / "openclaw.json"
     base.write_text(json.dumps({"agents": {"defaults": {"models": {M21: {}, LIGHTNING: {}}}}}), encoding="utf-8")
     session.ok("config", "set", "base", json.dumps(str(base)))

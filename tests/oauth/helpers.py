@@ -1,4 +1,4 @@
-"""A sign-in that waits for its redirect, what happened in it, and raw requests to its callback server."""
+"""A sign-in that waits for its redirect, its events, and raw requests to its callback server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMIT_S = 5.0
 
 
 class NoBrowser:
-    """An opener where no browser is."""
+    """An opener without a browser."""
 
     def obstacle(self) -> str | None:
         return "this is a test"
@@ -35,7 +35,7 @@ class NoBrowser:
 
 
 class Opener:
-    """Counts what it was asked to open; `works` says whether it could, `obstacle` why it cannot."""
+    """Records the opened addresses. `works`: opening succeeds. `obstacle`: why no browser can be opened."""
 
     def __init__(self, obstacle: str | None = None, *, works: bool = True) -> None:
         self.opened: list[str] = []
@@ -51,13 +51,13 @@ class Opener:
         return self._works
 
     async def start_address(self) -> str:
-        """The first address that it was asked to open, once it was."""
+        """Wait for the first opened address."""
         await asyncio.wait_for(self._asked.wait(), LIMIT_S)
         return self.opened[0]
 
 
 class Events:
-    """Every event of a flow, and a way to wait for one."""
+    """The events of a flow; a test can wait for one."""
 
     def __init__(self) -> None:
         self.seen: list[object] = []
@@ -80,7 +80,7 @@ class Events:
 
 @dataclass
 class Login:
-    """A browser sign-in under way. `port` and `path` are the callback server's."""
+    """A running browser sign-in. `port` and `path` are the callback server's."""
 
     task: asyncio.Task[None]
     events: Events
@@ -109,7 +109,7 @@ class Login:
         return urlsplit(self.redirect_uri).path
 
     def answer(self, **changes: str | None) -> dict[str, str]:
-        """The parameters of a genuine answer, with `changes`; None leaves one out."""
+        """The parameters of a valid response, with `changes`; None omits a parameter."""
         genuine = {"code": self.issue_code(self), "state": self.state, "iss": self.issuer}
         return {name: value for name, value in {**genuine, **changes}.items() if value is not None}
 
@@ -118,7 +118,7 @@ class Login:
         return await get(self.port, f"{self.path}?{encoded}", **head)
 
     async def finish(self) -> Reply:
-        """Send the genuine answer, follow to the result page, and wait for the sign-in's end."""
+        """Send the valid response, follow the redirect to the result page, and wait for the end of the sign-in."""
         response = await self.send()
         assert response.status == 303
         page = await get(self.port, response.headers["location"])
@@ -128,7 +128,7 @@ class Login:
 
 @dataclass
 class Reply:
-    """A raw reply: `head` is everything before the body, as text."""
+    """A raw HTTP response. `head`: everything before the body, as text."""
 
     status: int
     headers: dict[str, str]
@@ -137,7 +137,7 @@ class Reply:
 
 
 async def raw(port: int, request: bytes, *, host: str = "127.0.0.1") -> Reply:
-    """Send `request` as it is, read until the server closes."""
+    """Send `request` unchanged and read until the server closes the connection."""
     async with asyncio.timeout(LIMIT_S):
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(request)
@@ -152,13 +152,13 @@ async def raw(port: int, request: bytes, *, host: str = "127.0.0.1") -> Reply:
 async def get(
     port: int, target: str, *, method: str = "GET", host: str | None = None, headers: str = "", body: str = ""
 ) -> Reply:
-    """One plain request; `host` replaces the Host header, `headers` are whole lines."""
+    """Send a simple GET. `host` replaces the Host header; `headers` are whole lines."""
     text = f"{method} {target} HTTP/1.1\r\nHost: {host or f'127.0.0.1:{port}'}\r\n{headers}\r\n{body}"
     return await raw(port, text.encode("latin-1"))
 
 
 async def visit(url: str, **head: Any) -> Reply:
-    """One plain request for `url`, at a host of this machine."""
+    """Send a simple GET for `url` on this machine."""
     parts = urlsplit(url)
     assert parts.port is not None
     return await get(parts.port, f"{parts.path}?{parts.query}" if parts.query else parts.path, **{"host": parts.netloc, **head})
@@ -202,7 +202,7 @@ async def pending_login(
 
 
 async def in_browser(*parts: Any, paste: Any = None, **options: Any) -> None:
-    """The browser flow with a context of these parts."""
+    """Run the browser flow with these parts."""
     await browser_flow(FlowContext(*parts, **options), paste=paste)
 
 

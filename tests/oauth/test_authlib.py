@@ -1,4 +1,4 @@
-"""Authlib makes the words; each of its traps is closed, one test each."""
+"""Authlib builds the requests. Each trap in Authlib has one test."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def revealed(form):
 
 
 @pytest.mark.requirement("E34")
-def test_a_thousand_flows_have_a_thousand_challenges_whatever_the_random_seed():
+def test_a_thousand_flows_have_a_thousand_challenges_for_any_random_seed():
     seen = set()
     for _ in range(1_000):
         random.seed(0)
@@ -85,12 +85,12 @@ def test_the_authorization_url_keeps_the_endpoints_own_query():
     assert query["redirect_uri"] == [REDIRECT]
 
 
-def test_trap_a_state_of_none_is_no_state():
+def test_trap_a_state_of_none_is_refused():
     with pytest.raises(UnrelatedResponse):
         ExpectedResponse(Secret("s"), "https://as.test", iss_required=False).read(Parameters([("code", "c")]))
 
 
-def test_trap_an_error_answer_is_never_taken_for_another_grant():
+def test_trap_an_error_response_is_never_read_as_another_grant():
     answer = ExpectedResponse(Secret("s"), "https://as.test", iss_required=False).read(
         Parameters([("error", "access_denied"), ("state", "s")])
     )
@@ -113,7 +113,7 @@ def test_trap_the_grant_type_is_never_guessed():
     ]
 
 
-def test_trap_a_duplicate_code_is_refused_and_not_the_last_one_taken():
+def test_trap_a_duplicate_code_is_refused():
     parameters = Parameters([("code", "a"), ("code", "b"), ("state", "s")])
     answer = ExpectedResponse(Secret("s"), "i", iss_required=False).read(parameters)
 
@@ -122,7 +122,7 @@ def test_trap_a_duplicate_code_is_refused_and_not_the_last_one_taken():
 
 
 @pytest.mark.parametrize("code", ["c", "c+1 & é", "%41", "a;b=c"])
-def test_authlib_reads_the_same_code_out_of_a_response_that_is_taken(code):
+def test_authlib_reads_the_same_code_from_an_accepted_response(code):
     query = urlencode({"state": "s", "code": code, "x": ""})
     taken = ExpectedResponse(Secret("s"), "i", iss_required=False).read(read_parameters(query))
 
@@ -131,12 +131,12 @@ def test_authlib_reads_the_same_code_out_of_a_response_that_is_taken(code):
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, "{}"), (400, '{"access_token": "a", "token_type": "bearer"}'), (400, "{}")])
-def test_trap_an_empty_or_failed_reply_is_no_token(status, body):
+def test_trap_an_empty_or_failed_reply_has_no_token(status, body):
     with pytest.raises(OAuthError):
         StandardDialect().read_token_reply(reply(body, status))
 
 
-def test_trap_authlibs_clients_which_parse_and_refresh_by_themselves_are_used_nowhere():
+def test_trap_authlibs_clients_are_not_used():
     assert [
         f"{module.name}:{line}"
         for module in modules(HOST)
@@ -145,7 +145,7 @@ def test_trap_authlibs_clients_which_parse_and_refresh_by_themselves_are_used_no
     ] == []
 
 
-def test_trap_a_zero_lifetime_neither_loses_the_token_nor_is_believed():
+def test_trap_a_zero_lifetime_is_ignored_and_the_token_is_not_lost():
     token_set = StandardDialect().read_token_reply(reply('{"access_token": "a", "token_type": "bearer", "expires_in": 0}'))
     assert (token_set.expires_at, token_set.unread) == (None, ("expires_in",))
 

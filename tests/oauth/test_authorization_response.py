@@ -1,4 +1,4 @@
-"""A callback with the sign-in's own state that cannot be used ends the sign-in at once; one without the state never does."""
+"""An invalid response with the sign-in's state ends the sign-in at once; a response without the state never does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_query(login, more: str, **changes) -> str:
     return f"{urlencode(login.answer(**changes))}&{more}"
 
 
-# What the server sends with the right state, and how the sign-in ends: exit code, id, and a part of the reason.
+# An invalid response with the right state, and the result: exit code, id, and a part of the reason.
 REFUSED = {
     "a wrong iss": (lambda login: urlencode(login.answer(iss="https://evil.test")), 8, "callback-invalid", "another"),
     "no iss": (lambda login: urlencode(login.answer(iss=None)), 8, "callback-invalid", "no `iss`"),
@@ -81,7 +81,7 @@ async def error_of_login(login) -> PorticoError:
 
 @pytest.mark.requirement("E9")
 @pytest.mark.parametrize("case", REFUSED)
-async def test_a_genuine_callback_that_cannot_be_used_ends_the_sign_in_as_what_it_is(case):
+async def test_an_invalid_response_with_the_right_state_ends_the_sign_in_with_its_reason(case):
     make, exit_code, id, why = REFUSED[case]
     server = AuthorizationServer()
     async with pending_login(server, change=advertised) as login:
@@ -100,7 +100,7 @@ async def test_a_genuine_callback_that_cannot_be_used_ends_the_sign_in_as_what_i
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_the_same_without_the_state_never_ends_it(case):
+async def test_an_invalid_response_without_the_state_never_ends_the_sign_in(case):
     make, *_ = REFUSED[case]
     async with pending_login(change=advertised) as login:
         genuine = make(login)
@@ -114,7 +114,7 @@ async def test_the_same_without_the_state_never_ends_it(case):
     assert {event.reason for event in login.events.of(StrayRequest)} <= {"state-mismatch", "state-missing"}
 
 
-async def test_an_answer_by_the_wrong_method_ends_it_if_it_has_the_state():
+async def test_a_response_by_the_wrong_method_with_the_state_ends_the_sign_in():
     async with pending_login(change=form_post) as login:
         wrong = await get(login.port, f"{login.path}?{urlencode(login.answer(state='x'))}")
         assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
@@ -126,7 +126,7 @@ async def test_an_answer_by_the_wrong_method_ends_it_if_it_has_the_state():
     assert "GET" in error.why
 
 
-async def test_a_form_where_a_query_is_due_ends_it_if_it_has_the_state():
+async def test_a_form_instead_of_a_query_with_the_state_ends_the_sign_in():
     async with pending_login() as login:
         body = urlencode(login.answer())
         lines = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
@@ -138,7 +138,7 @@ async def test_a_form_where_a_query_is_due_ends_it_if_it_has_the_state():
     assert "POST" in error.why
 
 
-async def test_parameters_that_are_not_of_an_answer_are_ignored_whatever_they_hold():
+async def test_unknown_parameters_are_ignored():
     async with pending_login() as login:
         query = with_query(login, "session_state=%00%ff&x=%zz&x=2&error_description=%0d%0a")
         response = await login.send(query)
@@ -160,7 +160,7 @@ async def test_a_state_that_the_server_repeats_in_its_description_is_not_shown()
     assert login.state[:12] not in str(error)
 
 
-async def test_a_pasted_address_that_is_denied_ends_it_and_one_that_is_cut_is_asked_for_again():
+async def test_a_pasted_denial_ends_the_sign_in_and_a_cut_address_can_be_pasted_again():
     lines: asyncio.Queue[str] = asyncio.Queue()
     async with pending_login(paste=lines.get) as login:
         lines.put_nowait(f"{login.redirect_uri}?state={login.state}")

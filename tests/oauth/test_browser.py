@@ -1,4 +1,4 @@
-"""Opening the browser: which program, how it is started, and that it can never hold up a sign-in."""
+"""Opening the browser: which program, how it is started, and that it never delays a sign-in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAUNCHER = ("xdg-open",)
 
 @pytest.fixture
 def program(tmp_path):
-    """Makes an executable script and gives its path."""
+    """Make an executable script and return its path."""
 
     def make(name: str, body: str) -> str:
         path = tmp_path / name
@@ -51,7 +51,7 @@ async def eventually(path: Path) -> str:
 
 @pytest.mark.requirement("E21")
 @pytest.mark.linux
-async def test_the_url_is_one_argument_and_no_shell_reads_it(program, tmp_path):
+async def test_the_url_is_one_argument_without_a_shell(program, tmp_path):
     seen = tmp_path / "seen"
     browser = program("firefox", f'printf "%s\\n" "$#" "$@" > {seen}.part; mv {seen}.part {seen}')
 
@@ -62,7 +62,7 @@ async def test_the_url_is_one_argument_and_no_shell_reads_it(program, tmp_path):
 @pytest.mark.requirement("E21")
 @pytest.mark.linux
 @pytest.mark.parametrize("command", ["/no/such/browser", "false", "'unbalanced"])
-async def test_a_missing_or_failing_launcher_is_told_and_the_login_goes_on(command):
+async def test_a_missing_or_failing_launcher_is_reported_and_the_login_continues(command):
     opener = BrowserOpener({"BROWSER": command, "PATH": os.environ["PATH"]})
     async with pending_login(opener=opener) as login:
         if await asyncio.to_thread(opener.obstacle) is None:
@@ -73,7 +73,7 @@ async def test_a_missing_or_failing_launcher_is_told_and_the_login_goes_on(comma
 
 @pytest.mark.requirement("E21")
 @pytest.mark.linux
-async def test_nobody_waits_for_a_launcher_that_hangs(program):
+async def test_the_sign_in_does_not_wait_for_a_hanging_launcher(program):
     opener = BrowserOpener({"BROWSER": program("firefox", "exec sleep 5"), "PATH": os.environ["PATH"]})
     started = time.monotonic()
     async with pending_login(opener=opener) as login:
@@ -108,7 +108,7 @@ async def test_a_launcher_inherits_no_secret(program, tmp_path):
     assert (await eventually(seen)).strip() == "it is not"
 
 
-def test_what_browsers_need_stays_in_their_environment():
+def test_variables_that_browsers_need_stay_in_their_environment():
     env = {"DBUS_SESSION_BUS_ADDRESS": "b", "XAUTHORITY": "x", "DISPLAY": ":0", "SSL_CERT_FILE": "c", "PORTICO_STATE_DIR": "s"}
     secret = {
         "PORTICO_PASSPHRASE": "",
@@ -125,7 +125,7 @@ def test_what_browsers_need_stays_in_their_environment():
 @pytest.mark.parametrize(
     "url", ["--version", "file:///etc/passwd", "http://public.test/", "https://as.test/$(id)", "https://a b"]
 )
-async def test_the_opener_itself_refuses_a_url_that_is_not_plain(url, program):
+async def test_the_opener_itself_refuses_an_unsafe_url(url, program):
     with pytest.raises(ConfigError):
         await BrowserOpener({"BROWSER": program("firefox", "exit 0"), "PATH": os.environ["PATH"]}).open(url)
 
@@ -139,7 +139,7 @@ def test_a_text_browser_never_takes_the_terminal(name, program, tmp_path):
 
 
 @pytest.mark.requirement("E21")
-def test_a_default_launcher_that_is_a_text_browser_is_passed_over(program, tmp_path):
+def test_a_default_launcher_that_is_a_text_browser_is_skipped(program, tmp_path):
     program("w3m", "exit 0")
     (tmp_path / "x-www-browser").symlink_to(tmp_path / "w3m")
     environment = surroundings(tmp_path, DISPLAY=":0")
@@ -182,7 +182,7 @@ def test_the_variable_browser_is_a_list_of_commands_and_never_a_script(program, 
         "ssh desk firefox %s",
     ],
 )
-def test_the_variable_browser_never_makes_the_address_code(command, tmp_path, program):
+def test_the_variable_browser_never_runs_the_address_as_code(command, tmp_path, program):
     for name in ("sh", "env", "xterm", "python3.11", "python3", "node", "perl", "cmd", "powershell", "pwsh", "ssh"):
         program(name, "exit 0")
     words = command.replace("/bin/bash", program("bash", "exit 0"))
@@ -191,7 +191,7 @@ def test_the_variable_browser_never_makes_the_address_code(command, tmp_path, pr
 
 
 @pytest.mark.requirement("E21")
-def test_a_windows_shell_is_known_in_any_spelling(tmp_path, program):
+def test_a_windows_shell_is_recognised_in_any_spelling(tmp_path, program):
     shell = program("PowerShell.EXE", "exit 0")
 
     assert "code" in str(surroundings(tmp_path, platform="win32", BROWSER=f"{shell} Start-Process %s").find_launchers())
@@ -201,7 +201,7 @@ def test_a_windows_shell_is_known_in_any_spelling(tmp_path, program):
     "command",
     ["firefox -private-window %s", "opera -newpage %s", "python3 -I approver.py %s", "python3 -c print %s", "env firefox %s"],
 )
-def test_the_variable_browser_may_name_any_program_that_takes_an_address(command, tmp_path, program):
+def test_the_variable_browser_may_name_any_program(command, tmp_path, program):
     for name in ("firefox", "opera", "python3", "env"):
         program(name, "exit 0")
 
@@ -226,13 +226,13 @@ def test_surroundings_without_a_browser_are_named(env, why, tmp_path):
 
 
 @pytest.mark.requirement("E23")
-def test_a_container_is_known_by_its_mark(tmp_path):
+def test_a_container_is_recognised_by_its_file_or_variable(tmp_path):
     (tmp_path / ".dockerenv").touch()
 
     assert "container" in str(surroundings(tmp_path).find_launchers())
 
 
-def test_an_explicit_browser_counts_everywhere(program, tmp_path):
+def test_the_variable_browser_has_priority_everywhere(program, tmp_path):
     program("code-browser", "exit 0")
 
     assert surroundings(tmp_path, SSH_CONNECTION="a", BROWSER="code-browser").find_launchers() == (Launcher(("code-browser",)),)
@@ -246,7 +246,7 @@ def test_other_systems_use_their_own_launcher(platform, tmp_path):
 
 @pytest.fixture
 def recording(program, tmp_path):
-    """Makes launchers that note their name before they do as told, and gives what was noted, in order."""
+    """Make launchers that record their name before they run; return the recorded names in order."""
     log_file = tmp_path / "noted"
 
     def make(name, then):
@@ -259,9 +259,7 @@ def recording(program, tmp_path):
 @pytest.mark.requirement("E115")
 @pytest.mark.linux
 @pytest.mark.parametrize("failing", ["exit 1", "exit 4", "kill -9 $$", "exec /no/such/program"])
-async def test_a_launcher_that_fails_at_once_is_followed_by_the_next_and_the_first_good_one_is_the_last(
-    failing, recording, tmp_path
-):
+async def test_after_a_failing_launcher_the_next_is_tried_until_one_works(failing, recording, tmp_path):
     for name, then in {"xdg-open": failing, "gio": failing, "firefox": "exit 0", "chromium": "exit 0"}.items():
         recording(name, then)
 
@@ -271,7 +269,7 @@ async def test_a_launcher_that_fails_at_once_is_followed_by_the_next_and_the_fir
 
 @pytest.mark.requirement("E115")
 @pytest.mark.linux
-async def test_a_launcher_that_is_still_running_is_the_last(recording, tmp_path, monkeypatch):
+async def test_after_a_running_launcher_no_other_is_tried(recording, tmp_path, monkeypatch):
     monkeypatch.setattr(browser, "_FAILURE_TIMEOUT_S", 0.2)
     recording("xdg-open", "exec sleep 1")
     recording("firefox", "exit 0")
@@ -282,7 +280,7 @@ async def test_a_launcher_that_is_still_running_is_the_last(recording, tmp_path,
 
 @pytest.mark.requirement("E115")
 @pytest.mark.linux
-async def test_a_launcher_that_cannot_be_started_is_followed_by_the_next(recording, tmp_path):
+async def test_after_a_launcher_that_does_not_start_the_next_is_tried(recording, tmp_path):
     (tmp_path / "xdg-open").write_text("#!/no/such/interpreter\n")
     (tmp_path / "xdg-open").chmod(0o755)
     recording("firefox", "exit 0")
@@ -293,7 +291,7 @@ async def test_a_launcher_that_cannot_be_started_is_followed_by_the_next(recordi
 
 @pytest.mark.requirement("E115")
 @pytest.mark.linux
-async def test_where_every_launcher_fails_it_is_told_once_and_the_login_goes_on(recording, tmp_path):
+async def test_if_every_launcher_fails_it_is_reported_once_and_the_login_continues(recording, tmp_path):
     for name in ("xdg-open", "firefox"):
         recording(name, "exit 3")
     opener = BrowserOpener({"PATH": f"{tmp_path}:/bin", "DISPLAY": ":0"})
@@ -307,7 +305,7 @@ async def test_where_every_launcher_fails_it_is_told_once_and_the_login_goes_on(
 
 @pytest.mark.requirement("E115")
 @pytest.mark.linux
-async def test_of_the_variable_browser_each_command_is_tried_and_no_other(recording, tmp_path):
+async def test_only_the_commands_of_the_variable_browser_are_tried(recording, tmp_path):
     for name, then in {"mine": "exit 1", "yours": "exit 0", "xdg-open": "exit 0"}.items():
         recording(name, then)
     env = {"PATH": f"{tmp_path}:/bin", "DISPLAY": ":0"}
@@ -331,9 +329,7 @@ async def test_of_the_variable_browser_each_command_is_tried_and_no_other(record
         (["w3m"], {"DISPLAY": ":0"}, None),
     ],
 )
-def test_on_wsl_windows_launchers_come_first_and_linuxs_own_where_they_can_be_seen(
-    programs, display, expected, program, tmp_path
-):
+def test_on_wsl_windows_launchers_come_first_and_linuxs_with_a_display(programs, display, expected, program, tmp_path):
     for name in programs:
         program(name, "exit 0")
 
@@ -346,7 +342,7 @@ def test_on_wsl_windows_launchers_come_first_and_linuxs_own_where_they_can_be_se
 
 
 @pytest.mark.requirement("E115")
-def test_one_program_under_several_names_is_tried_once(program, tmp_path):
+def test_a_program_with_several_names_is_tried_once(program, tmp_path):
     program("firefox", "exit 0")
     for name in ("x-www-browser", "xdg-open"):
         (tmp_path / name).symlink_to(tmp_path / "firefox")
@@ -354,7 +350,7 @@ def test_one_program_under_several_names_is_tried_once(program, tmp_path):
     assert surroundings(tmp_path, DISPLAY=":0").find_launchers() == (Launcher(("xdg-open",)),)
 
 
-async def test_no_browser_means_none(tmp_path):
+async def test_no_browser_opens_no_browser(tmp_path):
     opener = BrowserOpener({"BROWSER": "firefox"}, enabled=False)
 
     assert opener.obstacle()

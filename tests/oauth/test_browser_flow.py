@@ -1,4 +1,4 @@
-"""The browser flow from its start to its end, at a real authorization server."""
+"""The whole browser flow with a real authorization server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HOSTILE = (
 )
 
 
-async def test_a_sign_in_runs_from_the_url_to_the_grant():
+async def test_a_sign_in_runs_from_the_url_to_the_token_set():
     opener = Opener()
     async with pending_login(opener=opener) as login:
         led_to = (await visit(await opener.start_address())).headers["location"]
@@ -57,7 +57,7 @@ async def test_a_sign_in_runs_from_the_url_to_the_grant():
     assert login.grants[0].refresh
 
 
-async def test_the_page_is_shown_only_after_the_grant_is_stored():
+async def test_the_page_is_shown_only_after_the_tokens_are_stored():
     stored = asyncio.Event()
 
     async def finish(_token_set):
@@ -70,7 +70,7 @@ async def test_the_page_is_shown_only_after_the_grant_is_stored():
         assert stored.is_set()
 
 
-async def test_a_browser_that_does_not_open_is_told_and_the_login_goes_on():
+async def test_a_browser_that_does_not_open_is_reported_and_the_login_continues():
     async with pending_login(opener=Opener(works=False)) as login:
         await login.events.first(BrowserNotOpened)
 
@@ -95,9 +95,9 @@ async def test_an_unanswered_login_ends_with_advice_and_a_closed_socket():
 
 
 @pytest.mark.requirement("E18")
-async def test_the_time_that_a_machine_slept_counts():
+async def test_time_asleep_counts():
     clock = FakeClock(auto=False)
-    clock.boot_name = ""  # a system whose monotonic clock stands still in sleep
+    clock.boot_name = ""  # a system whose monotonic clock stops during sleep
     async with pending_login(clock=clock, timeout_s=300) as login:
         clock.jump(8 * 3600)
         clock.advance(5)
@@ -106,7 +106,7 @@ async def test_the_time_that_a_machine_slept_counts():
 
 
 @pytest.mark.requirement("E20")
-async def test_two_logins_at_once_both_finish_and_their_states_do_not_cross():
+async def test_two_logins_at_once_both_finish_with_their_own_states():
     server = AuthorizationServer()
     async with pending_login(server) as one, pending_login(server) as other:
         crossed = await get(one.port, f"{one.path}?{urlencode(one.answer(state=other.state))}")
@@ -187,7 +187,7 @@ async def test_the_end_of_the_input_leaves_the_browser_to_finish():
         assert (await login.finish()).status == 200
 
 
-async def test_a_lost_exchange_is_a_network_error_and_the_code_is_not_sent_again():
+async def test_a_failed_exchange_is_a_network_error_and_the_code_is_not_sent_again():
     server = AuthorizationServer()
     server.faults.add("/token", Fault(drop="after"))
     async with pending_login(server) as login:
@@ -201,7 +201,7 @@ async def test_a_lost_exchange_is_a_network_error_and_the_code_is_not_sent_again
     assert server.faults.requests["/token"] == 1
 
 
-async def test_a_refused_code_is_told_with_what_to_do():
+async def test_a_refused_code_is_an_error_with_a_hint():
     server = AuthorizationServer()
     async with pending_login(server) as login:
         response = await login.send(login.answer(code="never-issued"))

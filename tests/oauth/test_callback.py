@@ -1,4 +1,4 @@
-"""The callback server, over raw sockets: what it refuses, what it answers, and that the sign-in goes on all the while."""
+"""The callback server over raw sockets: which requests it refuses or answers, while the sign-in continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ XSS = (
 
 @pytest.mark.requirement("E1")
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-async def test_every_socket_is_loopback_whatever_the_surroundings_say(host, monkeypatch):
+async def test_every_socket_is_loopback_in_any_environment(host, monkeypatch):
     monkeypatch.setenv("HOST", "0.0.0.0")
     monkeypatch.setenv("BIND", "0.0.0.0")
     monkeypatch.setenv("container", "docker")
@@ -52,7 +52,7 @@ async def test_a_redirect_host_that_is_not_loopback_is_refused(host):
 
 
 @pytest.mark.requirement("E2")
-async def test_the_listener_is_there_when_the_url_is_shown_and_the_url_names_its_port():
+async def test_the_server_listens_before_the_url_is_shown_and_the_url_has_its_port():
     async with pending_login() as login:
         assert (await get(login.port, "/")).status == 404
         assert login.redirect_uri == f"http://127.0.0.1:{login.port}/callback"
@@ -60,7 +60,7 @@ async def test_the_listener_is_there_when_the_url_is_shown_and_the_url_names_its
 
 @pytest.mark.requirement("E2")
 @pytest.mark.requirement("E154")
-async def test_each_flow_has_its_own_port_and_state_and_all_have_the_path_that_is_registered():
+async def test_each_flow_has_its_own_port_and_state_and_the_registered_path():
     async with pending_login() as one, pending_login() as other:
         assert one.port != other.port
         assert one.state != other.state
@@ -68,7 +68,7 @@ async def test_each_flow_has_its_own_port_and_state_and_all_have_the_path_that_i
 
 
 @pytest.mark.requirement("E154")
-async def test_the_answer_to_one_sign_in_is_refused_by_another_and_both_go_on():
+async def test_a_response_to_one_sign_in_is_refused_by_another_and_both_continue():
     async with pending_login() as one, pending_login() as other:
         assert (await get(one.port, f"{one.path}?{urlencode(other.answer())}")).status == 400
 
@@ -78,7 +78,7 @@ async def test_the_answer_to_one_sign_in_is_refused_by_another_and_both_go_on():
 
 @pytest.mark.requirement("E3")
 @pytest.mark.parametrize(("taken", "host"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("::1", "localhost")])
-async def test_a_taken_port_is_a_clear_error_at_once_and_its_owner_hears_nothing(taken, host):
+async def test_a_taken_port_is_an_immediate_error_and_its_owner_gets_no_request(taken, host):
     with socket.socket(socket.AF_INET6 if ":" in taken else socket.AF_INET) as owner:
         owner.bind((taken, 0))
         owner.listen()
@@ -129,7 +129,7 @@ async def test_localhost_listens_on_both_families_on_one_port():
         "Host: 127.0.0.1:{port}\r\nHost: evil.com",
     ],
 )
-async def test_a_request_for_another_host_is_refused_and_the_login_goes_on(lines):
+async def test_a_request_for_another_host_is_refused_and_the_login_continues(lines):
     async with pending_login() as login:
         target = f"{login.path}?{urlencode(login.answer())}"
         for version in ("1.1", "1.0"):
@@ -140,7 +140,7 @@ async def test_a_request_for_another_host_is_refused_and_the_login_goes_on(lines
 
 
 @pytest.mark.requirement("E4")
-async def test_a_target_that_is_a_whole_url_is_refused_although_the_host_header_is_right():
+async def test_an_absolute_url_as_target_is_refused_even_with_the_right_host_header():
     async with pending_login() as login:
         for origin in ("http://evil.com", f"http://127.0.0.1:{login.port}"):
             assert (await get(login.port, f"{origin}{login.path}?{urlencode(login.answer())}")).status == 421
@@ -150,7 +150,7 @@ async def test_a_target_that_is_a_whole_url_is_refused_although_the_host_header_
 
 @pytest.mark.requirement("E5")
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "TRACE", "POST", "DELETE", "PATCH"])
-async def test_a_method_that_is_not_the_callbacks_gets_405_and_the_login_goes_on(method):
+async def test_another_method_gets_405_and_the_login_continues(method):
     async with pending_login() as login:
         response = await login.send(method=method)
 
@@ -160,7 +160,7 @@ async def test_a_method_that_is_not_the_callbacks_gets_405_and_the_login_goes_on
 
 
 @pytest.mark.requirement("E6")
-async def test_any_other_path_gets_404_and_the_login_goes_on():
+async def test_any_other_path_gets_404_and_the_login_continues():
     async with pending_login() as login:
         query = urlencode(login.answer())
         paths = ["/", "/favicon.ico", "/robots.txt", "/cancel", "//cb", f"/{login.path}", f"{login.path}/", f"{login.path}%2f"]
@@ -173,7 +173,7 @@ async def test_any_other_path_gets_404_and_the_login_goes_on():
 
 
 @pytest.mark.requirement("E7")
-async def test_an_answer_without_this_flows_state_is_refused_before_any_token_request():
+async def test_a_response_without_the_flows_state_is_refused_before_any_token_request():
     server = AuthorizationServer()
     async with pending_login() as earlier:
         stale = earlier.state
@@ -242,8 +242,8 @@ async def test_the_issuer_must_match_exactly_on_codes_and_on_errors(advertised, 
 
 
 @pytest.mark.requirement("E11")
-async def test_fifty_good_callbacks_at_once_make_one_token_request(monkeypatch):
-    # Whose each of them is takes 10 ms to look up, and the result is asked for after the last.
+async def test_fifty_valid_callbacks_at_once_make_one_token_request(monkeypatch):
+    # Finding each sender takes 10 ms, and the result page is requested after the last.
     monkeypatch.setattr("portico.oauth.callback._RESULT_PAGE_TIMEOUT_S", LIMIT_S)
     server = AuthorizationServer()
     async with pending_login(server) as login:
@@ -274,7 +274,7 @@ async def test_a_browser_that_closes_before_reading_the_page_does_not_lose_the_l
 
 @pytest.mark.linux
 @pytest.mark.requirement("E119")
-async def test_an_answer_whose_sender_has_gone_before_it_is_known_is_refused_and_the_login_goes_on():
+async def test_a_response_of_an_unknown_sender_with_a_closed_connection_is_refused_and_the_login_continues():
     async with pending_login() as login:
         _, writer = await asyncio.open_connection("127.0.0.1", login.port)
         request = f"GET {login.path}?{urlencode(login.answer())} HTTP/1.1\r\nHost: 127.0.0.1:{login.port}\r\n\r\n"
@@ -290,7 +290,7 @@ async def test_an_answer_whose_sender_has_gone_before_it_is_known_is_refused_and
     "extra",
     ["x=" + "a" * 8_000, "x=" + "a" * 65_536, "x=%zz", "x=%", "x=%00", "code=%0d%0aa", "x=%ff", "x=\xff", "a=1&" * 5_000],
 )
-async def test_oversized_and_malformed_queries_are_refused_or_read_right_and_never_crash(extra):
+async def test_oversized_and_malformed_queries_are_refused_or_read_and_never_crash(extra):
     async with pending_login() as login:
         for state in ("wrong", login.state):
             reply = await login.send(f"{extra}&{urlencode({'state': state})}")
@@ -304,7 +304,7 @@ async def test_oversized_and_malformed_queries_are_refused_or_read_right_and_nev
 
 
 @pytest.mark.requirement("E13")
-async def test_plus_and_percent_in_a_code_are_decoded_right():
+async def test_plus_and_percent_in_a_code_are_decoded():
     server = AuthorizationServer()
     async with pending_login(server) as login:
         seen = []
@@ -345,7 +345,7 @@ async def test_no_page_shows_received_text(attack):
 
 
 @pytest.mark.requirement("E15")
-async def test_every_answer_carries_the_security_headers_and_no_trace_of_the_software():
+async def test_every_response_has_the_security_headers_and_no_server_header():
     async with pending_login() as login:
         response = await login.send()
         page = await get(login.port, response.headers["location"])
@@ -371,7 +371,7 @@ async def test_every_answer_carries_the_security_headers_and_no_trace_of_the_sof
 
 
 @pytest.mark.requirement("E16")
-async def test_the_browser_ends_on_an_address_without_the_code_and_a_reload_is_harmless():
+async def test_the_browser_ends_at_an_address_without_the_code_and_a_reload_is_harmless():
     server, gate = AuthorizationServer(), Gate()
 
     async def finish(_token_set):
@@ -395,7 +395,7 @@ async def test_the_browser_ends_on_an_address_without_the_code_and_a_reload_is_h
     assert server.faults.requests[TOKEN] == 1
 
 
-async def test_the_page_tells_that_the_exchange_failed():
+async def test_the_page_says_that_the_exchange_failed():
     server = AuthorizationServer()
     server.faults.add(TOKEN, Fault(status=400, body='{"error":"invalid_grant"}'))
     async with pending_login(server) as login:
@@ -408,7 +408,7 @@ async def test_the_page_tells_that_the_exchange_failed():
     assert "The sign-in failed" in page.body
 
 
-async def test_the_page_tells_that_storing_failed():
+async def test_the_page_says_that_storing_failed():
     async def finish(_token_set):
         raise ConfigError("full", "The disk is full.")
 
@@ -421,7 +421,7 @@ async def test_the_page_tells_that_storing_failed():
     assert page.status == 502
 
 
-async def test_the_browser_is_held_only_so_long_and_then_told_that_it_is_pending():
+async def test_the_browser_waits_for_a_limited_time_and_then_shows_the_pending_page():
     async with CallbackServer(Redirect(), hold_s=0.01) as callback:
         from portico.oauth.authorization_response import ExpectedResponse
         from portico.secret import Secret
@@ -440,7 +440,7 @@ async def test_the_browser_is_held_only_so_long_and_then_told_that_it_is_pending
 
 
 @pytest.mark.requirement("E17")
-async def test_slow_half_open_and_huge_requests_do_not_keep_the_true_redirect_waiting():
+async def test_slow_half_open_and_huge_requests_do_not_delay_the_real_redirect():
     async with pending_login() as login:
         loris = [await asyncio.open_connection("127.0.0.1", login.port) for _ in range(200)]
         for _, writer in loris:
@@ -456,7 +456,7 @@ async def test_slow_half_open_and_huge_requests_do_not_keep_the_true_redirect_wa
 
 
 @pytest.mark.requirement("E17")
-async def test_a_form_post_answer_is_taken_and_a_huge_one_is_not_read():
+async def test_a_form_post_response_is_accepted_and_a_huge_body_is_not_read():
     async with pending_login(change=lambda server: replace(server, response_mode="form_post")) as login:
         form = urlencode(login.answer())
         head = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n"
@@ -477,7 +477,7 @@ async def test_a_form_post_answer_is_taken_and_a_huge_one_is_not_read():
 
 
 @pytest.mark.requirement("E24")
-async def test_the_server_is_gone_within_two_seconds_whatever_connections_are_open():
+async def test_the_server_stops_within_two_seconds_despite_open_connections():
     async with pending_login() as login:
         _, idle = await asyncio.open_connection("127.0.0.1", login.port)
         _, half = await asyncio.open_connection("127.0.0.1", login.port)
@@ -496,7 +496,7 @@ async def test_the_server_is_gone_within_two_seconds_whatever_connections_are_op
 
 
 @pytest.mark.requirement("E24")
-async def test_a_cancelled_login_closes_its_listener_with_a_browser_still_held():
+async def test_a_cancelled_login_closes_its_server_while_a_browser_waits():
     gate = Gate()
 
     async def finish(_token_set):
@@ -515,7 +515,7 @@ async def test_a_cancelled_login_closes_its_listener_with_a_browser_still_held()
             await asyncio.open_connection("127.0.0.1", login.port)
 
 
-async def test_stray_requests_are_told_by_reason_only():
+async def test_stray_requests_are_reported_by_reason_only():
     async with pending_login() as login:
         await login.send("state=<script>")
         await get(login.port, "/favicon.ico")

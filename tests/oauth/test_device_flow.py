@@ -1,4 +1,4 @@
-"""The device flow by RFC 8628, with time injected and a real authorization server."""
+"""The device flow of RFC 8628 with injected time and a real authorization server."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SLOW = Fault(status=400, body='{"error": "slow_down"}')
 
 
 class Run:
-    """One device sign-in: `polls` holds the seconds since the code was shown at which each poll was sent."""
+    """One device sign-in. `polls`: when each poll was sent, in seconds after the code was shown."""
 
     def __init__(self, *faults: Fault | None, approve: bool = True, approve_at: float | None = None) -> None:
-        """`approve_at`: approved when the first poll after so many seconds is under way, and not at once."""
+        """`approve_at`: approve during the first poll after this many seconds, not at once."""
         self.clock = FakeClock()
         self.server = AuthorizationServer(clock=self.clock)
         self.server.devices.strict_interval = False
@@ -66,7 +66,7 @@ class _Timed(StandardDialect):
 
 
 class _Posting:
-    """The real client, with a note of how long each poll may take."""
+    """The real client; records the timeout of each poll."""
 
     def __init__(self, run: Run, http: HttpClient) -> None:
         self._run, self._http = run, http
@@ -77,7 +77,7 @@ class _Posting:
         return await self._http.post_form(request, **how)
 
 
-async def test_an_approved_code_becomes_a_grant():
+async def test_an_approved_code_gives_a_token_set():
     run, opener = Run(), Opener()
     await run.go(opener=opener)
 
@@ -89,7 +89,7 @@ async def test_an_approved_code_becomes_a_grant():
     assert run.events.seen[-1] == Finished("device")
 
 
-async def test_without_a_browser_the_reason_is_told():
+async def test_without_a_browser_the_reason_is_reported():
     run, opener = Run(), Opener("this is an SSH session")
     await run.go(opener=opener)
 
@@ -127,7 +127,7 @@ async def test_each_slow_down_adds_five_seconds_for_good():
         Fault(status=200, body="{"),
     ],
 )
-async def test_a_lost_poll_is_repeated_with_growing_pauses(lost):
+async def test_a_failed_poll_is_repeated_with_growing_intervals(lost):
     run = Run(lost, lost, lost, PENDING, None)
     await run.go()
 
@@ -137,7 +137,7 @@ async def test_a_lost_poll_is_repeated_with_growing_pauses(lost):
 
 
 @pytest.mark.requirement("E35")
-async def test_retry_after_is_honoured():
+async def test_retry_after_is_respected():
     run = Run(Fault(status=503, headers={"Retry-After": "30"}))
     await run.go()
 
@@ -147,7 +147,7 @@ async def test_retry_after_is_honoured():
 @pytest.mark.requirement("E35")
 @pytest.mark.requirement("E93")
 @pytest.mark.parametrize("body", ["{}", '{"access_token": ""}', '{"token_type": "Bearer"}', '{"access_token": ["x"]}'])
-async def test_a_200_without_tokens_ends_it_with_its_reason_and_asks_no_second_time(body):
+async def test_a_200_without_tokens_ends_the_sign_in_with_its_reason_and_no_further_poll(body):
     run = Run(PENDING, Fault(status=200, body=body))
     with pytest.raises(OAuthError) as raised:
         await run.go()
@@ -156,7 +156,7 @@ async def test_a_200_without_tokens_ends_it_with_its_reason_and_asks_no_second_t
 
 
 @pytest.mark.requirement("E93")
-async def test_a_page_in_the_servers_place_is_no_answer_and_the_code_is_asked_for_again():
+async def test_a_web_page_instead_of_a_reply_is_ignored_and_polling_continues():
     run = Run(Fault(status=200, body="<html>sign in to the hotel's network</html>"), Fault(status=503, body="{}"))
     await run.go()
     assert (len(run.polls), len(run.grants)) == (3, 1)
@@ -164,13 +164,13 @@ async def test_a_page_in_the_servers_place_is_no_answer_and_the_code_is_asked_fo
 
 @pytest.mark.requirement("E98")
 @pytest.mark.parametrize("code", ["access_denied", "expired_token"])
-async def test_a_busy_servers_no_is_not_the_users(code):
+async def test_a_busy_servers_denial_is_not_the_users(code):
     run = Run(Fault(status=503, body=json.dumps({"error": code})), Fault(status=429, body=json.dumps({"error": code})))
     await run.go()
     assert (len(run.polls), len(run.grants)) == (3, 1)
 
 
-async def test_a_denial_ends_it():
+async def test_a_denial_ends_the_sign_in():
     run = Run(approve=False)
     see = run._see
 
@@ -187,7 +187,7 @@ async def test_a_denial_ends_it():
 
 
 @pytest.mark.requirement("E35")
-async def test_a_refusal_that_will_not_pass_ends_it():
+async def test_a_permanent_error_ends_the_sign_in():
     run = Run(PENDING, Fault(status=400, body='{"error": "invalid_grant"}'))
     with pytest.raises(OAuthError) as error:
         await run.go()
@@ -198,7 +198,7 @@ async def test_a_refusal_that_will_not_pass_ends_it():
 
 @pytest.mark.requirement("E35")
 @pytest.mark.parametrize("timeout_s", [900, 60])
-async def test_nobody_waits_longer_than_the_code_lives_or_the_user_allows(timeout_s):
+async def test_polling_ends_with_the_codes_lifetime_or_the_users_timeout(timeout_s):
     run = Run(approve=False)
     started = run.clock.monotonic()
     with pytest.raises(TimedOut) as raised:
@@ -210,7 +210,7 @@ async def test_nobody_waits_longer_than_the_code_lives_or_the_user_allows(timeou
 
 @pytest.mark.requirement("E108")
 @pytest.mark.parametrize(("life_s", "last"), [(300, 299), (302, 301), (20, 19), (3, 2.7)])
-async def test_a_code_that_is_approved_in_its_last_seconds_is_polled_once_more_before_its_end(life_s, last):
+async def test_a_code_approved_in_its_last_seconds_is_polled_again_before_it_expires(life_s, last):
     run = Run(approve_at=life_s - 4)
     run.server.devices.ttl_s = life_s
     run.server.devices.strict_interval = True
@@ -223,7 +223,7 @@ async def test_a_code_that_is_approved_in_its_last_seconds_is_polled_once_more_b
 
 
 @pytest.mark.requirement("E108")
-async def test_a_user_who_allows_less_time_than_the_code_lives_gets_the_last_poll_too():
+async def test_a_shorter_timeout_of_the_user_gets_a_last_poll_too():
     run = Run(approve_at=56)
     await run.go(timeout_s=60)
 
@@ -240,7 +240,7 @@ async def test_a_user_who_allows_less_time_than_the_code_lives_gets_the_last_pol
         Fault(status=429, headers={"Retry-After": "86400"}),
     ],
 )
-async def test_no_back_off_and_no_retry_after_goes_past_the_end(lost):
+async def test_no_backoff_and_no_retry_after_goes_past_the_end(lost):
     run = Run(*[lost] * 9)
     run.server.devices.ttl_s = 100
     with pytest.raises(TimedOut):
@@ -250,7 +250,7 @@ async def test_no_back_off_and_no_retry_after_goes_past_the_end(lost):
 
 
 @pytest.mark.requirement("E108")
-async def test_a_back_off_is_shortened_so_that_the_last_poll_gets_the_tokens():
+async def test_a_backoff_is_shortened_so_that_the_last_poll_gets_the_tokens():
     run = Run(Fault(status=429, headers={"Retry-After": "86400"}))
     await run.go()
 
@@ -258,7 +258,7 @@ async def test_a_back_off_is_shortened_so_that_the_last_poll_gets_the_tokens():
 
 
 @pytest.mark.requirement("E108")
-async def test_a_last_poll_that_is_lost_ends_it_as_expired_and_says_so():
+async def test_a_failed_last_poll_is_reported_as_expired_with_the_reason():
     lost = Fault(status=503)
     run = Run(*[lost] * 9)
     with pytest.raises(TimedOut) as raised:
@@ -269,7 +269,7 @@ async def test_a_last_poll_that_is_lost_ends_it_as_expired_and_says_so():
 
 
 @pytest.mark.requirement("E108")
-async def test_a_machine_that_slept_past_the_end_asks_once_more_and_no_second_time():
+async def test_after_sleeping_past_the_end_there_is_exactly_one_more_poll():
     run = Run(approve=False)
     see = run._see
 
@@ -286,7 +286,7 @@ async def test_a_machine_that_slept_past_the_end_asks_once_more_and_no_second_ti
 
 
 @pytest.mark.requirement("E35")
-async def test_a_server_that_says_expired_ends_it():
+async def test_expired_token_ends_the_sign_in():
     run = Run(Fault(status=400, body='{"error": "expired_token"}'))
     with pytest.raises(TimedOut):
         await run.go()
@@ -294,7 +294,7 @@ async def test_a_server_that_says_expired_ends_it():
 
 @pytest.mark.requirement("E35")
 @pytest.mark.parametrize("jump_s", [8 * 3600, -10 * 365 * 86_400])
-async def test_a_jumping_clock_neither_ends_it_wrongly_nor_makes_it_endless(jump_s):
+async def test_a_clock_jump_does_not_change_the_end_of_polling(jump_s):
     run = Run(approve=False)
     run.server.devices.ttl_s = 10**7
     see = run._see
@@ -338,7 +338,7 @@ async def test_an_absent_tiny_or_huge_interval_is_bounded(interval, first):
 
 
 @pytest.mark.requirement("E109")
-async def test_a_code_that_lives_shorter_than_its_interval_is_polled_all_the_same():
+async def test_a_code_with_a_lifetime_below_its_interval_is_still_polled():
     run = Run(approve_at=0)
     run.server.devices.ttl_s, run.server.devices.interval_s = 30, 900
     await run.go()
@@ -348,7 +348,7 @@ async def test_a_code_that_lives_shorter_than_its_interval_is_polled_all_the_sam
 
 @pytest.mark.requirement("E109")
 @pytest.mark.parametrize("expires_in", [None, 0, -5, "0", "soon", True, [], 1e308, 10**400])
-async def test_a_code_without_a_usable_lifetime_is_polled_for_fifteen_minutes_at_most(expires_in):
+async def test_a_code_without_a_usable_lifetime_is_polled_for_at_most_fifteen_minutes(expires_in):
     fields = {"device_code": "dc", "user_code": "AAAA", "verification_uri": "https://as.test/d", "expires_in": expires_in}
     device = StandardDialect().read_device_reply(reply(json.dumps(fields), sent_at_ms=1_000), state="s")
 
@@ -357,7 +357,7 @@ async def test_a_code_without_a_usable_lifetime_is_polled_for_fifteen_minutes_at
 
 @pytest.mark.requirement("E109")
 @pytest.mark.parametrize("code", ["ÄÖÜ-ẞ", "КОД-ШИФР", "数字-一二三", "קוד", "ab cd"])
-async def test_a_code_of_another_script_is_shown_as_it_is(code):
+async def test_a_code_in_another_script_is_shown_unchanged(code):
     fields = {"device_code": "dc", "user_code": code, "verification_uri": "https://as.test/device", "expires_in": 300}
     run = Run(Fault(status=400, body='{"error": "access_denied"}'))
     run.server.faults.add(DEVICE, Fault(status=200, body=json.dumps(fields)))
@@ -372,7 +372,7 @@ async def test_a_code_of_another_script_is_shown_as_it_is(code):
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "file:///etc/passwd", "http://public.test/", "https://as.test/$(x)", "--x"]
 )
-async def test_a_hostile_page_is_neither_shown_nor_opened(field, url):
+async def test_an_unsafe_page_is_neither_shown_nor_opened(field, url):
     fields = {"device_code": "dc", "user_code": "AAAA", "verification_uri": "https://as.test/device", "expires_in": 300}
     run, opener = Run(), Opener()
     run.server.faults.add(DEVICE, Fault(status=200, body=json.dumps({**fields, field: url})))
@@ -385,7 +385,7 @@ async def test_a_hostile_page_is_neither_shown_nor_opened(field, url):
 
 
 class Replying:
-    """Answers every request as a device endpoint would."""
+    """Answers every request like a device endpoint."""
 
     def __init__(self, **fields: object) -> None:
         self._body = json.dumps(fields)
@@ -423,7 +423,7 @@ async def test_a_server_elsewhere_cannot_send_the_browser_to_a_service_of_this_m
         {"verification_uri": 5},
     ],
 )
-def test_a_device_reply_that_does_not_hold_what_it_must_is_refused(changes):
+def test_a_device_reply_with_a_missing_or_invalid_field_is_refused(changes):
     fields = {"device_code": "dc", "user_code": "AAAA", "verification_uri": "https://as.test/d", "expires_in": 300, **changes}
     with pytest.raises(OAuthError) as error:
         StandardDialect().read_device_reply(reply(json.dumps(fields)), state="s")
@@ -431,13 +431,13 @@ def test_a_device_reply_that_does_not_hold_what_it_must_is_refused(changes):
     assert error.value.id == "reply-invalid"
 
 
-def test_the_older_name_of_the_page_is_read():
+def test_the_older_field_name_of_the_page_is_read():
     fields = {"device_code": "dc", "user_code": "AAAA", "verification_url": "https://as.test/d", "expires_in": 300}
 
     assert StandardDialect().read_device_reply(reply(json.dumps(fields)), state="s").verification_uri == "https://as.test/d"
 
 
-async def test_a_server_without_a_device_endpoint_is_said_to_have_none():
+async def test_a_server_without_a_device_endpoint_is_an_error():
     run = Run()
     with pytest.raises(NoWayToSignIn) as error:
         await run.go(lambda described: replace(described, device_authorization_endpoint=None))
@@ -445,7 +445,7 @@ async def test_a_server_without_a_device_endpoint_is_said_to_have_none():
     assert error.value.id == "no-flow-served"
 
 
-async def test_a_refused_device_request_is_told():
+async def test_a_refused_device_request_is_an_error():
     run = Run()
     with pytest.raises(OAuthError) as error:
         await run.go(lambda described: replace(described, client_id="unknown"))
@@ -481,7 +481,7 @@ PAGES = {
 
 @pytest.mark.requirement("E140")
 @pytest.mark.parametrize("page", PAGES)
-async def test_a_web_page_among_the_polls_ends_nothing(page):
+async def test_a_web_page_as_a_poll_reply_does_not_end_the_sign_in(page):
     run = Run(PENDING, PAGES[page], PENDING, PAGES[page])
     await run.go()
 
@@ -491,7 +491,7 @@ async def test_a_web_page_among_the_polls_ends_nothing(page):
 
 @pytest.mark.requirement("E140")
 @pytest.mark.parametrize("page", PAGES)
-async def test_at_the_end_of_the_code_the_web_pages_are_told_and_not_that_nobody_approved(page):
+async def test_after_expiry_the_error_counts_the_web_pages_and_does_not_say_that_the_code_was_not_approved(page):
     run = Run(PENDING, PAGES[page], PENDING, PAGES[page], approve=False)
     with pytest.raises(TimedOut) as raised:
         await run.go()
@@ -503,7 +503,7 @@ async def test_at_the_end_of_the_code_the_web_pages_are_told_and_not_that_nobody
 
 
 @pytest.mark.requirement("E140")
-async def test_the_pages_are_told_too_if_the_server_itself_says_that_the_code_has_expired():
+async def test_the_error_counts_the_web_pages_after_expired_token_too():
     run = Run(PAGES["a page"], Fault(status=400, body='{"error": "expired_token"}'))
     with pytest.raises(TimedOut) as raised:
         await run.go()
@@ -512,7 +512,7 @@ async def test_the_pages_are_told_too_if_the_server_itself_says_that_the_code_ha
 
 
 @pytest.mark.requirement("E140")
-async def test_nothing_but_web_pages_to_the_last_are_told_as_such():
+async def test_if_all_replies_are_web_pages_the_error_says_so():
     run = Run(*[PAGES["a page"]] * 20)
     run.server.devices.ttl_s = 100
     with pytest.raises(TimedOut) as raised:
@@ -523,7 +523,7 @@ async def test_nothing_but_web_pages_to_the_last_are_told_as_such():
 
 
 @pytest.mark.requirement("E140")
-async def test_polls_that_got_no_answer_are_told_and_not_that_nobody_approved():
+async def test_the_error_counts_unanswered_polls_and_does_not_say_that_the_code_was_not_approved():
     run = Run(PENDING, Fault(drop="before"), approve=False)
     with pytest.raises(TimedOut) as raised:
         await run.go()
@@ -533,7 +533,7 @@ async def test_polls_that_got_no_answer_are_told_and_not_that_nobody_approved():
 
 
 @pytest.mark.requirement("E140")
-async def test_a_code_that_was_always_asked_about_in_vain_is_told_as_not_approved():
+async def test_if_all_polls_were_pending_the_error_says_that_the_code_was_not_approved():
     run = Run(approve=False)
     with pytest.raises(TimedOut, match="The code was not approved in time"):
         await run.go()

@@ -1,4 +1,4 @@
-"""Finding endpoints by metadata (RFC 8414), and refusing metadata that leads astray."""
+"""Find endpoints in the metadata (RFC 8414), and refuse unsafe metadata."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METADATA = "/.well-known/oauth-authorization-server"
 
 
 class Serving:
-    """Answers every request for metadata with the same document."""
+    """Answers every metadata request with the same document."""
 
     def __init__(self, metadata: dict[str, str]) -> None:
         self._metadata = metadata
@@ -35,7 +35,7 @@ def bare(issuer: str) -> OAuthServer:
 
 @asynccontextmanager
 async def discovery(**extra):
-    """A server whose metadata has `extra`, and what discovery makes of it."""
+    """Run discovery with a server whose metadata has `extra`."""
     server = AuthorizationServer()
     server.metadata_extra.update(extra)
     async with serve(server) as base_url, HttpClient() as http:
@@ -46,7 +46,7 @@ async def discovery(**extra):
         yield server, base_url, find
 
 
-async def test_given_only_an_issuer_the_endpoints_are_found():
+async def test_with_only_an_issuer_the_endpoints_are_found():
     async with discovery() as (_, base_url, find):
         server = await find()
 
@@ -58,7 +58,7 @@ async def test_given_only_an_issuer_the_endpoints_are_found():
     assert server.redirect is None
 
 
-async def test_what_is_known_stays_and_nothing_is_asked_where_nothing_lacks():
+async def test_known_endpoints_stay_and_if_all_are_known_there_is_no_request():
     async with discovery() as (server, base_url, find):
         complete = await find(token_endpoint="https://as.test/t", device_authorization_endpoint="https://as.test/d")
         assert server.faults.requests.total() == 0
@@ -93,7 +93,7 @@ async def test_openid_configuration_is_tried_second():
     assert found.token_endpoint == f"{issuer}/t"
 
 
-def test_an_issuer_with_a_path_has_its_metadata_where_the_rfcs_say():
+def test_the_metadata_url_of_an_issuer_with_a_path_follows_the_rfcs():
     assert metadata_urls("https://as.test/realm/a") == (
         "https://as.test/.well-known/oauth-authorization-server/realm/a",
         "https://as.test/realm/a/.well-known/openid-configuration",
@@ -103,7 +103,7 @@ def test_an_issuer_with_a_path_has_its_metadata_where_the_rfcs_say():
 @pytest.mark.parametrize(
     "issuer", ["http://as.test", "https://u@as.test", "https://as.test?x=1", "https://as.test#x", "file:///x"]
 )
-def test_an_issuer_that_is_no_plain_https_url_is_refused(issuer):
+def test_an_issuer_that_is_not_a_plain_https_url_is_refused(issuer):
     with pytest.raises(ConfigError):
         metadata_urls(issuer)
 
@@ -132,7 +132,7 @@ async def test_an_issuer_that_differs_by_a_slash_is_another_issuer():
 @pytest.mark.parametrize(
     "value", ["http://public.test/x", "file:///etc/passwd", "javascript:alert(1)", "https://as.test/$(x)", 5, ["x"]]
 )
-async def test_a_hostile_endpoint_in_metadata_is_refused(field, value):
+async def test_an_unsafe_endpoint_in_metadata_is_refused(field, value):
     async with discovery(**{field: value}) as (_, _, find):
         with pytest.raises(ConfigError) as error:
             await find()
@@ -146,7 +146,7 @@ async def test_a_hostile_endpoint_in_metadata_is_refused(field, value):
     "field", ["token_endpoint", "authorization_endpoint", "device_authorization_endpoint", "revocation_endpoint"]
 )
 @pytest.mark.parametrize("value", ["http://127.0.0.1:6379/x", "http://localhost/x", "http://[::1]:631/admin"])
-async def test_metadata_of_a_server_elsewhere_names_no_service_of_this_machine_over_plain_http(field, value):
+async def test_metadata_of_a_remote_server_cannot_name_a_local_http_service(field, value):
     metadata = {"issuer": "https://as.test", "token_endpoint": "https://as.test/t", field: value}
     with pytest.raises(ConfigError) as error:
         await discover(bare("https://as.test"), Serving(metadata))
@@ -172,7 +172,7 @@ async def test_a_server_without_s256_is_refused(methods):
 
 
 @pytest.mark.parametrize("body", ["<html>", "[]", "{", '{"issuer": 1, "issuer": 2}'])
-async def test_metadata_that_is_no_json_object_is_a_failed_discovery(body):
+async def test_metadata_that_is_not_a_json_object_is_a_failed_discovery(body):
     async with discovery() as (server, _, find):
         server.faults.always(METADATA, Fault(status=200, body=body))
         with pytest.raises(OAuthError) as error:
@@ -181,7 +181,7 @@ async def test_metadata_that_is_no_json_object_is_a_failed_discovery(body):
     assert error.value.id == "discovery-failed"
 
 
-async def test_a_redirected_metadata_document_is_not_fetched_elsewhere():
+async def test_a_redirect_of_the_metadata_is_not_followed():
     async with discovery() as (server, _, find):
         server.faults.always(METADATA, Fault(status=302, headers={"Location": "https://evil.test/"}))
         with pytest.raises(OAuthError):
@@ -196,7 +196,7 @@ async def test_a_server_that_cannot_be_reached_is_a_network_error():
     assert error.value.id == "network"
 
 
-def test_a_server_without_a_way_in_needs_discovery():
+def test_a_server_without_endpoints_needs_discovery():
     assert bare("https://as.test").needs_discovery
     assert replace(bare("https://as.test"), token_endpoint="https://as.test/t").needs_discovery
     with_both = replace(bare("x"), token_endpoint="https://as.test/t", authorization_endpoint="https://as.test/a")

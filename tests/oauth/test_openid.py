@@ -1,4 +1,4 @@
-"""A sign-in whose scope has `openid`: consent for offline access, the nonce, and the ID token that must repeat it."""
+"""A sign-in with the scope `openid`: consent for offline access, the nonce, and the ID token."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def signing_in(server=None, **more):
 
 
 async def approved(login) -> str:
-    """Walk from the authorization URL back to the callback as a browser does; the last page."""
+    """Follow the redirects from the authorization URL to the callback as a browser does; return the last page."""
     server_port = int(login.issuer.rpartition(":")[2])
     response = await get(server_port, login.authorize_url.removeprefix(login.issuer), headers="Connection: close\r\n")
     assert response.status == 303, response.body
@@ -61,7 +61,7 @@ def auto(**claims) -> AuthorizationServer:
         ("not_offline_access", None),
     ],
 )
-async def test_offline_access_is_asked_for_with_consent(scope, prompt):
+async def test_offline_access_is_requested_with_consent(scope, prompt):
     async with signing_in(change=with_scope(scope)) as login:
         assert login.parameters.get("prompt") == prompt
 
@@ -72,7 +72,7 @@ def with_query(query, scope="openid offline_access"):
 
 @pytest.mark.requirement("E136")
 @pytest.mark.parametrize("prompt", ["consent", "select_account consent", ""])
-async def test_an_endpoint_that_has_a_prompt_in_its_query_is_given_no_second_one(prompt):
+async def test_a_prompt_in_the_endpoints_query_is_not_added_again(prompt):
     async with signing_in(change=with_query(urlencode({"access_type": "offline", "prompt": prompt}))) as login:
         query = parse_qs(urlsplit(login.authorize_url).query, keep_blank_values=True)
 
@@ -82,7 +82,7 @@ async def test_an_endpoint_that_has_a_prompt_in_its_query_is_given_no_second_one
 
 @pytest.mark.requirement("E136")
 @pytest.mark.parametrize("pushed", [False, True])
-async def test_no_parameter_of_the_request_comes_twice_whatever_the_endpoints_query_holds(pushed):
+async def test_no_request_parameter_appears_twice_for_any_endpoint_query(pushed):
     change = with_query("scope=all&tenant=a%20b&tenant=c&client_id=other&state=x")
     async with signing_in(pushing(auto()) if pushed else auto(), change=change) as login:
         query = parse_qs(urlsplit(login.authorize_url).query, keep_blank_values=True)
@@ -94,7 +94,7 @@ async def test_no_parameter_of_the_request_comes_twice_whatever_the_endpoints_qu
 
 @pytest.mark.requirement("E136")
 @pytest.mark.parametrize(("scope", "refresh"), [("openid offline_access", True), ("openid", False)])
-async def test_a_server_that_asks_for_consent_gives_a_refresh_token_for_offline_access(scope, refresh):
+async def test_with_consent_the_server_issues_a_refresh_token_for_offline_access(scope, refresh):
     async with signing_in(auto(), change=with_scope(scope)) as login:
         await approved(login)
         await asyncio.wait_for(login.task, 30)
@@ -104,7 +104,7 @@ async def test_a_server_that_asks_for_consent_gives_a_refresh_token_for_offline_
 
 @pytest.mark.requirement("E137")
 @pytest.mark.parametrize(("scope", "sent"), [("openid profile", True), ("profile", False), ("xopenid", False)])
-async def test_a_nonce_goes_along_where_openid_is_asked_for(scope, sent):
+async def test_a_request_with_openid_has_a_nonce(scope, sent):
     async with signing_in(change=with_scope(scope)) as one, signing_in(change=with_scope(scope)) as other:
         nonces = [login.parameters.get("nonce") for login in (one, other)]
 
@@ -113,7 +113,7 @@ async def test_a_nonce_goes_along_where_openid_is_asked_for(scope, sent):
 
 
 @pytest.mark.requirement("E137")
-async def test_an_id_token_that_repeats_the_nonce_is_taken():
+async def test_an_id_token_with_the_nonce_is_accepted():
     async with signing_in(auto(), change=OPENID) as login:
         assert "You are signed in" in await approved(login)
         await asyncio.wait_for(login.task, 30)
@@ -160,7 +160,7 @@ async def test_a_wrong_id_token_is_refused_and_the_tokens_are_revoked(case):
 
 
 @pytest.mark.requirement("E137")
-async def test_a_revocation_that_fails_is_told_with_the_refusal():
+async def test_a_failed_revocation_is_reported_with_the_error():
     server = auto(nonce="another")
     server.faults.always("/revoke", Fault(status=401))
     async with signing_in(server, change=OPENID) as login:
@@ -178,12 +178,12 @@ async def test_a_revocation_that_fails_is_told_with_the_refusal():
         {"aud": ["portico-test"]},
         {"aud": ["portico-test", "another"], "azp": "portico-test"},
         {"auth_time": 1, "amr": ["pwd"], "acr": "0", "odd": [1]},
-        # Servers that do not keep to the types of claims which this client does not use.
+        # Servers with wrong types in claims that this client does not use.
         {"amr": "pwd"},
         {"auth_time": "2026-01-01T00:00:00Z", "jti": 7, "acr": ["0"]},
     ],
 )
-async def test_a_right_id_token_may_hold_more(claims):
+async def test_a_valid_id_token_may_have_further_claims(claims):
     async with signing_in(auto(**claims), change=OPENID) as login:
         await approved(login)
         await asyncio.wait_for(login.task, 30)
@@ -193,7 +193,7 @@ async def test_a_right_id_token_may_hold_more(claims):
 
 @pytest.mark.requirement("E137")
 @pytest.mark.parametrize("token", ["a.b.c", "....", "a.b", "x" * 70_000, "W10.W10.x", ["a"], 7])
-async def test_an_id_token_that_cannot_be_read_is_refused(token):
+async def test_an_unreadable_id_token_is_refused(token):
     server = auto()
     fields = {"access_token": "an-access-token", "refresh_token": "a-refresh-token", "token_type": "Bearer", "id_token": token}
     server.faults.always("/token", Fault(status=200, body=json.dumps(fields)))
@@ -207,7 +207,7 @@ async def test_an_id_token_that_cannot_be_read_is_refused(token):
 
 @pytest.mark.requirement("E137")
 @pytest.mark.parametrize("scope", ["openid", "profile"])
-async def test_a_reply_without_an_id_token_is_taken(scope):
+async def test_a_reply_without_an_id_token_is_accepted(scope):
     server = auto()
     server.faults.always("/token", Fault(status=200, body='{"access_token": "an-access-token", "token_type": "Bearer"}'))
     async with signing_in(server, change=with_scope(scope)) as login:
@@ -218,10 +218,10 @@ async def test_a_reply_without_an_id_token_is_taken(scope):
 
 
 @pytest.mark.requirement("E137")
-async def test_the_end_of_an_id_token_is_measured_by_the_servers_clock():
+async def test_the_expiry_of_an_id_token_is_checked_by_the_servers_clock():
     clock = FakeClock()
     server = auto()
-    server.mint.clock = clock  # decades behind this machine's, and the reply's `Date` says so
+    server.mint.clock = clock  # decades behind this machine's clock, as the reply's `Date` shows
     async with signing_in(server, change=OPENID) as login:
         await approved(login)
         await asyncio.wait_for(login.task, 30)
@@ -231,7 +231,7 @@ async def test_the_end_of_an_id_token_is_measured_by_the_servers_clock():
 
 @pytest.mark.requirement("E137")
 @pytest.mark.parametrize(("claims", "id"), [({}, None), ({"aud": "another"}, "callback-invalid")])
-async def test_the_id_token_of_a_device_sign_in_is_held_to_issuer_and_audience(claims, id):
+async def test_the_id_token_of_a_device_sign_in_is_checked_for_issuer_and_audience(claims, id):
     clock, token_sets = FakeClock(), []
     server = AuthorizationServer(clock=clock)
     server.id_claims = claims
@@ -260,7 +260,7 @@ def pushing(server):
 
 @pytest.mark.requirement("E138")
 @pytest.mark.parametrize("scope", ["profile", "openid offline_access"])
-async def test_where_it_is_required_the_request_is_pushed_and_the_url_holds_nothing_else(scope):
+async def test_a_required_push_leaves_only_the_reference_in_the_url(scope):
     server = pushing(auto())
     async with signing_in(server, change=with_scope(scope)) as login:
         assert set(login.parameters) == {"client_id", "request_uri"}
@@ -275,7 +275,7 @@ async def test_where_it_is_required_the_request_is_pushed_and_the_url_holds_noth
 
 
 @pytest.mark.requirement("E138")
-async def test_what_the_endpoints_own_query_holds_is_pushed_too():
+async def test_parameters_of_the_endpoints_own_query_are_pushed_too():
     server = pushing(auto())
     async with signing_in(server, change=with_query("access_type=offline&prompt=login", scope="offline_access")):
         (pushed,) = server.authorize.pushed.values()
@@ -284,7 +284,7 @@ async def test_what_the_endpoints_own_query_holds_is_pushed_too():
 
 
 @pytest.mark.requirement("E138")
-async def test_where_it_is_only_offered_the_request_is_not_pushed():
+async def test_if_pushing_is_optional_the_request_is_not_pushed():
     server = auto()
     async with signing_in(server) as login:
         assert "state" in login.parameters
@@ -305,7 +305,7 @@ PUSH_REFUSED = {
 
 @pytest.mark.requirement("E138")
 @pytest.mark.parametrize("case", PUSH_REFUSED)
-async def test_a_push_that_fails_ends_the_sign_in_before_a_browser_opens(case):
+async def test_a_failed_push_ends_the_sign_in_before_a_browser_opens(case):
     fault, id = PUSH_REFUSED[case]
     server, events = pushing(AuthorizationServer()), Events()
     server.faults.always("/par", fault)
@@ -326,7 +326,7 @@ async def test_a_push_that_fails_ends_the_sign_in_before_a_browser_opens(case):
 
 
 @pytest.mark.requirement("E138")
-async def test_a_server_that_requires_a_push_and_names_no_place_for_it_has_no_way_to_sign_in():
+async def test_a_server_that_requires_a_push_but_names_no_endpoint_is_an_error():
     server, events = pushing(AuthorizationServer()), Events()
     async with serve(server) as base_url, HttpClient() as http:
         described = replace(server.description(base_url), pushed_authorization_request_endpoint=None)
@@ -344,7 +344,7 @@ async def test_a_server_that_requires_a_push_and_names_no_place_for_it_has_no_wa
         ({"pushed_authorization_request_endpoint": None}, None, True),
     ],
 )
-async def test_the_metadata_says_whether_and_where_requests_are_pushed(named, endpoint, required):
+async def test_the_metadata_sets_whether_and_where_requests_are_pushed(named, endpoint, required):
     server = pushing(AuthorizationServer())
     server.metadata_extra = named
     async with serve(server) as base_url, HttpClient() as http:
@@ -355,7 +355,7 @@ async def test_the_metadata_says_whether_and_where_requests_are_pushed(named, en
 
 
 @pytest.mark.requirement("E138")
-async def test_a_place_to_push_to_that_is_not_safe_is_refused():
+async def test_an_unsafe_push_endpoint_is_refused():
     server = pushing(AuthorizationServer())
     server.metadata_extra = {"pushed_authorization_request_endpoint": "http://evil.test/par"}
     async with serve(server) as base_url, HttpClient() as http:
@@ -366,7 +366,7 @@ async def test_a_place_to_push_to_that_is_not_safe_is_refused():
 
 
 @pytest.mark.requirement("E138")
-async def test_a_query_of_the_endpoint_itself_stays_in_the_url():
+async def test_the_endpoints_own_query_stays_in_the_url():
     change = lambda server: replace(server, authorization_endpoint=f"{server.authorization_endpoint}?tenant=1")  # noqa: E731 - one change
     async with signing_in(pushing(auto()), change=change) as login:
         assert set(login.parameters) == {"tenant", "client_id", "request_uri"}

@@ -1,4 +1,4 @@
-"""The pages of the callback server: accessible, self-contained, of one piece with their policy."""
+"""The pages of the callback server: accessible, self-contained, and consistent with their security policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever arrives, it is the answer, or it is refused for one of the known reasons."""
+"""Every input is accepted as the response, or refused for a known reason."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FIELDS = ["access_token", "refresh_token", "token_type", "expires_in", "scope", 
 
 
 def reason(read: Callable[[], object]) -> str | None:
-    """Why `read` refused; None where it did not."""
+    """Why `read` refused; None if it did not."""
     try:
         read()
     except UnrelatedResponse as unfit:
@@ -76,7 +76,7 @@ def reason(read: Callable[[], object]) -> str | None:
 
 @pytest.mark.requirement("E82")
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=6))
-def test_only_an_answer_with_this_state_and_issuer_is_taken(pairs):
+def test_only_a_response_with_the_state_and_issuer_is_accepted(pairs):
     query = urlencode(pairs, errors="surrogatepass")
     answers = []
     refused = reason(lambda: answers.append(EXPECTED.read(read_parameters(query))))
@@ -98,7 +98,7 @@ def test_any_query_is_read_or_refused(query):
 
 @pytest.mark.requirement("E82")
 @given(st.lists(st.tuples(st.sampled_from(FIELDS), st.sampled_from(ODD)), max_size=8))
-def test_any_json_reply_is_a_sound_grant_or_a_named_error(pairs):
+def test_any_json_reply_is_a_valid_token_set_or_a_named_error(pairs):
     good = {"access_token": "at-1", "token_type": "bearer"}
     with suppress(PorticoError):
         token_set = StandardDialect().read_token_reply(reply(json.dumps({**good, **dict(pairs)})))
@@ -116,7 +116,7 @@ def test_any_body_is_read_or_refused(body):
 
 
 @given(st.text(max_size=40) | st.text(max_size=30).map(lambda text: f"https://{text}"))
-def test_a_url_that_may_be_used_holds_nothing_but_url_characters(url):
+def test_a_safe_url_has_only_url_characters(url):
     if why_not_a_safe_url(url) is None:
         assert url.isascii()
         assert not set(url) & set(" \"'`$;|<>\\^{}()!*#\n\r\t\x00")

@@ -1,4 +1,4 @@
-"""Servers that repeat the secrets of a request in their answer, at each endpoint of a sign-in and a sign-out."""
+"""Servers that repeat a request's secrets in the reply, at each endpoint of a sign-in and a sign-out."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ SHAPES = {"a JWT": JWT, "20 characters": "q7ZtLw2RkN9xVb4Hc1Ms", "with / + and =
 
 
 def errors(said) -> list[dict[str, object]]:
-    """Where a refusal may hold `said`."""
+    """The error fields that may contain `said`."""
     return [
         {"error": "invalid_grant", "error_description": f"the value {said} is unknown"},
         {"error": f"no {said}", "error_description": "unknown"},
         {"error": "invalid_grant", "error_description": "unknown", "error_uri": f"https://as.test/why?{said}"},
-        {"error": "invalid_grant", "error_description": "x" * 180 + str(said)},  # what is shown of it ends within
+        {"error": "invalid_grant", "error_description": "x" * 180 + str(said)},  # the shown part ends inside the secret
     ]
 
 
@@ -121,7 +121,7 @@ async def test_neither_token_of_a_revocation_is_in_its_error_whichever_the_serve
     assert_hidden(raised.value, token, other)
 
 
-async def test_what_a_server_writes_of_its_own_tokens_elsewhere_in_the_reply_is_not_kept():
+async def test_tokens_repeated_in_other_fields_of_the_reply_are_not_stored():
     fields = {"access_token": JWT, "refresh_token": SHAPES["20 characters"], "token_type": "Bearer", "expires_in": 3600}
     tells = f"{quote(SHAPES['20 characters'])} and {JWT}"
     body = json.dumps(
@@ -140,7 +140,7 @@ async def test_what_a_server_writes_of_its_own_tokens_elsewhere_in_the_reply_is_
     assert SHAPES["20 characters"] not in stored_text
 
 
-async def test_a_dialect_that_reads_the_body_by_itself_shows_no_secret_either():
+async def test_a_dialect_that_reads_the_body_itself_shows_no_secret():
     class Plain(StandardDialect):
         def read_token_reply(self, reply):
             raise PorticoError("refused", f"It says: {reply.body.reveal()[:40]}", why=reply.body.reveal())
@@ -158,7 +158,7 @@ async def test_a_dialect_that_reads_the_body_by_itself_shows_no_secret_either():
     assert_hidden(raised.value, sent[0]["code"])
 
 
-def test_the_secrets_of_a_form_are_known_by_their_names_too():
+def test_the_secrets_of_a_form_are_recognised_by_field_name_too():
     fields = {
         "grant_type": "x-user-code",
         "user_code": "WDJB-MJHT",
@@ -188,7 +188,7 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("costly", COSTLY)
-def test_a_reply_made_to_be_costly_is_read_in_well_under_two_seconds(costly):
+def test_a_reply_designed_to_be_slow_is_read_in_under_two_seconds(costly):
     reply = reply_of(COSTLY[costly], LONG)
     started = time.process_time()
     read_reply("odd", reply, read_json_object)
@@ -197,7 +197,7 @@ def test_a_reply_made_to_be_costly_is_read_in_well_under_two_seconds(costly):
 
 
 @pytest.mark.parametrize("odd", ["\ufeff", ""])
-def test_a_number_of_thousands_of_digits_hides_no_credential_of_the_reply(odd):
+def test_a_number_with_thousands_of_digits_does_not_expose_a_credential(odd):
     body = f'{odd}{{"access_token": "{LONG}", "digits": {"1" * 5000}}}'
 
     def read(_reply):
@@ -209,7 +209,7 @@ def test_a_number_of_thousands_of_digits_hides_no_credential_of_the_reply(odd):
     assert_hidden(raised.value, LONG)
 
 
-def test_a_dialect_with_names_of_its_own_gets_the_token_that_did_not_change():
+def test_a_dialect_with_its_own_field_names_gets_an_unchanged_token():
     class Camel(StandardDialect):
         def read_token_reply(self, reply):
             fields = read_json_object(reply)
@@ -221,7 +221,7 @@ def test_a_dialect_with_names_of_its_own_gets_the_token_that_did_not_change():
     assert (token_set.access, token_set.refresh) == (Secret(JWT), Secret(LONG))
 
 
-def test_new_tokens_that_begin_as_the_old_ones_are_whole_under_any_name():
+def test_new_tokens_that_begin_like_the_old_tokens_stay_whole_in_any_field():
     old, new = f"{JWT}AAAA", f"{JWT.rpartition('.')[0]}.another-signature"
 
     def read(reply):
@@ -237,7 +237,7 @@ def test_new_tokens_that_begin_as_the_old_ones_are_whole_under_any_name():
 
 
 @pytest.mark.parametrize("token", ["1:q7ZtLw2RkN9xVb4Hc1Ms", "ada@as.test:443/q7ZtLw2RkN9xVb4Hc1Ms"])
-def test_a_token_with_a_colon_that_did_not_change_is_whole_under_any_name_and_in_no_url(token):
+def test_an_unchanged_token_with_a_colon_stays_whole_in_any_field_and_is_in_no_url(token):
     fields = {"refreshToken": token, "why": f"https://as.test/why?{token}"}
     read = read_reply("odd", reply_of(fields, token), read_json_object)
 
@@ -245,7 +245,7 @@ def test_a_token_with_a_colon_that_did_not_change_is_whole_under_any_name_and_in
 
 
 @pytest.mark.parametrize("odd", [{"scope": ["a", "b"]}, {"subject": 7}, {"notice": {"a": LONG}}, {"token_type": True}])
-def test_a_text_of_a_grant_that_a_dialect_has_left_as_something_else_costs_no_token(odd):
+def test_a_token_sets_text_of_another_type_does_not_lose_the_tokens(odd):
     token_set = read_reply("odd", reply_of({}, LONG), lambda _reply: TokenSet(Secret(JWT), None, expires_at=None, **odd))
 
     (name,) = odd
@@ -253,7 +253,7 @@ def test_a_text_of_a_grant_that_a_dialect_has_left_as_something_else_costs_no_to
     assert getattr(token_set, name) == ("Bearer" if name == "token_type" else None)
 
 
-def test_a_grant_whose_token_is_no_secret_is_an_invalid_reply():
+def test_a_token_set_without_a_secret_is_an_invalid_reply():
     with pytest.raises(PorticoError) as raised:
         read_reply("odd", reply_of({}, LONG), lambda _reply: TokenSet(JWT, None, expires_at=None))
 
@@ -261,7 +261,7 @@ def test_a_grant_whose_token_is_no_secret_is_an_invalid_reply():
 
 
 @pytest.mark.parametrize("name", ["scope", "resource_url", "notification_message", "token_type"])
-def test_a_field_that_is_the_token_and_nothing_else_is_not_kept(name):
+def test_a_field_that_equals_the_token_is_not_stored(name):
     fields = {"access_token": JWT, "token_type": "Bearer", "expires_in": 60, name: LONG}
     token_set = read_reply("standard", reply_of(fields, LONG), StandardDialect().read_token_reply)
 
@@ -269,7 +269,7 @@ def test_a_field_that_is_the_token_and_nothing_else_is_not_kept(name):
     assert LONG[:12] not in stored_text
 
 
-def test_an_account_whose_name_its_token_begins_with_is_none_rather_than_half_of_one():
+def test_a_subject_that_contains_a_token_is_dropped():
     account = "user_2NNEqL2nrIRdJ194ndJqAHwEfxC"
     claims = "." + urlsafe_b64encode(json.dumps({"sub": account}).encode()).decode() + "."
     fields = {"access_token": f"{account}.q7ZtLw2RkN9xVb4Hc1Ms", "token_type": "Bearer", "id_token": f"e30{claims}x"}
@@ -279,7 +279,7 @@ def test_an_account_whose_name_its_token_begins_with_is_none_rather_than_half_of
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyError, PorticoError])
-def test_of_a_dialect_that_fails_over_a_reply_no_text_and_no_cause_is_shown(kind):
+def test_a_dialects_failure_shows_no_text_and_no_cause(kind):
     def read(reply):
         try:
             int(reply.body.reveal())
@@ -295,7 +295,7 @@ def test_of_a_dialect_that_fails_over_a_reply_no_text_and_no_cause_is_shown(kind
     assert LONG[:12] not in shown_of(raised.value)
 
 
-async def test_a_code_that_a_dialect_sends_in_a_field_of_its_own_is_in_no_error():
+async def test_a_code_in_a_dialects_own_field_is_in_no_error():
     class Own(StandardDialect):
         def code_request(self, server, **more):
             request = super().code_request(server, **more)
@@ -317,7 +317,7 @@ async def test_a_code_that_a_dialect_sends_in_a_field_of_its_own_is_in_no_error(
 
 
 def quoting(method):
-    """A dialect whose `method` fails over its arguments, and quotes all of them."""
+    """A dialect whose `method` fails and quotes all its arguments."""
 
     def fail(_self, *args, **more):
         values = [*args, *more.values()]
@@ -326,7 +326,7 @@ def quoting(method):
     return type("Quoting", (StandardDialect,), {method: fail})()
 
 
-async def test_a_dialect_that_fails_over_a_code_ends_the_sign_in_without_quoting_it():
+async def test_a_dialects_failure_with_a_code_ends_the_sign_in_without_quoting_it():
     async with pending_login(AuthorizationServer(), quoting("code_request")) as login:
         answer = login.answer()
         response = await login.send(answer)
@@ -340,7 +340,7 @@ async def test_a_dialect_that_fails_over_a_code_ends_the_sign_in_without_quoting
 
 
 @pytest.mark.parametrize("method", ["device_request", "poll_request"])
-async def test_a_dialect_that_fails_over_a_device_code_ends_the_sign_in_at_once(method):
+async def test_a_dialects_failure_with_a_device_code_ends_the_sign_in_at_once(method):
     server, events, clock = AuthorizationServer(), Events(), FakeClock()
     async with serve(server) as url, HttpClient() as http:
         with pytest.raises(PorticoError) as raised:
@@ -351,7 +351,7 @@ async def test_a_dialect_that_fails_over_a_device_code_ends_the_sign_in_at_once(
     assert "ValueError" in raised.value.why
 
 
-async def test_a_dialect_that_fails_over_a_revocation_is_told_as_that_and_quotes_no_token():
+async def test_a_dialects_failure_in_a_revocation_is_reported_without_a_token():
     server = AuthorizationServer()
     async with serve(server) as url, HttpClient() as http:
         with pytest.raises(NotRevoked) as raised:

@@ -1,4 +1,4 @@
-"""Telling the server that tokens are no longer wanted (RFC 7009)."""
+"""Revoking tokens (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_unknown_tokens_count_as_revoked():
     assert server.faults.requests[REVOKE] == 4
 
 
-async def test_an_access_token_that_cannot_be_revoked_by_itself_falls_with_its_refresh_token():
+async def test_an_access_token_without_separate_revocation_counts_as_revoked():
     async with signed_out(None, Fault(status=400, body='{"error": "unsupported_token_type"}')) as (_, issued, go):
         await go()
 
@@ -67,7 +67,7 @@ async def test_an_access_token_that_cannot_be_revoked_by_itself_falls_with_its_r
     "fault",
     [Fault(status=503), Fault(status=400, body='{"error": "invalid_client"}'), Fault(drop="before"), Fault(status=302)],
 )
-async def test_a_server_that_does_not_revoke_is_said_not_to_have(fault):
+async def test_a_server_that_does_not_revoke_is_an_error(fault):
     async with signed_out(fault, fault) as (_, issued, go):
         with pytest.raises(NotRevoked) as error:
             await go()
@@ -76,7 +76,7 @@ async def test_a_server_that_does_not_revoke_is_said_not_to_have(fault):
     assert issued.refresh not in str(error.value)
 
 
-async def test_the_second_token_is_tried_though_the_first_failed():
+async def test_the_second_token_is_revoked_even_if_the_first_failed():
     async with signed_out(Fault(status=503)) as (server, _, go):
         with pytest.raises(NotRevoked):
             await go()
@@ -84,7 +84,7 @@ async def test_the_second_token_is_tried_though_the_first_failed():
     assert server.faults.requests[REVOKE] == 2
 
 
-async def test_a_server_that_hangs_is_given_up_on():
+async def test_a_hanging_server_ends_in_a_timeout():
     async with signed_out(Fault(delay_s=3), timeout_s=0.1) as (server, _, go):
         started = time.monotonic()
         with pytest.raises(NotRevoked) as error:
@@ -95,7 +95,7 @@ async def test_a_server_that_hangs_is_given_up_on():
     assert error.value.why == "no answer in time"
 
 
-async def test_a_provider_without_revocation_is_said_to_have_none():
+async def test_a_provider_without_revocation_is_an_error():
     async with signed_out(change=lambda described: replace(described, revocation_endpoint=None)) as (_, _, go):
         with pytest.raises(NotRevoked) as error:
             await go()
@@ -164,7 +164,7 @@ REFUSALS = {
 
 @pytest.mark.requirement("E139")
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_a_refused_revocation_is_told_as_what_it_is(refusal):
+async def test_a_refused_revocation_has_its_own_message(refusal):
     fault, message, why = REFUSALS[refusal]
     async with signed_out(fault, access=False) as (_, issued, go):
         with pytest.raises(NotRevoked) as error:
@@ -176,7 +176,7 @@ async def test_a_refused_revocation_is_told_as_what_it_is(refusal):
 
 
 @pytest.mark.requirement("E139")
-async def test_of_two_refusals_the_refresh_token_s_gives_the_message():
+async def test_of_two_errors_the_refresh_tokens_gives_the_message():
     async with signed_out(Fault(status=503), Fault(status=401)) as (_, _, go):
         with pytest.raises(NotRevoked) as error:
             await go()

@@ -1,4 +1,4 @@
-"""Which flow a sign-in takes, and what happens when two run side by side."""
+"""Which flow a sign-in uses, and two flows side by side."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEVICE, TOKEN = "/device_authorization", "/token"
 
 
 class Hasty(SystemClock):
-    """Polls come quickly; nothing here waits for a deadline."""
+    """Polls quickly, without waiting for a deadline."""
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds / 50)
@@ -61,7 +61,7 @@ class Run:
         assert self.server.devices.decide(code, approved=approved)
 
     async def come_back(self, **answer: str) -> int:
-        """Walk the redirect as a browser does and give the status of the page it ends on."""
+        """Follow the redirects as a browser does; return the last page's status."""
         parameters = {
             name: values[0] for name, values in parse_qs(urlsplit((await self.events.first(AuthorizeUrl)).url).query).items()
         }
@@ -92,7 +92,7 @@ async def test_auto_without_a_known_redirect_is_the_device_flow():
     assert run.events.seen[-1] == Finished("device")
 
 
-async def test_auto_with_a_redirect_runs_both_with_one_tab_and_the_browser_may_win():
+async def test_auto_with_a_redirect_runs_both_flows_with_one_tab_and_the_browser_can_finish_first():
     run = Run()
     async with run.started() as task:
         code = await run.events.first(DeviceCode)
@@ -108,7 +108,7 @@ async def test_auto_with_a_redirect_runs_both_with_one_tab_and_the_browser_may_w
     assert run.events.seen[-1] == Finished("browser")
 
 
-async def test_auto_with_a_redirect_lets_the_device_win_and_closes_the_listener():
+async def test_auto_with_a_redirect_lets_the_device_flow_finish_first_and_closes_the_server():
     run = Run()
     async with run.started() as task:
         await run.events.first(DeviceCode)
@@ -122,7 +122,7 @@ async def test_auto_with_a_redirect_lets_the_device_win_and_closes_the_listener(
     assert run.events.seen[-1] == Finished("device")
 
 
-async def test_both_at_the_same_moment_finish_once_and_the_page_is_true():
+async def test_both_flows_at_the_same_time_finish_once_and_the_page_is_right():
     run, gate = Run(), Gate()
 
     async def slow(token_set):
@@ -145,7 +145,7 @@ async def test_both_at_the_same_moment_finish_once_and_the_page_is_true():
 
 
 @pytest.mark.parametrize("fault", [Fault(status=404, body="no"), Fault(status=400, body='{"error": "unauthorized_client"}')])
-async def test_a_device_flow_that_fails_beside_leaves_the_browser_to_finish(fault):
+async def test_after_a_failed_device_flow_the_browser_flow_continues(fault):
     run = Run()
     run.server.faults.always(DEVICE, fault)
     async with run.started() as task:
@@ -156,7 +156,7 @@ async def test_a_device_flow_that_fails_beside_leaves_the_browser_to_finish(faul
     assert len(run.grants) == 1
 
 
-async def test_a_no_on_either_page_ends_both():
+async def test_a_denial_on_either_page_ends_both_flows():
     run = Run()
     async with run.started() as task:
         await run.events.first(DeviceCode)
@@ -171,7 +171,7 @@ async def test_a_no_on_either_page_ends_both():
             await asyncio.wait_for(task, 5)
 
 
-async def test_a_server_without_device_endpoint_gets_the_browser_flow_alone():
+async def test_a_server_without_a_device_endpoint_gets_only_the_browser_flow():
     run = Run()
     async with run.started(lambda described: replace(described, device_authorization_endpoint=None)) as task:
         assert await run.come_back() == 200
@@ -180,7 +180,7 @@ async def test_a_server_without_device_endpoint_gets_the_browser_flow_alone():
     assert run.events.of(DeviceCode) == []
 
 
-async def test_browser_without_a_known_redirect_is_refused_at_once_with_the_ways_out():
+async def test_browser_without_a_known_redirect_is_refused_at_once_with_a_hint():
     run = Run(redirect=False)
     started = time.monotonic()
     async with run.started(flow="browser") as task:
@@ -202,7 +202,7 @@ async def test_force_tries_the_browser_without_a_known_redirect():
 
 
 @pytest.mark.parametrize("flow", ["auto", "device", "browser"])
-async def test_a_server_that_serves_no_flow_is_said_to_serve_none(flow):
+async def test_a_server_without_any_flow_is_an_error(flow):
     def change(described):
         lacking = {"device_authorization_endpoint": None, "redirect": None}
         if flow == "browser":
@@ -229,7 +229,7 @@ async def test_endpoints_are_found_and_metadata_does_not_decide_the_flow():
 
 
 @pytest.mark.requirement("E23")
-async def test_where_no_browser_can_open_the_url_and_the_code_are_offered_and_a_paste_is_taken():
+async def test_without_a_browser_the_url_and_the_code_are_shown_and_a_pasted_url_is_accepted():
     run = Run()
     lines: asyncio.Queue[str] = asyncio.Queue()
     async with run.started(opener=NoBrowser(), paste=lines.get) as task:
@@ -285,7 +285,7 @@ async def test_a_browser_that_fails_while_the_device_flow_stores_does_not_stop_i
     assert run.events.seen[-1] == Finished("device")
 
 
-async def test_a_failure_to_store_what_the_device_flow_brought_ends_the_browser_flow_too():
+async def test_a_failure_to_store_the_device_flows_tokens_ends_the_browser_flow_too():
     run = Run()
 
     async def full(_token_set):
@@ -298,7 +298,7 @@ async def test_a_failure_to_store_what_the_device_flow_brought_ends_the_browser_
             await asyncio.wait_for(task, 5)
 
 
-async def test_a_callback_port_that_is_taken_leaves_the_device_flow_to_finish():
+async def test_with_a_taken_callback_port_the_device_flow_finishes():
     run = Run()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         redirect = Redirect(port=listener.getsockname()[1])
@@ -312,7 +312,7 @@ async def test_a_callback_port_that_is_taken_leaves_the_device_flow_to_finish():
     assert len(run.grants) == 1
 
 
-async def test_where_neither_flow_can_start_the_device_flows_failure_is_told():
+async def test_if_neither_flow_can_start_the_device_flows_error_is_raised():
     run = Run()
     run.server.faults.always(DEVICE, Fault(status=400, body='{"error": "unauthorized_client"}'))
     with socket.create_server(("127.0.0.1", 0)) as listener:

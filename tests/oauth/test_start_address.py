@@ -1,4 +1,4 @@
-"""The address that the browser is started on: what other users of the machine see of a sign-in, and that it is worth nothing to them."""
+"""The start address: what other users of the machine can see of a sign-in, and that they cannot use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOKEN = "/token"
 
 @pytest.fixture
 def nobody_can_tell(monkeypatch, tmp_path):
-    """A system that does not show whose process is at the other end."""
+    """A system that does not show the user of the other process."""
     monkeypatch.setattr("portico.net.peer.TABLES", tmp_path / "none")
     monkeypatch.setattr("portico.net.peer.between", lambda *_ends: None)
 
@@ -39,7 +39,7 @@ async def reason_of(login) -> str:
     return (await login.events.first(StrayRequest)).reason
 
 
-async def test_the_browser_is_started_on_an_address_that_holds_nothing_of_the_authorization_request(opener):
+async def test_the_browsers_address_has_nothing_of_the_authorization_request(opener):
     async with pending_login(opener=opener) as login:
         address = await opener.start_address()
         response = await visit(address)
@@ -52,7 +52,7 @@ async def test_the_browser_is_started_on_an_address_that_holds_nothing_of_the_au
 
 
 @pytest.mark.parametrize("host", ["localhost", "::1"])
-async def test_the_start_address_is_at_the_callbacks_own_host(host, opener):
+async def test_the_start_address_has_the_callbacks_host(host, opener):
     async with pending_login(opener=opener, change=lambda server: replace(server, redirect=Redirect(host=host))) as login:
         address = await opener.start_address()
         assert urlsplit(address).netloc == urlsplit(login.redirect_uri).netloc
@@ -60,21 +60,21 @@ async def test_the_start_address_is_at_the_callbacks_own_host(host, opener):
             assert (await visit(address)).headers["location"] == login.authorize_url
 
 
-async def test_what_is_shown_stays_the_providers_own_address(opener):
+async def test_the_shown_address_is_the_providers_own(opener):
     async with pending_login(opener=opener) as login:
         shown = (await login.events.first(AuthorizeUrl)).url
         assert shown.startswith(f"{login.issuer}/authorize?")
         assert login.parameters["redirect_uri"].endswith(login.path)
 
 
-async def test_where_no_browser_is_started_there_is_no_start_address():
+async def test_without_a_browser_there_is_no_start_address():
     async with pending_login() as login:
         assert (await get(login.port, "/start/")).status == 404
         assert (await reason_of(login)) == "path"
 
 
 @pytest.mark.linux
-async def test_a_second_request_of_this_user_is_gone_and_the_login_goes_on(opener):
+async def test_a_second_request_of_this_user_gets_410_and_the_login_continues(opener):
     async with pending_login(opener=opener) as login:
         address = await opener.start_address()
         await visit(address)
@@ -89,7 +89,7 @@ async def test_a_second_request_of_this_user_is_gone_and_the_login_goes_on(opene
 
 
 @pytest.mark.linux
-async def test_of_two_requests_at_once_one_is_led_on(opener):
+async def test_of_two_requests_at_once_one_is_redirected(opener):
     async with pending_login(opener=opener) as login:
         address = await opener.start_address()
         statuses = [reply.status for reply in await asyncio.gather(*(visit(address) for _ in range(4)))]
@@ -112,7 +112,7 @@ async def test_of_two_requests_at_once_one_is_led_on(opener):
         ({"host": "evil.com"}, 421),
     ],
 )
-async def test_what_only_looks_or_is_meant_for_another_host_does_not_use_the_address_up(head, status, opener, nobody_can_tell):
+async def test_a_prefetch_or_a_request_for_another_host_does_not_use_the_address(head, status, opener, nobody_can_tell):
     async with pending_login(opener=opener) as login:
         address = await opener.start_address()
         response = await visit(address, **head)
@@ -124,15 +124,15 @@ async def test_what_only_looks_or_is_meant_for_another_host_does_not_use_the_add
 
 
 @pytest.mark.parametrize("host", ["localhost:4711", "127.0.0.1:4711", "[::1]:80", "localhost"])
-async def test_an_editor_that_forwards_the_port_under_another_name_or_number_reaches_the_start_address(host, opener):
+async def test_the_start_address_works_with_another_local_name_or_port(host, opener):
     async with pending_login(opener=opener) as login:
         assert (await visit(await opener.start_address(), host=host)).headers["location"] == login.authorize_url
         query = urlencode(login.answer())
-        assert (await get(login.port, f"{login.path}?{query}", host=host)).status == 421  # the callback's own host is exact
+        assert (await get(login.port, f"{login.path}?{query}", host=host)).status == 421  # the callback's host must match exactly
         assert (await login.finish()).status == 200
 
 
-async def test_a_guess_at_the_address_gets_nothing(opener):
+async def test_a_guessed_start_address_gets_nothing(opener):
     async with pending_login(opener=opener):
         address = await opener.start_address()
         for wrong in (address[:-1], address + "x", address.replace("/start/", "/START/"), f"{address}/", address[:-44]):
@@ -141,13 +141,13 @@ async def test_a_guess_at_the_address_gets_nothing(opener):
         assert (await visit(f"{address}?x=1")).status == 303
 
 
-async def test_where_nobody_can_tell_whose_a_request_is_the_first_is_led_on_and_the_login_works(opener, nobody_can_tell):
+async def test_if_the_sender_is_unknown_the_first_request_is_redirected_and_the_login_works(opener, nobody_can_tell):
     async with pending_login(opener=opener) as login:
         assert (await visit(await opener.start_address())).headers["location"] == login.authorize_url
         assert (await login.finish()).status == 200
 
 
-async def test_where_nobody_can_tell_a_second_request_ends_the_login_before_any_code_is_taken(opener, nobody_can_tell):
+async def test_if_the_sender_is_unknown_a_second_request_ends_the_login_before_any_code_is_accepted(opener, nobody_can_tell):
     server = AuthorizationServer()
     async with pending_login(server, opener=opener) as login:
         address = await opener.start_address()
@@ -164,9 +164,7 @@ async def test_where_nobody_can_tell_a_second_request_ends_the_login_before_any_
     assert login.grants == []
 
 
-async def test_where_nobody_can_tell_a_second_request_during_the_exchange_ends_the_login_and_revokes_what_came(
-    opener, nobody_can_tell
-):
+async def test_if_the_sender_is_unknown_a_second_request_during_the_exchange_revokes_the_tokens(opener, nobody_can_tell):
     server, gate = AuthorizationServer(), Gate()
     server.faults.add(TOKEN, Fault(gate=gate))
     async with pending_login(server, opener=opener) as login:
@@ -187,7 +185,7 @@ async def test_where_nobody_can_tell_a_second_request_during_the_exchange_ends_t
     assert login.grants == []
 
 
-async def test_a_device_page_is_opened_by_a_start_address_too_and_it_is_gone_with_the_sign_in():
+async def test_a_device_page_is_opened_by_a_start_address_too_which_ends_with_the_sign_in():
     run = Run(redirect=False)
     async with run.started() as task:
         device = (await run.events.first(DeviceCode)).device
@@ -217,7 +215,7 @@ async def test_a_device_page_is_opened_by_a_start_address_too_and_it_is_gone_wit
         ("localhost\r\nHost: localhost", 421),
     ],
 )
-async def test_a_device_pages_start_address_answers_to_any_name_and_port_of_this_machine_and_to_no_other(host, status):
+async def test_a_device_pages_start_address_accepts_only_local_names_and_any_port(host, status):
     run = Run(redirect=False)
     async with run.started():
         parts = urlsplit(await run.opener.start_address())
@@ -228,7 +226,7 @@ async def test_a_device_pages_start_address_answers_to_any_name_and_port_of_this
     assert reply.status in ({400, 421} if status == 421 else {303})
 
 
-async def test_where_nobody_can_tell_a_second_request_ends_a_device_sign_in_and_its_code_is_asked_for_no_more(nobody_can_tell):
+async def test_if_the_sender_is_unknown_a_second_request_ends_a_device_sign_in_and_its_polls(nobody_can_tell):
     run = Run(redirect=False)
     async with run.started() as task:
         address = await run.opener.start_address()
@@ -256,7 +254,7 @@ async def test_an_interrupted_sign_in_closes_its_start_address(redirect):
             await visit(address)
 
 
-async def test_where_no_port_can_be_opened_the_device_page_is_shown_and_no_browser_is_started(monkeypatch):
+async def test_without_a_free_port_the_device_page_is_shown_and_no_browser_starts(monkeypatch):
     from portico.net.server import bind_loopback
     from portico.oauth import start_address
 
@@ -276,7 +274,7 @@ async def test_where_no_port_can_be_opened_the_device_page_is_shown_and_no_brows
 
 
 @pytest.mark.parametrize("redirect", [True, False])
-async def test_a_browser_that_was_started_and_does_not_ask_for_the_page_is_told_and_the_sign_in_goes_on(redirect, monkeypatch):
+async def test_a_browser_that_does_not_load_the_page_is_reported_and_the_sign_in_continues(redirect, monkeypatch):
     monkeypatch.setattr("portico.oauth.flow._BROWSER_TIMEOUT_S", 0.01)
     run = Run(redirect=redirect)
     async with run.started() as task:
@@ -288,7 +286,7 @@ async def test_a_browser_that_was_started_and_does_not_ask_for_the_page_is_told_
     assert len(run.grants) == 1
 
 
-async def test_of_a_browser_that_asks_for_the_page_nothing_more_is_told(opener):
+async def test_a_browser_that_loads_the_page_is_not_reported(opener):
     from portico.oauth.flow import FlowContext
     from portico.oauth.start_address import StartServer
 
@@ -303,7 +301,7 @@ async def test_of_a_browser_that_asks_for_the_page_nothing_more_is_told(opener):
 
 
 @pytest.mark.linux
-async def test_a_launcher_that_fails_after_a_browser_has_asked_for_the_page_is_the_last(tmp_path):
+async def test_after_the_browser_loaded_the_page_no_further_launcher_is_tried(tmp_path):
     log_file = tmp_path / "noted"
     for name, then in {"first": "exit 3", "second": "exit 0"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\necho {name} >> {log_file}\n{then}\n")
@@ -339,13 +337,13 @@ for method, url, body in json.loads(sys.argv[1]):
 
 
 async def as_her(another_user, *requests: tuple[str, str, str | None]) -> list[str]:
-    """She sends these; each answer's status, where it leads, and whether its page says that the sign-in is somebody else's."""
+    """Send requests as another user; return each response's status, Location, and whether the page names another user."""
     return (await asyncio.to_thread(another_user.run, SENT, json.dumps(requests))).splitlines()
 
 
 @pytest.fixture
 def launcher(tmp_path):
-    """A browser that stays with its address among its arguments: the opener and the program. It ends with the test, or in 30 s."""
+    """A browser that keeps running with its address as argument; it ends with the test, or after 30 s."""
     program, end = tmp_path / "fake-firefox", tmp_path / "end"
     program.write_text(f"#!/bin/sh\nn=0; while [ ! -e {end} ] && [ $n -lt 600 ]; do n=$((n+1)); sleep 0.05; done\n")
     program.chmod(0o755)
@@ -354,7 +352,7 @@ def launcher(tmp_path):
 
 
 async def seen_by_her(another_user, program) -> list[list[str]]:
-    """The arguments of the browser, as she reads them in /proc once it is there; each look of hers starts a Python."""
+    """The browser's arguments in /proc, as another user reads them; each attempt starts a Python process."""
     async with asyncio.timeout(4 * LIMIT_S):
         while not (found := json.loads(await asyncio.to_thread(another_user.run, SEEN, program))):
             pass
@@ -363,7 +361,7 @@ async def seen_by_her(another_user, program) -> list[list[str]]:
 
 @pytest.mark.root
 @pytest.mark.requirement("E119")
-async def test_another_user_reads_no_state_in_the_browsers_arguments_and_can_use_neither_start_address_nor_callback(
+async def test_another_user_sees_no_state_in_the_browsers_arguments_and_cannot_use_the_start_address_or_the_callback(
     another_user, launcher
 ):
     opener, program = launcher
@@ -389,9 +387,7 @@ async def test_another_user_reads_no_state_in_the_browsers_arguments_and_can_use
 @pytest.mark.root
 @pytest.mark.requirement("E119")
 @pytest.mark.parametrize("host", ["localhost", "::1"])
-async def test_another_user_is_refused_at_every_address_of_the_callback_and_a_refusal_does_not_end_the_login(
-    host, another_user, opener
-):
+async def test_another_user_is_refused_at_every_address_and_the_login_continues(host, another_user, opener):
     async with pending_login(opener=opener, change=lambda server: replace(server, redirect=Redirect(host=host))) as login:
         address = await opener.start_address()
         answer = f"{login.redirect_uri}?{urlencode(login.answer())}"
@@ -405,7 +401,7 @@ async def test_another_user_is_refused_at_every_address_of_the_callback_and_a_re
 
 @pytest.mark.root
 @pytest.mark.requirement("E119")
-async def test_another_users_form_is_refused_where_the_answer_is_posted(another_user, opener):
+async def test_another_users_form_post_is_refused(another_user, opener):
     async with pending_login(opener=opener, change=lambda server: replace(server, response_mode="form_post")) as login:
         form = urlencode(login.answer())
         assert await as_her(another_user, ("POST", login.redirect_uri, form)) == ["403 - True"]
@@ -419,7 +415,7 @@ async def test_another_users_form_is_refused_where_the_answer_is_posted(another_
 
 @pytest.mark.root
 @pytest.mark.requirement("E119")
-async def test_another_user_who_sends_an_answer_and_closes_at_once_is_refused_too(another_user, opener):
+async def test_another_user_who_sends_a_response_and_closes_at_once_is_refused_too(another_user, opener):
     code = """
 import struct
 for linger in (False, True):
@@ -440,9 +436,7 @@ for linger in (False, True):
 
 @pytest.mark.root
 @pytest.mark.requirement("E119")
-async def test_another_user_reads_no_user_code_in_the_browsers_arguments_and_the_start_address_refuses_her(
-    another_user, launcher
-):
+async def test_another_user_sees_no_user_code_in_the_browsers_arguments_and_cannot_use_the_start_address(another_user, launcher):
     opener, program = launcher
     run = Run(redirect=False)
     async with run.started(opener=opener) as task:

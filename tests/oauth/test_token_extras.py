@@ -1,4 +1,4 @@
-"""What token replies tell beyond RFC 6749, and that none of it can spoil the tokens."""
+"""Fields of token replies beyond RFC 6749; an invalid one never loses the tokens."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def id_token(claims):
 
 
 @pytest.mark.parametrize("name", ["refresh_expires_in", "refresh_token_expires_in"])
-def test_the_end_of_the_refresh_token_is_known_where_the_server_tells_it(name):
+def test_the_refresh_tokens_expiry_is_read(name):
     assert grant(**{name: 1800}).refresh_expires_at == NOW + 1_800_000
 
 
 @pytest.mark.parametrize("value", [None, 0, -1, True, "1800", "soon", 1e308, [], {}])
-def test_any_other_end_says_nothing_and_spoils_nothing(value):
+def test_an_unusable_refresh_expiry_is_ignored(value):
     assert grant(refresh_expires_in=value).refresh_expires_at is None
 
 
@@ -56,5 +56,5 @@ def test_the_account_is_the_subject_of_the_id_token():
         f"e30.{base64.urlsafe_b64encode(b'[' * 100_000).decode()}.c2ln",
     ],
 )
-def test_an_id_token_that_cannot_be_read_says_nothing_and_spoils_nothing(value):
+def test_an_unreadable_id_token_gives_no_subject_and_does_not_lose_the_tokens(value):
     assert grant(id_token=value).subject is None

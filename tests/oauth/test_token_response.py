@@ -1,4 +1,4 @@
-"""What counts as a token reply, and what each refusal means."""
+"""Token replies, and the meaning of each error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(**changes):
     return StandardDialect().read_token_reply(reply(json.dumps(fields), sent_at_ms=NOW))
 
 
-def test_a_good_reply_becomes_a_grant():
+def test_a_valid_reply_gives_a_token_set():
     token_set = read()
 
     assert token_set.access.reveal() == "at-1"
@@ -66,7 +66,7 @@ def test_a_good_reply_becomes_a_grant():
         (404, json.dumps(GOOD)),
     ],
 )
-def test_what_is_not_plainly_a_token_reply_is_transient_and_makes_no_grant(status, body):
+def test_an_unclear_reply_is_transient_and_gives_no_token_set(status, body):
     with pytest.raises(OAuthError) as error:
         StandardDialect().read_token_reply(reply(body, status))
 
@@ -76,11 +76,11 @@ def test_what_is_not_plainly_a_token_reply_is_transient_and_makes_no_grant(statu
 @pytest.mark.requirement("E28")
 @pytest.mark.requirement("E93")
 @pytest.mark.parametrize("access", [..., "", None, 5, ["a"], "a\r\nX-Evil: 1", "a b", "é", "a" * 100_000, "\ud800"])
-def test_an_access_token_that_no_request_can_carry_is_unfit_and_its_refresh_token_can_be_given_back(access):
+def test_an_unusable_access_token_is_unfit_and_its_refresh_token_can_be_revoked(access):
     token_set = read(access_token=access)
 
     assert token_set.refresh.reveal() == "rt-1"
-    token_set.access.reveal().encode()  # whatever it is, it can be sent to be revoked
+    token_set.access.reveal().encode()  # even an unusable token can be revoked
     with pytest.raises(OAuthError) as error:
         check_fit(token_set)
     assert type(error.value) is TokensUnfit
@@ -90,7 +90,7 @@ def test_an_access_token_that_no_request_can_carry_is_unfit_and_its_refresh_toke
 
 @pytest.mark.requirement("E28")
 @pytest.mark.parametrize("access", [..., "", None, 5, "a" * 100_000])
-def test_a_reply_with_neither_token_is_none_and_asking_again_is_no_use(access):
+def test_a_reply_without_tokens_is_a_permanent_error(access):
     with pytest.raises(OAuthError) as error:
         read(access_token=access, refresh_token=...)
 
@@ -119,7 +119,7 @@ def test_tokens_of_another_type_are_unfit(kind):
         *(({"resource_url": odd}, "resource_url") for odd in (5, "https://a\x1b[31m", [])),
     ],
 )
-def test_a_field_beside_a_good_token_that_is_not_what_it_must_be_counts_as_absent(changes, unread):
+def test_an_invalid_field_beside_a_valid_token_counts_as_absent(changes, unread):
     token_set = read(**changes)
 
     check_fit(token_set)
@@ -146,7 +146,7 @@ def test_a_field_beside_a_good_token_that_is_not_what_it_must_be_counts_as_absen
         (203, json.dumps(GOOD)),
     ],
 )
-def test_a_good_token_is_taken_from_a_body_that_a_strict_reader_would_refuse(status, body):
+def test_a_valid_token_is_read_from_a_body_that_a_strict_parser_would_refuse(status, body):
     token_set = StandardDialect().read_token_reply(reply(body, status))
 
     check_fit(token_set)
@@ -202,19 +202,19 @@ def test_a_scope_may_be_a_list():
         ("3600", NOW + 3_600_000),
     ],
 )
-def test_a_lifetime_of_unknown_unit_is_told_by_its_size(value, expected):
+def test_the_unit_of_a_lifetime_is_guessed_from_its_size(value, expected):
     now = NOW if isinstance(value, str) or value < 1e9 else 1_699_999_000_000
 
     assert normalise_expiry(value, now, "auto") == expected
 
 
-def test_a_moment_that_is_past_by_a_clock_which_nothing_confirms_is_not_an_expiry():
+def test_an_expiry_in_the_past_without_the_servers_date_is_ignored():
     for moment in (1_600_000_000_000, 1_699_999_999_999, 1_700_000_059_999):
         with pytest.raises(ValueError, match="past"):
             normalise_expiry(moment, 1_700_000_000_000, "ms")
 
 
-def test_a_dialect_may_name_the_lifetime_otherwise_and_leave_out_the_type():
+def test_a_dialect_can_use_another_expiry_field_and_no_type():
     fields = {"access_token": "at-1", "expired_in": NOW + 90_000}
     token_set = read_token_fields(reply("{}", sent_at_ms=NOW), fields, expiry_field="expired_in", unit="ms", type_required=False)
 
@@ -228,7 +228,7 @@ HOUR_MS = 3_600_000
 @pytest.mark.parametrize("ahead_h", [-10 * 365 * 24, -49, -8, -1.25, -1, 0, 0.25, 1, 1.25, 8, 49, 10 * 365 * 24])
 @pytest.mark.parametrize("life_s", [4, 60, 3600, 172_800])
 @pytest.mark.parametrize("unit", ["ms", "auto"])
-def test_a_moment_is_measured_by_the_servers_own_date(ahead_h, life_s, unit):
+def test_an_expiry_is_compared_with_the_servers_date(ahead_h, life_s, unit):
     true_ms = 1_700_000_000_000
     here_ms = true_ms + round(ahead_h * HOUR_MS)
     answer = reply("", sent_at_ms=here_ms, Date=formatdate(true_ms / 1000, usegmt=True))
@@ -238,7 +238,7 @@ def test_a_moment_is_measured_by_the_servers_own_date(ahead_h, life_s, unit):
 
 
 @pytest.mark.requirement("E92")
-def test_where_the_clocks_agree_a_moment_is_measured_by_the_finer_one():
+def test_if_the_clocks_agree_an_expiry_is_compared_with_the_local_clock():
     for late_ms in (0, 1, 999):
         now = 1_700_000_000_000 + late_ms
         answer = reply("", sent_at_ms=now, Date=formatdate(1_700_000_000, usegmt=True))
@@ -246,14 +246,14 @@ def test_where_the_clocks_agree_a_moment_is_measured_by_the_finer_one():
 
 
 @pytest.mark.requirement("E92")
-def test_a_slow_answer_is_no_clock_that_is_behind():
+def test_a_slow_reply_is_not_a_wrong_clock():
     now = 1_700_000_000_000
     answer = replace(reply("", sent_at_ms=now, Date=formatdate(1_700_000_020, usegmt=True)), took_ms=20_000)
     assert server_clock(answer) == now
 
 
 @pytest.mark.requirement("E92")
-def test_a_date_that_cannot_be_read_is_none():
+def test_an_unreadable_date_is_ignored():
     for date in ("", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT", "0"):
         assert server_clock(reply("", Date=date)) is None
 
@@ -291,7 +291,7 @@ def test_each_error_code_has_its_own_outcome(code, kind, id, transient):
 
 
 @pytest.mark.requirement("E26")
-def test_the_servers_own_words_are_shown_escaped_capped_and_without_secrets():
+def test_the_servers_text_is_shown_escaped_cut_and_without_secrets():
     secret = canary("rt")
     body = {"error": "odd\x1b[2Jcode", "error_description": f"refresh_token={secret} \u202e\x07" + "x" * 5_000}
     with pytest.raises(OAuthError) as error:
@@ -305,7 +305,7 @@ def test_the_servers_own_words_are_shown_escaped_capped_and_without_secrets():
 
 @pytest.mark.requirement("E26")
 @pytest.mark.parametrize("status", [403, 408, 425, 429, 500])
-def test_a_firewalls_or_a_busy_servers_no_is_no_verdict_on_the_grant(status):
+def test_an_error_of_a_firewall_or_a_busy_server_does_not_end_the_sign_in(status):
     with pytest.raises(OAuthError) as error:
         StandardDialect().read_token_reply(reply('{"error": "blocked_by_waf"}', status))
 
@@ -313,21 +313,21 @@ def test_a_firewalls_or_a_busy_servers_no_is_no_verdict_on_the_grant(status):
 
 
 @pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client"])
-def test_a_forbidden_that_names_the_grant_or_the_client_is_final(code):
+def test_a_403_with_a_known_error_code_is_final(code):
     with pytest.raises(OAuthError) as error:
         StandardDialect().read_token_reply(reply(f'{{"error": "{code}"}}', 403))
 
     assert not error.value.transient
 
 
-def test_an_error_on_a_server_side_status_is_transient_and_keeps_retry_after():
+def test_an_error_with_a_5xx_status_is_transient_and_has_retry_after():
     with pytest.raises(OAuthError) as error:
         StandardDialect().read_token_reply(reply('{"error": "invalid_grant"}', 503, Retry_After="7"))
 
     assert (error.value.transient, error.value.retry_after) == (True, 7.0)
 
 
-def test_a_retry_after_may_be_a_date_which_counts_from_the_server_s_own():
+def test_a_retry_after_date_is_relative_to_the_servers_date():
     later, date = "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:58:29 GMT"
 
     assert retry_after(reply("", 503, Retry_After=later, Date=date)) == 90
@@ -336,7 +336,7 @@ def test_a_retry_after_may_be_a_date_which_counts_from_the_server_s_own():
 
 
 @pytest.mark.requirement("E99")
-def test_a_retry_after_of_any_length_is_read_and_a_year_is_the_most():
+def test_a_retry_after_of_any_length_is_read_and_limited_to_a_year():
     year = 365 * 86_400
     for value, seconds in (("0", 0), ("000604801", 604_801), ("86400000", year), ("9" * 11, year), ("9" * 6_000, year)):
         assert retry_after(reply("", 503, Retry_After=value)) == seconds
@@ -345,7 +345,7 @@ def test_a_retry_after_of_any_length_is_read_and_a_year_is_the_most():
 
 @pytest.mark.requirement("E99")
 @pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000", ""])
-def test_a_date_in_utc_is_one_however_its_zone_is_written_and_wherever_this_machine_is(zone, monkeypatch):
+def test_a_utc_date_is_read_in_any_zone_spelling_and_local_time_zone(zone, monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     time.tzset()
     try:
@@ -366,7 +366,7 @@ def test_a_retry_after_that_is_neither_seconds_nor_a_date_is_ignored(value):
     assert error.value.retry_after is None
 
 
-def test_text_for_the_user_holds_no_control_characters():
+def test_text_for_the_user_has_no_control_characters():
     assert plain_text("a\x1b[31m\u202eb\n  c\x00") == "a [31m b c"
     assert plain_text("x" * 600) == "x" * 499 + "…"
     assert plain_text(5) is None

@@ -1,4 +1,4 @@
-"""Which URLs an authorization server may name."""
+"""The URLs that an authorization server may name."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ from portico.urls import why_not_named_by
         ("http://as.test/device", "http://127.0.0.1:8080/device", False),
     ],
 )
-def test_only_a_server_on_this_machine_may_name_a_page_here_over_plain_http(url, namer, may):
+def test_only_a_local_server_can_name_a_local_http_page(url, namer, may):
     assert (why_not_named_by(namer, url) is None) is may

@@ -1,4 +1,4 @@
-"""Replies of authorization servers, and forms that browsers post, in several TCP segments."""
+"""Replies of authorization servers and forms of browsers, in several TCP segments."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def readers(client, server):
 
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("method", ["post", "get"])
-async def test_a_reply_is_the_same_wherever_it_is_cut(method, status):
+async def test_a_reply_is_the_same_for_any_segmentation(method, status):
     body = padded(REPLY, LENGTH)
     async with cut_server() as server, HttpClient() as client:
         complete, wrong = await failures(server, response(body, status=status), readers(client, server)[method])
@@ -47,7 +47,7 @@ async def test_a_reply_is_the_same_wherever_it_is_cut(method, status):
 
 
 @pytest.mark.parametrize("method", ["post", "get"])
-async def test_a_reply_that_breaks_off_is_an_error_though_what_came_is_json(method):
+async def test_an_incomplete_reply_is_an_error_even_if_it_is_json(method):
     async with cut_server() as server, HttpClient() as client:
         server.data = response(padded(REPLY, LENGTH), missing=1)
         with pytest.raises(NetworkError):
@@ -56,7 +56,7 @@ async def test_a_reply_that_breaks_off_is_an_error_though_what_came_is_json(meth
 
 @asynccontextmanager
 async def form_server():
-    """A callback server's reader of forms; what it made of each is in `read`."""
+    """A callback server's form reader; `read` has the result of each form."""
     read = []
 
     async def handle(request):
@@ -80,7 +80,7 @@ def post(body, *, missing=0):
     return "\r\n".join([*lines, f"Content-Length: {len(body) + missing}", "", ""]).encode() + body
 
 
-async def test_a_posted_form_is_the_same_wherever_it_is_cut():
+async def test_a_posted_form_is_the_same_for_any_segmentation():
     body = b"code=abc&state=" + b"s" * 285
     async with form_server() as (port, read):
         for at in cuts(data := post(body)):
@@ -90,7 +90,7 @@ async def test_a_posted_form_is_the_same_wherever_it_is_cut():
     assert len(read) == len(cuts(data))
 
 
-async def test_a_posted_form_that_breaks_off_is_no_answer():
+async def test_an_incomplete_form_is_refused():
     async with form_server() as (port, read):
         await answer_to(port, post(b"code=abc&state=s", missing=1), ends=True)
         await asyncio.sleep(0.05)
@@ -98,7 +98,7 @@ async def test_a_posted_form_that_breaks_off_is_no_answer():
     assert not any(isinstance(each, str) for each in read)
 
 
-def test_larger_replies_are_read_whole_in_any_number_of_pieces():
+def test_large_replies_are_read_completely_in_any_number_of_segments():
     hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
     st = hypothesis.strategies
 

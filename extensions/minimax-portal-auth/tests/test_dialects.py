@@ -99,7 +99,7 @@ def test_minimax_codes_requests_carry_the_audience_and_no_state_or_redirect() ->
     }
 
 
-def test_revocation_and_code_exchange_keep_to_the_rfcs() -> None:
+def test_revocation_and_code_exchange_follow_the_rfcs() -> None:
     revoke = U.revoke_request(SERVER, Secret("rt"), "refresh_token")
     assert revoke.url == "https://account.minimax.io/oauth2/revoke"
     assert shown(revoke.form) == {"token": "rt", "token_type_hint": "refresh_token", "client_id": SERVER.client_id}
@@ -168,7 +168,7 @@ def test_a_reply_that_does_not_echo_the_state_is_refused(echo: object) -> None:
         {"user_code": "AB\u202eCD"},
     ],
 )
-def test_an_incomplete_or_hostile_device_reply_is_refused(change: dict[str, object]) -> None:
+def test_an_incomplete_or_unsafe_device_reply_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(OAuthError) as raised:
         U.read_device_reply(reply({**USER_CODE, **change}), state="st")
     assert type(raised.value) is ReplyIncomplete
@@ -176,7 +176,7 @@ def test_an_incomplete_or_hostile_device_reply_is_refused(change: dict[str, obje
 
 @pytest.mark.requirement("E109")
 @pytest.mark.parametrize("value", [None, "3600s", 0, -1, True, 1e300, NOW - 1])
-def test_a_code_without_a_usable_lifetime_lives_fifteen_minutes(value: object) -> None:
+def test_a_code_without_a_usable_lifetime_expires_after_fifteen_minutes(value: object) -> None:
     assert U.read_device_reply(reply({**USER_CODE, "expired_in": value}), state="st").expires_at == NOW + 900_000
     assert S.read_device_reply(reply({**DEVICE_CODE, "expires_in": value}), state="").expires_at == NOW + 900_000
 
@@ -196,12 +196,12 @@ def test_a_device_code_reply_is_read_in_seconds() -> None:
     assert "device_code" in S.poll_request(CODE_SERVER, device, verifier=Secret("v")).form
 
 
-def test_the_older_name_of_the_page_is_taken_too() -> None:
+def test_the_older_field_name_of_the_page_is_read_too() -> None:
     body = {**DEVICE_CODE, "verification_uri": None, "verification_url": "https://account.minimax.io/x"}
     assert S.read_device_reply(reply(body), state="").verification_uri == "https://account.minimax.io/x"
 
 
-def test_minimax_codes_client_falls_back_to_the_user_code_when_no_device_code_comes() -> None:
+def test_minimax_codes_client_falls_back_to_the_user_code_without_a_device_code() -> None:
     device = S.read_device_reply(reply({key: value for key, value in USER_CODE.items() if key != "state"}), state="st")
     assert device.interval == 3.0
     assert shown(S.poll_request(CODE_SERVER, device, verifier=Secret("v")).form)["user_code"] == "ABCD-EFGH"
@@ -221,7 +221,7 @@ def test_minimax_codes_client_falls_back_to_the_user_code_when_no_device_code_co
         ({"error": "slow_down"}, 400, True),
     ],
 )
-def test_waiting_goes_on(dialect, body: object, status: int, slow: bool) -> None:
+def test_a_pending_reply_continues_polling(dialect, body: object, status: int, slow: bool) -> None:
     assert dialect.read_poll_reply(reply(body, status)) == Pending(slow_down=slow)
 
 
@@ -287,7 +287,7 @@ def test_every_other_reply_is_a_typed_error(body: object, status: int, id: str, 
         ({"base_resp": {"status_code": 0}, "status": "surprise"}, "reply-invalid"),
     ],
 )
-def test_words_that_nobody_knows_end_a_sign_in_but_never_a_stored_one(dialect, body: object, id: str) -> None:
+def test_an_unknown_status_ends_a_sign_in_but_never_a_stored_account(dialect, body: object, id: str) -> None:
     for read in (dialect.read_poll_reply, dialect.read_token_reply):
         with pytest.raises(OAuthError) as raised:
             read(reply(body))
@@ -303,7 +303,7 @@ def test_an_unknown_status_is_shown_escaped_and_capped() -> None:
     assert len(text) < 200
 
 
-def test_success_is_a_grant_with_all_that_came() -> None:
+def test_a_success_reply_gives_a_complete_token_set() -> None:
     access, refresh = canary("at"), canary("rt")
     body = granted(
         access_token=access, refresh_token=refresh, token_type="Bearer", resource_url="https://api.minimax.io/anthropic"
@@ -316,7 +316,7 @@ def test_success_is_a_grant_with_all_that_came() -> None:
     assert len(token_set.notice) <= 500
 
 
-def test_a_refresh_may_bring_no_new_refresh_token() -> None:
+def test_a_refresh_reply_may_have_no_refresh_token() -> None:
     assert U.read_token_reply(reply(granted(refresh_token=""))).refresh is None
 
 
@@ -326,7 +326,7 @@ def test_the_standard_success_needs_no_status() -> None:
     assert (token_set.expires_at, token_set.scope) == (NOW + 3_600_000, "agent.default")
 
 
-def test_a_scope_of_another_kind_ends_no_refresh_and_a_sign_in_that_asked_for_more() -> None:
+def test_a_missing_scope_ends_a_sign_in_but_not_a_refresh() -> None:
     body = {"access_token": "at", "token_type": "bearer", "expires_in": 3600, "scope": "something.else"}
     for read in (S.read_poll_reply, S.read_token_reply):
         token_set = read(reply(body))
@@ -375,7 +375,7 @@ def test_a_field_of_any_type_gives_a_result_or_an_error_with_a_reason(dialect, s
                 assert outcome, (name, value)
 
 
-def test_no_error_holds_a_token() -> None:
+def test_no_error_contains_a_token() -> None:
     token = canary("at")
     for body in (
         {"access_token": [token], "status": "success"},
@@ -387,7 +387,7 @@ def test_no_error_holds_a_token() -> None:
         assert token not in f"{raised.value}{raised.value!r}{raised.value.why}"
 
 
-def test_a_refresh_of_minimax_codes_client_asks_for_no_scope_that_a_reply_made_up() -> None:
+def test_a_refresh_of_minimax_codes_client_never_requests_a_replys_scope() -> None:
     for scope, sent in (
         ("agent.default", "agent.default"),
         ("agent.default more", "agent.default more"),

@@ -1,4 +1,4 @@
-"""The emulator over real TLS, asked as MiniMax's clients ask the real service."""
+"""The emulator over real TLS, with the requests of MiniMax's clients."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ async def test_a_denied_and_an_expired_code_end_the_sign_in(person: Person, cloc
     assert "unknown or has expired" in await person.approve(expired["verification_uri"])
 
 
-async def test_a_verifier_that_does_not_fit_gets_nothing(person: Person) -> None:
+async def test_a_wrong_verifier_gets_no_tokens(person: Person) -> None:
     started = await person.start()
     await person.approve(started["verification_uri"])
     status, body = await person.poll(started["user_code"], code_verifier="w" * 43)
@@ -186,7 +186,7 @@ async def test_each_client_gets_the_replies_of_the_real_service(person: Person) 
     assert (await person.post(url, client_id=MCODE_CLIENT, scope="x"))[1]["error"] == "invalid_scope"
 
 
-async def test_the_page_fills_the_code_in_and_says_whose_it_is(person: Person) -> None:
+async def test_the_page_fills_in_the_code_and_says_that_it_is_the_emulators(person: Person) -> None:
     started = await person.start()
     _, page, headers = await person.ask("GET", started["verification_uri"])
     assert f'value="{started["user_code"]}"' in page
@@ -201,7 +201,7 @@ async def test_one_address_is_enough_to_approve_a_code_of_either_region(person: 
 
 
 @pytest.mark.parametrize("options", [EmulatorOptions(auto_approve=True)])
-async def test_approval_can_be_taken_for_granted(person: Person) -> None:
+async def test_auto_approve_approves_every_code(person: Person) -> None:
     started = await person.start()
     assert (await person.poll(started["user_code"]))[1]["status"] == "success"
 
@@ -223,7 +223,7 @@ async def test_a_refresh_rotates_and_a_second_use_ends_the_family(person: Person
     assert person.service.presented.times(first["refresh_token"]) == 2
 
 
-async def test_a_refresh_token_is_good_in_its_own_region_and_for_its_own_client_alone(person: Person) -> None:
+async def test_a_refresh_token_is_valid_only_in_its_region_and_for_its_client(person: Person) -> None:
     tokens = await person.sign_in()
     assert (await person.refresh(tokens["refresh_token"], account="https://account.minimaxi.com"))[0] == 400
     assert (await person.refresh(tokens["refresh_token"], client=MMX_CLIENT))[0] == 400
@@ -246,7 +246,7 @@ async def test_the_lifetime_of_access_tokens_can_be_set(person: Person, clock: F
     assert (await person.ask("GET", f"{API}/v1/models", headers=bearer(tokens)))[0] == 401
 
 
-# --- moved, missing and invented places --------------------------------------------------------------------------------------
+# --- moved, missing and added endpoints --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("api", "account"), [(API, ACCOUNT), ("https://api.minimaxi.com", "https://account.minimaxi.com")])
@@ -257,7 +257,7 @@ async def test_the_old_paths_are_redirects(person: Person, api: str, account: st
 
 
 @with_knobs(legacy="on")
-async def test_before_they_moved_the_old_paths_answered_themselves(person: Person) -> None:
+async def test_with_legacy_the_old_paths_answer_themselves(person: Person) -> None:
     assert (await person.post(f"{API}/oauth/code", client_id=OPENCLAW_CLIENT, state="st"))[1]["state"] == "st"
 
 
@@ -273,11 +273,11 @@ async def test_before_they_moved_the_old_paths_answered_themselves(person: Perso
         f"{API}/oauth2/token",
     ],
 )
-async def test_what_minimax_does_not_have_is_not_there(person: Person, url: str) -> None:
+async def test_unknown_paths_are_404(person: Person, url: str) -> None:
     assert (await person.ask("GET", url))[:2] == (404, "404 page not found")
 
 
-async def test_the_stale_www_address_leads_to_the_homepage(person: Person) -> None:
+async def test_the_old_www_address_redirects_to_the_homepage(person: Person) -> None:
     status, _, headers = await person.ask("GET", "https://www.minimax.io/oauth-authorize?user_code=X")
     assert (status, headers["Location"]) == (307, "/")
     assert "nothing to approve" in (await person.ask("GET", "https://www.minimax.io/"))[1]
@@ -332,7 +332,7 @@ def question(**more: object) -> dict[str, Any]:
     return {"model": "MiniMax-M2.1", "max_tokens": 100, "messages": [{"role": "user", "content": "hello there"}], **more}
 
 
-async def test_a_model_answers_the_same_thing_whole_and_streamed(person: Person) -> None:
+async def test_a_model_gives_the_same_answer_with_and_without_streaming(person: Person) -> None:
     tokens = await person.sign_in()
     url = f"{API}/anthropic/v1/messages"
     status, complete, _ = await person.ask("POST", url, json=question(), headers=bearer(tokens))
@@ -405,7 +405,7 @@ async def test_an_exhausted_plan_is_a_429(person: Person) -> None:
 
 
 @with_knobs(refuse_model="MiniMax-M3", api_key="sk-cp-mine")
-async def test_a_model_outside_the_plan_and_a_key_of_ones_own(person: Person) -> None:
+async def test_a_model_outside_the_plan_and_the_users_own_key(person: Person) -> None:
     url, key = f"{API}/anthropic/v1/messages", {"x-api-key": "sk-cp-mine"}
     body = (await person.ask("POST", url, json=question(model="MiniMax-M3"), headers=key))[1]
     assert "(2061)" in body["error"]["message"]
@@ -475,7 +475,7 @@ async def test_an_account_without_a_plan(person: Person) -> None:
         for quota, total, status in (("exhausted", TOTAL, 2), ("unlimited", TOTAL, 3), ("not-in-plan", 0, 3))
     ],
 )
-async def test_what_is_left_of_the_plan_can_be_turned(person: Person, total: int, status: int) -> None:
+async def test_knobs_set_the_plans_usage(person: Person, total: int, status: int) -> None:
     tokens = await person.sign_in()
     row = (await person.ask("GET", f"{API}/v1/token_plan/remains", headers=bearer(tokens)))[1]["model_remains"][0]
     assert (row["current_interval_total_count"], row["current_interval_status"]) == (total, status)
@@ -483,7 +483,7 @@ async def test_what_is_left_of_the_plan_can_be_turned(person: Person, total: int
 
 
 @with_knobs(remains="older")
-async def test_a_host_may_serve_the_older_usage_endpoint_alone(person: Person) -> None:
+async def test_a_knob_leaves_only_the_older_usage_endpoint(person: Person) -> None:
     tokens = await person.sign_in()
     older = f"{API}/v1/api/openplatform/coding_plan/remains"
     assert (await person.ask("GET", f"{API}/v1/token_plan/remains", headers=bearer(tokens)))[0] == 404
@@ -495,7 +495,7 @@ async def test_a_host_may_serve_the_older_usage_endpoint_alone(person: Person) -
 
 
 @with_knobs(expiry="s", omit="refresh_token,resource_url", notice="Hi!", interval="0", www="on")
-async def test_replies_can_be_turned(person: Person, clock: FakeClock) -> None:
+async def test_knobs_change_the_replies(person: Person, clock: FakeClock) -> None:
     started = await person.start()
     assert started["verification_uri"].startswith("https://www.minimax.io/oauth-authorize")
     assert (started["interval"], started["expired_in"]) == (0, clock.wall_ms() // 1000 + 300)
@@ -506,7 +506,7 @@ async def test_replies_can_be_turned(person: Person, clock: FakeClock) -> None:
 
 
 @with_knobs(expiry="relative", resource_url="https://evil.example")
-async def test_a_reply_can_name_a_foreign_place(person: Person) -> None:
+async def test_a_knob_sets_a_foreign_resource_url(person: Person) -> None:
     tokens = await person.sign_in()
     assert (tokens["expired_in"], tokens["resource_url"]) == (172_800, "https://evil.example")
 
@@ -567,7 +567,7 @@ async def test_anthropics_api_can_be_overloaded(person: Person) -> None:
     assert (status, body["error"]["type"]) == (529, "overloaded_error")
 
 
-async def test_a_local_lm_studio_is_met_on_loopback(clock: FakeClock, tmp_path: Path) -> None:
+async def test_a_local_lm_studio_answers_on_loopback(clock: FakeClock, tmp_path: Path) -> None:
     options = EmulatorOptions(knobs={"lmstudio": "0"})
     async with (
         run_emulation([MinimaxEmulator(clock=clock)], options, tmp_path / "run") as info,

@@ -66,7 +66,7 @@ def test_another_products_client_brings_its_scope_dialect_and_audience(region: s
     assert code.issuer == {"global": "https://account.minimax.io", "cn": "https://account.minimax.cn"}[region]
 
 
-def test_what_config_says_wins_over_what_is_known_of_a_client() -> None:
+def test_the_config_has_priority_over_a_known_clients_values() -> None:
     described = server({"clientId": MCODE_CLIENT, "scope": "mine", "audience": "me", "dialect": "standard"})
     assert (described.scope, described.audience, described.dialect) == ("mine", "me", "standard")
 
@@ -74,14 +74,14 @@ def test_what_config_says_wins_over_what_is_known_of_a_client() -> None:
 def test_an_issuer_alone_leaves_the_endpoints_to_discovery() -> None:
     described = server({"issuer": "https://login.example"})
     assert described.issuer == "https://login.example"
-    # An issuer is compared as it stands (RFC 9207 section 2.4): Auth0's, for one, end in a slash.
+    # An issuer is compared exactly (RFC 9207 section 2.4); Auth0's end in a slash.
     assert server({"issuer": "https://login.example/"}).issuer == "https://login.example/"
     assert described.token_endpoint == ""
     assert described.device_authorization_endpoint is described.authorization_endpoint is described.revocation_endpoint is None
     assert described.relocated == {}
 
 
-def test_every_endpoint_can_be_named() -> None:
+def test_every_endpoint_can_be_configured() -> None:
     described = server(
         {
             "issuer": "https://login.example",
@@ -97,12 +97,12 @@ def test_every_endpoint_can_be_named() -> None:
     assert described.redirect == Redirect(host="localhost", port=8123, path="/cb")
 
 
-def test_redirect_true_takes_any_port_and_false_takes_it_back() -> None:
+def test_redirect_true_uses_any_port_and_false_removes_the_redirect() -> None:
     assert server({"issuer": "https://login.example", "redirect": True}).redirect == Redirect(path="/callback")
     assert server({"redirect": False}).redirect is None
 
 
-def test_the_flow_of_a_region_is_configured_alone() -> None:
+def test_the_flow_of_a_region_can_be_configured_alone() -> None:
     method = MinimaxPortal({"portals": {"cn": {"flow": "device"}}})
     assert (method.flow("global"), method.flow("cn")) == ("auto", "device")
 
@@ -130,7 +130,7 @@ def test_the_flow_of_a_region_is_configured_alone() -> None:
         ([], "portals", "object"),
     ],
 )
-def test_what_cannot_be_used_is_named_with_its_path(portals: object, path: str, says: str) -> None:
+def test_an_invalid_value_is_named_with_its_path(portals: object, path: str, says: str) -> None:
     with pytest.raises(ConfigError) as raised:
         configured_portals({"portals": portals})  # type: ignore[dict-item]
     assert f"{path}: " in raised.value.message
@@ -156,11 +156,11 @@ def test_all_problems_are_listed_at_once() -> None:
         "https://API.minimax.io:443/anthropic",
     ],
 )
-def test_every_form_of_resource_url_leads_to_the_same_base(resource_url: str | None) -> None:
+def test_every_form_of_resource_url_gives_the_same_base(resource_url: str | None) -> None:
     assert accept(resource_url) == "https://api.minimax.io/anthropic"
 
 
-def test_the_renamed_cn_host_is_taken_at_its_word() -> None:
+def test_the_renamed_cn_host_is_accepted() -> None:
     assert accept("https://api.minimax.cn/anthropic", "cn") == "https://api.minimax.cn/anthropic"
     assert accept(None, "cn") == "https://api.minimaxi.com/anthropic"
 
@@ -180,26 +180,26 @@ def test_the_renamed_cn_host_is_taken_at_its_word() -> None:
         "https://[::1",
     ],
 )
-def test_a_resource_url_that_is_not_of_the_region_is_refused(resource_url: str) -> None:
+def test_a_resource_url_outside_the_region_is_refused(resource_url: str) -> None:
     with pytest.raises(OAuthError) as raised:
         accept(resource_url)
     assert raised.value.id == "resource-url"
     assert not raised.value.transient
 
 
-def test_a_portal_of_ones_own_keeps_its_tokens_to_its_own_api() -> None:
+def test_tokens_of_the_users_own_portal_are_sent_only_to_its_api() -> None:
     own = {"apiBase": "http://127.0.0.1:9001/llm"}
     assert accept(None, config=own) == accept("http://127.0.0.1:9001/v1", config=own) == "http://127.0.0.1:9001/llm"
     with pytest.raises(OAuthError):
         accept("https://api.minimax.io/anthropic", config=own)
 
 
-def test_what_minimax_has_to_say_is_passed_on() -> None:
+def test_minimaxs_notice_is_shown() -> None:
     token_set = TokenSet(access=Secret("t"), refresh=None, expires_at=None, notice="Welcome.")
     assert MinimaxPortal({}).accept("global", token_set).notes == ("Welcome.",)
 
 
-def test_a_token_goes_to_hosts_of_its_region_alone() -> None:
+def test_a_token_is_sent_only_to_hosts_of_its_region() -> None:
     assert SPEC.hosts["global"] == {"api.minimax.io", "agent.minimax.io"}
     assert SPEC.hosts["cn"] == {"api.minimaxi.com", "api.minimax.cn", "agent.minimax.cn"}
 

@@ -1,4 +1,4 @@
-"""The emulated models call a tool of the client's when the user asks for it, and say what it returned."""
+"""The emulated models call a client's tool on request, and repeat its result."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_answer_repeats_the_tools_result_and_makes_no_second_call(turns):
     ],
     ids=["no tools", "another tool", "not JSON", "no object"],
 )
-def test_what_asks_for_no_tool_that_is_there_is_answered_in_words(prompt, tools):
+def test_a_request_without_an_offered_tool_is_answered_with_text(prompt, tools):
     answer = answers.answer_to({"messages": [{"role": "user", "content": prompt}], "tools": tools})
     assert answer.call is None
     assert answer.text.endswith(f"You said: {prompt}")
@@ -119,7 +119,7 @@ def test_a_tool_asked_for_in_an_earlier_turn_is_not_called_again():
     assert read_conversation({"messages": turns, "tools": [TOOL]}).call is None
 
 
-def test_two_calls_of_one_conversation_have_ids_of_their_own():
+def test_two_calls_of_one_conversation_have_different_ids():
     first = read_conversation({"messages": [USER], "tools": [TOOL]}).call
     second = read_conversation({"messages": [USER, {"role": "assistant", "content": "Done."}, USER], "tools": [TOOL]}).call
     assert first is not None
