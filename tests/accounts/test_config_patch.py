@@ -75,8 +75,8 @@ def test_every_byte_that_the_user_wrote_stays():
 
     after = patch(text).text
 
-    for kept in ("// mine\n", "maxConcurrent: 4, /* keep */", "// end", "'other': [1, 2,],"):
-        assert kept in after
+    for stored in ("// mine\n", "maxConcurrent: 4, /* keep */", "// end", "'other': [1, 2,],"):
+        assert stored in after
 
 
 def test_the_users_models_stay_and_missing_models_are_appended():

@@ -84,10 +84,10 @@ def test_each_tools_sign_in_becomes_a_profile_of_its_own_client_and_its_file_sta
     path = sample.write(desk.home)
     before = path.read_bytes()
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
 
-    assert done.returncode == 0, done.stderr
-    (value,) = json.loads(done.stdout)["imported"]
+    assert result.returncode == 0, result.stderr
+    (value,) = json.loads(result.stdout)["imported"]
     assert (value["from"], value["profile"], value["region"], value["source"]) == (tool, GLOBAL, "global", "kept")
     assert (value["apiBase"], value["hasRefresh"]) == (GLOBAL_API, True)
     profile = ProfileIndex(desk.run_portico.paths).get(GLOBAL)
@@ -97,9 +97,9 @@ def test_each_tools_sign_in_becomes_a_profile_of_its_own_client_and_its_file_sta
     tokens = desk.vault().read(GLOBAL)
     assert (tokens.access.reveal(), tokens.refresh.reveal()) == (sample.access, sample.refresh)
     assert path.read_bytes() == before
-    assert "only one owner" in done.stderr
-    assert str(path) in done.stderr
-    assert in_text(done.stdout + done.stderr) == []
+    assert "only one owner" in result.stderr
+    assert str(path) in result.stderr
+    assert in_text(result.stdout + result.stderr) == []
     assert desk.run("models", "list", "--plain").stdout.split() == [
         "minimax-portal/MiniMax-M2.1",
         "minimax-portal/MiniMax-M2.1-lightning",
@@ -110,9 +110,9 @@ def test_each_tools_sign_in_becomes_a_profile_of_its_own_client_and_its_file_sta
 def test_the_region_comes_from_the_file(desk, tool):
     Sample(tool).write(desk.home, **OTHER_REGION[tool])
 
-    done = desk.imported("--from", tool)
+    result = desk.imported("--from", tool)
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     profile = ProfileIndex(desk.run_portico.paths).get(CN)
     assert (profile.region, profile.issuer) == ("cn", "https://account.minimaxi.com")
     wrong = desk.imported("--from", tool, "--region", "global", "--profile", "other")
@@ -124,10 +124,10 @@ def test_a_sign_in_at_another_host_is_refused(desk, tool):
     sample = Sample(tool)
     path = sample.write(desk.home, **FOREIGN[tool])
 
-    done = desk.imported("--remove-source")
+    result = desk.imported("--remove-source")
 
-    assert done.returncode == 9
-    assert "nothing was stored" in done.stderr
+    assert result.returncode == 9
+    assert "nothing was stored" in result.stderr
     assert ProfileIndex(desk.run_portico.paths).profiles() == ()
     assert sample.refresh in path.read_text(encoding="utf-8")
 
@@ -135,10 +135,10 @@ def test_a_sign_in_at_another_host_is_refused(desk, tool):
 def test_an_unknown_client_is_refused(desk):
     Sample("hermes").write(desk.home, entry={"client_id": "00000000-0000-0000-0000-000000000000"})
 
-    done = desk.imported()
+    result = desk.imported()
 
-    assert done.returncode == 9
-    assert "client id" in done.stderr
+    assert result.returncode == 9
+    assert "client id" in result.stderr
 
 
 def test_without_a_region_in_the_file_the_option_is_required(desk):
@@ -161,11 +161,11 @@ def test_a_dry_run_changes_nothing(desk):
     path = Sample("mmx").write(desk.home)
     before = path.read_bytes()
 
-    done = desk.run("auth", "import", "--dry-run")
+    result = desk.run("auth", "import", "--dry-run")
     as_json = json.loads(desk.run("auth", "import", "--dry-run", "--json").stdout)
 
-    assert done.returncode == 0
-    assert f"Would take over: mmx's sign-in in {path}, as {GLOBAL}" in done.stderr
+    assert result.returncode == 0
+    assert f"Would take over: mmx's sign-in in {path}, as {GLOBAL}" in result.stderr
     assert as_json["dryRun"] is True
     assert as_json["found"][0]["profile"] == GLOBAL
     assert not desk.run_portico.paths.config.exists()
@@ -177,10 +177,10 @@ def test_without_a_terminal_yes_is_needed_and_removal_is_never_assumed(desk):
     path = Sample("mmx").write(desk.home)
     before = path.read_bytes()
 
-    done = desk.run("auth", "import")
+    result = desk.run("auth", "import")
 
-    assert done.returncode == 2
-    assert "--yes" in done.stderr
+    assert result.returncode == 2
+    assert "--yes" in result.stderr
     assert ProfileIndex(desk.run_portico.paths).profiles() == ()
     assert path.read_bytes() == before
 
@@ -190,9 +190,9 @@ def test_remove_source_leaves_one_copy(desk, tool):
     sample = Sample(tool)
     path = sample.write(desk.home)
 
-    done = desk.imported("--remove-source", "--json")
+    result = desk.imported("--remove-source", "--json")
 
-    assert json.loads(done.stdout)["imported"][0]["source"] == "removed"
+    assert json.loads(result.stdout)["imported"][0]["source"] == "removed"
     left = path.read_text(encoding="utf-8")
     assert sample.refresh not in left
     assert sample.access not in left
@@ -228,18 +228,18 @@ def test_the_same_tokens_are_not_imported_twice_and_another_account_is_never_rep
 @pytest.mark.requirement("E86")
 def test_an_account_stored_after_the_check_is_not_overwritten(desk, monkeypatch):
     Sample("mmx").write(desk.home)
-    keep, kept = imports.keep, some_tokens()
+    keep, stored = imports.keep, some_tokens()
 
     def after_another(*args, **how):
-        desk.vault().commit(a_profile(GLOBAL), kept)
+        desk.vault().commit(a_profile(GLOBAL), stored)
         return keep(*args, **how)
 
     monkeypatch.setattr(imports, "keep", after_another)
-    done = desk.imported("--remove-source")
+    result = desk.imported("--remove-source")
 
-    assert done.returncode == 2
-    assert f"{GLOBAL} is already signed in" in done.stderr
-    assert desk.vault().read(GLOBAL).access == kept.access
+    assert result.returncode == 2
+    assert f"{GLOBAL} is already signed in" in result.stderr
+    assert desk.vault().read(GLOBAL).access == stored.access
     assert desk.run("auth", "import", "--dry-run", "--profile", "other").returncode == 0  # the tool's copy is unchanged
 
 
@@ -254,18 +254,18 @@ def test_several_tools_require_a_choice(desk):
 def test_an_expired_access_token_without_a_refresh_token_is_refused(desk):
     Sample("mmx", expires_ms=int(time.time() * 1000) - 1000).write(desk.home, entry={"refresh_token": ""})
 
-    done = desk.imported()
+    result = desk.imported()
 
-    assert done.returncode == 9
-    assert "has ended" in done.stderr
+    assert result.returncode == 9
+    assert "has ended" in result.stderr
 
 
 def test_without_a_sign_in_the_searched_places_are_printed_with_exit_code_3(desk):
-    done = desk.imported()
+    result = desk.imported()
 
-    assert done.returncode == 3
+    assert result.returncode == 3
     for place in (".openclaw", ".mmx/config.json", ".hermes/auth.json", "opencode/auth.json"):
-        assert place in done.stderr
+        assert place in result.stderr
 
 
 def test_minimax_code_gets_a_warning_and_is_left_alone(desk):
@@ -274,9 +274,9 @@ def test_minimax_code_gets_a_warning_and_is_left_alone(desk):
     store.write_text("{}", encoding="utf-8")
     Sample("mmx").write(desk.home)
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
 
-    assert str(store) in json.loads(done.stdout)["warnings"][0]
+    assert str(store) in json.loads(result.stdout)["warnings"][0]
     assert store.read_text(encoding="utf-8") == "{}"
 
 
@@ -284,9 +284,9 @@ def test_after_a_store_failure_the_other_tools_copy_stays(desk):
     sample = Sample("mmx")
     path = sample.write(desk.home)
 
-    done = desk.imported("--remove-source", "--store", "keyring", PYTHON_KEYRING_BACKEND="keyring.backends.fail.Keyring")
+    result = desk.imported("--remove-source", "--store", "keyring", PYTHON_KEYRING_BACKEND="keyring.backends.fail.Keyring")
 
-    assert done.returncode == 7
+    assert result.returncode == 7
     assert sample.refresh in path.read_text(encoding="utf-8")
 
 
@@ -321,10 +321,10 @@ def test_several_sign_ins_in_one_file_get_different_stable_names(desk):
     sample.write(desk.home, entry={"access_token": ""}, pool=more)
     names = [GLOBAL, "minimax-portal:hermes-2", "minimax-portal:hermes-3"]
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
 
-    assert done.returncode == 0, done.stderr
-    assert [each["profile"] for each in json.loads(done.stdout)["imported"]] == names
+    assert result.returncode == 0, result.stderr
+    assert [each["profile"] for each in json.loads(result.stdout)["imported"]] == names
     assert desk.vault().read(names[2]).access.reveal() == more[2]["access_token"]
 
     path = sample.write(desk.home, entry={"access_token": ""}, pool=[more[0], more[2]])
@@ -343,8 +343,8 @@ def test_a_name_gets_its_provider_and_odd_characters_are_refused(desk):
     assert refused.returncode == 2
     assert "Invalid account name" in refused.stderr
 
-    done = desk.imported("--json", "--profile", "work")
-    assert [each["profile"] for each in json.loads(done.stdout)["imported"]] == ["minimax-portal:work"]
+    result = desk.imported("--json", "--profile", "work")
+    assert [each["profile"] for each in json.loads(result.stdout)["imported"]] == ["minimax-portal:work"]
 
 
 def openclaw_at(desk, profiles, *places):
@@ -359,14 +359,14 @@ def test_openclaws_sign_in_is_found_in_and_removed_from_each_database(desk, plac
     sample = Sample("openclaw")
     (path,) = openclaw_at(desk, sample.profiles(), place)
 
-    done = desk.imported("--remove-source", "--json")
+    result = desk.imported("--remove-source", "--json")
 
-    assert done.returncode == 0, done.stderr
-    (value,) = json.loads(done.stdout)["imported"]
+    assert result.returncode == 0, result.stderr
+    (value,) = json.loads(result.stdout)["imported"]
     assert (value["file"], value["profile"], value["source"], value["copies"]) == (str(path), GLOBAL, "removed", [])
     assert desk.vault().read(GLOBAL).refresh.reveal() == sample.refresh
     assert list(profiles_in(path)) == ["anthropic:default"]
-    assert in_text(done.stdout + done.stderr) == []
+    assert in_text(result.stdout + result.stderr) == []
 
 
 @pytest.mark.requirement("E106")
@@ -378,10 +378,10 @@ def test_copies_in_several_databases_count_as_one_and_all_are_removed(desk):
     (apart,) = openclaw_at(desk, {"minimax-portal:default": other.profile()}, agents_database("work"))
 
     dry = desk.run("auth", "import", "--dry-run")
-    done = desk.imported("--remove-source", "--json")
+    result = desk.imported("--remove-source", "--json")
 
     assert all(str(place) in dry.stderr for place in places)
-    first, second = json.loads(done.stdout)["imported"]
+    first, second = json.loads(result.stdout)["imported"]
     assert [first["file"], *first["copies"]] == [str(place) for place in places]
     assert (second["file"], second["copies"]) == (str(apart), [])
     assert desk.vault().read(first["profile"]).access.reveal() == sample.access
@@ -399,12 +399,12 @@ def test_a_possibly_spent_older_copy_is_named_and_skipped_unless_requested(desk)
     (path,) = openclaw_at(desk, copy.profiles(), agents_database("work"))
     openclaw_at(desk, {"minimax-portal:other": apart.profile(expires=now - hour)}, agents_database("other"))
 
-    done = desk.imported("--json", "--remove-source")
+    result = desk.imported("--json", "--remove-source")
 
-    answer = json.loads(done.stdout)
+    answer = json.loads(result.stdout)
     assert answer["older"] == [{"from": "openclaw", "file": str(path), "expiresAt": now - hour}]
     assert [desk.vault().read(each["profile"]).access.reveal() for each in answer["imported"]] == [main.access, apart.access]
-    assert f"Older: {path} (its access token expired 1h ago" in done.stderr
+    assert f"Older: {path} (its access token expired 1h ago" in result.stderr
     assert "minimax-portal:default" in profiles_in(path)
     asked = desk.imported("--from", "openclaw", "--path", str(path), "--profile", "work", "--json")
     assert asked.returncode == 0, asked.stderr
@@ -428,12 +428,12 @@ def test_an_older_copy_with_a_valid_access_token_is_skipped_too(desk, ends, newe
     entry = copy.profile(expires=now + ends if ends else "soon")
     (path,) = openclaw_at(desk, {"minimax-portal:global": entry}, agents_database("work"))
 
-    done = desk.imported("--json", "--remove-source")
+    result = desk.imported("--json", "--remove-source")
 
-    answer = json.loads(done.stdout)
+    answer = json.loads(result.stdout)
     assert [desk.vault().read(each["profile"]).access.reveal() for each in answer["imported"]] == [main.access]
     assert [each["file"] for each in answer["older"]] == [str(path)]
-    assert f"Older: {path} (its access token {words}" in done.stderr
+    assert f"Older: {path} (its access token {words}" in result.stderr
     assert profiles_in(path)["minimax-portal:global"]["refresh"] == copy.refresh
     asked = desk.imported("--from", "openclaw", "--path", str(path), "--profile", "work", "--json")
     assert asked.returncode == 0, asked.stderr
@@ -450,9 +450,9 @@ def test_an_unknown_expiry_is_newer_than_an_expired_token(same_refresh, desk):
     entry = ended.profile(expires=now - 400 * 24 * HOUR_MS, **refresh)
     (path,) = openclaw_at(desk, {"minimax-portal:default": entry}, agents_database("work"))
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
 
-    answer = json.loads(done.stdout)
+    answer = json.loads(result.stdout)
     assert [(each["file"], each["copies"]) for each in answer["imported"]] == [(str(taken), [str(path)] if same_refresh else [])]
     assert [each["file"] for each in answer["older"]] == ([] if same_refresh else [str(path)])
     assert desk.vault().read(GLOBAL).access.reveal() == main.access
@@ -467,12 +467,12 @@ def test_an_older_copy_in_another_table_is_skipped_too(desk):
         connection.execute("CREATE TABLE auth_profile_stores (store_key TEXT PRIMARY KEY, store_json TEXT, updated_at INTEGER)")
         connection.execute("INSERT INTO auth_profile_stores VALUES ('shared', ?, 1)", (stored(copy.profiles()),))
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
 
-    answer = json.loads(done.stdout)
+    answer = json.loads(result.stdout)
     assert [desk.vault().read(each["profile"]).access.reveal() for each in answer["imported"]] == [main.access]
     assert [each["file"] for each in answer["older"]] == [str(path)]
-    assert "--path" not in done.stderr
+    assert "--path" not in result.stderr
 
 
 @pytest.mark.requirement("E106")
@@ -484,19 +484,19 @@ def test_an_unreadable_database_is_named_and_the_others_are_used(desk):
     settings = json.loads(config.read_text(encoding="utf-8")) | {"agents": {"list": [{"id": "a", "agentDir": "x" * 300}]}}
     config.write_text(json.dumps(settings), encoding="utf-8")
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
     dry = desk.run("auth", "import", "--dry-run", "--json")
     named = desk.imported("--from", "openclaw", "--path", str(bad))
 
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
     assert [each["file"] for each in answer["imported"]] == [str(good)]
     first = answer["unreadable"][0]
     assert (first["from"], first["file"]) == ("openclaw", str(bad))
     assert "it is damaged" in first["why"]
     assert json.loads(dry.stdout)["unreadable"] == answer["unreadable"]
-    assert f"Not read: {bad} (SQLite cannot use openclaw.sqlite" in done.stderr
-    assert done.stderr.count("may be newer than another of the same name") == len(answer["unreadable"])
+    assert f"Not read: {bad} (SQLite cannot use openclaw.sqlite" in result.stderr
+    assert result.stderr.count("may be newer than another of the same name") == len(answer["unreadable"])
     assert (named.returncode, "import-unreadable" in named.stderr) == (9, True)
 
 
@@ -513,13 +513,13 @@ def test_beside_an_unreadable_database_an_expired_token_is_skipped(desk):
     (path,) = openclaw_at(desk, {"minimax-portal:default": copy.profile(expires=now - HOUR_MS)}, agents_database("work"))
     damage(bad)
 
-    done = desk.imported("--from", "openclaw")
+    result = desk.imported("--from", "openclaw")
 
-    assert (done.returncode, "import-unreadable" in done.stderr, str(bad) in done.stderr) == (9, True, True)
-    assert f"the access token in {path} has expired, and the unreadable file may have a newer sign-in" in done.stderr
+    assert (result.returncode, "import-unreadable" in result.stderr, str(bad) in result.stderr) == (9, True, True)
+    assert f"the access token in {path} has expired, and the unreadable file may have a newer sign-in" in result.stderr
     assert ProfileIndex(desk.run_portico.paths).profiles() == ()
     command = f"auth import --from openclaw --path {path}"
-    assert command in done.stderr
+    assert command in result.stderr
     asked = desk.imported(*command.split()[2:])
     assert asked.returncode == 0, asked.stderr
     assert desk.vault().read(GLOBAL).access.reveal() == copy.access
@@ -535,13 +535,13 @@ def test_beside_an_unreadable_database_a_valid_token_is_imported(desk):
     damage(bad)
     Sample("mmx").write(desk.home)
 
-    done = desk.imported("--json", "--from", "openclaw")
+    result = desk.imported("--json", "--from", "openclaw")
 
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
     assert [each["file"] for each in answer["imported"]] == [str(taken)]
     assert answer["ended"] == [{"from": "openclaw", "file": str(path), "expiresAt": now - HOUR_MS}]
-    assert f"Ended: {path} (its access token expired 1h ago, and a newer sign-in may be in a file" in done.stderr
+    assert f"Ended: {path} (its access token expired 1h ago, and a newer sign-in may be in a file" in result.stderr
 
 
 @pytest.mark.requirement("E106")
@@ -551,13 +551,13 @@ def test_another_tools_unreadable_file_is_named_and_does_not_affect_this_tool(de
     other = Sample("mmx").write(desk.home)
     other.write_text("{not json", encoding="utf-8")
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
 
-    assert done.returncode == 0, done.stderr
-    assert f"Not read: {other} (it is not JSON" in done.stderr
-    assert "nothing was looked for in it" in done.stderr
-    assert "may be newer" not in done.stderr
-    assert [each["file"] for each in json.loads(done.stdout)["imported"]] == [str(path)]
+    assert result.returncode == 0, result.stderr
+    assert f"Not read: {other} (it is not JSON" in result.stderr
+    assert "nothing was looked for in it" in result.stderr
+    assert "may be newer" not in result.stderr
+    assert [each["file"] for each in json.loads(result.stdout)["imported"]] == [str(path)]
 
 
 @pytest.mark.requirement("E106")
@@ -568,10 +568,10 @@ def test_a_file_beside_an_unreadable_database_may_be_retired_and_is_skipped(desk
     Sample("mmx").write(desk.home)
 
     alone = desk.imported("--from", "openclaw")
-    done = desk.imported("--json")
+    result = desk.imported("--json")
 
     assert (alone.returncode, "import-unreadable" in alone.stderr) == (9, True)
-    answer = json.loads(done.stdout)
+    answer = json.loads(result.stdout)
     assert [each["from"] for each in answer["imported"]] == ["mmx"]
     assert [each["file"] for each in answer["unreadable"]] == [str(bad)]
     assert str(path) not in json.dumps(answer["imported"])
@@ -587,28 +587,28 @@ def test_a_tool_with_its_database_open_must_be_closed(desk, monkeypatch):
         tool.execute("BEGIN")
         tool.execute("SELECT * FROM config_machine_state").fetchall()
 
-        done = desk.imported("--json", "--remove-source")
+        result = desk.imported("--json", "--remove-source")
 
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["imported"][0]["source"] == "not-erased"
-    assert "the old tokens can be read in that file. End OpenClaw." in done.stderr
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["imported"][0]["source"] == "not-erased"
+    assert "the old tokens can be read in that file. End OpenClaw." in result.stderr
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/auth.json", "x" * 300, "a/\ud800"], ids=["no home", "long", "no name"])
 def test_an_impossible_path_is_named_without_a_traceback(desk, path):
-    done = desk.imported("--from", "mmx", "--path", path)
-    assert done.returncode == 9
-    assert "File not found" in done.stderr
+    result = desk.imported("--from", "mmx", "--path", path)
+    assert result.returncode == 9
+    assert "File not found" in result.stderr
 
 
 def test_an_unknown_region_text_is_not_shown(desk):
     Sample("mmx").write(desk.home, entry={"region": "rt_secret12"})
 
-    done = desk.imported()
+    result = desk.imported()
 
-    assert done.returncode == 9
-    assert "its region is none of" in done.stderr
-    assert "rt_secret12" not in done.stderr
+    assert result.returncode == 9
+    assert "its region is none of" in result.stderr
+    assert "rt_secret12" not in result.stderr
 
 
 @pytest.mark.requirement("E106")
@@ -636,16 +636,16 @@ def test_beside_a_database_an_old_file_is_named_as_retired_and_skipped(desk):
     (database,) = openclaw_at(desk, sample.profiles(), SHARED)
     before = path.read_bytes()
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
     dry = desk.run("auth", "import", "--dry-run", "--json")
 
-    answer = json.loads(done.stdout)
+    answer = json.loads(result.stdout)
     assert [each["file"] for each in answer["imported"]] == [str(database)]
     (named,) = answer["retired"]
     assert (named["from"], named["file"], named["database"]) == ("openclaw", str(path), str(database))
     assert named["writtenAt"].endswith("Z")
     assert json.loads(dry.stdout)["retired"] == answer["retired"]
-    assert f"Retired: {path} (OpenClaw reads {database} instead; last written 90d ago)" in done.stderr
+    assert f"Retired: {path} (OpenClaw reads {database} instead; last written 90d ago)" in result.stderr
     assert desk.vault().read(GLOBAL).access.reveal() == sample.access
     assert path.read_bytes() == before
 
@@ -657,11 +657,11 @@ def test_a_retired_file_is_skipped_even_if_the_database_is_empty(desk, place, pr
     path = retire(Sample("openclaw").write(desk.home))
     openclaw_at(desk, profiles, place)
 
-    done = desk.imported()
+    result = desk.imported()
 
-    assert done.returncode == 3
-    assert f"{path} (retired: OpenClaw reads" in done.stderr
-    assert "openclaw doctor --fix" in done.stderr
+    assert result.returncode == 3
+    assert f"{path} (retired: OpenClaw reads" in result.stderr
+    assert "openclaw doctor --fix" in result.stderr
     assert ProfileIndex(desk.run_portico.paths).profiles() == ()
 
 
@@ -675,9 +675,9 @@ def test_a_retired_file_is_refused_even_if_it_is_named(desk):
     exempt(archive).write_bytes(path.read_bytes())
 
     for named in (path, archive):
-        done = desk.imported("--from", "openclaw", "--path", str(named))
-        assert done.returncode == 9
-        assert f"OpenClaw no longer uses {named}" in done.stderr
+        result = desk.imported("--from", "openclaw", "--path", str(named))
+        assert result.returncode == 9
+        assert f"OpenClaw no longer uses {named}" in result.stderr
     assert ProfileIndex(desk.run_portico.paths).profiles() == ()
 
 
@@ -686,9 +686,9 @@ def test_a_database_at_another_path_can_be_named(desk):
     sample = Sample("openclaw")
     backup = openclaw_database(desk.home / "backup/openclaw.sqlite", sample.profiles())
 
-    done = desk.imported("--from", "openclaw", "--path", str(backup), "--region", "cn")
+    result = desk.imported("--from", "openclaw", "--path", str(backup), "--region", "cn")
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert desk.vault().read(CN).access.reveal() == sample.access
 
 
@@ -699,10 +699,10 @@ def test_an_unusable_expiry_is_stored_as_none(desk, tool, value):
     sample = Sample(tool)
     sample.write(desk.home, entry={"expires_at" if tool in {"mmx", "hermes"} else "expires": value, "scope": {"odd": True}})
 
-    done = desk.imported("--json")
+    result = desk.imported("--json")
 
-    assert done.returncode == 0, done.stderr
-    (kept,) = json.loads(done.stdout)["imported"]
-    assert kept["expiresAt"] is None
+    assert result.returncode == 0, result.stderr
+    (stored,) = json.loads(result.stdout)["imported"]
+    assert stored["expiresAt"] is None
     tokens = desk.vault().read(GLOBAL)
     assert (tokens.access.reveal(), tokens.refresh.reveal(), tokens.expires_at) == (sample.access, sample.refresh, None)

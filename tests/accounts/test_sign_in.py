@@ -27,9 +27,9 @@ def test_tokens_that_the_plugin_refuses_are_revoked(minimax, refusing, monkeypat
     if not answers:
         monkeypatch.setattr(sign_out, "REVOKE_WITHIN_S", 0)
 
-    done = session.run(*SIGN_IN, "--region", "global", "--flow", "browser", *session.store)
+    result = session.run(*SIGN_IN, "--region", "global", "--flow", "browser", *session.store)
 
-    said = "the new tokens were revoked" if answers else "the provider did not revoke the new tokens"
-    assert done.returncode == 8
-    assert f"not the Global portal's; {said}." in done.stderr
+    output = "the new tokens were revoked" if answers else "the provider did not revoke the new tokens"
+    assert result.returncode == 8
+    assert f"not the Global portal's; {output}." in result.stderr
     assert session.profiles() == []

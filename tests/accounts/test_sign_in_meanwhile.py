@@ -44,9 +44,9 @@ def meanwhile(monkeypatch, session, *args):
     keep, printed = sign_in._store_token_set, []
 
     async def after_another(*parts):
-        done = await off_loop(lambda: session.run_portico.in_a_process(*args, env=session.env))
-        assert done.returncode == 0, done.stderr
-        printed.append(done.stdout.strip())
+        result = await off_loop(lambda: session.run_portico.in_a_process(*args, env=session.env))
+        assert result.returncode == 0, result.stderr
+        printed.append(result.stdout.strip())
         return await keep(*parts)
 
     monkeypatch.setattr(sign_in, "_store_token_set", after_another)
@@ -56,11 +56,11 @@ def meanwhile(monkeypatch, session, *args):
 def test_a_slower_sign_in_with_the_same_name_fails_and_its_tokens_are_revoked(session, monkeypatch, revoked):
     meanwhile(monkeypatch, session, *ARGS, *session.store)
 
-    done = session.run(*ARGS, *session.store)
+    result = session.run(*ARGS, *session.store)
 
-    assert done.returncode == 2
-    assert f"{GLOBAL} is already signed in; the new tokens were revoked." in done.stderr
-    assert "--replace" in done.stderr
+    assert result.returncode == 2
+    assert f"{GLOBAL} is already signed in; the new tokens were revoked." in result.stderr
+    assert "--replace" in result.stderr
     assert len(revoked) == 1
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
     assert "answering as" in session.ok("ask", "Who?")
@@ -69,10 +69,10 @@ def test_a_slower_sign_in_with_the_same_name_fails_and_its_tokens_are_revoked(se
 def test_with_replace_an_account_stored_meanwhile_is_replaced_and_revoked(session, monkeypatch, revoked):
     meanwhile(monkeypatch, session, *ARGS, *session.store)
 
-    done = session.run(*ARGS, "--replace", "--json", *session.store)
+    result = session.run(*ARGS, "--replace", "--json", *session.store)
 
-    last = json.loads(done.stdout.splitlines()[-1])
-    assert (done.returncode, last["event"], last["oldRevoked"]) == (0, "signed-in", True)
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert (result.returncode, last["event"], last["oldRevoked"]) == (0, "signed-in", True)
     assert len(revoked) == 1
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
     assert "answering as" in session.ok("ask", "Who?")
@@ -103,10 +103,10 @@ def test_an_unreadable_index_at_the_end_revokes_the_new_tokens(session, monkeypa
         return await keep(*parts)
 
     monkeypatch.setattr(sign_in, "_store_token_set", of_a_later_version)
-    done = session.run(*ARGS, *session.store)
+    result = session.run(*ARGS, *session.store)
 
-    assert done.returncode == 7
-    assert "the new tokens were revoked" in done.stderr
+    assert result.returncode == 7
+    assert "the new tokens were revoked" in result.stderr
     assert len(revoked) == 1
 
 
@@ -123,10 +123,10 @@ def test_an_invalid_config_at_the_end_revokes_the_new_tokens(session, monkeypatc
         return await keep(*parts)
 
     monkeypatch.setattr(sign_in, "_store_token_set", with_a_broken_config)
-    done = session.run(*ARGS, *session.store)
+    result = session.run(*ARGS, *session.store)
 
-    assert done.returncode == 9
-    assert "the new tokens were revoked" in done.stderr
+    assert result.returncode == 9
+    assert "the new tokens were revoked" in result.stderr
     assert len(revoked) == 1
 
 
@@ -134,10 +134,10 @@ def test_no_prompt_appears_while_the_new_tokens_are_not_stored(session, monkeypa
     meanwhile(monkeypatch, session, *ARGS, *session.store)
 
     words = [word for word in ARGS if word != "--non-interactive"]
-    done, person = sit_down(session, *words, *session.store, answers=[])
+    result, person = sit_down(session, *words, *session.store, answers=[])
 
-    assert (done.returncode, person.asked) == (2, [])
-    assert f"{GLOBAL} is already signed in; the new tokens were revoked." in done.stderr
+    assert (result.returncode, person.asked) == (2, [])
+    assert f"{GLOBAL} is already signed in; the new tokens were revoked." in result.stderr
     assert len(revoked) == 1
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
 
@@ -158,10 +158,10 @@ def test_the_users_agreement_is_valid_for_one_account_only(session, monkeypatch,
 
     monkeypatch.setattr(sign_in, "_store_token_set", then)
     words = [word for word in ARGS if word != "--non-interactive"]
-    done, person = sit_down(session, *words, *session.store, answers=["y"])
+    result, person = sit_down(session, *words, *session.store, answers=["y"])
 
     assert ran[0].returncode == 0, ran[0].stderr
-    assert (done.returncode, len(person.asked)) == (2, 1), done.stderr
+    assert (result.returncode, len(person.asked)) == (2, 1), result.stderr
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
     assert "answering as" in session.ok("ask", "Who?")
 
@@ -174,9 +174,9 @@ def test_if_the_config_cannot_be_written_the_old_tokens_are_still_revoked(sessio
         raise ConfigUnreadable("the disk is full")
 
     monkeypatch.setattr(config_patch, "write_config", refuse)
-    done = session.run(*ARGS, "--replace", *session.store)
+    result = session.run(*ARGS, "--replace", *session.store)
 
-    assert done.returncode == 9
+    assert result.returncode == 9
     assert revoked == [old]
 
 
@@ -187,10 +187,10 @@ def test_the_account_in_use_is_decided_again_at_the_end(session, monkeypatch, be
     cn = (*SIGN_IN, "--region", "cn", "--flow", "browser")
     meanwhile(monkeypatch, session, *cn, *session.store)
 
-    done = session.run(*ARGS, "--keep-default", *before, *session.store)
+    result = session.run(*ARGS, "--keep-default", *before, *session.store)
 
-    assert done.returncode == 0, done.stderr
-    assert f"In use: {CN} (unchanged)." in done.stderr
+    assert result.returncode == 0, result.stderr
+    assert f"In use: {CN} (unchanged)." in result.stderr
     assert json.loads(session.ok("ask", "--json", "Who?"))["source"] == f"profile {CN}"
 
 

@@ -44,10 +44,10 @@ def app(account):
 @pytest.fixture
 def revoked(account, monkeypatch):
     """Every token of a revocation request."""
-    told = []
+    reported = []
     honest = account.server.mint.revoke
-    monkeypatch.setattr(account.server.mint, "revoke", lambda token: (told.append(token), honest(token)))
-    return told
+    monkeypatch.setattr(account.server.mint, "revoke", lambda token: (reported.append(token), honest(token)))
+    return reported
 
 
 @pytest.mark.requirement("E47")
@@ -135,15 +135,15 @@ sys.stdin.read()
 async def another_process_holding(*paths):
     """Another process that has these locks until the block ends."""
     pipe = asyncio.subprocess.PIPE
-    holder = await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", HOLD, *map(str, paths), stdin=pipe, stdout=pipe, env={**os.environ, "PYTHONPATH": SOURCE}
     )
     try:
-        assert await holder.stdout.readline() == b"held\n"
-        yield holder.pid
+        assert await process.stdout.readline() == b"held\n"
+        yield process.pid
     finally:
-        holder.stdin.close()
-        await holder.wait()
+        process.stdin.close()
+        await process.wait()
 
 
 def all_locks(paths):
@@ -177,8 +177,8 @@ async def test_the_stored_tokens_are_revoked_whichever_lock_is_busy(account, app
     assert result.not_revoked is None
     assert (result.may_be_left is not None) == ("refresh" in held)
     assert bool(result.left) == (held != ("refresh",))
-    for said in (result.may_be_left, *result.left):
-        assert said is None or f"Process {pid} is using" in said
+    for output in (result.may_be_left, *result.left):
+        assert output is None or f"Process {pid} is using" in output
 
 
 @pytest.mark.requirement("E110")
@@ -187,10 +187,10 @@ async def test_no_command_uses_revoked_tokens_that_a_busy_lock_left_and_the_next
     account.sign_in()
     async with asyncio.timeout(20), another_process_holding(all_locks(account.paths)["tokens"]):
         result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
-    kept = account.index.get(PROFILE)
+    stored = account.index.get(PROFILE)
 
-    assert (bool(result.left), kept.sign_out_unfinished) == (True, True)
-    again = await sign_out(app, PROFILE, account.http, agreed=kept)
+    assert (bool(result.left), stored.sign_out_unfinished) == (True, True)
+    again = await sign_out(app, PROFILE, account.http, agreed=stored)
     assert (again.left, account.index.get(PROFILE)) == ((), None)
 
 
@@ -274,10 +274,10 @@ async def test_an_account_signed_in_during_the_revocation_stays(account, app, re
     meanwhile(monkeypatch, sign_in_anew)
     result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
-    kept = account.vault.read(PROFILE)
+    stored = account.vault.read(PROFILE)
     assert (result.taken, result.left) == (True, ())
     assert old.refresh.reveal() in revoked
-    assert {kept.refresh.reveal(), kept.access.reveal()}.isdisjoint(revoked)
+    assert {stored.refresh.reveal(), stored.access.reveal()}.isdisjoint(revoked)
 
 
 @pytest.mark.requirement("E86")

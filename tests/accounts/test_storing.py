@@ -41,7 +41,7 @@ class Person:
         return self._answers.pop(0)
 
 
-class Bench:
+class StoreApp:
     """The store part of an app; its environment can change during a test."""
 
     def __init__(self, paths):
@@ -52,7 +52,7 @@ class Bench:
         self.out = SimpleNamespace(warn=lambda _text: None)
         self.env = {"PYTHON_KEYRING_BACKEND": AWAY, "PORTICO_PASSPHRASE": canary("passphrase")}
         self.deadlines = Deadlines(prompt_s=0.1)
-        self.given_back = 0
+        self.revocations = 0
 
     def local_store(self, store=None):
         return LocalTokenStore(self.paths, self.index, lambda: self.vault(store))
@@ -62,7 +62,7 @@ class Bench:
         return Vault(self.paths, self.index, store=store, passphrase=passphrase, env=self.env, deadlines=self.deadlines)
 
     async def revoke_new(self):
-        self.given_back += 1
+        self.revocations += 1
         return True
 
     def store(self, chosen=None, question=None):
@@ -84,7 +84,7 @@ class Bench:
     def keyring_comes_back(self):
         self.env["PYTHON_KEYRING_BACKEND"] = THERE
 
-    def folder_in_the_way(self):
+    def blocking_folder(self):
         self.paths.encrypted_records.write_text("in the way")
 
     def folder_comes_back(self):
@@ -95,7 +95,7 @@ class Bench:
 def app(paths, monkeypatch):
     monkeypatch.setattr(vault, "_LOCK_MARGIN_S", 0)
     monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
-    yield Bench(paths)
+    yield StoreApp(paths)
     InMemory.passwords.clear()
 
 
@@ -109,7 +109,7 @@ def test_if_the_keyring_fails_the_encrypted_file_is_offered(app):
     assert "keyring" in app.prompter.shown[0]["again"]
     assert "encrypted" in app.prompter.shown[0]["other"]
     assert app.vault().read(stored.id).access == app.tokens.access
-    assert app.given_back == 0
+    assert app.revocations == 0
 
 
 @pytest.mark.requirement("E37")
@@ -120,7 +120,7 @@ def test_if_the_encrypted_file_fails_the_keyring_is_offered(app, known_by):
         app.paths.encrypted_records.rename(app.paths.encrypted_records.with_name("away"))
     else:
         app.index.remember_store("file")
-    app.folder_in_the_way()
+    app.blocking_folder()
     app.prompter = Person("other", meanwhile=app.keyring_comes_back)
 
     stored = app.store()
@@ -145,7 +145,7 @@ def test_an_interrupted_command_does_not_wait_for_an_answer_and_revokes(app, whe
     with pytest.raises(StoreError, match="the new tokens were revoked"):
         app.store(question=question)
 
-    assert app.given_back == 1
+    assert app.revocations == 1
     assert time.monotonic() - began < 4
 
 
@@ -154,7 +154,7 @@ def test_an_interrupted_command_does_not_wait_for_an_answer_and_revokes(app, whe
 def test_try_again_uses_the_same_store(app, remembered):
     app.index.remember_store(remembered, AWAY if remembered == "keyring" else None)
     if remembered == "file":
-        app.folder_in_the_way()
+        app.blocking_folder()
     else:
         app.index.remember_store("keyring")
 
@@ -166,7 +166,7 @@ def test_try_again_uses_the_same_store(app, remembered):
     app.prompter = Person("again", meanwhile=mend)
 
     assert (app.store()).store == remembered
-    assert app.given_back == 0
+    assert app.revocations == 0
 
 
 @pytest.mark.requirement("E37")
@@ -176,7 +176,7 @@ def test_give_up_revokes_the_tokens_and_says_so(app):
     with pytest.raises(StoreError) as caught:
         app.store()
 
-    assert app.given_back == 1
+    assert app.revocations == 1
     assert "the new tokens were revoked" in caught.value.message
     assert app.index.profiles() == ()
 
@@ -186,14 +186,14 @@ def test_give_up_without_a_keyring_prints_the_usual_failure(app, monkeypatch):
     monkeypatch.setattr(keyring, "SYSTEM_BACKENDS", ())
     monkeypatch.setattr(keyring, "_configured_name", lambda _env: None)
     app.index.remember_store("file")
-    app.folder_in_the_way()
+    app.blocking_folder()
     app.prompter = Person("other", "drop")
 
     with pytest.raises(NoKeyring) as caught:
         app.store()
 
-    assert app.given_back == 1
-    assert caught.value.message == ("No keyring is available. You are not signed in; the new tokens were revoked.")
+    assert app.revocations == 1
+    assert caught.value.message == ("No keyring is available. The sign-in failed; the new tokens were revoked.")
 
 
 @pytest.mark.requirement("E37")
@@ -211,16 +211,16 @@ def test_without_a_terminal_a_failing_store_is_tried_three_times_and_the_tokens_
         app.store()
 
     lock.release()
-    assert (len(tries), app.given_back) == (3, 1)
-    assert ". You are not signed in; the new tokens were revoked." in caught.value.message
+    assert (len(tries), app.revocations) == (3, 1)
+    assert ". The sign-in failed; the new tokens were revoked." in caught.value.message
 
 
 @pytest.mark.requirement("E37")
 def test_at_a_terminal_the_user_can_wait_for_a_busy_lock(app):
     app.keyring_comes_back()
-    holder = file_lock(app.vault()._lock(a_profile().id).path)
-    holder.__enter__()
-    app.prompter = Person("again", meanwhile=lambda: holder.__exit__(None, None, None))
+    process = file_lock(app.vault()._lock(a_profile().id).path)
+    process.__enter__()
+    app.prompter = Person("again", meanwhile=lambda: process.__exit__(None, None, None))
 
     assert (app.store()).store == "keyring"
-    assert app.given_back == 0
+    assert app.revocations == 0

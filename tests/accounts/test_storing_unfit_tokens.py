@@ -39,9 +39,9 @@ def test_unusable_tokens_are_revoked_and_the_reason_is_printed(portal, flow, cha
     service, session = portal
     answer = Fault(status=200, body=json.dumps({**GRANTED, **changes}), headers={"Content-Type": "application/json"})
     service.faults.add(TOKEN, answer)
-    done = session.run(*SIGN_IN, "--region", "global", "--json", "--flow", flow, "--store", "file")
-    error = json.loads(done.stdout.splitlines()[-1])["error"]
-    assert (done.returncode, error["id"]) == (8, "sign-in-ended")
+    result = session.run(*SIGN_IN, "--region", "global", "--json", "--flow", flow, "--store", "file")
+    error = json.loads(result.stdout.splitlines()[-1])["error"]
+    assert (result.returncode, error["id"]) == (8, "sign-in-ended")
     assert error["message"].endswith("the new tokens were revoked.")
     assert service.faults.requests[REVOKE] == revoked
     assert service.faults.requests[TOKEN] == 1
@@ -53,9 +53,9 @@ def test_unusable_tokens_are_revoked_and_the_reason_is_printed(portal, flow, cha
 def test_a_reply_without_a_token_ends_the_sign_in_with_the_reason(portal, flow):
     service, session = portal
     service.faults.add(TOKEN, Fault(status=200, body='{"status": "success"}', headers={"Content-Type": "application/json"}))
-    done = session.run(*SIGN_IN, "--region", "global", "--json", "--flow", flow, "--store", "file")
-    error = json.loads(done.stdout.splitlines()[-1])["error"]
-    assert (done.returncode, error["id"]) == (8, "reply-invalid")
+    result = session.run(*SIGN_IN, "--region", "global", "--json", "--flow", flow, "--store", "file")
+    error = json.loads(result.stdout.splitlines()[-1])["error"]
+    assert (result.returncode, error["id"]) == (8, "reply-invalid")
     assert "access_token" in error["why"]
     assert service.faults.requests[TOKEN] == 1
 

@@ -15,8 +15,8 @@ SERVER = OAuthServer(
 )
 
 
-def grant(*, refresh=True, **told):
-    return TokenSet(Secret(canary("at")), Secret(canary("rt")) if refresh else None, None, **told)
+def grant(*, refresh=True, **reported):
+    return TokenSet(Secret(canary("at")), Secret(canary("rt")) if refresh else None, None, **reported)
 
 
 @pytest.mark.requirement("E136")

@@ -33,8 +33,8 @@ def with_passphrase(paths):
 
 
 def app_with(env):
-    said = Output(json=False, quiet=False, verbose=False, color=False, stdout=io.StringIO(), stderr=io.StringIO())
-    return App("portico", env=env, out=said).unattended()
+    output = Output(json=False, quiet=False, verbose=False, color=False, stdout=io.StringIO(), stderr=io.StringIO())
+    return App("portico", env=env, out=output).unattended()
 
 
 def test_a_gateway_without_the_passphrase_is_restarted_with_it_and_only_once(paths, running, with_passphrase):
@@ -64,8 +64,8 @@ def test_an_account_in_the_keyring_does_not_restart_the_gateway(paths, running):
 
 def test_the_started_gateway_uses_the_port_from_the_environment(paths, unused_tcp_port):
     try:
-        kept = summary.set_up_background(app_with({**os.environ, "PORTICO_GATEWAY_PORT": str(unused_tcp_port)}), wanted=True)
-        assert "refreshes the tokens until this machine restarts" in kept
+        stored = summary.set_up_background(app_with({**os.environ, "PORTICO_GATEWAY_PORT": str(unused_tcp_port)}), wanted=True)
+        assert "refreshes the tokens until this machine restarts" in stored
         assert control.running(paths).port == unused_tcp_port
     finally:
         control.stop(paths)

@@ -55,9 +55,9 @@ def test_on_a_tall_terminal_the_qr_code_comes_first_and_the_code_last(monkeypatc
     _, stderr = shown(flow.DeviceCode(device(), opened=False), show_qr=True, hint="Another's client id.")
 
     drawn = max(stderr.rfind(character) for character in QR_CHARACTERS)
-    said = [stderr.index(words) for words in ("Another's client id.", "https://account.minimax.io/device", "ABCD-EFGH")]
-    assert 0 <= drawn < said[0]
-    assert said == sorted(said)
+    output = [stderr.index(words) for words in ("Another's client id.", "https://account.minimax.io/device", "ABCD-EFGH")]
+    assert 0 <= drawn < output[0]
+    assert output == sorted(output)
     assert stderr.rstrip().endswith("ABCD-EFGH")
 
 
@@ -156,8 +156,8 @@ def test_every_event_has_text_and_json():
     _, stderr = shown(*happened, verbose=True)
 
     assert len(stdout.splitlines()) == len(happened)
-    for said in ("no display", "it failed", "wrong state", "10 s", "no answer", "not served"):
-        assert said in stderr
+    for output in ("no display", "it failed", "wrong state", "10 s", "no answer", "not served"):
+        assert output in stderr
 
 
 @pytest.mark.requirement("E119")

@@ -35,9 +35,9 @@ def base_url(session):
 
 def signed_in(session, *options):
     """Sign in and return the printed text."""
-    done = session.run(*SIGN_IN, *BROWSER, *session.store, *options)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+    result = session.run(*SIGN_IN, *BROWSER, *session.store, *options)
+    assert result.returncode == 0, result.stderr
+    return result.stderr
 
 
 def test_the_first_account_is_in_use_without_a_note(session):
@@ -66,10 +66,10 @@ def test_with_keep_default_the_account_in_use_stays(session):
 def test_a_second_account_of_the_region_is_not_used_and_the_command_is_printed(session):
     session.sign_in("--region", "global")
 
-    said = signed_in(session, "--region", "global", "--profile", "work")
+    output = signed_in(session, "--region", "global", "--profile", "work")
 
-    assert f"In use: {GLOBAL} (unchanged). To use {WORK} instead:\n" in said
-    command = next(line.strip() for line in said.splitlines() if "auth order set" in line)
+    assert f"In use: {GLOBAL} (unchanged). To use {WORK} instead:\n" in output
+    command = next(line.strip() for line in output.splitlines() if "auth order set" in line)
     assert in_use(session) == GLOBAL
     session.ok(*command.split()[1:])
     assert in_use(session) == WORK
@@ -81,10 +81,10 @@ def test_an_explicit_order_is_never_changed(session, options):
     session.ok("auth", "order", "set", *PROVIDER, GLOBAL)
     before = session.ok("auth", "order", "get", *PROVIDER, "--json")
 
-    said = signed_in(session, *options)
+    output = signed_in(session, *options)
 
     assert json.loads(session.ok("auth", "order", "get", *PROVIDER, "--json"))["order"] == json.loads(before)["order"]
-    assert f"In use: {GLOBAL} (unchanged)." in said
+    assert f"In use: {GLOBAL} (unchanged)." in output
     assert in_use(session) == GLOBAL
 
 
@@ -103,11 +103,11 @@ def test_on_a_terminal_the_prompt_comes_before_the_browser(session, answer, used
     session.sign_in("--region", "global")
 
     words = [word for word in SIGN_IN if word != "--non-interactive"]
-    done, person = sit_down(session, *words, *BROWSER, "--region", "cn", *session.store, answers=[answer])
+    result, person = sit_down(session, *words, *BROWSER, "--region", "cn", *session.store, answers=[answer])
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert person.asked[0] == f"{GLOBAL} (global) is in use. Use {CN} (cn) from now on?"
-    assert f"In use: {used} ({'unchanged' if used == GLOBAL else f'was {GLOBAL}'})" in done.stderr
+    assert f"In use: {used} ({'unchanged' if used == GLOBAL else f'was {GLOBAL}'})" in result.stderr
     assert in_use(session) == used
 
 
@@ -117,19 +117,19 @@ def test_an_older_account_never_comes_into_use_without_the_users_choice(session)
     session.sign_in("--region", "cn")
     assert in_use(session) == CN
 
-    said = signed_in(session, "--region", "global", "--profile", "work")
+    output = signed_in(session, "--region", "global", "--profile", "work")
 
-    assert f"In use: {CN} (unchanged). To use {WORK} instead:\n" in said
+    assert f"In use: {CN} (unchanged). To use {WORK} instead:\n" in output
     assert in_use(session) == CN
-    command = next(line.strip() for line in said.splitlines() if "auth order set" in line)
+    command = next(line.strip() for line in output.splitlines() if "auth order set" in line)
     session.ok(*command.split()[1:])
     assert in_use(session) == WORK
 
 
 def test_the_printed_command_puts_the_old_account_in_use_again(session):
     session.sign_in("--region", "global")
-    said = signed_in(session, "--region", "cn")
-    command = next(line.strip() for line in said.splitlines() if "auth order set" in line)
+    output = signed_in(session, "--region", "cn")
+    command = next(line.strip() for line in output.splitlines() if "auth order set" in line)
     session.ok(*command.split()[1:])
     assert in_use(session) == GLOBAL
 
@@ -145,15 +145,15 @@ def test_a_key_of_another_region_becomes_the_account_in_use_unless_keep_default(
     def set_up(choice, key, *options):
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))
         words = ("onboard", "--auth-choice", choice, "--non-interactive", "--api-key-stdin", *session.store)
-        done = session.run(*words, *options)
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        result = session.run(*words, *options)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
 
     set_up("minimax-api", "sk-emulator-global")
-    kept_back = set_up("minimax-cn-api", "sk-emulator-cn", "--profile", "cn", "--keep-default")
+    unchanged = set_up("minimax-cn-api", "sk-emulator-cn", "--profile", "cn", "--keep-default")
     taken_over = set_up("minimax-cn-api", "sk-emulator-cn", "--profile", "cn", "--replace")
 
-    assert "In use: minimax:default (unchanged)." in kept_back
+    assert "In use: minimax:default (unchanged)." in unchanged
     assert "In use: minimax:cn (was minimax:default)" in taken_over
 
 
@@ -161,14 +161,14 @@ def test_a_key_of_another_region_becomes_the_account_in_use_unless_keep_default(
 def test_a_key_in_the_config_does_not_change_the_base_url_of_a_stored_key(session, monkeypatch, options):
     def set_up(choice, key, *words):
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))
-        done = session.run("onboard", "--auth-choice", choice, "--non-interactive", "--api-key-stdin", *session.store, *words)
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        result = session.run("onboard", "--auth-choice", choice, "--non-interactive", "--api-key-stdin", *session.store, *words)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
 
     set_up("minimax-api", "sk-emulator-global")
-    said = set_up("minimax-cn-api", "sk-emulator-cn", "--keep-key", "config", *options)
+    output = set_up("minimax-cn-api", "sk-emulator-cn", "--keep-key", "config", *options)
 
-    assert "In use: minimax:default (unchanged)" in said
+    assert "In use: minimax:default (unchanged)" in output
     assert session.ok("config", "get", "models.providers.minimax.baseUrl").strip() == "https://api.minimax.io/anthropic"
     assert in_use(session) == "minimax:default"
 
@@ -178,6 +178,6 @@ def test_the_printed_command_lists_every_account_of_the_order(session):
     session.sign_in("--region", "global", "--profile", "work")
     session.ok("auth", "order", "set", *PROVIDER, GLOBAL, WORK)
 
-    said = signed_in(session, "--region", "cn")
+    output = signed_in(session, "--region", "cn")
 
-    assert f"auth order set --provider minimax-portal {CN} {GLOBAL} {WORK}\n" in said
+    assert f"auth order set --provider minimax-portal {CN} {GLOBAL} {WORK}\n" in output

@@ -65,9 +65,9 @@ def everything(session):
 def test_the_menus_write_the_same_config_as_the_flags_byte_for_byte(session, flags, walk):
     answers, words = WALKS[walk]
 
-    done, _ = onboard(session, answers)
+    result, _ = onboard(session, answers)
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert session.paths.config.read_text(encoding="utf-8") == flags(words)
 
 
@@ -78,19 +78,19 @@ def test_ctrl_c_or_the_end_of_input_at_any_prompt_changes_nothing(session, walk)
     before = everything(session)
 
     for place in range(len(answers)):
-        done, person = onboard(session, [*answers[:place], CTRL_C])
-        assert (len(person.asked), done.returncode) == (place + 1, 130)
+        result, person = onboard(session, [*answers[:place], CTRL_C])
+        assert (len(person.asked), result.returncode) == (place + 1, 130)
         assert everything(session) == before
-    done, _ = onboard(session, answers[:-1])
-    assert (done.returncode, "the input has ended" in done.stderr) == (2, True)
+    result, _ = onboard(session, answers[:-1])
+    assert (result.returncode, "the input has ended" in result.stderr) == (2, True)
     assert everything(session) == before
 
 
 @pytest.mark.requirement("P6")
 def test_the_pages_steps_are_the_rows_of_the_menus(session):
-    done, person = sit_down(session, "configure", answers=["1", "1", "2", "config", KEY, ENTER, ENTER])
+    result, person = sit_down(session, "configure", answers=["1", "1", "2", "config", KEY, ENTER, ENTER])
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     shown = person.shown.getvalue()
     for row in ("1) Model/auth - ", "1) MiniMax - MiniMax M2.1: ", "2) MiniMax M2.1 - API key, Global: api.minimax.io"):
         assert f"  {row}" in shown
@@ -101,13 +101,13 @@ def test_the_pages_steps_are_the_rows_of_the_menus(session):
 def test_the_current_model_can_stay_and_enter_chooses_the_new_model(session):
     session.ok("config", "set", "agents.defaults.model.primary", "anthropic/claude-opus-4-6")
 
-    done, person = onboard(session, [*API_KEY[:4], "keep"])
+    result, person = onboard(session, [*API_KEY[:4], "keep"])
     assert "  1) Keep current (anthropic/claude-opus-4-6)" in person.shown.getvalue()
-    assert "Default model  anthropic/claude-opus-4-6" in done.stderr
+    assert "Default model  anthropic/claude-opus-4-6" in result.stderr
     assert "answering as MiniMax-M2.1" in session.ok("ask", "--model", KEYED, "Hello")
 
-    done, _ = onboard(session, [*OAUTH[:3], ENTER, "n"])
-    assert f"Default model  {PORTAL}\n" in done.stderr
+    result, _ = onboard(session, [*OAUTH[:3], ENTER, "n"])
+    assert f"Default model  {PORTAL}\n" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_the_current_model_can_stay_and_enter_chooses_the_new_model(session):
     ],
 )
 def test_a_typed_model_is_checked_and_asked_for_again(session, typed, said, becomes):
-    done, person = onboard(session, [*API_KEY[:4], "manually", *typed])
+    result, person = onboard(session, [*API_KEY[:4], "manually", *typed])
 
-    assert done.returncode == 0, done.stderr
-    assert said in done.stderr + person.shown.getvalue()
+    assert result.returncode == 0, result.stderr
+    assert said in result.stderr + person.shown.getvalue()
     assert session.ok("models", "status", "--plain").strip() == becomes
     assert person.answers == []
 
@@ -131,11 +131,11 @@ def test_a_typed_model_is_checked_and_asked_for_again(session, typed, said, beco
 def test_back_returns_to_the_providers_and_leaving_changes_nothing(session):
     before = everything(session)
 
-    done, person = onboard(session, ["minimax", "back", "back"])
+    result, person = onboard(session, ["minimax", "back", "back"])
 
-    assert (done.returncode, everything(session)) == (0, before)
+    assert (result.returncode, everything(session)) == (0, before)
     assert person.asked == ["Model/auth provider", "MiniMax auth method", "Model/auth provider"]
-    assert "Nothing was set up." in done.stderr
+    assert "Nothing was set up." in result.stderr
 
 
 def test_an_option_replaces_its_prompt(session):
@@ -164,8 +164,8 @@ def test_without_a_network_the_catalogue_is_offered_and_the_key_is_stored(sessio
     proxy = f"http://127.0.0.1:{unused_tcp_port}"
     env = {"HTTPS_PROXY": proxy, "https_proxy": proxy}
 
-    done, person = sit_down(session, "onboard", *session.store, answers=API_KEY, env=env)
+    result, person = sit_down(session, "onboard", *session.store, answers=API_KEY, env=env)
 
-    assert "not checked (" in done.stderr
+    assert "not checked (" in result.stderr
     assert f"  1) {KEYED} - MiniMax M2.1, 204,800 tokens\n" in person.shown.getvalue()
     assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello")

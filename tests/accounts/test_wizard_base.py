@@ -36,10 +36,10 @@ def configure(session, *answers):
 def test_enter_means_yes_and_the_base_files_values_take_effect(session, openclaw):
     before = openclaw.read_bytes()
 
-    done, person = configure(session, ENTER, DONE)
+    result, person = configure(session, ENTER, DONE)
 
     assert person.asked == [QUESTION, "Select a section to configure"]
-    assert "it adds its providers, models and aliases to Portico's" in done.stderr
+    assert "it adds its providers, models and aliases to Portico's" in result.stderr
     assert json.loads(session.ok("config", "get", "base", "--json")) == "~/.openclaw/openclaw.json"
     assert "  2) Default model - minimax/MiniMax-M3" in person.shown.getvalue()
     assert openclaw.read_bytes() == before
@@ -64,11 +64,11 @@ def test_onboard_offers_the_base_file_too_but_not_with_a_section_or_a_choice(ses
 def test_an_invalid_file_is_named_with_its_error_and_not_offered(session, openclaw):
     openclaw.write_text("{ agents: { defaults: { model: 7 } } }", encoding="utf-8")
 
-    done, person = configure(session, DONE)
+    result, person = configure(session, DONE)
 
     assert person.asked == ["Select a section to configure"]
-    assert "it cannot be the base file" in done.stderr
-    assert "openclaw.json:1:" in done.stderr
+    assert "it cannot be the base file" in result.stderr
+    assert "openclaw.json:1:" in result.stderr
 
 
 def test_in_an_emulators_shell_the_file_is_not_offered(session, openclaw, tmp_path):

@@ -26,9 +26,9 @@ def session(minimax):
 
 
 def section(session, name, *answers):
-    done, person = sit_down(session, "configure", "--section", name, answers=[*answers])
-    assert done.returncode == 0, done.stderr
-    return done.stderr, person
+    result, person = sit_down(session, "configure", "--section", name, answers=[*answers])
+    assert result.returncode == 0, result.stderr
+    return result.stderr, person
 
 
 def defaults(session, *path):
@@ -46,8 +46,8 @@ def may_be_named(session, reference):
 
 
 def test_the_menu_sets_a_default_model_as_models_set_does(session):
-    said, person = section(session, "default-model", M21)
-    assert f"Default model: {M21}\n" in said
+    output, person = section(session, "default-model", M21)
+    assert f"Default model: {M21}\n" in output
     assert f"  1) Keep current ({OPUS})" in person.shown.getvalue()
     by_menu = session.paths.config.read_bytes()
 
@@ -64,8 +64,8 @@ def test_keeping_the_default_writes_nothing(session):
 
 @pytest.mark.parametrize("name", ["default-model", "fallbacks", "allowed-models"])
 def test_without_a_provider_a_note_appears_and_no_prompt(minimax, name):
-    said, person = section(minimax(), name)
-    assert "Model/auth" in said
+    output, person = section(minimax(), name)
+    assert "Model/auth" in output
     assert person.asked == []
 
 
@@ -103,10 +103,10 @@ def test_a_fallback_written_as_an_alias_stays_an_alias(session):
 
 def test_only_chosen_models_and_the_default_are_allowed_and_none_means_all(session):
     assert may_be_named(session, LIGHTNING)
-    said, person = section(session, "allowed-models", M21)
+    output, person = section(session, "allowed-models", M21)
     assert "[x]" not in person.shown.getvalue()
     assert f"{OPUS} - in use, so always allowed" in person.shown.getvalue()
-    assert "Allowed models: 2 listed" in said
+    assert "Allowed models: 2 listed" in output
     assert [may_be_named(session, each) for each in (OPUS, M21, LIGHTNING)] == [True, True, False]
 
     _, person = section(session, "allowed-models", ENTER)
@@ -160,8 +160,8 @@ def test_models_listed_in_the_base_file_stay_allowed_with_a_note(session, tmp_pa
     base.write_text(json.dumps({"agents": {"defaults": {"models": {M21: {}, LIGHTNING: {}}}}}), encoding="utf-8")
     session.ok("config", "set", "base", json.dumps(str(base)))
 
-    said, _ = section(session, "allowed-models", M21)
+    output, _ = section(session, "allowed-models", M21)
 
-    assert f"{LIGHTNING} stays allowed: it is listed at {base}:1:" in said
-    assert "stays allowed" in said
+    assert f"{LIGHTNING} stays allowed: it is listed at {base}:1:" in output
+    assert "stays allowed" in output
     assert may_be_named(session, LIGHTNING)

@@ -58,7 +58,7 @@ def test_what_fails_in_a_section_is_told_and_the_menu_comes_again(session):
 
     assert (done.returncode, person.asked[-1]) == (0, MENU)
     both = "To keep both: portico models auth login --provider minimax-portal --profile NAME"
-    assert f"minimax-portal:default stays as it is.\n  {both}" in done.stderr
+    assert f"minimax-portal:default was not replaced.\n  {both}" in done.stderr
     alone, _ = sit_down(session, "configure", "--section", "model", answers=answers[1:-1])
     assert alone.returncode == 2
 

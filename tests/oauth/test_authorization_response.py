@@ -151,8 +151,8 @@ async def test_unknown_parameters_are_ignored():
 
 async def test_a_state_that_the_server_repeats_in_its_description_is_not_shown():
     async with pending_login() as login:
-        said = f"state {quote(login.state)}"
-        response = await login.send(login.answer(code=None, error="server_error", error_description=said))
+        output = f"state {quote(login.state)}"
+        response = await login.send(login.answer(code=None, error="server_error", error_description=output))
         await get(login.port, response.headers["location"])
         error = await error_of_login(login)
 

@@ -48,14 +48,14 @@ def repeating(form: dict[str, str], write, place: int) -> str:
     return json.dumps(errors(text)[place])
 
 
-WAYS = {
+CASES = {
     "as it is": str,
     "URL-encoded": lambda secret: quote(secret, safe=""),
     "in base64": lambda secret: b64encode(f"{CLIENT_ID}:{secret}".encode()).decode(),
     "JSON in JSON": lambda secret: json.dumps({"sent": secret}).replace("/", "\\/"),
 }
 AT_EACH_PLACE = pytest.mark.parametrize(
-    ("way", "place"), [*((way, 0) for way in WAYS), *(("as it is", place) for place in (1, 2, 3))]
+    ("case", "place"), [*((case, 0) for case in CASES), *(("as it is", place) for place in (1, 2, 3))]
 )
 
 
@@ -73,12 +73,12 @@ def assert_hidden(error: PorticoError, *secrets: str) -> None:
 
 
 @AT_EACH_PLACE
-async def test_a_code_and_its_verifier_that_the_token_endpoint_repeats_are_in_no_error(way, place):
+async def test_a_code_and_its_verifier_that_the_token_endpoint_repeats_are_in_no_error(case, place):
     sent = {}
 
     def refuse(form):
         sent.update(form)
-        return repeating(form, WAYS[way], place)
+        return repeating(form, CASES[case], place)
 
     server = AuthorizationServer()
     server.faults.always("/token", Fault(status=400, body=refuse))
@@ -92,9 +92,9 @@ async def test_a_code_and_its_verifier_that_the_token_endpoint_repeats_are_in_no
 
 
 @AT_EACH_PLACE
-async def test_a_device_code_that_the_token_endpoint_repeats_is_in_no_error(way, place):
+async def test_a_device_code_that_the_token_endpoint_repeats_is_in_no_error(case, place):
     server, events, clock = AuthorizationServer(), Events(), FakeClock()
-    server.faults.always("/token", Fault(status=400, body=lambda form: repeating(form, WAYS[way], place)))
+    server.faults.always("/token", Fault(status=400, body=lambda form: repeating(form, CASES[case], place)))
     async with serve(server) as base_url, HttpClient(clock=clock) as http:
         described = server.description(base_url)
         with pytest.raises(PorticoError) as raised:
@@ -105,12 +105,12 @@ async def test_a_device_code_that_the_token_endpoint_repeats_is_in_no_error(way,
 
 @AT_EACH_PLACE
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_neither_token_of_a_revocation_is_in_its_error_whichever_the_server_repeats(way, place, shape):
+async def test_neither_token_of_a_revocation_is_in_its_error_whichever_the_server_repeats(case, place, shape):
     token, other = SHAPES[shape], "another-one.Zx81hQ2LmR0tVw"
     server = AuthorizationServer()
 
     def refuse(_form):
-        return json.dumps(errors(f"{WAYS[way](token)} {WAYS[way](other)}")[place])
+        return json.dumps(errors(f"{CASES[case](token)} {CASES[case](other)}")[place])
 
     server.faults.always("/revoke", Fault(status=400, body=refuse))
     async with serve(server) as base_url, HttpClient() as http:

@@ -115,7 +115,7 @@ async def test_a_token_that_a_server_repeats_in_its_error_is_not_shown():
     assert secret not in str(error.value)
 
 
-REFUSALS = {
+ERRORS = {
     "401 with invalid_client": (
         Fault(status=401, body='{"error": "invalid_client"}', headers={"WWW-Authenticate": "Basic"}),
         "The provider does not accept this client, so it did not revoke the tokens.",
@@ -163,9 +163,9 @@ REFUSALS = {
 
 
 @pytest.mark.requirement("E139")
-@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("refusal", ERRORS)
 async def test_a_refused_revocation_has_its_own_message(refusal):
-    fault, message, why = REFUSALS[refusal]
+    fault, message, why = ERRORS[refusal]
     async with signed_out(fault, access=False) as (_, issued, go):
         with pytest.raises(NotRevoked) as error:
             await go()

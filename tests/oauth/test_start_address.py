@@ -24,7 +24,7 @@ TOKEN = "/token"
 
 
 @pytest.fixture
-def nobody_can_tell(monkeypatch, tmp_path):
+def unknown_sender(monkeypatch, tmp_path):
     """A system that does not show the user of the other process."""
     monkeypatch.setattr("portico.net.peer.TABLES", tmp_path / "none")
     monkeypatch.setattr("portico.net.peer.between", lambda *_ends: None)
@@ -112,7 +112,7 @@ async def test_of_two_requests_at_once_one_is_redirected(opener):
         ({"host": "evil.com"}, 421),
     ],
 )
-async def test_a_prefetch_or_a_request_for_another_host_does_not_use_the_address(head, status, opener, nobody_can_tell):
+async def test_a_prefetch_or_a_request_for_another_host_does_not_use_the_address(head, status, opener, unknown_sender):
     async with pending_login(opener=opener) as login:
         address = await opener.start_address()
         response = await visit(address, **head)
@@ -141,13 +141,13 @@ async def test_a_guessed_start_address_gets_nothing(opener):
         assert (await visit(f"{address}?x=1")).status == 303
 
 
-async def test_if_the_sender_is_unknown_the_first_request_is_redirected_and_the_login_works(opener, nobody_can_tell):
+async def test_if_the_sender_is_unknown_the_first_request_is_redirected_and_the_login_works(opener, unknown_sender):
     async with pending_login(opener=opener) as login:
         assert (await visit(await opener.start_address())).headers["location"] == login.authorize_url
         assert (await login.finish()).status == 200
 
 
-async def test_if_the_sender_is_unknown_a_second_request_ends_the_login_before_any_code_is_accepted(opener, nobody_can_tell):
+async def test_if_the_sender_is_unknown_a_second_request_ends_the_login_before_any_code_is_accepted(opener, unknown_sender):
     server = AuthorizationServer()
     async with pending_login(server, opener=opener) as login:
         address = await opener.start_address()
@@ -164,7 +164,7 @@ async def test_if_the_sender_is_unknown_a_second_request_ends_the_login_before_a
     assert login.grants == []
 
 
-async def test_if_the_sender_is_unknown_a_second_request_during_the_exchange_revokes_the_tokens(opener, nobody_can_tell):
+async def test_if_the_sender_is_unknown_a_second_request_during_the_exchange_revokes_the_tokens(opener, unknown_sender):
     server, gate = AuthorizationServer(), Gate()
     server.faults.add(TOKEN, Fault(gate=gate))
     async with pending_login(server, opener=opener) as login:
@@ -226,7 +226,7 @@ async def test_a_device_pages_start_address_accepts_only_local_names_and_any_por
     assert reply.status in ({400, 421} if status == 421 else {303})
 
 
-async def test_if_the_sender_is_unknown_a_second_request_ends_a_device_sign_in_and_its_polls(nobody_can_tell):
+async def test_if_the_sender_is_unknown_a_second_request_ends_a_device_sign_in_and_its_polls(unknown_sender):
     run = Run(redirect=False)
     async with run.started() as task:
         address = await run.opener.start_address()
@@ -293,9 +293,9 @@ async def test_a_browser_that_loads_the_page_is_not_reported(opener):
     events = Events()
     async with StartServer("https://as.test/device", events) as listener, asyncio.timeout(LIMIT_S):
         context = FlowContext(None, None, None, None, events, opener)
-        opening = asyncio.create_task(context.open_page(listener.url, listener.address))
+        running = asyncio.create_task(context.open_page(listener.url, listener.address))
         assert (await visit(await opener.start_address())).headers["location"] == "https://as.test/device"
-        await opening
+        await running
 
     assert events.seen == []
 
@@ -336,7 +336,7 @@ for method, url, body in json.loads(sys.argv[1]):
 """
 
 
-async def as_her(another_user, *requests: tuple[str, str, str | None]) -> list[str]:
+async def as_other_user(another_user, *requests: tuple[str, str, str | None]) -> list[str]:
     """Send requests as another user; return each response's status, Location, and whether the page names another user."""
     return (await asyncio.to_thread(another_user.run, SENT, json.dumps(requests))).splitlines()
 
@@ -351,7 +351,7 @@ def launcher(tmp_path):
     end.touch()
 
 
-async def seen_by_her(another_user, program) -> list[list[str]]:
+async def seen_by_other_user(another_user, program) -> list[list[str]]:
     """The browser's arguments in /proc, as another user reads them; each attempt starts a Python process."""
     async with asyncio.timeout(4 * LIMIT_S):
         while not (found := json.loads(await asyncio.to_thread(another_user.run, SEEN, program))):
@@ -366,13 +366,13 @@ async def test_another_user_sees_no_state_in_the_browsers_arguments_and_cannot_u
 ):
     opener, program = launcher
     async with pending_login(opener=opener) as login:
-        ((*_, address),) = await seen_by_her(another_user, program)
+        ((*_, address),) = await seen_by_other_user(another_user, program)
         for secret in (login.state, login.parameters["code_challenge"], login.authorize_url):
             assert secret not in address
         query = urlencode(login.answer())
 
-        hers = await as_her(another_user, ("GET", address, None), ("GET", f"{login.redirect_uri}?{query}", None))
-        assert hers == ["403 - True"] * 2
+        responses = await as_other_user(another_user, ("GET", address, None), ("GET", f"{login.redirect_uri}?{query}", None))
+        assert responses == ["403 - True"] * 2
         assert [event.reason for event in login.events.of(StrayRequest)] == ["other-user"] * 2
         assert login.events.of(Exchanging) == []
 
@@ -393,8 +393,10 @@ async def test_another_user_is_refused_at_every_address_and_the_login_continues(
         answer = f"{login.redirect_uri}?{urlencode(login.answer())}"
         denied = f"{login.redirect_uri}?{urlencode(login.answer(code=None, error='access_denied'))}"
         by_post = ("POST", login.redirect_uri, urlencode(login.answer()))
-        hers = await as_her(another_user, ("GET", address, None), ("GET", answer, None), ("GET", denied, None), by_post)
-        assert hers == ["403 - True"] * 4
+        responses = await as_other_user(
+            another_user, ("GET", address, None), ("GET", answer, None), ("GET", denied, None), by_post
+        )
+        assert responses == ["403 - True"] * 4
         assert [event.reason for event in login.events.of(StrayRequest)] == ["other-user"] * 4
         assert not login.task.done()
 
@@ -404,7 +406,7 @@ async def test_another_user_is_refused_at_every_address_and_the_login_continues(
 async def test_another_users_form_post_is_refused(another_user, opener):
     async with pending_login(opener=opener, change=lambda server: replace(server, response_mode="form_post")) as login:
         form = urlencode(login.answer())
-        assert await as_her(another_user, ("POST", login.redirect_uri, form)) == ["403 - True"]
+        assert await as_other_user(another_user, ("POST", login.redirect_uri, form)) == ["403 - True"]
         head = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n"
         response = await get(login.port, login.path, method="POST", headers=head, body=form)
         assert (await get(login.port, response.headers["location"])).status == 200
@@ -441,10 +443,10 @@ async def test_another_user_sees_no_user_code_in_the_browsers_arguments_and_cann
     run = Run(redirect=False)
     async with run.started(opener=opener) as task:
         device = (await run.events.first(DeviceCode)).device
-        ((*_, address),) = await seen_by_her(another_user, program)
+        ((*_, address),) = await seen_by_other_user(another_user, program)
         assert device.user_code not in address
         assert device.user_code.replace("-", "") not in address
-        assert await as_her(another_user, ("GET", address, None)) == ["403 - True"]
+        assert await as_other_user(another_user, ("GET", address, None)) == ["403 - True"]
 
         assert (await visit(address)).headers["location"] == device.verification_uri_complete
         run.approve_device()

@@ -230,11 +230,11 @@ HOUR_MS = 3_600_000
 @pytest.mark.parametrize("unit", ["ms", "auto"])
 def test_an_expiry_is_compared_with_the_servers_date(ahead_h, life_s, unit):
     true_ms = 1_700_000_000_000
-    here_ms = true_ms + round(ahead_h * HOUR_MS)
-    answer = reply("", sent_at_ms=here_ms, Date=formatdate(true_ms / 1000, usegmt=True))
-    ends = normalise_expiry(true_ms + life_s * 1000, here_ms, unit, server_now_ms=server_clock(answer))
+    local_ms = true_ms + round(ahead_h * HOUR_MS)
+    answer = reply("", sent_at_ms=local_ms, Date=formatdate(true_ms / 1000, usegmt=True))
+    ends = normalise_expiry(true_ms + life_s * 1000, local_ms, unit, server_now_ms=server_clock(answer))
 
-    assert here_ms + life_s * 1000 - 1000 <= ends <= here_ms + life_s * 1000
+    assert local_ms + life_s * 1000 - 1000 <= ends <= local_ms + life_s * 1000
 
 
 @pytest.mark.requirement("E92")

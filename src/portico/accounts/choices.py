@@ -14,7 +14,7 @@ from portico.plugins.discovery import with_plugin_enabled
 from portico.terminal.prompts import InputNeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from portico.app import App
     from portico.interfaces.plugins import AuthMethod, KeyChoice, Region
@@ -24,22 +24,17 @@ if TYPE_CHECKING:
 
 
 def choose_auth_choice(app: App, question: str = "Which provider?") -> str:
-    """Ask for an auth choice: first those in the plugins' manifests, then those with an API key.
+    """Ask for an auth choice: first those in the plugins' manifests, then those with an API key."""
+    return app.prompter.choose(question, menu_rows([*announced_choices(app), *_with_key(app)]), flag="--auth-choice")
 
-    Raises:
-        UsageError: there is no terminal to ask on; the hint names the choices.
-    """
-    choices = [Choice(choice.id, choice.label, choice.hint) for choice in announced_choices(app)]
-    choices += [Choice(choice.id, choice.label, choice.hint) for choice in _with_key(app)]
-    return app.prompter.choose(question, choices, flag="--auth-choice")
+
+def menu_rows(choices: Iterable[AuthChoice | KeyChoice]) -> list[Choice]:
+    """One row of a menu per auth choice."""
+    return [Choice(choice.id, choice.label, choice.hint) for choice in choices]
 
 
 def choose_provider(app: App) -> str:
-    """Ask for a provider and return its auth choice.
-
-    Raises:
-        UsageError: there is no terminal to ask on; the hint names the providers.
-    """
+    """Ask for a provider and return its auth choice."""
     choices = [Choice(choice.provider, choice.label, choice.hint) for choice in announced_choices(app)]
     return choice_of_provider(app, app.prompter.choose("Which provider?", choices, flag="--provider"))
 
@@ -210,11 +205,7 @@ def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discov
 
 
 def pick(app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]) -> ModelReference | None:
-    """Ask for a model; None: keep the current model. `read` parses a typed answer.
-
-    Raises:
-        UsageError: there is no terminal to ask on.
-    """
+    """Ask for a model; None: keep the current model. `read` parses a typed answer."""
     if not offers and question.current is None:
         return _typed_reference(app, question, offers, read)
     rows = [Choice(_KEEP, f"Keep current ({question.current})")] if question.current is not None else []

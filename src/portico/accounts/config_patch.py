@@ -212,14 +212,14 @@ def known_model(text: str, loader: ModelLoader) -> ModelReference:
     return parse_reference(str(reference))
 
 
-def default_named(text: str, spec: ProviderSpec, loader: ModelLoader) -> ModelReference:
+def default_named(text: str, spec: ProviderSpec | None, loader: ModelLoader) -> ModelReference:
     """The default model for `text` while provider `spec` is being set up: a model of `spec`, or a known model.
 
     Raises:
         UsageError: as `known_model`.
     """
     provider, slash, _ = text.strip().partition("/")
-    if slash and provider.lower() != spec.id and provider.lower() in loader.catalog.providers:
+    if spec is None or (slash and provider.lower() != spec.id and provider.lower() in loader.catalog.providers):
         return known_model(text, loader)
     return model_of(spec, text)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from portico.accounts import api_key, choices, config_patch, storing, summary
 from portico.accounts.api_key import key_choices
 from portico.accounts.choices import TYPE_DEFAULT, Question, offers_of, pick
-from portico.accounts.config_patch import default_named, finish_pending, known_model
+from portico.accounts.config_patch import default_named, finish_pending
 from portico.accounts.sign_out import revoke_at
 from portico.accounts.storing import new_profile, profile_named, revoke_replaced, to_replace
 from portico.accounts.summary import plan_of, remarks
@@ -149,11 +149,7 @@ def set_up(app: App, choice: str, request: SetUpRequest, *, pick_default: bool =
 
 
 def sign_in_as(app: App, request: SignInRequest, *, pick_default: bool = False) -> None:
-    """Sign in. Every prompt comes before the browser; `pick_default` also asks for the default model.
-
-    Raises:
-        PorticoError: as `set_up`.
-    """
+    """Sign in. Every prompt comes before the browser; `pick_default` also asks for the default model."""
     plan = prepare(app, request)
     if pick_default:
         plan = _with_default_picked(app, plan)
@@ -192,17 +188,11 @@ def _with_model_picked(app: App, plan: KeyPlan) -> KeyPlan:
 def _picked_default(app: App, spec: ProviderSpec | None, offers: list[Offer], own: ModelReference) -> ModelReference | None:
     loader = app.models()
     question = Question("Default model", TYPE_DEFAULT, "--default-model MODEL", app.config.config.agents.primary, own)
-    return pick(
-        app, question, offers, lambda text: default_named(text, spec, loader) if spec is not None else known_model(text, loader)
-    )
+    return pick(app, question, offers, lambda text: default_named(text, spec, loader))
 
 
 def prepare(app: App, request: SignInRequest) -> Plan:
-    """Ask for what `request` does not specify, and check that the sign-in is possible. Writes nothing.
-
-    Raises:
-        PorticoError: of any kind.
-    """
+    """Ask for what `request` does not specify, and check that the sign-in is possible. Writes nothing."""
     from portico.oauth.sign_in import check_flow
 
     host = choices.host_for(app, request.choice)
@@ -224,8 +214,7 @@ def prepare(app: App, request: SignInRequest) -> Plan:
 
 def _default_model(app: App, text: str, method: AuthMethod, host: PluginHost) -> str:
     spec = next((spec for spec in host.providers() if spec.id == method.provider), None)
-    loader = app.models()
-    return str(default_named(text, spec, loader) if spec is not None else known_model(text, loader))
+    return str(default_named(text, spec, app.models()))
 
 
 def carry_out(app: App, plan: Plan) -> SignedIn:

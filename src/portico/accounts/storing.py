@@ -173,7 +173,7 @@ def _not_stored(error: StoreError | LockBusy, profile: Profile, used: StoreName,
     region = f" --region {profile.region}" if profile.region else ""
     elsewhere = f"{{prog}} models auth login --provider {profile.provider}{region} --store {_OTHER[used]}"
     not_stored = error.copy()  # the constructors of leaf classes differ
-    not_stored.message = f"{error.message.rstrip('.')}. You are not signed in; {revocation_words(revoked=revoked)}."
+    not_stored.message = f"{error.message.rstrip('.')}. The sign-in failed; {revocation_words(revoked=revoked)}."
     not_stored.hint = error.hint or elsewhere
     return not_stored
 
@@ -230,7 +230,7 @@ def _ask_to_replace(app: App, profile_id: str, provider: str, *, may_ask: bool) 
     question = f"{profile_id} is already signed in. Replace it? This revokes the old tokens."
     if not app.prompter.confirm(question, flag="--replace"):
         hint = f"To keep both: {{prog}} models auth login --provider {provider} --profile NAME"
-        raise ProfileExists(f"{profile_id} stays as it is.", hint=hint)
+        raise ProfileExists(f"{profile_id} was not replaced.", hint=hint)
 
 
 def new_profile(

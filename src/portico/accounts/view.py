@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 _DEFAULT_LINES: Final = 24
 _LINES_BELOW_QR: Final = 14  # the text after the QR code must fit on the same screen
 
+_NOTES: Final = {
+    "BrowserNotOpened": "No browser was opened: {event.reason}.",
+    "BrowserNotSeen": "The browser has not loaded the sign-in page yet. If it shows an error, open the address above.",
+    "RedirectCaught": "Received the response from the browser.",
+}
+_DETAILS: Final = {
+    "Exchanging": "Exchanging the code for tokens ...",
+    "PollSlowed": "The server asked to slow down: polling every {event.interval:g} s.",
+    "PollRetry": "Polling again: {event.reason}",
+    "DeviceUnavailable": "The code is no longer valid: {event.reason}",
+}
+
 
 class SignInView:
     """Prints each event of a flow: as lines on stderr, or as one JSON object on stdout. `hint` is shown with the first event.
@@ -41,7 +53,7 @@ class SignInView:
         self._warned = False
 
     def __call__(self, event: object) -> None:
-        """Show an event of `portico.oauth.flow`. Events without an `_on_...` method appear in JSON only."""
+        """Show an event of `portico.oauth.flow`. Events without text appear in JSON only."""
         name = type(event).__name__
         hint, self._hint = self._hint, ""
         self._out.event({"event": _kebab(name), **_fields(event), **({"hint": hint} if hint else {})})
@@ -51,8 +63,11 @@ class SignInView:
             self._draw_qr(cast("flow.DeviceCode", event))  # first, so that the text stays on the screen
         if hint:
             self._out.note(hint)
-        show = getattr(self, f"_on_{name}", None)
-        if show is not None:
+        if name in _NOTES:
+            self._out.note(_NOTES[name].format(event=event))
+        elif name in _DETAILS:
+            self._out.detail(_DETAILS[name].format(event=event))
+        elif show := getattr(self, f"_on_{name}", None):
             show(event)
 
     def _on_AuthorizeUrl(self, event: flow.AuthorizeUrl) -> None:  # noqa: N802 - named for its event
@@ -76,33 +91,12 @@ class SignInView:
         is_second, self._address_shown = self._address_shown, True
         return "Or: " if is_second else ""
 
-    def _on_BrowserNotOpened(self, event: flow.BrowserNotOpened) -> None:  # noqa: N802 - named for its event
-        self._note_why(event.reason)
-
-    def _on_BrowserNotSeen(self, _event: object) -> None:  # noqa: N802 - named for its event
-        self._out.note("The browser has not loaded the sign-in page yet. If it shows an error, open the address above.")
-
     def _on_StrayRequest(self, event: flow.StrayRequest) -> None:  # noqa: N802 - named for its event
         if event.reason == "other-user" and not self._warned:
             self._warned = True  # once: the other user can send any number of requests
             self._out.warn("Refused a request from another user of this computer to the sign-in's address.")
             return
         self._out.detail(f"Refused a request that is not the sign-in's redirect: {event.reason}")
-
-    def _on_RedirectCaught(self, _event: object) -> None:  # noqa: N802 - named for its event
-        self._out.note("Received the response from the browser.")
-
-    def _on_Exchanging(self, _event: object) -> None:  # noqa: N802 - named for its event
-        self._out.detail("Exchanging the code for tokens ...")
-
-    def _on_PollSlowed(self, event: flow.PollSlowed) -> None:  # noqa: N802 - named for its event
-        self._out.detail(f"The server asked to slow down: polling every {event.interval:g} s.")
-
-    def _on_PollRetry(self, event: flow.PollRetry) -> None:  # noqa: N802 - named for its event
-        self._out.detail(f"Polling again: {event.reason}")
-
-    def _on_DeviceUnavailable(self, event: flow.DeviceUnavailable) -> None:  # noqa: N802 - named for its event
-        self._out.detail(f"The code is no longer valid: {event.reason}")
 
     def _note_why(self, reason: str | None) -> None:
         if reason is not None:

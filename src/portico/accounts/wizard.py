@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.accounts.choices import LISTED_WITHIN_S, TYPE_DEFAULT, Offer, Question, announced_choices, offers_of, pick
+from portico.accounts.choices import LISTED_WITHIN_S, TYPE_DEFAULT, Offer, Question, announced_choices, menu_rows, offers_of, pick
 from portico.accounts.config_patch import ALLOW, ALLOWED, known_model, with_allowed, with_default, with_fallbacks
 from portico.accounts.sign_in import set_up
 from portico.auth.importers.found import setting_path
@@ -86,12 +86,7 @@ _BASE: Final = ("base",)
 
 
 def offer_base(app: App) -> None:
-    """Offer OpenClaw's config file as the base file, if it exists and no base is set.
-
-    Raises:
-        UsageError: there is no terminal to ask on.
-        ConfigError: Portico's config file cannot be written.
-    """
+    """Offer OpenClaw's config file as the base file, if it exists and no base is set."""
     found = openclaw_file(app.env)
     has_base = app.config.document.has(_BASE) or app.config.config.base is not None
     if found is None or has_base or EMULATOR_ENV in app.env or os.path.realpath(found) == os.path.realpath(app.paths.config):
@@ -155,22 +150,14 @@ def provider_groups(app: App) -> list[ProviderGroup]:
         if not spec.key_choices:
             continue
         ours = [by_sign_in.pop(id) for id in spec.sign_in_choices if id in by_sign_in]
-        methods = [Choice(each.id, each.label, each.hint) for each in ours]
-        methods += [Choice(each.id, each.label, each.hint) for each in spec.key_choices]
+        methods = menu_rows([*ours, *spec.key_choices])
         hint = spec.group_hint or (methods[0].hint if len(methods) == 1 else "")
         groups.append(ProviderGroup(spec.id, spec.group or spec.label, hint, tuple(methods)))
-    for choice in by_sign_in.values():
-        row = Choice(choice.id, choice.label, choice.hint)
-        groups.append(ProviderGroup(choice.id, choice.label, choice.hint, (row,)))
-    return groups
+    return groups + [ProviderGroup(each.id, each.label, each.hint, tuple(menu_rows([each]))) for each in by_sign_in.values()]
 
 
 def choose_method(app: App, *, leave: str) -> str | None:
-    """Ask for an auth choice; None for the last row, whose label is `leave`.
-
-    Raises:
-        UsageError: there is no terminal to ask on.
-    """
+    """Ask for an auth choice; None for the last row, whose label is `leave`."""
     by_id = {group.id: group for group in provider_groups(app)}
     rows = [*(Choice(group.id, group.label, group.hint) for group in by_id.values()), Choice(_BACK, leave)]
     while True:
@@ -187,11 +174,7 @@ def choose_method(app: App, *, leave: str) -> str | None:
 
 
 def model_auth(app: App, request: SetUpRequest, *, leave: str = "Back") -> bool:
-    """Ask for an auth choice and set it up; return False for the last row, whose label is `leave`.
-
-    Raises:
-        PorticoError: as `set_up`.
-    """
+    """Ask for an auth choice and set it up; return False for the last row, whose label is `leave`."""
     choice = choose_method(app, leave=leave)
     if choice is None:
         return False
@@ -200,11 +183,7 @@ def model_auth(app: App, request: SetUpRequest, *, leave: str = "Back") -> bool:
 
 
 def first_set_up(app: App, request: SetUpRequest) -> None:
-    """Run `onboard` without an auth choice: all menus.
-
-    Raises:
-        PorticoError: as `set_up`.
-    """
+    """Run `onboard` without an auth choice: all menus."""
     offer_base(app)
     if not model_auth(app, request, leave="Skip for now"):
         app.out.note(f"Nothing was set up. To continue later: {app.program} onboard")
@@ -253,12 +232,7 @@ _SET_DEFAULT: Final = "{prog} models set REF"
 
 
 def default_model(app: App) -> None:
-    """Ask for the default model and set it, as `models set` does.
-
-    Raises:
-        UsageError: there is no terminal to ask on.
-        ConfigError: the file cannot be written.
-    """
+    """Ask for the default model and set it, as `models set` does."""
     loader, current = app.models(), app.config.config.agents.primary
     offers = offered_models(app, loader)
     if not offers:
@@ -283,12 +257,7 @@ _ADD_FALLBACK: Final = "{prog} models fallbacks add REF"
 
 
 def fallbacks(app: App) -> None:
-    """Ask for the fallbacks and set them, as `models fallbacks` does. New fallbacks come last.
-
-    Raises:
-        UsageError: there is no terminal to ask on.
-        ConfigError: the file cannot be written.
-    """
+    """Ask for the fallbacks and set them, as `models fallbacks` does. New fallbacks come last."""
     loader, agents = app.models(), app.config.config.agents
     default = next(iter(expanded_references(loader, filter(None, [agents.primary]))), None)
     present = expanded_references(loader, agents.fallbacks)
@@ -342,12 +311,7 @@ class _AllowedChange:
 
 
 def allowed_models(app: App) -> None:
-    """Ask for the allowed models and set them. If the user marks no model, all are allowed and every entry stays.
-
-    Raises:
-        UsageError: there is no terminal to ask on.
-        ConfigError: the file cannot be written.
-    """
+    """Ask for the allowed models and set them. If the user marks no model, all are allowed and every entry stays."""
     loader = app.models()
     offers = offered_models(app, loader)
     if not offers:
@@ -377,8 +341,8 @@ def _always_allowed(app: App, loader: ModelLoader) -> dict[ModelReference, str]:
 
 
 def _allowed_rows(offers: list[Offer], always: Collection[ModelReference]) -> list[Choice]:
-    hint = "in use, so always allowed"
-    return [replace(offer.row, hint=hint) if offer.reference in always else offer.row for offer in offers]
+    words = "in use, so always allowed"
+    return [replace(offer.row, hint=words) if offer.reference in always else offer.row for offer in offers]
 
 
 def _allowed_change(app: App, loader: ModelLoader, chosen: Collection[str]) -> _AllowedChange:

@@ -37,7 +37,7 @@ class AccessDenied(Denied):
 
 
 class SignInEnded(OAuthError):
-    """The server no longer takes the code or token, or wants the user to sign in again."""
+    """The server no longer accepts the code or token, or requires the user to sign in again."""
 
     id = "sign-in-ended"
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from minimax_portal_auth.emulator.conversation import read_conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from minimax_portal_auth.emulator.conversation import ToolCall
 
@@ -216,7 +216,20 @@ def model_list(ids: list[str]) -> web.Response:
     return web.json_response({"object": "list", "data": [{"id": each, "object": "model", "owned_by": "minimax"} for each in ids]})
 
 
-async def stream(request: web.Request, events: Iterator[Event]) -> web.StreamResponse:
+async def respond(
+    request: web.Request,
+    body: dict[str, object],
+    build_body: Callable[[Answer], dict[str, object]],
+    build_events: Callable[[Answer], Iterator[Event]],
+) -> web.StreamResponse:
+    """Send the answer to a request, as a stream if `body` asks for one."""
+    answer = answer_to(body)
+    if body.get("stream") is True:
+        return await _stream(request, build_events(answer))
+    return web.json_response(build_body(answer))
+
+
+async def _stream(request: web.Request, events: Iterator[Event]) -> web.StreamResponse:
     """Send server-sent events, each with its own write, so that the client receives them one by one."""
     headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
     response = web.StreamResponse(headers=headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -12,7 +12,7 @@ from minimax_portal_auth.emulator import answers
 from minimax_portal_auth.plugin import MODELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from minimax_portal_auth.emulator.accounts import AccountSpace
     from minimax_portal_auth.emulator.hosts import EmulatedHost
@@ -84,7 +84,7 @@ class Inference:
         self,
         request: web.Request,
         build_body: Callable[[answers.Answer], dict[str, object]],
-        build_events: Callable[[answers.Answer], Any],
+        build_events: Callable[[answers.Answer], Iterator[answers.Event]],
     ) -> web.StreamResponse:
         rejection = self._reject_credential(request)
         if rejection is not None:
@@ -95,10 +95,7 @@ class Inference:
         if rejection is not None:
             return rejection
         self._space.use()
-        answer = answers.answer_to(body)
-        if body.get("stream") is True:
-            return await answers.stream(request, build_events(answer))
-        return web.json_response(build_body(answer))
+        return await answers.respond(request, body, build_body, build_events)
 
     def _reject_credential(self, request: web.Request) -> web.Response | None:
         key = credential(request)

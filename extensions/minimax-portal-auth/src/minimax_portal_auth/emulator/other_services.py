@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -10,8 +10,6 @@ from minimax_portal_auth.emulator import answers
 from minimax_portal_auth.emulator.inference import read_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from minimax_portal_auth.emulator.hosts import EmulatedHost
     from minimax_portal_auth.emulator.settings import Settings
 
@@ -32,7 +30,7 @@ class Anthropic:
             return _anthropic_error(401, "authentication_error", "invalid x-api-key")
         if self._settings.anthropic == "overloaded":
             return _anthropic_error(_OVERLOADED, "overloaded_error", "Overloaded")
-        return await _answer(request, answers.anthropic_message, answers.anthropic_events)
+        return await answers.respond(request, await read_body(request), answers.anthropic_message, answers.anthropic_events)
 
     async def models(self, _request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """GET /v1/models."""
@@ -44,25 +42,15 @@ class LmStudio:
 
     async def chat(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /v1/chat/completions."""
-        return await _answer(request, answers.chat_completion, answers.chat_events)
+        return await answers.respond(request, await read_body(request), answers.chat_completion, answers.chat_events)
 
     async def responses(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /v1/responses."""
-        return await _answer(request, answers.response_object, answers.response_events)
+        return await answers.respond(request, await read_body(request), answers.response_object, answers.response_events)
 
     async def models(self, _request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """GET /v1/models."""
         return answers.model_list([LM_STUDIO_MODEL])
-
-
-async def _answer(
-    request: web.Request, build_body: Callable[[answers.Answer], dict[str, object]], build_events: Callable[[answers.Answer], Any]
-) -> web.StreamResponse:
-    body = await read_body(request)
-    answer = answers.answer_to(body)
-    if body.get("stream") is True:
-        return await answers.stream(request, build_events(answer))
-    return web.json_response(build_body(answer))
 
 
 def _anthropic_error(status: int, kind: str, message: str) -> web.Response:
