@@ -28,6 +28,17 @@ _CODE: Final = ("src/**/*.py", "extensions/**/*.py")
 ALLOWED: Final[dict[tuple[str, str], str]] = {
     ("docs/reference/files.md", "sealed"): "the name of a folder in the state folder",
     ("portico/testing/grants.py", "refusal"): "emulators of plugins import it",
+    ("portico/paths.py", "sealed"): "the folder of the encrypted file",
+    ("store/encrypted_file.py", "sealed"): "on disk: file suffix, lock file, authenticated contexts and the key of a long record",
+    ("auth/broker.py", "flight"): "the glossary's single flight",
+    ("auth/single_flight.py", "flight"): "the glossary's single flight",
+    ("portico/errors.py", "way"): "NoWayToSignIn, a name of the plugin API",
+    ("emulator/answers.py", "said"): "the emulated models' answer, which documents quote",
+    ("emulator/settings.py", "refusal"): "the knob `refusal` of `emulator run`",
+    ("docs/providers/minimax.md", "told"): "what `portico usage` prints",
+    ("docs/providers/minimax.tr.md", "told"): "what `portico usage` prints",
+    ("portico/usage/plan.py", "told"): "a value of `state` in `usage --json`",
+    ("portico/interfaces/plugins.py", "vendor"): "a deprecated argument of ProviderSpec, which goes with 1.0",
 }
 
 
