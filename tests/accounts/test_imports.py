@@ -97,7 +97,7 @@ def test_each_tools_sign_in_becomes_a_profile_of_its_own_client_and_its_file_sta
     tokens = desk.vault().read(GLOBAL)
     assert (tokens.access.reveal(), tokens.refresh.reveal()) == (sample.access, sample.refresh)
     assert path.read_bytes() == before
-    assert "only one owner" in result.stderr
+    assert "only one tool can refresh an account" in result.stderr
     assert str(path) in result.stderr
     assert in_text(result.stdout + result.stderr) == []
     assert desk.run("models", "list", "--plain").stdout.split() == [
@@ -165,7 +165,7 @@ def test_a_dry_run_changes_nothing(desk):
     as_json = json.loads(desk.run("auth", "import", "--dry-run", "--json").stdout)
 
     assert result.returncode == 0
-    assert f"Would take over: mmx's sign-in in {path}, as {GLOBAL}" in result.stderr
+    assert f"Would import: mmx's account in {path}, as {GLOBAL}" in result.stderr
     assert as_json["dryRun"] is True
     assert as_json["found"][0]["profile"] == GLOBAL
     assert not desk.run_portico.paths.config.exists()
@@ -417,7 +417,11 @@ HOUR_MS = 3_600_000
 @pytest.mark.requirement("E106")
 @pytest.mark.parametrize(
     ("ends", "newer_ends", "words"),
-    [(240_000, 24 * HOUR_MS, "ends in "), (None, HOUR_MS, "ends at an unknown time"), (None, None, "ends at an unknown time")],
+    [
+        (240_000, 24 * HOUR_MS, "expires in "),
+        (None, HOUR_MS, "has no known expiry"),
+        (None, None, "has no known expiry"),
+    ],
     ids=["ends earlier", "end unknown", "both unknown"],
 )
 def test_an_older_copy_with_a_valid_access_token_is_skipped_too(desk, ends, newer_ends, words):
@@ -495,8 +499,8 @@ def test_an_unreadable_database_is_named_and_the_others_are_used(desk):
     assert (first["from"], first["file"]) == ("openclaw", str(bad))
     assert "it is damaged" in first["why"]
     assert json.loads(dry.stdout)["unreadable"] == answer["unreadable"]
-    assert f"Not read: {bad} (SQLite cannot use openclaw.sqlite" in result.stderr
-    assert result.stderr.count("may be newer than another of the same name") == len(answer["unreadable"])
+    assert f"Could not read {bad} (SQLite cannot use openclaw.sqlite" in result.stderr
+    assert result.stderr.count("may have a newer account of the same name") == len(answer["unreadable"])
     assert (named.returncode, "import-unreadable" in named.stderr) == (9, True)
 
 
@@ -541,7 +545,9 @@ def test_beside_an_unreadable_database_a_valid_token_is_imported(desk):
     answer = json.loads(result.stdout)
     assert [each["file"] for each in answer["imported"]] == [str(taken)]
     assert answer["ended"] == [{"from": "openclaw", "file": str(path), "expiresAt": now - HOUR_MS}]
-    assert f"Ended: {path} (its access token expired 1h ago, and a newer sign-in may be in a file" in result.stderr
+    assert (
+        f"Ended: {path} (its access token expired 1h ago; a file that could not be read may have a newer account" in result.stderr
+    )
 
 
 @pytest.mark.requirement("E106")
@@ -554,9 +560,9 @@ def test_another_tools_unreadable_file_is_named_and_does_not_affect_this_tool(de
     result = desk.imported("--json")
 
     assert result.returncode == 0, result.stderr
-    assert f"Not read: {other} (it is not JSON" in result.stderr
-    assert "nothing was looked for in it" in result.stderr
-    assert "may be newer" not in result.stderr
+    assert f"Could not read {other} (it is not JSON" in result.stderr
+    assert "It may have an account of" in result.stderr
+    assert "newer account" not in result.stderr
     assert [each["file"] for each in json.loads(result.stdout)["imported"]] == [str(path)]
 
 
@@ -591,7 +597,7 @@ def test_a_tool_with_its_database_open_must_be_closed(desk, monkeypatch):
 
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["imported"][0]["source"] == "not-erased"
-    assert "the old tokens can be read in that file. End OpenClaw." in result.stderr
+    assert "The old tokens stay readable in it until you quit OpenClaw." in result.stderr
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/auth.json", "x" * 300, "a/\ud800"], ids=["no home", "long", "no name"])

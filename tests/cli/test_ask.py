@@ -143,7 +143,7 @@ def test_no_question_is_refused(session, monkeypatch, words):
     done = session.run("ask", *words)
 
     assert done.returncode == 2
-    assert "There is no question." in done.stderr
+    assert "The question is empty." in done.stderr
 
 
 THINKING = (
@@ -211,4 +211,4 @@ def test_a_fallback_answers_where_the_first_event_is_an_error_as_at_the_gateway(
     told = json.loads(done.stdout)
     assert (told["model"], told["answer"]) == ("second/m", "Here.")
     assert (told["attempts"][0]["outcome"], told["attempts"][0]["why"]) == ("failed", why)
-    assert f"first/m (config models.providers.first.apiKey) does not answer: {why}" in done.stderr
+    assert f"first/m (config models.providers.first.apiKey) did not answer: {why}" in done.stderr

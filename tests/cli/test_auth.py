@@ -324,7 +324,7 @@ def test_logout_beside_a_refresh_that_hangs_says_that_it_revoked_and_what_may_be
     done = session.run("auth", "logout", "--yes", *(["--json"] if json_asked else []))
 
     assert done.returncode == 11
-    assert f"Signed out: {GLOBAL} (revoked at the provider; a refresh may still bring tokens)" in done.stderr
+    assert f"Signed out: {GLOBAL} (revoked at the provider; a running refresh may still get new tokens)" in done.stderr
     assert "not revoked at the provider" not in done.stderr + done.stdout
     why = f"Process {refreshing_elsewhere} is using the refresh of {GLOBAL}"
     if json_asked:
@@ -333,7 +333,7 @@ def test_logout_beside_a_refresh_that_hangs_says_that_it_revoked_and_what_may_be
         assert why in told["mayBeLeft"][GLOBAL]
         assert told["error"]["id"] == "not-revoked"
     else:
-        assert "Signed out and revoked, but a refresh under way may still bring tokens." in done.stderr
+        assert "Signed out and revoked, but a running refresh may still get new tokens." in done.stderr
         assert why in done.stderr
     assert records(session) == []
 

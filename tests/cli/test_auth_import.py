@@ -47,7 +47,7 @@ def test_a_no_changes_nothing(asked, run_portico, tmp_path):
     code, said = asked("n\n")
 
     assert code == 0
-    assert "only one owner" in said
+    assert "only one tool can refresh an account" in said
     assert "Nothing was changed." in said
     assert ProfileIndex(run_portico.paths).profiles() == ()
     assert path.read_bytes() == before
@@ -60,8 +60,8 @@ def test_removal_is_asked_for_and_its_default_is_no(asked, run_portico, tmp_path
     code, said = asked("y\n\n")
 
     assert code == 0
-    assert f"Remove mmx's copy from {path}? mmx is then signed out. [y/N]" in said
-    assert "still holds it" in said
+    assert f"Remove mmx's copy from {path}? This signs mmx out. [y/N]" in said
+    assert "still has the account" in said
     assert sample.refresh in path.read_text(encoding="utf-8")
     assert ProfileIndex(run_portico.paths).get(GLOBAL) is not None
     assert asked("y\ny\n")[0] == 0

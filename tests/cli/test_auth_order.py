@@ -44,7 +44,7 @@ def test_the_order_is_set_shown_and_cleared_with_every_comment_kept(two, words):
         "profiles": [GLOBAL, WORK],
     }
     assert config.read_text(encoding="utf-8").startswith("// mine\n")
-    assert "Cleared the order." in two.ok(*words, "order", "clear", *PROVIDER)
+    assert "Removed the order." in two.ok(*words, "order", "clear", *PROVIDER)
     assert json.loads(two.ok(*words, "order", "clear", *PROVIDER, "--json"))["order"] is None
 
 
@@ -68,7 +68,7 @@ def test_one_that_needs_a_new_sign_in_steps_back_and_one_that_is_left_out_never_
     two.ok("auth", "order", "set", *PROVIDER, WORK, GLOBAL)
     assert two.ok("auth", "token") == tokens[GLOBAL]
     done = two.run("auth", "order", "set", *PROVIDER, WORK)
-    assert f"Not used while this order stands: {GLOBAL}" in done.stderr
+    assert f"Not in the order, so not used: {GLOBAL}" in done.stderr
     assert two.ok("auth", "token") == tokens[WORK]
 
 
@@ -80,8 +80,8 @@ def test_an_alias_means_its_provider(session):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("get",), "Missing --provider."),
-        (("set", "--provider", "test"), "Missing profile ids."),
+        (("get",), "Specify --provider."),
+        (("set", "--provider", "test"), "Name at least one account."),
         (("set", "--provider", "test", "nobody"), 'Auth profile "nobody" not found in'),
         (("set", "--provider", "openai", "test:default"), 'Auth profile "test:default" is for test, not openai.'),
         (("get", "--provider", "tset"), "Did you mean test?"),

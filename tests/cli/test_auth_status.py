@@ -18,7 +18,7 @@ HOUR = 3_600_000
 REFUSED = Failure(
     at=1, id="sign-in-expired", message="The provider refused\nthe refresh token.", terminal=True, code="invalid_grant"
 )
-LINE = f"portico: {GLOBAL} has to be signed in again: The provider refused the refresh token. - portico models auth login"
+LINE = f"portico: {GLOBAL} must sign in again: The provider refused the refresh token. - portico models auth login"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_healthy_sign_in_is_shown_whole_and_never_a_secret(session):
     for shown in (
         f"{GLOBAL}: ok",
         "expires in",
-        "works; last successful: 20",
+        "works; last refresh: 20",
         "(1m ago)",
         "global (https://api",
         "to do         nothing",
@@ -112,7 +112,7 @@ def test_several_ended_sign_ins_are_one_line_and_a_mended_one_is_none(session):
     change(session, CN, failure=REFUSED)
 
     (line,) = session.run("config", "path").stderr.splitlines()
-    assert line == f"portico: these have to be signed in again: {GLOBAL}, {CN} - see portico auth status"
+    assert line == f"portico: these accounts must sign in again: {GLOBAL}, {CN} - see portico auth status"
 
     session.ok("auth", "logout", CN, "--yes")
     session.sign_in("--region", "global", "--replace")

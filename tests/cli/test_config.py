@@ -59,7 +59,7 @@ def test_get_of_what_is_not_there_says_so_and_exits_1(portico):
     code, out, err = portico("get", "gateway.prot")
     assert (code, out) == (1, "")
     assert "Config path not found: gateway.prot" in err
-    assert "did you mean `gateway.port`?" in err
+    assert "Did you mean `gateway.port`?" in err
     assert "Config path not found: agents.list[0]" in portico("get", "agents.list[0]")[2]
 
 
@@ -86,7 +86,7 @@ def test_get_masks_secrets_unless_told_otherwise(portico, config):
 def test_set_changes_one_value_and_says_so(portico, config):
     assert portico("set", "gateway.port", "18501") == (0, "Updated gateway.port.\n", "")
     assert config.read_text(encoding="utf-8") == TEXT.replace("18500", "18501")
-    assert portico("set", "gateway.port", "18501") == (0, "gateway.port is set to that already.\n", "")
+    assert portico("set", "gateway.port", "18501") == (0, "gateway.port already has this value.\n", "")
 
 
 def test_set_tells_to_restart_a_gateway_that_runs(portico):

@@ -94,7 +94,7 @@ def test_who_gives_up_is_told_where_the_text_is_kept(edit, config, tmp_path):
     terminal = edit("path.write_text(text + '}')")
     terminal.expect("Edit it again")
     terminal.press(NO)
-    terminal.expect(r"what you wrote is kept in\s+\S*edit-")
+    terminal.expect(r"your edited copy is kept at\s+\S*edit-")
     assert terminal.end() == 9
     (copy,) = kept(tmp_path)
     assert (copy.read_text(encoding="utf-8"), config.read_text(encoding="utf-8")) == (TEXT + "}", TEXT)
@@ -105,7 +105,7 @@ def test_ctrl_c_at_the_question_loses_nothing(edit, config, tmp_path):
     terminal = edit("path.write_text('{')")
     terminal.expect("Edit it again")
     terminal.press(CTRL_C)
-    terminal.expect("what you wrote is kept in")
+    terminal.expect("your edited copy is kept at")
     assert terminal.end() == 130
     assert ([copy.read_text(encoding="utf-8") for copy in kept(tmp_path)], config.read_text(encoding="utf-8")) == (["{"], TEXT)
 
@@ -164,9 +164,9 @@ def test_the_editor_has_ctrl_c_to_itself_and_no_secret_of_the_environment(edit, 
 @pytest.mark.parametrize(
     ("env", "code", "said"),
     [
-        ({"EDITOR": "/nowhere/editor"}, 2, "/nowhere/editor cannot be started"),
+        ({"EDITOR": "/nowhere/editor"}, 2, "Could not start /nowhere/editor"),
         ({"VISUAL": "false"}, 2, "false ended with exit code 1"),
-        ({"EDITOR": "'"}, 2, "cannot be read as a command"),
+        ({"EDITOR": "'"}, 2, "Could not read EDITOR as a command"),
     ],
 )
 def test_an_editor_that_fails_changes_nothing(edit, config, tmp_path, env, code, said):

@@ -94,8 +94,8 @@ def test_write_base_changes_one_value_there_and_nothing_here(portico, own, base)
 
 def test_write_base_says_where_it_has_no_effect(portico):
     portico("config", "set", PRIMARY, "own/model")
-    assert "has no effect here while" in portico("config", "set", PRIMARY, "base/model", "--write-base")[2]
-    assert "OpenClaw's own programs" in portico("config", "set", "gateway.port", "18790", "--write-base")[2]
+    assert "has no effect, because" in portico("config", "set", PRIMARY, "base/model", "--write-base")[2]
+    assert "is for OpenClaw only" in portico("config", "set", "gateway.port", "18790", "--write-base")[2]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_write_base_says_where_it_has_no_effect(portico):
         (("set", "gateway.models.x", "p/m", "--write-base"), "`gateway.models` is a key of Portico's own"),
         (("set", "models.mode", "marge", "--write-base"), '`models.mode` must be "merge" or "replace"'),
         (("set", "nobodys", "1", "--write-base"), "`nobodys` is not a key that Portico knows"),
-        (("set", "agents.defaults.model.fallbacks[0]", "x/y"), "`agents.defaults.model.fallbacks` stands in another file"),
-        (("insert", "agents.defaults.model.fallbacks[0]", "x/y"), "set `agents.defaults.model.fallbacks` as a whole"),
+        (("set", "agents.defaults.model.fallbacks[0]", "x/y"), "`agents.defaults.model.fallbacks` is set in another file"),
+        (("insert", "agents.defaults.model.fallbacks[0]", "x/y"), "Set the whole of `agents.defaults.model.fallbacks`"),
         (("unset", PRIMARY), f"portico config unset --write-base {PRIMARY}"),
     ],
 )
@@ -121,7 +121,7 @@ def test_an_array_that_an_included_file_has_a_part_in_cannot_be_set_here(portico
     own.write_text("{ plugins: { $include: 'deny.json5', deny: ['mine'] } }", encoding="utf-8")
     code, _, err = portico("config", "set", "plugins.deny", '["other"]')
     assert code == 9
-    assert "`plugins.deny` would not become that" in err
+    assert "`plugins.deny` would not get this value" in err
     assert "deny.json5" not in own.read_text(encoding="utf-8").replace("'deny.json5'", "")
 
 
@@ -129,7 +129,7 @@ def test_unset_says_what_counts_then(portico, base):
     portico("config", "set", PRIMARY, "own/model")
     code, out, err = portico("config", "unset", PRIMARY)
     assert (code, out) == (0, f"Removed {PRIMARY}.\n")
-    assert f"What counts now is the value at {base}:4:43." in err
+    assert f"The effective value now comes from {base}:4:43." in err
 
 
 def test_without_a_base_there_is_none_to_write_to(portico, own):
@@ -147,7 +147,7 @@ def test_insert_puts_an_element_into_an_array(portico, own):
 
 def test_validate_covers_every_file(portico, own, base):
     code, out, _ = portico("config", "validate")
-    assert (code, out) == (0, f"{own} is valid. So is what it rests on: {base}.\n")
+    assert (code, out) == (0, f"{own} is valid. So are the files it uses: {base}.\n")
     own.with_name("models.json").write_text('{ "providers": { "p": { "models": [{}] } } }', encoding="utf-8")
     own.with_name(".env").write_text("A=1\nnonsense\n", encoding="utf-8")
     base.write_text("{ models: { mode: 'marge' } }", encoding="utf-8")

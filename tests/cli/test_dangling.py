@@ -207,5 +207,5 @@ def test_a_sign_out_does_not_meet_the_account_that_came_while_it_was_asked(two, 
     result, _ = sit_down(two, "auth", "logout", WORK, answers=["y"])
 
     assert result.returncode == 2
-    assert "another sign-in now; that account was left alone" in result.stderr
+    assert "a different account now. It was not changed." in result.stderr
     assert index.get(WORK) is not None

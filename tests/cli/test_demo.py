@@ -55,11 +55,11 @@ def test_the_whole_sign_in_is_played_and_nothing_is_left(desk):
     for said in (
         PROVIDER_HOSTS,
         "portico onboard --auth-choice minimax-portal --region global --flow browser",
-        "the redirect was awaited at http://127.0.0.1:",
-        "Redirect caught",
+        "waited for the redirect at http://127.0.0.1:",
+        "Redirect received",
         "service portico, user minimax-portal:default#",
         "Refreshed in the background: generation",
-        "models that the sign-in brought: minimax-portal/MiniMax-M2.1",
+        "models of the account: minimax-portal/MiniMax-M2.1",
         "answering as MiniMax-M2.1",
         "revoked at the provider, deleted here",
     ):
@@ -123,7 +123,7 @@ def test_kept_it_prints_three_commands_that_work_and_ends_with_its_emulator(desk
     pid = int(re.search(r"kill (\d+)", done.stdout)[1])
     try:
         again = portico("demo", "--keep", timeout=60)
-        assert (again.returncode, "running already" in again.stderr) == (10, True)
+        assert (again.returncode, "already running" in again.stderr) == (10, True)
         first, second, third = (line.strip() for line in done.stdout.splitlines()[-4:-1])
         script = f"set -e\n{first}\n{second}\n{third}".replace("portico ", f"{sys.executable} -P -m portico ")
         shell = subprocess.run(
@@ -168,4 +168,4 @@ def test_with_a_screen_a_throwaway_chromium_is_pointed_at_the_emulator_alone(tmp
 def test_its_help_says_that_the_redirect_is_the_emulators_own(portico_run):
     shown = portico_run("demo", "--help").stdout
 
-    assert "MiniMax itself offers third" in shown
+    assert "MiniMax offers third" in shown

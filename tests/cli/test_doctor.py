@@ -64,7 +64,7 @@ def test_a_sound_installation_has_no_findings_and_lists_what_was_examined(sessio
 
     assert (value["exitCode"], value["findings"]) == (0, [])
     assert {"config", "store", "records", "health", "network", "plans", "gateway", "plugins", "service"} <= set(value["checks"])
-    assert session.ok("doctor").endswith("\nNothing is wrong.\n")
+    assert session.ok("doctor").endswith("\nNo problems found.\n")
 
 
 def test_a_configuration_that_cannot_be_read_is_named_with_its_place(session):

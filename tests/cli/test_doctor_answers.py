@@ -268,7 +268,7 @@ def test_each_check_has_a_line_with_its_result_and_what_it_looked_at(session):
     assert str(session.paths.config) in shown["the config"]
     assert GLOBAL in shown["the accounts"]
     assert M21 in shown["a credential for each model in use"]
-    assert lines[-1] == "Nothing is wrong."
+    assert lines[-1] == "No problems found."
 
 
 @pytest.mark.requirement("E176")

@@ -103,7 +103,7 @@ def test_a_shell_that_was_pointed_at_an_ended_one_is_told_and_finds_the_next(sta
     _, second = start_emulator()
     assert json.loads(run_portico("emulator", "env", "--json", env=there).stdout) == second["env"]
     done = run_portico("emulator", "run", env=there)
-    assert (done.returncode, "running already" in done.stderr) == (10, True)
+    assert (done.returncode, "already running" in done.stderr) == (10, True)
 
 
 def test_wrong_settings_of_its_plugin_do_not_keep_it_from_running(start_emulator, paths) -> None:
@@ -128,7 +128,7 @@ def test_it_runs_until_it_is_told_to_end_and_leaves_nothing(start_emulator, run_
     assert "account.minimax.io" in ready["hosts"]
     assert paths.emulator.exists()
     assert any(temporary.iterdir())
-    assert end(process, how) == (0, "The emulator has ended; what it made is removed.\n")
+    assert end(process, how) == (0, "The emulator stopped, and deleted everything that it made.\n")
     assert not list(temporary.iterdir())
     assert not paths.emulator.exists()
     assert "No emulator is running." in run_portico("emulator", "env").stderr
@@ -220,7 +220,7 @@ def test_approve_finds_a_waiting_code(start_emulator, run_portico) -> None:
     assert post("token", poll)["status"] == "success"
     unknown = run_portico("emulator", "approve", "ZZZZ-ZZZZ")
     assert unknown.returncode == 2
-    assert unknown.stderr.startswith("portico: No sign-in waits under the code ZZZZ-ZZZZ.\n")
+    assert unknown.stderr.startswith("portico: No sign-in waits for the code ZZZZ-ZZZZ.\n")
 
 
 @pytest.mark.parametrize(

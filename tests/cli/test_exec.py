@@ -153,7 +153,7 @@ def test_ctrl_c_is_the_tools_business_and_leaves_nothing_behind(session, tmp_pat
     ("words", "code", "said"),
     [
         ((), 2, "exec -- claude"),
-        (("--", "no-such-tool"), 2, "There is no program no-such-tool here"),
+        (("--", "no-such-tool"), 2, "Program not found: no-such-tool"),
         (("--model", M21.lower(), "--", "true"), 2, "Unknown model: "),
     ],
 )
@@ -382,7 +382,7 @@ def test_a_gateway_of_a_tool_has_the_usual_port_and_stays_once_it_is_started_by_
         process.communicate(timeout=60)
 
     assert said.returncode == 0
-    assert "It was started for a tool, and no longer ends with it." in said.stderr
+    assert "It now keeps running when the tool ends." in said.stderr
     assert "portico gateway restart --port 18555" in said.stderr
     assert running(session.paths).pid == gateway.pid
     assert session.run("gateway", "start").stderr == ""

@@ -31,8 +31,8 @@ def test_start_status_restart_and_stop_say_what_they_did(gateway):
     assert gateway("status").stdout.startswith(done.stdout.rstrip(".\n"))
     assert gateway("start").stdout.startswith("The gateway is already running (pid ")
     assert gateway("start", "--port", "99999").returncode == 2
-    assert gateway("restart", "--port", "0").stdout.startswith("The gateway was restarted on http://127.0.0.1:")
-    assert gateway("stop").stdout.endswith("has ended.\n")
+    assert gateway("restart", "--port", "0").stdout.startswith("Restarted the gateway on http://127.0.0.1:")
+    assert gateway("stop").stdout.endswith("stopped.\n")
     assert gateway("status").stdout == "No gateway is running.\n"
 
 
@@ -40,7 +40,7 @@ def test_with_none_running_stop_and_restart_say_so_and_succeed(gateway):
     stopped, restarted = gateway("stop"), gateway("restart")
     assert (stopped.returncode, stopped.stdout) == (0, "No gateway is running.\n")
     assert restarted.returncode == 0
-    assert restarted.stdout.startswith("No gateway is running; nothing was restarted.")
+    assert restarted.stdout.startswith("No gateway is running, so none was restarted.")
     assert "gateway start" in restarted.stdout
 
 

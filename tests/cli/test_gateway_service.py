@@ -57,8 +57,8 @@ def test_an_installed_gateway_runs_at_once_has_told_that_it_is_ready_and_every_c
     again = told(systemd, "restart")
     assert (again["restarted"], again["previousPid"]) == (True, first.pid)
     stopped = systemd.run("gateway", "stop")
-    assert "has ended" in stopped.stdout
-    assert f"starts again at the next login (systemd user unit {placed['name']})" in stopped.stderr
+    assert "stopped." in stopped.stdout
+    assert f"It starts again at the next login (systemd user unit {placed['name']})" in stopped.stderr
     assert running(systemd.paths) is None
     assert "It starts at the next login" in systemd.ok("gateway", "status")
     assert told(systemd, "start")["started"] is True
@@ -67,7 +67,7 @@ def test_an_installed_gateway_runs_at_once_has_told_that_it_is_ready_and_every_c
     assert told(systemd, "uninstall")["uninstalled"] is True
     assert running(systemd.paths) is None
     assert not Path(placed["path"]).exists()
-    assert "Nothing is installed" in systemd.ok("gateway", "uninstall")
+    assert "No service is installed" in systemd.ok("gateway", "uninstall")
     verbs = [line.split()[2] for line in (systemd.folder / "asked").read_text().splitlines() if line.startswith("systemctl")]
     assert verbs[:5] == ["show", "daemon-reload", "enable", "stop", "restart"]
     assert verbs[5:] == ["start", "stop", "start", "disable", "daemon-reload"]

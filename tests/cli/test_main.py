@@ -106,7 +106,7 @@ def test_the_help_of_every_command_has_an_example_in_the_programs_own_name(name)
             "Argument --port: expected a whole number, not 'x'.",
             "Usage: portico gateway start",
         ),
-        (["--config"], "Argument --config: expected a path.", ""),
+        (["--config"], "Argument --config: specify a path.", ""),
     ],
 )
 @pytest.mark.requirement("E78")
@@ -256,7 +256,7 @@ def test_output_that_cannot_be_written_is_a_failure_in_one_line(run_portico):
     done = _shell(run_portico, "portico plugins list >/dev/full")
     done = _shell(run_portico, "portico plugins list --json >/dev/full")
     assert done.returncode == 1
-    assert done.stderr == "portico: The output could not be written.\n  No space left on device\n"
+    assert done.stderr == "portico: Could not write the output.\n  No space left on device\n"
 
 
 NO_HOME = """

@@ -55,7 +55,7 @@ def test_a_provider_that_does_not_answer_stops_no_other(session, unused_tcp_port
     done = session.run("models", "list", "--live", "--json")
 
     assert done.returncode == 0
-    assert "acme: not asked:" in done.stderr
+    assert "acme: not reached:" in done.stderr
     assert json.loads(done.stdout)["models"][0]["listedBy"] == "minimax-portal"
 
 
@@ -69,7 +69,7 @@ def test_local_asks_lm_studio_which_models_it_has_loaded(minimax, unused_tcp_por
     found = rows(session, "--local")
 
     assert found["lmstudio/minimax-m2.1-gs32"]["listedBy"] == "lmstudio"
-    assert "add it to models.providers.lmstudio.models" in found["lmstudio/minimax-m2.1-gs32"]["missingReason"]
+    assert "Add it to models.providers.lmstudio.models" in found["lmstudio/minimax-m2.1-gs32"]["missingReason"]
     assert (found["lmstudio/another"]["listedBy"], found["lmstudio/another"]["local"]) == ("nobody", True)
 
 
@@ -111,7 +111,7 @@ def test_set_can_write_into_the_openclaw_file_that_lies_underneath(session):
     assert session.ok("models", "status", "--plain") == f"{M21}\n"
     session.ok("models", "set", "minimax-portal/MiniMax-M2.1-lightning")
     shadowed = session.run("models", "set", M21, "--write-base")
-    assert "which comes before it" in shadowed.stderr
+    assert "overrides it with" in shadowed.stderr
 
     # Fallbacks that stand here are no default model: to remove them would lose them, and change nothing.
     included = session.paths.config.parent / "ours.json5"
@@ -121,7 +121,7 @@ def test_set_can_write_into_the_openclaw_file_that_lies_underneath(session):
     session.paths.config.write_text(text.replace("{", '{ "$include": "./ours.json5",', 1), encoding="utf-8")
     shadowed = session.run("models", "set", M21, "--write-base")
     assert "config unset" not in shadowed.stderr
-    assert f"To go by it: take it out of {included}" in shadowed.stderr
+    assert f"To use the new default: remove it from {included}" in shadowed.stderr
 
 
 def test_a_sign_in_that_ended_is_expired_in_the_list(session):

@@ -218,7 +218,7 @@ def test_signing_out_deletes_the_key_and_says_that_it_is_still_good_elsewhere(se
     session.ok(*SET_UP, "--api-key-stdin", *session.store)
     done = session.run("auth", "logout", "--yes")
     assert done.returncode == 0, done.stderr
-    assert "the key is still good at the provider" in done.stderr
+    assert "the key still works at the provider" in done.stderr
     assert ProfileIndex(session.paths).profiles() == ()
     assert in_text(done.stderr) == []
 

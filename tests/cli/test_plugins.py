@@ -123,7 +123,7 @@ def test_enable_says_what_still_keeps_the_plugin_off(run_portico, acme, configur
     configure(load={"paths": [str(acme)]}, entries={"acme-auth": {"enabled": False}}, **plugins)
     done = run_portico("plugins", "enable", "acme-auth")
     assert done.returncode == 9
-    assert f"it will not load: {why}." in done.stdout
+    assert f"it does not load: {why}." in done.stdout
     assert "plugins." in done.stderr
     assert not was_imported(acme)
 

@@ -55,7 +55,7 @@ def test_a_second_time_there_is_nothing_to_do(session):
     everything(session)
     session.ok("purge", "--yes")
 
-    assert session.ok("purge", "--yes") == "Nothing of Portico's is left but the program.\n"
+    assert session.ok("purge", "--yes") == "Deleted everything except the program.\n"
 
 
 def test_the_configuration_may_stay_and_so_does_what_is_not_ours(session):
@@ -66,7 +66,7 @@ def test_the_configuration_may_stay_and_so_does_what_is_not_ours(session):
     done = session.run("purge", "--yes", "--keep-config")
 
     assert done.returncode == 7
-    assert "it holds what is not Portico's" in done.stderr
+    assert "it has files that are not Portico's" in done.stderr
     assert [path.name for path in session.paths.state.iterdir()] == ["notes.txt"]
     assert session.paths.config.exists()
 
@@ -102,7 +102,7 @@ def test_where_the_keyring_cannot_be_reached_what_leads_to_its_records_stays(ses
     told = json.loads(done.stdout)
     assert (done.returncode, GLOBAL in told["left"][0]) == (7, True)
     assert session.paths.index.exists()
-    assert session.ok("purge", "--yes").endswith("Nothing of Portico's is left but the program.\n")
+    assert session.ok("purge", "--yes").endswith("Deleted everything except the program.\n")
     assert session.records() == []
 
 

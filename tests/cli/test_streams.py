@@ -47,7 +47,7 @@ def env(tmp_path):
         (["plugins", "lits"], 2, "", "Unknown command: plugins lits"),
         (["plugins", "lits", "--json"], 2, '"id": "usage"', ""),
         (["plugins", "list"], 0, "minimax", ""),
-        (["ask"], 2, "", "There is no question."),
+        (["ask"], 2, "", "The question is empty."),
     ],
 )
 def test_what_a_command_prints_goes_to_its_own_streams(env, capfd, words, code, in_output, in_errors):

@@ -191,7 +191,7 @@ def test_without_a_plan_the_link_of_the_region_is_shown(minimax, region, link):
         ({"quota": "not-in-plan"}, "not in the plan"),
         ({"boost": "2000"}, "178% left (1349 of 1500, boost x2)"),
         ({"remains": "no-percent"}, "unknown"),
-        ({"remains": "null"}, "nothing told"),
+        ({"remains": "null"}, "no limits reported"),
         ({"remains": "no-week"}, "89% left (1349 of 1500)"),
     ],
 )
@@ -329,7 +329,7 @@ def test_on_a_terminal_a_watch_is_drawn_over_and_ctrl_c_ends_it(minimax):
     command = [sys.executable, "-m", "portico", "usage", "--watch"]
     terminal = Terminal(command, session.run_portico.environment(session.env))
     try:
-        terminal.expect("again every 60 s; Ctrl-C ends it")
+        terminal.expect("updated every 60 s. Press Ctrl-C to stop")
         terminal.press(CTRL_C)
         assert terminal.end() == 130
     finally:

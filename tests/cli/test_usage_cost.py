@@ -70,7 +70,7 @@ def test_a_person_sees_a_row_for_each_and_the_sum_in_openclaws_figures(write, ru
         ["acme/two", "1", "1.0m", "0", "0", "0", "$0.0042"],
         ["Total", "2", "1.0m", "1.2k", "34k", "5.6m", "$1,234.50"],
     ]
-    assert "at list prices" in done.stderr
+    assert "Costs are list prices." in done.stderr
 
 
 @pytest.mark.requirement("P10")
@@ -79,8 +79,8 @@ def test_what_is_not_known_is_said_with_the_models_name_and_where_its_price_is_s
 
     done = run()
 
-    assert "$2.00, 1 not known" in done.stdout
-    assert "not known\n" in next(line + "\n" for line in done.stdout.splitlines() if line.startswith("acme/two"))
+    assert "$2.00, 1 unknown" in done.stdout
+    assert "unknown\n" in next(line + "\n" for line in done.stdout.splitlines() if line.startswith("acme/two"))
     assert "acme/one (1), acme/two (1)" in done.stderr
     assert str(paths.config.parent / "models.json") in done.stderr
     assert json.loads(run("--json").stdout)["withoutKnownCost"] == [
@@ -122,7 +122,7 @@ def test_nothing_noted_is_no_failure(run):
     done = run()
 
     assert (done.returncode, done.stdout) == (0, "")
-    assert "No request is noted since" in done.stderr
+    assert "No requests recorded since" in done.stderr
     assert json.loads(run("--json").stdout)["rows"] == []
 
 

@@ -109,7 +109,7 @@ def test_people_see_twenty_of_many_faults_errors_first_and_programs_see_all(port
     assert code == 9
     assert len(lines) == 21
     assert lines[0].startswith("error: ")
-    assert lines[-1] == "and 31 more: `portico config validate --json` lists all"
+    assert lines[-1] == "and 31 more; to see all: portico config validate --json"
     assert len(json.loads(portico(text, "config", "validate", "--json")[1])["problems"]) == 51
 
 

@@ -139,7 +139,7 @@ def test_the_commands_make_show_list_and_revoke(run_portico, secret_service):
     rotated = run_portico("gateway", "key", "rotate", "aider").stdout.strip()
     assert rotated != added["key"]
     gone = run_portico("gateway", "key", "revoke", "aider")
-    assert gone.stdout == "aider is refused from now on.\n"
+    assert gone.stdout == "Revoked the gateway key aider.\n"
     assert run_portico("gateway", "key", "show", "aider").returncode == 2
     assert len(secret_service.items()) == 1
 

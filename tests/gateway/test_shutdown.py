@@ -117,7 +117,7 @@ def test_stop_kills_a_gateway_that_lets_no_other_code_run_and_says_so(gateway_pa
         done = in_this_process(("gateway", "stop"), dict(os.environ))
         process.wait(SOON_S)
     assert done.returncode == 0, done.stderr
-    assert f"(pid {process.pid}) did not end within" in done.stdout
+    assert f"(pid {process.pid}) did not stop within" in done.stdout
     assert "SIGKILL" in done.stdout
 
 

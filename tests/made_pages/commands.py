@@ -8,8 +8,8 @@ from portico.cli.completion import every_command
 
 _HEAD = """# Commands
 
-Made of the commands' own help, and held against it by a test. Every command also takes `--config PATH`, `--json`, `--quiet`, `--verbose`
-and `--no-color`, before or behind its words. [Exit codes](exit-codes.md) are the same for all.
+This page is made from the commands' help; a test compares the two. Every command also takes `--config PATH`, `--json`, `--quiet`,
+`--verbose` and `--no-color`, before or after its other arguments. [Exit codes](exit-codes.md) are the same for all commands.
 """
 
 

@@ -68,7 +68,7 @@ def tokens_in_use(desk: Desk, profile_id: str) -> Iterator[None]:
             yield
 
 
-@scenario('{prog} ask "Hello", or give it to standard input: {prog} ask -')
+@scenario('{prog} ask "Hello", or pipe the question to: {prog} ask -')
 def ask_without_a_question(desk):
     desk.signed_in()
     error = desk.refused("ask", "")
@@ -77,15 +77,15 @@ def ask_without_a_question(desk):
         desk.ok("ask", "-")
 
 
-@scenario("Give one of: {}")
+@scenario("Choose from: {}")
 def an_order_of_a_provider_that_there_is_not(desk):
-    known = desk.refused("auth", "order", "get", "--provider", "zzzzzz")["hint"].removeprefix("Give one of: ").split(", ")
+    known = desk.refused("auth", "order", "get", "--provider", "zzzzzz")["hint"].removeprefix("Choose from: ").split(", ")
     assert "minimax" in known
     for provider in known:
         desk.ok("auth", "order", "get", "--provider", provider)
 
 
-@scenario("nothing: it is refreshed when it is used (to keep it fresh: {prog} auth keep-fresh)")
+@scenario("nothing: it is refreshed at its next use (to keep it fresh: {prog} auth keep-fresh)")
 def an_access_token_that_has_ended_and_can_be_refreshed(desk):
     desk.signed_in()
     change(desk, expires_at=int(time.time() * 1000) - 1000)
@@ -118,13 +118,13 @@ def the_status_of_an_account_whose_entry_is_damaged(desk):
     session.sign_in("--region", "global")
 
 
-@scenario("{prog}: these have to be signed in again: {} - see {prog} auth status")
+@scenario("{prog}: these accounts must sign in again: {} - see {prog} auth status")
 def every_command_says_that_two_sign_ins_have_ended(desk):
     session = desk.signed_in()
     session.sign_in("--region", "cn")
     for id in (GLOBAL, CN):
         ProfileIndex(session.paths).update(id, lambda profile: replace(profile, failure=ENDED))
-    line = desk.shown("these have to be signed in again", "config", "path")
+    line = desk.shown("these accounts must sign in again", "config", "path")
     code, status = said(desk, *command_of(line))
     again = [each for each in status.splitlines() if "to do" in each]
     assert (code, len(again)) == (3, 2)
@@ -147,7 +147,7 @@ def the_record_of_a_stored_key_is_gone(desk):
     desk.ok("ask", "--model", MODEL, "Hello")
 
 
-@scenario("The access token ends by itself; to end the sign-in at once, remove this application on the provider's site.")
+@scenario("The access token expires by itself. To end it now, remove Portico's access on the provider's website.")
 def signing_out_while_the_provider_cannot_be_reached(desk):
     desk.signed_in()
     with taken_port() as port:
@@ -158,7 +158,7 @@ def signing_out_while_the_provider_cannot_be_reached(desk):
     assert (code, profiles(desk)) == (11, {})
 
 
-@scenario("To be sure, remove this application on the provider's site.")
+@scenario("To be sure, remove Portico's access on the provider's website.")
 def signing_out_beside_a_refresh_that_hangs(desk):
     session = desk.signed_in()
     with pytest.MonkeyPatch.context() as patch, file_lock(refresh_lock(session.paths, GLOBAL).path):
@@ -167,7 +167,7 @@ def signing_out_beside_a_refresh_that_hangs(desk):
     assert (code, profiles(desk)) == (11, {})
 
 
-@scenario("When the store can be reached again, finish it: {prog} auth logout {}")
+@scenario("When the store works again, finish it: {prog} auth logout {}")
 def tokens_that_cannot_be_deleted(desk):
     desk.signed_in()
     with tokens_in_use(desk, GLOBAL):
@@ -210,7 +210,7 @@ def the_other_tool_refreshes_while_its_sign_in_is_imported(desk):
         return "y"
 
     text = at_a_terminal(desk, "auth", "import", "--remove-source", *session.store, answers=(meanwhile,), env=env)
-    assert "has refreshed meanwhile" in text
+    assert "refreshed in the meantime" in text
     assert newer.refresh in (home / ".mmx/config.json").read_text(encoding="utf-8")
     desk.follow(text.partition("Sign in again: ")[2], *BY_BROWSER)
     desk.ok("usage")
@@ -232,7 +232,7 @@ def an_older_copy_of_an_account_that_is_imported(desk):
     assert list(profiles(desk)) == [GLOBAL]
 
 
-@scenario("a plugin proposes it; give the name to another model: {prog} models aliases add {} REF")
+@scenario("A plugin proposes this alias. To use it for another model: {prog} models aliases add {} REF")
 def an_alias_that_a_plugin_proposes(desk):
     desk.ok("plugins", "enable", "minimax-portal-auth")
     aliases = json.loads(desk.ok("models", "aliases", "list", "--json"))["aliases"]
@@ -249,21 +249,19 @@ def a_default_model_is_written_to_the_base_under_one_of_our_own(desk):
     desk.ok("config", "set", "base", json.dumps(str(base)))
     for own in ("agents.defaults.model.primary", "agents.defaults.model"):
         desk.ok("config", "set", own, '"minimax/MiniMax-M3"')
-        desk.follow(desk.shown("which comes before it", "models", "set", MODEL, "--write-base"))
+        desk.follow(desk.shown("overrides it with", "models", "set", MODEL, "--write-base"))
         assert desk.ok("models", "status", "--plain") == f"{MODEL}\n"
 
 
-@scenario("No models found. See {prog} models list --all")
+@scenario("To list all known models: {prog} models list --all")
 def no_model_is_set_up(desk):
     line = desk.shown("No models found", "models", "list")
     assert MODEL in desk.ok(*command_of(line))
     for everything in (("--all", "--provider", "lmstudio"), ("--local",)):
-        assert "See" not in desk.shown("No models found", "models", "list", *everything)
+        assert "To list" not in desk.shown("No models found", "models", "list", *everything)
 
 
-@scenario(
-    "Correct what is named here, then run: {prog} purge", "Correct what is named here, then run: {prog} purge --keep-config"
-)
+@scenario("Correct these problems, then run: {prog} purge", "Correct these problems, then run: {prog} purge --keep-config")
 def something_of_ours_cannot_be_purged(desk):
     session = desk.signed_in()
     foreign = session.paths.state / "mine.txt"
@@ -281,7 +279,7 @@ def something_of_ours_cannot_be_purged(desk):
     assert not session.paths.config.exists()
 
 
-@scenario("{}\n  Or set {} to the key of a plan.")
+@scenario("{}\n  Or set {} to a plan key.")
 def no_plan_can_be_asked_about(desk):
     desk.emulator()
     hint = desk.refused("usage")["hint"]
@@ -330,7 +328,7 @@ def a_running_emulator(desk: Desk) -> Iterator[None]:
         env=environment,
     ) as emulator:
         try:
-            lines = [*iter_until(emulator.stdout, "Ctrl-C ends it")]
+            lines = [*iter_until(emulator.stdout, "Press Ctrl-C")]
             assert lines, emulator.stderr.read()
             desk.printed.append("".join(lines))
             yield
@@ -349,9 +347,9 @@ def iter_until(lines: IO[str], text: str) -> Iterator[str]:
 @scenario(
     'eval "$({prog} emulator env)"',
     "{prog} onboard --auth-choice minimax-portal --region {} --flow {}",
-    "$BROWSER approves there by itself; by hand: {prog} emulator approve CODE",
-    "Use it: `{prog} emulator env`.",
-    "A code is good once, and for a few minutes: start the sign-in again to get a new one.",
+    "$BROWSER approves the sign-in there. To approve by hand: {prog} emulator approve CODE",
+    'To use it: eval "$({prog} emulator env)"',
+    "A code works once, for a few minutes. To get a new code, start the sign-in again.",
 )
 def the_emulator_of_another_terminal(desk):
     with a_running_emulator(desk):
@@ -384,10 +382,10 @@ def a_waiting_code(shell: dict[str, str]) -> str:
         return json.load(reply)["user_code"]
 
 
-@scenario("{prog} doctor --fix does it.")
+@scenario("To fix this: {prog} doctor --fix")
 def a_finding_that_the_doctor_can_fix(desk):
     with_an_open_state(desk)
-    desk.commands.run(*command_of(desk.shown("doctor --fix does it", "doctor")))  # ends with 9: nobody is signed in
+    desk.commands.run(*command_of(desk.shown("To fix this:", "doctor")))  # ends with 9: nobody is signed in
     desk.not_found("state-open")
 
 

@@ -56,7 +56,7 @@ def an_alias_of_the_base_is_to_be_removed(desk):
     assert "theirs" not in desk.ok("models", "aliases", "list")
 
 
-@scenario("take it out of that file")
+@scenario("Remove it from that file.")
 def a_value_of_an_included_file_is_to_be_unset(desk):
     desk.commands.paths.config.write_text("{ gateway: { $include: 'gateway.json5' } }", encoding="utf-8")
     included = beside(desk, "gateway.json5", "{ port: 18555 }")
@@ -66,35 +66,35 @@ def a_value_of_an_included_file_is_to_be_unset(desk):
     assert json.loads(desk.ok("config", "get"))["gateway"] == {}
 
 
-@scenario("take it out of that file")
+@scenario("Remove it from that file.")
 def a_value_of_a_file_that_the_base_includes_is_to_be_unset(desk):
     included = beside(desk, "models.json5", f'{{ "{MODEL}": {{ alias: "theirs" }} }}')
     over_a_base(desk, agents={"defaults": {"models": {"$include": "models.json5"}}})
     at = f'agents.defaults.models["{MODEL}"].alias'
     for words in (("config", "unset", at), ("config", "unset", at, "--write-base"), ("models", "aliases", "remove", "theirs")):
         error = desk.refused(*words)
-        assert (error["hint"], place_of(error)) == ("take it out of that file", str(included))
+        assert (error["hint"], place_of(error)) == ("Remove it from that file.", str(included))
     included.write_text("{}", encoding="utf-8")
     assert "theirs" not in desk.ok("models", "aliases", "list")
 
 
-@scenario("set `{}` as a whole, or change it in that file")
+@scenario("Set the whole of `{}`, or change it in that file.")
 def an_element_of_an_array_of_the_base(desk):
     over_a_base(desk, agents={"defaults": {"model": {"primary": MODEL, "fallbacks": ["a/b"]}}})
     whole = "agents.defaults.model.fallbacks"
     error = desk.refused("config", "set", f"{whole}[0]", '"x/y"')
-    assert error["hint"] == f"set `{whole}` as a whole, or change it in that file"
+    assert error["hint"] == f"Set the whole of `{whole}`, or change it in that file."
     desk.ok("config", "set", whole, '["x/y"]')
     assert json.loads(desk.ok("config", "get", whole)) == ["x/y"]
 
 
-@scenario("change it in that file")
+@scenario("Change it in that file.")
 def an_array_of_an_included_file(desk):
     desk.commands.paths.config.write_text("{ plugins: { $include: 'deny.json5' } }", encoding="utf-8")
     included = beside(desk, "deny.json5", "{ deny: ['theirs'] }")
     for at, value in (("plugins.deny[0]", '"mine"'), ("plugins.deny", '["mine"]')):
         error = desk.refused("config", "set", at, value)
-        assert (error["hint"], place_of(error)) == ("change it in that file", str(included))
+        assert (error["hint"], place_of(error)) == ("Change it in that file.", str(included))
     included.write_text("{ deny: ['mine'] }", encoding="utf-8")
     assert json.loads(desk.ok("config", "get", "plugins.deny")) == ["mine"]
 
@@ -115,11 +115,11 @@ NO_EDITORS = (
 )
 
 
-@scenario("set {} to the command of an editor, or change one value without it: {prog} config set KEY VALUE")
+@scenario("Set {} to an editor's command, or change one value: {prog} config set KEY VALUE")
 def an_editor_that_cannot_be_started(desk):
     desk.ok("config", "set", "gateway.port", "18555")
     for env in ({**each, "PATH": "/nowhere"} for each in NO_EDITORS):
-        variable = at_a_terminal(desk, "config", "edit", env=env).partition("set ")[2].split()[0]
+        variable = at_a_terminal(desk, "config", "edit", env=env).partition("Set ")[2].split()[0]
         assert "Updated" in at_a_terminal(desk, "config", "edit", env={**env, variable: EDITOR})
     assert desk.commands.paths.config.read_text(encoding="utf-8").endswith("// mine\n" * len(NO_EDITORS))
 
@@ -144,7 +144,7 @@ def section(name: str, *then: str, before: str = "", env: dict[str, str] | None 
         "allowed-models": '{prog} config set \'agents.defaults.models["REF"]\' "{}"',
         "health": "{prog} models status --probe",
     }
-    scenario(f"These do the same:\n  {templates[name]}", name=f"configure, and nobody can be asked: {name}")(run)
+    scenario(f"To do the same without one:\n  {templates[name]}", name=f"configure, and nobody can be asked: {name}")(run)
 
 
 section("model", "--no-background", env=KEY)

@@ -46,7 +46,7 @@ def a_base_url_where_the_provider_serves_another_api(desk):
     desk.not_found("base-url-refused", env=KEY)
 
 
-@scenario("{prog} config set {} {}", "write {}: {}, if nothing answers there")
+@scenario("{prog} config set {} {}", "if nothing answers there, write {}: {}")
 def a_base_url_that_looks_like_that_of_another_api(desk):
     with_base_url(desk, "acme", "http://127.0.0.1:9/anthropic", "openai-completions")
     desk.shown("if nothing answers there", "config", "validate")

@@ -66,7 +66,7 @@ def a_gateway_runs_already(desk):
         assert control.running(desk.commands.paths).pid != pid
 
 
-@scenario("It runs {}, and {} is installed; to have that one: {prog} gateway restart")
+@scenario("It runs {}, but {} is installed. To use that version: {prog} gateway restart")
 def a_gateway_of_another_version(desk):
     paths = desk.commands.paths
     with background(desk):

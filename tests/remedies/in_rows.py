@@ -32,15 +32,15 @@ _MODEL: Final = "minimax/MiniMax-M2.1"
 ROWS: Final = (
     Row(("Did you mean {}?",), "models set minimax/minimax-m2.1", f"models set {_MODEL}"),
     Row(("{prog} plugins enable {}",), "models list --provider minimax-portal", again=True),
-    Row(("Give --provider {}.",), "auth order get", "auth order get --provider minimax"),
-    Row(("`{prog} config get` prints all there is",), "config get no.such", before=("config set gateway.port 18555",)),
+    Row(("--provider {}",), "auth order get", "auth order get --provider minimax"),
+    Row(("To see all values: {prog} config get",), "config get no.such", before=("config set gateway.port 18555",)),
     Row(
         (r"write it as `models.providers.minimax.models[0].id`; a dot inside a key is written `\.`",),
         "config get a[",
         r"config get models.providers.a\\.b.models[0].id",
         before=("""config set 'models.providers.a\\.b' '{baseUrl: "http://127.0.0.1:9/v1", models: [{id: "x"}]}'""",),
     ),
-    Row(("`{prog} config set KEY VALUE` changes a value without one",), "config edit", "config set gateway.port 18555"),
+    Row(("To change one value without a terminal: {prog} config set KEY VALUE",), "config edit", "config set gateway.port 18555"),
     Row(
         ("set a base: `{prog} config set base ~/.openclaw/openclaw.json`",),
         "config set models.mode '\"merge\"' --write-base",
@@ -61,14 +61,16 @@ ROWS: Final = (
     Row(("Usage: {}",), "completion", "completion bash"),
     Row(("Did you mean `{} {}`?",), "auth lst", "auth list"),
     Row(
-        ("start it in the background, until this machine restarts: {prog} gateway start",),
+        ("To start it in the background, until this machine restarts: {prog} gateway start",),
         "gateway install",
         "gateway start --help",
     ),
     Row(
-        ("with cron: {}\n  or keep this running: {prog} auth keep-fresh",), "auth keep-fresh --install", "auth keep-fresh --help"
+        ("Add this line to your crontab (crontab -e):\n  {}\n  Or keep this running: {prog} auth keep-fresh",),
+        "auth keep-fresh --install",
+        "auth keep-fresh --help",
     ),
-    Row(("install it, or give its whole path",), "exec --model minimax/MiniMax-M2.1 -- no-such-tool", "exec --help"),
+    Row(("Install it, or specify its full path.",), "exec --model minimax/MiniMax-M2.1 -- no-such-tool", "exec --help"),
     Row(("Specify the tool too: --from {}",), "auth import --path x --dry-run", "auth import --help"),
     Row(
         ('{prog} config set \'agents.defaults.models["{}"]\' "{}"',),
@@ -166,6 +168,8 @@ ROWS: Final = (
         again=True,
     ),
     Row(("did you mean `{}`?",), "config set gatway.port 18555", "config set gateway.port 18555"),
+    Row(("Did you mean `{}`?",), "config get gateway.prot", "config get gateway.port", before=("config set gateway.port 18555",)),
+    Row(("Use a PNG, JPEG, GIF or WebP file.",), "ask --image notes.txt Hello", "ask --help"),
     Row(("{prog} usage --watch 60",), "usage --watch 1", "usage --help"),
 )
 

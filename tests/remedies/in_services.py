@@ -52,30 +52,30 @@ def stopped_afterwards(desk: Desk) -> Iterator[None]:
         desk.commands.run("gateway", "stop")
 
 
-@scenario("There is no gateway key yet. Make one: {prog} gateway key add NAME")
+@scenario("You have no gateway key. Create one: {prog} gateway key add NAME")
 def no_gateway_key(desk):
     with_a_port(desk)
-    desk.follow(desk.shown("no gateway key yet", "gateway", "key", "list"))
+    desk.follow(desk.shown("no gateway key", "gateway", "key", "list"))
     assert "NAME" in desk.ok("gateway", "key", "list")
 
 
 @scenario(
-    "No gateway is running; start it: {prog} gateway start",
-    "No gateway is running; nothing was restarted. To start one: {prog} gateway start",
-    "What your tools show it: {prog} gateway key show",
+    "No gateway is running. Start one: {prog} gateway start",
+    "No gateway is running, so none was restarted. To start one: {prog} gateway start",
+    "To print the key for your tools: {prog} gateway key show",
 )
 def no_gateway_is_running(desk):
     with_a_port(desk)
     env = {**KEY, **BY_CONFIG}
     words = ("env", "--model", MODEL, "--json")
-    env_hint = desk.shown("start it: ", *words, env=env)
-    restart_hint = desk.shown("nothing was restarted", "gateway", "restart", env=env)
+    env_hint = desk.shown("Start one: ", *words, env=env)
+    restart_hint = desk.shown("none was restarted", "gateway", "restart", env=env)
     assert command_of(env_hint) == command_of(restart_hint) == ["gateway", "start"]
     with stopped_afterwards(desk):
-        key = desk.shown("What your tools show it", *command_of(env_hint), env=env)
+        key = desk.shown("To print the key for your tools", *command_of(env_hint), env=env)
         assert desk.follow(key, env=env).strip()
         assert desk.commands.run(*words, env=env).stderr == ""
-        assert "was restarted" in desk.ok("gateway", "restart", env=env)
+        assert "Restarted the gateway" in desk.ok("gateway", "restart", env=env)
 
 
 HOLD = """
@@ -102,31 +102,31 @@ def a_gateway_that_hangs(desk: Desk) -> Iterator[None]:
 
 
 @scenario(
-    "The gateway does not answer; start it anew: {prog} gateway restart",
-    "A gateway process is there and does not answer; start it anew: {prog} gateway restart",
+    "The gateway does not respond. Restart it: {prog} gateway restart",
+    "The gateway does not respond. Restart it: {prog} gateway restart",
 )
 def a_gateway_does_not_answer(desk):
     with_a_port(desk)
     env = {**KEY, **BY_CONFIG}
     desk.ok("gateway", "key", "add", "default", env=env)
     with a_gateway_that_hangs(desk), stopped_afterwards(desk):
-        hint = desk.shown("start it anew", "env", "--model", MODEL, "--json", env=env)
-        assert command_of(desk.shown("start it anew", "gateway", "status", env=env)) == command_of(hint)
+        hint = desk.shown("Restart it", "env", "--model", MODEL, "--json", env=env)
+        assert command_of(desk.shown("Restart it", "gateway", "status", env=env)) == command_of(hint)
         desk.follow(hint, env=env)
         assert running(desk.commands.paths) is not None
         assert desk.commands.run("env", "--model", MODEL, "--json", env=env).stderr == ""
 
 
-@scenario("A key for your tools was made: {prog} gateway key show")
+@scenario("Created a key for your tools. To print it: {prog} gateway key show")
 def the_first_gateway_in_the_foreground(desk):
     with_a_port(desk)
     environment = desk.commands.run_portico.environment({**desk.commands.env, **BY_CONFIG, "PORTICO_GATEWAY_PORT": "0"})
     command = [sys.executable, "-m", "portico", "gateway", "run"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as gateway:
         try:
-            line = next(line for line in gateway.stderr if "A key for your tools" in line)
+            line = next(line for line in gateway.stderr if "Created a key for your tools" in line)
             desk.printed.append(line.strip())
-            next(line for line in gateway.stderr if "Ctrl-C ends it" in line)
+            next(line for line in gateway.stderr if "Press Ctrl-C to stop it" in line)
             assert desk.follow(line).strip()
         finally:
             gateway.send_signal(signal.SIGINT)
@@ -157,10 +157,10 @@ def a_systemctl_that_fails(programs: Path, *verbs: str) -> Iterator[None]:
 
 
 @scenario(
-    "It starts again at the next login ({}); to end that: {prog} gateway uninstall",
-    "It starts at the next login ({}), or now: {prog} gateway start",
-    "{prog} config set gateway.port {}; or without the service: {prog} gateway uninstall",
-    "To have it on port {}: {prog} config set gateway.port {}, then: {prog} gateway restart",
+    "It starts again at the next login ({}). To remove the service: {prog} gateway uninstall",
+    "It starts at the next login ({}). To start it now: {prog} gateway start",
+    "{prog} config set gateway.port {}; or remove the service: {prog} gateway uninstall",
+    "To use port {}: {prog} config set gateway.port {}, then: {prog} gateway restart",
     "set {} without them",
 )
 def a_gateway_that_is_a_service(desk):
@@ -171,15 +171,15 @@ def a_gateway_that_is_a_service(desk):
     variable = desk.refused("gateway", "install", env=wrong)["hint"].split()[1]
     desk.ok("gateway", "install", env={**wrong, variable: right})
     with stopped_afterwards(desk):
-        ending = desk.shown("to end that", "gateway", "stop", env=BY_CONFIG)
+        ending = desk.shown("To remove the service", "gateway", "stop", env=BY_CONFIG)
         other = str(free_port())
         error = desk.refused("gateway", "start", "--port", other, env=BY_CONFIG)
         desk.follow(error["hint"], env=BY_CONFIG)
-        desk.follow(desk.shown("or now", "gateway", "status", env=BY_CONFIG), env=BY_CONFIG)
+        desk.follow(desk.shown("To start it now", "gateway", "status", env=BY_CONFIG), env=BY_CONFIG)
         assert running(desk.commands.paths).url.endswith(f":{other}")
 
         third = str(free_port())
-        hint = desk.shown("To have it on port", "gateway", "start", "--port", third, env=BY_CONFIG)
+        hint = desk.shown("To use port", "gateway", "start", "--port", third, env=BY_CONFIG)
         desk.follow(hint, env=BY_CONFIG)
         desk.follow(hint.partition("then: ")[2], env=BY_CONFIG)
         assert running(desk.commands.paths).url.endswith(f":{third}")

@@ -97,12 +97,12 @@ def the_tokens_are_gone_from_the_store(desk):
 
 
 @scenario(
-    f"{{prog}}: {{}} has to be signed in again: {{}} - {AGAIN}",
+    f"{{prog}}: {{}} must sign in again: {{}} - {AGAIN}",
 )
 def every_command_says_that_a_sign_in_has_ended(desk):
     desk.signed_in()
     change(desk, failure=Failure(at=1, id="sign-in-expired", message="It ended.", terminal=True, code="invalid_grant"))
-    line = desk.shown("has to be signed in again", "config", "path")
+    line = desk.shown("must sign in again", "config", "path")
     desk.follow(line, *BY_BROWSER)
     assert desk.commands.run("config", "path").stderr == ""
 
@@ -116,7 +116,7 @@ def which_of_two_accounts_to_sign_out_of(desk):
     desk.ok(*command[:2], CN, "--yes")
 
 
-@scenario("Sign-ins of {}: {}", "Give one or more of: {}")
+@scenario("Accounts of {}: {}")
 def an_order_of_nobody(desk):
     desk.signed_in()
     words = ("auth", "order", "set", "--provider", "minimax-portal")

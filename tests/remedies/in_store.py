@@ -124,11 +124,11 @@ def input_without_an_end(desk):
         desk.ok(*ask, env=KEY)
 
 
-@scenario("name another file: {prog} doctor --bundle FILE")
+@scenario("Name another file: {prog} doctor --bundle FILE")
 def a_bundle_that_cannot_be_written(desk):
     home = desk.commands.paths.state.parent
     hint = desk.refused("doctor", "--bundle", str(home / "nowhere" / "report.tar.gz"))["hint"]
-    assert hint.startswith("name another file")
+    assert hint.startswith("Name another file")
     assert desk.commands.run("doctor", "--bundle", str(home / "report.tar.gz")).returncode in {0, 9}
     assert (home / "report.tar.gz").exists()
 

@@ -18,7 +18,7 @@ import pytest
 from portico.app import App
 from portico.cli import config_edit, demo, gateway
 from portico.cli import exec as exec_
-from portico.cli.demo import Stage, clean_environment
+from portico.cli.demo import Sandbox, clean_environment
 from portico.errors import ConfigError, UsageError
 from portico.gateway import control
 from portico.gateway.control import same_installation
@@ -59,8 +59,8 @@ def environ_of(pid: int) -> dict[str, str]:
 
 @pytest.mark.requirement("E117")
 def test_a_command_of_the_demo_does_not_run_the_modules_of_the_current_folder(hostile_folder, run_portico, paths, tmp_path):
-    stage = Stage(App("portico"), tmp_path, clean_environment(run_portico.environment()), paths, ())
-    assert asyncio.run(stage.command("--version")).out.startswith("portico ")
+    sandbox = Sandbox(App("portico"), tmp_path, clean_environment(run_portico.environment()), paths, ())
+    assert asyncio.run(sandbox.command("--version")).out.startswith("portico ")
 
 
 @pytest.mark.requirement("E117")
@@ -178,11 +178,11 @@ def test_a_tool_or_an_editor_that_is_named_without_a_folder_is_no_program_of_the
 ):
     name = planted_program("claude")
     app = App("portico", env=run_portico.environment({"PATH": CURRENT_FOLDER_FIRST}))
-    with pytest.raises(UsageError, match="There is no program claude"):
-        exec_._found([name], app.env)
-    with pytest.raises(UsageError, match="cannot be started"):
+    with pytest.raises(UsageError, match="Program not found: claude"):
+        exec_._tool_path([name], app.env)
+    with pytest.raises(UsageError, match="Could not start"):
         config_edit._run(app, [name], tmp_path / "copy")
-    assert exec_._found([f"./{name}"], app.env) == f"./{name}"
+    assert exec_._tool_path([f"./{name}"], app.env) == f"./{name}"
 
 
 @pytest.mark.requirement("E117")
@@ -191,7 +191,7 @@ def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(p
     name = planted_program("no-such-manager")
     env = {"PATH": CURRENT_FOLDER_FIRST}
     assert try_run(env, [name]) == ("", f"{name} is not installed")
-    with pytest.raises(ConfigError, match="cannot be run"):
+    with pytest.raises(ConfigError, match="Could not run"):
         list(gateway._lines_of_command([name], App("portico", env=run_portico.environment(env))))
 
 

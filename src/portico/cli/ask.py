@@ -1,4 +1,4 @@
-"""`ask`: one question to a model, its answer streamed to stdout, and noted in the history when it has been shown."""
+"""`ask`: send one question to a model, stream the answer to stdout, and record the request in the usage history."""
 
 from __future__ import annotations
 
@@ -36,34 +36,34 @@ _LEAVING: Final = (KeyboardInterrupt, CancelledError, BrokenPipeError)
 _EXAMPLES = """examples:
   {prog} ask "Why is the sky blue?"
   {prog} ask --model minimax-portal/MiniMax-M2.1-lightning "Say it in one sentence."
-  git diff | {prog} ask - --model opus          an alias; the question comes from the pipe
-  {prog} ask --json --no-fallback "Hello"       which model answered, what it used, what it cost
+  git diff | {prog} ask - --model opus          read the question from a pipe; name the model by an alias
+  {prog} ask --json --no-fallback "Hello"       print the model, its answer, the tokens used and the cost
 
-Where the default model cannot answer (no credential, a used-up plan, a server that fails), the fallbacks of the configuration are
-asked in their order, and stderr says which one answered. Any other model is answered by itself or not at all.
+If the default model cannot answer (no credential, a used-up plan, a failing server), the configured fallbacks are asked in their
+order; stderr names the model that answered. Other models have no fallbacks.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ask`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
-    parser.add_argument("--profile", metavar="PROFILE", help="the sign-in to use; `auth list` names them")
-    parser.add_argument("--no-fallback", action="store_true", help="ask one account or key of the model, and nothing else")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer, in tokens (8192; 32768 with thinking)")
-    parser.add_argument("--effort", choices=EFFORTS, help="how much a reasoning model thinks; not every model has each level")
-    parser.add_argument("--thinking", choices=("on", "off"), help="switch thinking on or off; else the model decides")
-    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture to ask about; repeatable")
-    parser.add_argument("text", nargs="?", metavar="TEXT", help="the question; -, or nothing in a pipe: read it from there")
+    parser.add_argument("--model", metavar="REF", help="provider/model or an alias (default: the default model)")
+    parser.add_argument("--profile", metavar="PROFILE", help="the account to use; `auth list` shows their names")
+    parser.add_argument("--no-fallback", action="store_true", help="ask the model once, with one account or key")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="limit of the answer, in tokens (8192; 32768 with thinking)")
+    parser.add_argument("--effort", choices=EFFORTS, help="how much a reasoning model thinks; models differ in their levels")
+    parser.add_argument("--thinking", choices=("on", "off"), help="switch thinking on or off (default: the model decides)")
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="add a picture to the question; repeatable")
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="the question; - or a pipe: read it from standard input")
     parser.set_defaults(handler=ask)
 
 
 def ask(args: argparse.Namespace, app: App) -> int:
-    """Stream one answer."""
+    """Ask the question and stream the answer."""
     question = _read_question(args, app.stdin)
     finish_pending_sign_ins(app)
     resolution = _resolve_models(args, app)
-    _show_passed_over(resolution, app)
+    _show_skipped(resolution, app)
     record = RequestRecord(Failover(resolution.candidates, Cooldowns(app.clock), resolution.wanted), app.clock)
     try:
         signals.run(_stream(record, question, args.max_tokens, app))
@@ -90,9 +90,9 @@ def _resolve_models(args: argparse.Namespace, app: App) -> Resolution:
     return resolution
 
 
-def _show_passed_over(resolution: Resolution, app: App) -> None:
+def _show_skipped(resolution: Resolution, app: App) -> None:
     for passed in resolution.passed:
-        app.out.note(f"{passed.reference} is passed over: {passed.error.why or passed.error.message}")
+        app.out.note(f"{passed.reference} is skipped: {passed.error.why or passed.error.message}")
     model = resolution.model
     if (text := retirement_notice(model.spec)) is not None:
         app.out.note(text)
@@ -101,26 +101,26 @@ def _show_passed_over(resolution: Resolution, app: App) -> None:
 
 def _read_question(args: argparse.Namespace, stdin: TextIO) -> Question:
     if args.max_tokens is not None and args.max_tokens < 1:
-        raise UsageError("--max-tokens is a whole number of 1 or more.")
+        raise UsageError("--max-tokens takes a whole number of 1 or more.")
     if args.thinking == "off" and args.effort is not None:
         raise UsageError("Choose either --thinking off or --effort, not both.")
     piped = args.text is None and not stdin.isatty()
     text = read_text(stdin) if args.text == "-" or piped else args.text or ""
     if not text.strip():
-        raise UsageError("There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
+        raise UsageError("The question is empty.", hint='{prog} ask "Hello", or pipe the question to: {prog} ask -')
     return Question(text, 0, tuple(map(_read_image, args.image)), args.effort, args.thinking)
 
 
 def _read_image(path: str) -> Image:
-    import mimetypes  # it reads the system's lists
+    import mimetypes  # reads the system's lists when it is imported
 
     kind = mimetypes.guess_type(path)[0] or ""
     if not kind.startswith("image/"):
-        raise UsageError(f"This is not a picture by its name: {path}", hint="PNG, JPEG, GIF or WebP")
+        raise UsageError(f"{path} does not have the name of a picture.", hint="Use a PNG, JPEG, GIF or WebP file.")
     try:
         data = read_file(path, _LARGEST_IMAGE)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read.", why=error.strerror) from None
+        raise UsageError(f"Could not read {path}.", why=error.strerror) from None
     return Image(kind, base64.b64encode(data).decode())
 
 
@@ -128,7 +128,7 @@ async def _stream(record: RequestRecord, question: Question, max_tokens: int | N
     pieces = []
 
     def show_failed_attempt(attempt: Attempt) -> None:
-        app.out.note(f"{attempt.model.reference} ({attempt.model.source}) does not answer: {attempt.why}")
+        app.out.note(f"{attempt.model.reference} ({attempt.model.source}) did not answer: {attempt.why}")
 
     def question_for(model: CallableModel) -> Question:
         fitting = fitted(question, model, max_tokens)
@@ -158,11 +158,10 @@ def _show_result(model: CallableModel, failover: Failover, text: str, usage: Usa
         app.out.detail(f"{usage.input} tokens in, {usage.output} out{price}")
         return
     attempts = [
-        {"model": str(each.model.reference), "source": each.model.source, "outcome": each.outcome} for each in failover.attempts
+        {"model": str(each.model.reference), "source": each.model.source, "outcome": each.outcome}
+        | ({"why": each.why} if each.why else {})
+        for each in failover.attempts
     ]
-    for attempt, tried in zip(attempts, failover.attempts, strict=True):
-        if tried.why:
-            attempt["why"] = tried.why
     usage_fields = {"input": usage.input, "output": usage.output, "cacheRead": usage.cache_read, "cacheWrite": usage.cache_write}
     if usage.cache_write_1h:
         usage_fields["cacheWrite1h"] = usage.cache_write_1h
@@ -171,7 +170,7 @@ def _show_result(model: CallableModel, failover: Failover, text: str, usage: Usa
 
 
 class RequestRecord:
-    """What the usage history notes of one request: `failover` has the attempts, `usage` the tokens used so far."""
+    """The entry of one request in the usage history. `failover` has the attempts, `usage` the tokens used so far."""
 
     def __init__(self, failover: Failover, clock: Clock) -> None:
         self.usage = Usage()
@@ -184,33 +183,33 @@ class RequestRecord:
         self._outcome = ANSWERED
 
     def start(self) -> None:
-        """Start the clock: the question is sent next."""
+        """Start the clock, right before the question is sent."""
         self._at_ms, self._began = self._clock.wall_ms(), self._clock.monotonic()
 
     def add(self, piece: Piece) -> None:
-        """Add a piece of the answer."""
+        """Count a piece of the answer."""
         if self._first_byte_ms is None:
-            self._first_byte_ms = self._passed_ms()
+            self._first_byte_ms = self._elapsed_ms()
         if piece.usage is not None:
             self.usage = self.usage.updated(piece.usage)
 
     def finish(self) -> None:
-        """Note that the answer is complete."""
-        self._latency_ms = self._passed_ms()
+        """Record that the answer is complete."""
+        self._latency_ms = self._elapsed_ms()
 
     def fail(self, error: BaseException) -> None:
-        """Note that the request ended without a complete answer."""
-        self._latency_ms = self._passed_ms()
+        """Record that the request ended without a complete answer."""
+        self._latency_ms = self._elapsed_ms()
         self._outcome = self._outcome_of(error)
         if isinstance(error, UsageError) and not self.failover.attempts:
-            self._began = None  # what the question itself lacks is found out before it is sent
+            self._began = None  # the question itself was invalid, and was not sent
 
     def save(self, app: App) -> None:
-        """Write it into the history, unless the config says not to; two seconds at most."""
+        """Write the entry into the history, unless the config turns the history off. Takes two seconds at most."""
         history = app.history() if self._began is not None else None
         if history is None:
             return
-        tried = [attempt for attempt in self._attempts_that_count() if attempt.outcome != "passed over"]
+        sent = sum(attempt.outcome != "passed over" for attempt in self.failover.attempts)
         history.record(
             entry_of(
                 self._model(),
@@ -218,7 +217,7 @@ class RequestRecord:
                 at_ms=self._at_ms,
                 client=_CLIENT,
                 outcome=self._outcome,
-                attempts=max(1, len(tried)),
+                attempts=max(1, sent),
                 first_byte_ms=self._first_byte_ms,
                 latency_ms=self._latency_ms,
             )
@@ -227,12 +226,12 @@ class RequestRecord:
             app.out.detail("The usage history was busy: this request is not in it.")
 
     def _model(self) -> CallableModel:
-        """The model that answered, else the one that was tried last."""
-        attempts = self._attempts_that_count()
+        """The model that answered, or the last one that was asked."""
+        attempts = self._relevant_attempts()
         return attempts[-1].model if attempts else self.failover.candidates[0]
 
-    def _attempts_that_count(self) -> list[Attempt]:
-        """The attempts that sent a request; if none did, the candidates that were passed over."""
+    def _relevant_attempts(self) -> list[Attempt]:
+        """The attempts that sent a request; if none did, the skipped candidates."""
         return [attempt for attempt in self.failover.attempts if attempt.outcome != "passed over"] or self.failover.attempts
 
     def _outcome_of(self, error: BaseException) -> str:
@@ -240,10 +239,10 @@ class RequestRecord:
             return LEFT
         if any(attempt.outcome == "answered" for attempt in self.failover.attempts):
             return CUT
-        refusals = [attempt.provider_error for attempt in self._attempts_that_count() if attempt.provider_error is not None]
-        if refusals:
-            return refusals[-1].label
+        errors = [attempt.provider_error for attempt in self._relevant_attempts() if attempt.provider_error is not None]
+        if errors:
+            return errors[-1].label
         return error.id if isinstance(error, PorticoError) else type(error).__name__
 
-    def _passed_ms(self) -> int | None:
+    def _elapsed_ms(self) -> int | None:
         return None if self._began is None else round((self._clock.monotonic() - self._began) * 1000)

@@ -1,4 +1,4 @@
-"""`auth import`: take over a MiniMax sign-in that another tool keeps."""
+"""`auth import`: import a MiniMax account from another tool."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from portico.accounts import imports
 from portico.accounts.imports import why_retired
-from portico.accounts.view import id_in_use, in_use_after, in_words, iso, summary_lines
+from portico.accounts.view import id_in_use, in_use_after, iso, summary_lines
+from portico.cli.auth_status import STORE_WORDS, expiry_words
 from portico.errors import ExitCode
 from portico.store.profiles import login_command
 
@@ -18,46 +19,50 @@ if TYPE_CHECKING:
 
 TOOLS = ("openclaw", "mmx", "hermes", "opencode")
 _EPILOG = """examples:
-  {prog} auth import --dry-run                       what there is, and what would be done
+  {prog} auth import --dry-run                       list what can be imported; change nothing
   {prog} auth import --from mmx
   {prog} auth import --from openclaw --path ~/backup/openclaw.sqlite --region global
   {prog} auth import --from hermes --yes --remove-source
 
-what is read:
+files that are read:
   openclaw   ~/.openclaw/state/openclaw.sqlite and ~/.openclaw/agents/*/agent/openclaw-agent.sqlite
-             (OPENCLAW_STATE_DIR, OPENCLAW_HOME, OPENCLAW_AGENT_DIR); auth-profiles.json where there is no database yet
+             (OPENCLAW_STATE_DIR, OPENCLAW_HOME, OPENCLAW_AGENT_DIR); auth-profiles.json if there is no database yet
   mmx        ~/.mmx/config.json (MMX_CONFIG_DIR)
   hermes     ~/.hermes/auth.json (HERMES_HOME)
   opencode   ~/.local/share/opencode/auth.json (XDG_DATA_HOME)
-MiniMax Code's own sign-in is left alone: its refresh token works once, and the app would be signed out.
-API keys are not taken over; only sign-ins are.
+MiniMax Code's account is not imported: its refresh token works only once, so the app would be signed out.
+API keys are not imported.
 """
 _EXPLANATION = (
-    "A refresh token that rotates can have only one owner: whichever tool refreshes first ends the sign-in of the other. "
-    "From now on {program} refreshes this one."
+    "Each refresh makes a new refresh token and ends the old one, so only one tool can refresh an account. "
+    "From now on {program} refreshes it, and the other tool must not."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `auth import`."""
     parser.epilog = _EPILOG
-    parser.add_argument("--from", dest="tool", choices=TOOLS, help="whose sign-in; default: look at all of them")
-    parser.add_argument("--path", metavar="FILE", help="that tool's file, where it is not in its usual place")
-    parser.add_argument("--region", metavar="ID", help="global or cn, where the file does not tell")
-    parser.add_argument("--profile", metavar="NAME", help="keep the sign-in under this name")
-    parser.add_argument("--store", choices=("keyring", "file"), help="where the tokens are kept")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
-    parser.add_argument("--yes", action="store_true", help="do not ask; the other tool's copy stays, unless --remove-source")
+    parser.add_argument("--from", dest="tool", choices=TOOLS, help="the tool to import from (default: all of them)")
+    parser.add_argument("--path", metavar="FILE", help="the tool's file, if it is not in its usual place")
+    parser.add_argument("--region", metavar="ID", help="global or cn, if the file does not name the region")
+    parser.add_argument("--profile", metavar="NAME", help="name of the account, for example work")
+    parser.add_argument("--store", choices=("keyring", "file"), help="where to store the tokens")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be imported; change nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask; keep the other tool's copy unless --remove-source")
     removal = parser.add_mutually_exclusive_group()
     removal.add_argument(
-        "--remove-source", dest="remove_source", action="store_true", default=None, help="take it out of the other tool's file"
+        "--remove-source",
+        dest="remove_source",
+        action="store_true",
+        default=None,
+        help="remove it from the other tool's file",
     )
-    removal.add_argument("--keep-source", dest="remove_source", action="store_false", help="leave the other tool's file as it is")
+    removal.add_argument("--keep-source", dest="remove_source", action="store_false", help="do not change the other tool's file")
     parser.set_defaults(handler=import_, remove_source=None)
 
 
 def import_(args: argparse.Namespace, app: App) -> int:
-    """Take over what is found."""
+    """Find accounts of other tools, ask, and import them."""
     request = imports.ImportRequest(
         tool=args.tool,
         path=args.path,
@@ -72,36 +77,36 @@ def import_(args: argparse.Namespace, app: App) -> int:
     for warning in warnings:
         app.out.note(warning)
     found = imports.find(app, request)
-    passed_over = _passed_over(found, app)
+    skipped = _show_skipped(found, app)
     takeovers = imports.check(app, request, found.candidates)
     for takeover in takeovers:
-        app.out.note(f"{'Would take over' if request.dry_run else 'Found'}: {_words(takeover, app)}")
+        app.out.note(f"{'Would import' if request.dry_run else 'Found'}: {_words(takeover, app)}")
     if request.dry_run:
         if app.out.is_json:
             would = [_as_json(each, None) for each in takeovers]
-            app.out.json({"dryRun": True, "found": would, **passed_over, "warnings": warnings})
+            app.out.json({"dryRun": True, "found": would, **skipped, "warnings": warnings})
         return ExitCode.OK
     app.out.note(_EXPLANATION.format(program=app.program))
-    if not request.yes and not app.prompter.confirm("Take over?", flag="--yes", default=True):
+    if not request.yes and not app.prompter.confirm("Import?", flag="--yes", default=True):
         app.out.note("Nothing was changed.")
         return ExitCode.OK
-    done = [_as_json(takeover, _carry_out(takeover, request, app)) for takeover in takeovers]
+    imported = [_as_json(takeover, _import_one(takeover, request, app)) for takeover in takeovers]
     if app.out.is_json:
-        app.out.json({"imported": done, **passed_over, "warnings": warnings})
-    spent = any(each["source"] == "changed" for each in done)
+        app.out.json({"imported": imported, **skipped, "warnings": warnings})
+    spent = any(each["source"] == "changed" for each in imported)
     return ExitCode.SIGN_IN_NEEDED if spent else ExitCode.OK
 
 
-def _passed_over(found: Findings, app: App) -> dict[str, object]:
-    """Say what nothing is taken from; the same as members of a `--json` answer."""
+def _show_skipped(found: Findings, app: App) -> dict[str, object]:
+    """Print which accounts are not imported, and return the same as fields for `--json`."""
     for each in found.retired:
-        app.out.note(f"Retired: {each.path} ({why_retired(each, app.clock.wall_ms())}). Nothing is taken from it.")
+        app.out.note(f"Retired: {each.path} ({why_retired(each, app.clock.wall_ms())}). Nothing is imported from this file.")
     for older in found.older:
         app.out.note(_why_older(older, found, app))
     for ended in found.ended:
         app.out.note(_why_ended(ended, app))
     for unread in found.unreadable:
-        app.out.warn(f"Not read: {unread.path} ({unread.error.why}). {_what_is_missed(unread, found)}")
+        app.out.warn(f"Could not read {unread.path} ({unread.error.why}). {_what_is_missed(unread, found)}")
     return {
         "retired": [_retired_as_json(each) for each in found.retired],
         "older": [_older_as_json(each) for each in found.older],
@@ -110,35 +115,38 @@ def _passed_over(found: Findings, app: App) -> dict[str, object]:
     }
 
 
-def _carry_out(takeover: Takeover, request: ImportRequest, app: App) -> str:
-    """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
+def _import_one(takeover: Takeover, request: ImportRequest, app: App) -> str:
+    """Store the account and return the state of the other tool's copy.
+
+    One of `removed`, `not-erased`, `kept`, `gone` (by itself) and `changed` (meanwhile, so the imported tokens are invalid).
+    """
     profile = takeover.profile
     if takeover.present:
-        app.out.note(f"{profile.id}: stored already")
+        app.out.note(f"{profile.id} is already stored.")
     else:
         before = id_in_use(app, profile.provider)
         stored = imports.keep(app, takeover, chosen=request.store)
-        app.out.note(f"{profile.id}: stored in {'the OS keyring' if stored.store == 'keyring' else 'a sealed file'}")
+        app.out.note(f"{profile.id}: stored in {STORE_WORDS[stored.store]}")
         for line in summary_lines(in_use_after(app, stored, before), stored, app.program):
             app.out.note(line)
     candidate = takeover.candidate
     if not _wants_removal(candidate, request, app):
-        holds = f"{_and(candidate)} still hold{'' if candidate.copies else 's'} it"
-        app.out.warn(f"{holds}: sign out in {candidate.importer.label} before it refreshes.")
+        has = f"{_and(candidate)} still {'have' if candidate.copies else 'has'} the account"
+        app.out.warn(f"{has}: sign out in {candidate.importer.label} before it refreshes.")
         return "kept"
     outcome = imports.remove(candidate)
     if outcome == "changed":
         app.out.warn(
-            f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
+            f"{candidate.importer.label} refreshed in the meantime, so the imported tokens are invalid. Its file was not changed."
         )
-        # `--replace` revokes what was taken over, and with it perhaps the tokens that the tool has now (RFC 7009, 2.1).
+        # `--replace` revokes the imported tokens, and perhaps the ones that the tool has now (RFC 7009, section 2.1).
         app.out.warn(f"  Sign in again: {login_command(profile).replace('{prog}', app.program)}")
-        app.out.warn(f"  {candidate.importer.label} may have to be signed in again as well after that.")
+        app.out.warn(f"  You may then have to sign in again in {candidate.importer.label} too.")
     else:
-        app.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")
+        app.out.note(f"{_and(candidate)}: the account was {'already gone' if outcome == 'gone' else 'removed'}")
     if outcome == "not-erased":
         label = candidate.importer.label
-        app.out.warn(f"{label} has it open, and until it is closed the old tokens can be read in that file. End {label}.")
+        app.out.warn(f"{label} has the file open. The old tokens stay readable in it until you quit {label}.")
     return outcome
 
 
@@ -147,20 +155,23 @@ def _wants_removal(candidate: Candidate, request: ImportRequest, app: App) -> bo
         return request.remove_source
     if request.yes or not app.prompter.interactive:
         return False
-    question = f"Remove {candidate.importer.label}'s copy from {_and(candidate)}? {candidate.importer.label} is then signed out."
+    question = f"Remove {candidate.importer.label}'s copy from {_and(candidate)}? This signs {candidate.importer.label} out."
     return app.prompter.confirm(question, flag="--remove-source", default=False)
 
 
 def _words(takeover: Takeover, app: App) -> str:
     candidate, profile = takeover.candidate, takeover.profile
-    until = in_words(profile.expires_at, app.clock.wall_ms())
-    lasting = until if until.startswith("expired") else f"good for {until}"
+    expiry = _expiry(profile.expires_at, app)
     refresh = "with a refresh token" if profile.has_refresh else "without a refresh token"
-    already = "; stored already" if takeover.present else ""
+    already = "; already stored" if takeover.present else ""
     return (
-        f"{candidate.importer.label}'s sign-in in {_and(candidate)}, as {profile.id} "
-        f"({profile.region}; access token {lasting}, {refresh}{already})"
+        f"{candidate.importer.label}'s account in {_and(candidate)}, as {profile.id} "
+        f"({profile.region}; access token {expiry}, {refresh}{already})"
     )
+
+
+def _expiry(at_ms: int | None, app: App) -> str:
+    return "has no known expiry" if at_ms is None else expiry_words(at_ms, app.clock.wall_ms())
 
 
 def _and(candidate: Candidate) -> str:
@@ -168,29 +179,28 @@ def _and(candidate: Candidate) -> str:
 
 
 def _why_older(candidate: Candidate, found: Findings, app: App) -> str:
-    at_ms, words = candidate.credential.expires_at, in_words(candidate.credential.expires_at, app.clock.wall_ms())
-    ends = "ends at an unknown time" if at_ms is None else words if words.startswith("expired") else f"ends in {words}"
+    expiry = _expiry(candidate.credential.expires_at, app)
     why = (
-        f"Older: {_and(candidate)} (its access token {ends}, and another of the same name is newer: it may be a copy, whose "
-        "refresh token is spent). Nothing is taken from it."
+        f"Older: {_and(candidate)} (its access token {expiry}; another file has a newer account of the same name, so this may "
+        "be a copy whose refresh token no longer works). Nothing is imported from this file."
     )
     if candidate.path in {path for each in found.candidates for path in each.paths}:
-        return why  # naming the file would find the newer one again
-    return f"{why} If it is an account of its own:\n  {_by_its_path(candidate, app)}"
+        return why  # importing from this path would find the newer account again
+    return f"{why} If it is a different account:\n  {_by_its_path(candidate, app)}"
 
 
 def _why_ended(candidate: Candidate, app: App) -> str:
-    words = in_words(candidate.credential.expires_at, app.clock.wall_ms())
+    expiry = _expiry(candidate.credential.expires_at, app)
     return (
-        f"Ended: {_and(candidate)} (its access token {words}, and a newer sign-in may be in a file that cannot be read). Nothing "
-        f"is taken from it. If it is an account of its own:\n  {_by_its_path(candidate, app)}"
+        f"Ended: {_and(candidate)} (its access token {expiry}; a file that could not be read may have a newer account). Nothing "
+        f"is imported from this file. If it is a different account:\n  {_by_its_path(candidate, app)}"
     )
 
 
 def _what_is_missed(unread: Unreadable, found: Findings) -> str:
     if any(unread.importer is each.importer for each in found.candidates):
-        return "A sign-in in it may be newer than another of the same name."
-    return f"{unread.importer.label} may be signed in too: nothing was looked for in it."
+        return "It may have a newer account of the same name."
+    return f"It may have an account of {unread.importer.label}."
 
 
 def _by_its_path(candidate: Candidate, app: App) -> str:

@@ -1,7 +1,7 @@
 """`auth list` and `auth status`: the accounts and their state. Neither shows a secret, and `auth list` opens no keyring.
 
-An account is ok only if a request with it would succeed, as far as can be known without asking a server or a person: its plugin
-is on, its tokens come out of the store, and they have not ended (openclaw#66952).
+An account is ok only if a request with it should succeed: its plugin is on, its tokens can be read, and they have not expired
+(openclaw#66952). No server and no person is asked.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from portico.store.records import Profile
     from portico.store.token_store import Snapshot
 
-_DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
+_DAMAGED: Final = "damaged"  # the account's entry in the profile index
 _UNREADABLE: Final = "store unreadable"
-_STORES: Final = {"keyring": "the OS keyring", "file": "a sealed file"}
+STORE_WORDS: Final = {"keyring": "the OS keyring", "file": "the encrypted file"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """What keeps an account from being used, though its tokens may be good. `word` sums it up."""
+    """Why an account cannot be used although its tokens may be valid. `word` is the short form."""
 
     word: str
     error: PorticoError
 
 
 def show_list(_args: argparse.Namespace, app: App) -> int:
-    """`auth list`: one row per profile; with `--verbose` also store, service and user."""
+    """`auth list`: print one row per account; with `--verbose` also the store, service and user."""
     if app.options.config is not None and not app.paths.config.exists():
         raise ConfigNotFound(f"Config path not found: {app.paths.config}")
     finish_pending_sign_ins(app)
@@ -64,7 +64,6 @@ def show_list(_args: argparse.Namespace, app: App) -> int:
 
 
 def _list_as_json(index: Snapshot, app: App, *, verbose: bool) -> list[dict[str, object]]:
-    """Every profile, and then the damaged ones."""
     damaged: list[dict[str, object]] = [{"id": id, "status": _DAMAGED} for id in index.damaged]
     used = _in_use(index, app)
     shown = [(profile, None if used is None else profile.id in used) for profile in index.profiles]
@@ -96,10 +95,10 @@ def _profile_as_json(profile: Profile, app: App, *, verbose: bool) -> dict[str, 
 
 
 def _in_use(index: Snapshot, app: App) -> frozenset[str] | None:
-    """The sign-ins that are used where nobody says which; None where the config's base would have a say and cannot be used.
+    """Return the ids of the accounts that are used when a command names none; None if the base file cannot be used.
 
     Raises:
-        ConfigError: the config decides that, and cannot be read.
+        ConfigError: the config cannot be read.
     """
     if app.settings.fault is not None:
         return None
@@ -134,7 +133,7 @@ def _show_details(profile: Profile, used: frozenset[str] | None, app: App) -> No
         "region": profile.region,
         "API base": profile.api_base,
         "issuer": account.issuer if account is not None else "",
-        "account": (account.subject if account is not None else None) or "the provider does not tell",
+        "account": (account.subject if account is not None else None) or "not named by the provider",
         "client id": account.client_id if account is not None else "",
         "store": f"{place.store} ({place.backend})" if place.backend else place.store,
         "service": place.service,
@@ -148,11 +147,11 @@ def _show_details(profile: Profile, used: frozenset[str] | None, app: App) -> No
 
 
 def show_status(args: argparse.Namespace, app: App) -> int:
-    """`auth status`: how each account is, and what to do about it.
+    """`auth status`: print the state of each account, and what to do.
 
     Returns:
-        3 if there is none, or one needs a new sign-in; 7 if the store does not give the tokens back; 9 if a plugin that is needed
-        cannot be used. With `--check` also 12 if one ends within 24 hours and cannot be refreshed; the keyring may then ask.
+        3 if there is no account or one must sign in again; 7 if tokens cannot be read; 9 if a plugin that is needed cannot be
+        used. With `--check` also 12 if an account expires within 24 hours and cannot be refreshed; the keyring may then ask.
     """
     index = app.token_store.snapshot()
     unusable = _unusable(index, app, may_ask=args.check)
@@ -186,9 +185,9 @@ def _code(index: Snapshot, unusable: dict[str, _Trouble], app: App, *, check: bo
 
 
 def _unusable(index: Snapshot, app: App, *, may_ask: bool) -> dict[str, _Trouble]:
-    """The accounts that cannot be used, by id: for want of their plugin or of their tokens.
+    """Return the accounts whose plugin or tokens cannot be used, by id.
 
-    With `may_ask` a keyring may open its window; a passphrase is never asked for.
+    With `may_ask` a keyring may open its window. Portico never asks for a passphrase here.
     """
     troubles: dict[str, _Trouble] = {}
     store = local_token_store(
@@ -217,18 +216,18 @@ def _is_off(plugin: str, app: App) -> bool:
 
 def _status_as_json(index: Snapshot, unusable: dict[str, _Trouble], app: App) -> list[dict[str, object]]:
     values = _list_as_json(index, app, verbose=True)
-    for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
-        own = effective_now_ms(profile, app.clock)
+    for profile, value in zip(index.profiles, values, strict=False):  # `values` ends with the damaged profiles
+        now_ms = effective_now_ms(profile, app.clock)
         health = health_now(profile, app.clock)
         trouble = unusable.get(profile.id)
-        what = _to_do(profile, health, trouble)
+        next_step = _to_do(profile, health, trouble)
         value["access"] = health.access
         value["refresh"] = health.refresh
-        value["remainingMs"] = None if profile.expires_at is None else profile.expires_at - own
+        value["remainingMs"] = None if profile.expires_at is None else profile.expires_at - now_ms
         value["lastRefreshAt"] = profile.refreshed_at
         value["refreshExpiresAt"] = profile.refresh_expires_at
         value["lastFailure"] = None if profile.failure is None else _failure_json(profile)
-        value["advice"] = what.replace("{prog}", app.program) if what is not None else None
+        value["advice"] = next_step.replace("{prog}", app.program) if next_step is not None else None
         if trouble is not None:
             kind = "storeError" if trouble.word == _UNREADABLE else "pluginError"
             value[kind] = trouble.error.as_json(app.program)
@@ -239,7 +238,7 @@ def _status_as_json(index: Snapshot, unusable: dict[str, _Trouble], app: App) ->
 
 def _failure_json(profile: Profile) -> dict[str, object]:
     failure = profile.failure
-    assert failure is not None  # noqa: S101 - asked only where there is one
+    assert failure is not None  # noqa: S101 - the caller checks it
     known = {"at": failure.at, "id": failure.id, "message": failure.message, "terminal": failure.terminal, "code": failure.code}
     return {**known, "attempts": failure.attempts, "retryAt": failure.retry_at}
 
@@ -253,7 +252,7 @@ def _show_account(profile: Profile, trouble: _Trouble | None, app: App, *, in_us
         "refresh": _refresh_words(profile, health, app),
         "last failure": _failure_words(profile, app),
         "region": f"{profile.region} ({profile.api_base})" if profile.region else profile.api_base,
-        "store": _STORES[profile.store],
+        "store": STORE_WORDS[profile.store],
         "problem": str(trouble.error) if trouble is not None else None,
         "to do": _to_do(profile, health, trouble) or "nothing",
     }
@@ -263,32 +262,32 @@ def _show_account(profile: Profile, trouble: _Trouble | None, app: App, *, in_us
 
 
 def _to_do(profile: Profile, health: Health, trouble: _Trouble | None) -> str | None:
-    """What helps first: a new sign-in if it has ended, since that also stores new tokens."""
+    """Return the first thing to do. If the account has ended, that is to sign in again, which also stores new tokens."""
     if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED:
         return trouble.error.hint
     return _advice(profile, health)
 
 
 def _advice(profile: Profile, health: Health) -> str | None:
-    """What a person should do about it; None where nothing. `{prog}` stands for the program name."""
+    """Return what the user should do, or None if nothing."""
     if health.status == "sign-out unfinished":
         return f"finish signing out: {{prog}} auth logout {profile.id}"
     if health.status in {"sign in again", "expiring"}:
         return f"sign in again: {sign_in_again(profile)}"
     if health.status == "refresh failing":
-        return "nothing yet: it is tried again; if it stays so, look at the network and the provider's own status"
+        return "nothing yet: Portico tries again; if it keeps failing, check the network and the provider's status page"
     if health.status == "refresh due":
-        return "nothing: it is refreshed when it is used (to keep it fresh: {prog} auth keep-fresh)"
+        return "nothing: it is refreshed at its next use (to keep it fresh: {prog} auth keep-fresh)"
     return None
 
 
 def _refresh_words(profile: Profile, health: Health, app: App) -> str:
     if health.refresh == "none":
-        return "none: there is no refresh token"
-    last = "never so far" if profile.refreshed_at is None else _when(profile.refreshed_at, app)
+        return "not possible: there is no refresh token"
+    last = "never" if profile.refreshed_at is None else _when(profile.refreshed_at, app)
     end = profile.refresh_expires_at
-    until = "" if end is None else f"; the refresh token {'ended' if health.refresh == 'ended' else 'ends'}: {_when(end, app)}"
-    return f"{health.refresh}; last successful: {last}{until}"
+    until = "" if end is None else f"; refresh token {'expired' if health.refresh == 'ended' else 'expires'}: {_when(end, app)}"
+    return f"{health.refresh}; last refresh: {last}{until}"
 
 
 def _failure_words(profile: Profile, app: App) -> str | None:
@@ -304,11 +303,15 @@ def _when(at_ms: int, app: App) -> str:
 
 
 def _expiry(profile: Profile, app: App) -> str:
-    """When the access token ends, in words."""
-    words = in_words(profile.expires_at, effective_now_ms(profile, app.clock))
-    return words if words.startswith(("expired", "as long")) else f"expires in {words}"
+    return expiry_words(profile.expires_at, effective_now_ms(profile, app.clock))
+
+
+def expiry_words(at_ms: int | None, now_ms: int) -> str:
+    """Return when a token expires: `expires in 2h 5m`, `expired 3m ago`, or that the provider does not say."""
+    words = in_words(at_ms, now_ms)
+    return words if at_ms is None or at_ms <= now_ms else f"expires in {words}"
 
 
 def show_signed_out(app: App) -> None:
-    """Print that nobody is signed in, and how to sign in."""
+    """Print that you are not signed in, and the command that signs in."""
     app.out.note(f"{NOT_SIGNED_IN} {sign_in()}".replace("{prog}", app.program))

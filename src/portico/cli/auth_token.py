@@ -1,4 +1,7 @@
-"""One access token on stdout, as an `apiKeyHelper` wants it. A fresh one costs no HTTP library, no event loop and no plugin."""
+"""`auth token`: print an access token, for an `apiKeyHelper`.
+
+A token that is still fresh is printed without loading an HTTP library, an event loop or a plugin.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from portico.errors import ExitCode
 from portico.store.errors import WhichProfile
 from portico.store.profiles import not_signed_in, require_profile
 
-TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
+TYPE_CHECKING = False  # importing `typing` would slow `auth token` down
 if TYPE_CHECKING:
     import argparse
 
@@ -17,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def print_token(args: argparse.Namespace, app: App) -> int:
-    """Print the access token of the named profile, or of the one that the default model uses; with `--json` also when it ends.
+    """Print the access token of the named account, or of the account that the default model uses.
 
     Raises:
-        SignInNeeded: there is none; nothing has been printed.
+        SignInNeeded: no such account, or it must sign in again. Nothing is printed.
     """
     profile = pick_profile(args.profile, app)
     token, expires_at = _fresh(profile, app) or _refreshed(profile, app)
     LastUses(app.paths, app.clock).record(profile.id)
     if app.out.stdout is not None and app.out.stdout.isatty():
-        app.out.note("This is a credential, and it stays in the terminal's scrollback: give it to a tool, and paste it nowhere.")
+        app.out.note("This is a credential, and your terminal keeps it in its scrollback. Pass it to a tool only.")
     if app.out.is_json:
         app.out.json({"profile": profile.id, "token": token.reveal(), "expiresAt": expires_at})
     else:
@@ -35,12 +38,12 @@ def print_token(args: argparse.Namespace, app: App) -> int:
 
 
 def pick_profile(name: str | None, app: App) -> Profile:
-    """The profile of this id, or the only one, or the default model's.
+    """Return the profile with the id `name`; without a name the only profile, or the one that the default model uses.
 
     Raises:
         SignInNeeded: `not-signed-in`.
         StoreError: `record-damaged`.
-        UsageError: `which-profile`, where nothing decides between several.
+        UsageError: `which-profile`: there are several, and the default model uses none of them.
     """
     index = app.token_store.snapshot()
     profiles = {profile.id: profile for profile in index.profiles}
@@ -66,7 +69,7 @@ def _of_default_model(profiles: dict[str, Profile], app: App) -> Profile:
                 app.out.note(choice)
             return profile
     hint = "{prog} auth token " + "|".join(profiles)
-    raise WhichProfile("There are several sign-ins, and the default model uses none of them.", hint=hint)
+    raise WhichProfile("You have several accounts, and the default model uses none of them.", hint=hint)
 
 
 def _fresh(profile: Profile, app: App) -> tuple[Secret, int | None] | None:

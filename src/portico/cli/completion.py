@@ -1,4 +1,4 @@
-"""`completion`: what a shell needs to complete commands and options; made of the tree of all commands, as the reference is."""
+"""`completion`: print the completion script of a shell, made from the tree of all commands."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from portico.app import App
 
 _EXAMPLES = """examples:
-  eval "$({prog} completion bash)"                                     in ~/.bashrc
-  {prog} completion zsh > "${{fpath[1]}}/_{prog}"                       then start zsh anew
+  eval "$({prog} completion bash)"                                     add this line to ~/.bashrc
+  {prog} completion zsh > "${{fpath[1]}}/_{prog}"                       then restart zsh
   {prog} completion fish > ~/.config/fish/completions/{prog}.fish
 """.replace("{{", "{").replace("}}", "}")
 _BASH: Final = """\
@@ -46,12 +46,12 @@ autoload -Uz bashcompinit && bashcompinit
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `completion`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("shell", choices=tuple(_SHELLS), help="which shell's")
+    parser.add_argument("shell", choices=tuple(_SHELLS), help="the shell to print the script for")
     parser.set_defaults(handler=completion, warns_of_ended=False)
 
 
 def completion(args: argparse.Namespace, app: App) -> int:
-    """Print it."""
+    """Print the script."""
     script = _SHELLS[args.shell](list(every_command(app.program)), app.program)
     if app.out.is_json:
         app.out.json({"shell": args.shell, "script": script})
@@ -61,7 +61,7 @@ def completion(args: argparse.Namespace, app: App) -> int:
 
 
 def bash(nodes: list[Node], program: str) -> str:
-    """For bash: where the words so far lead to is followed, then the words of that command are offered."""
+    """Return the script for bash: follow the words typed so far to a command, then offer its words."""
     steps = [f'            {_case(node)}) path="{_path(node)}" ;;' for node in nodes if node.path]
     values = [
         f'        {_quoted(f"{_path(node)} {flag}")}) COMPREPLY=($(compgen -W "{" ".join(option.choices)}" -- "$cur")); return ;;'
@@ -78,26 +78,27 @@ def bash(nodes: list[Node], program: str) -> str:
 
 
 def zsh(nodes: list[Node], program: str) -> str:
-    """For zsh, by its own emulation of bash's completion."""
+    """Return the script for zsh, which emulates bash's completion."""
     return _named(_ZSH % {"bash": bash(nodes, program)}, program)
 
 
 def fish(nodes: list[Node], program: str) -> str:
-    """For fish, with what each command and option is for."""
+    """Return the script for fish, with a description of each command and option."""
     lines = [f"complete -c {program} -f"]
     for node in nodes:
         seen = " ".join(f"__fish_seen_subcommand_from {word};" for word in node.path)
         below = f" not __fish_seen_subcommand_from {' '.join(node.commands)};" if node.commands else ""
         condition = (seen + below).replace(";", "; and", max(0, (seen + below).count(";") - 1)).rstrip(";")
-        given = f" -n {_single(condition)}" if condition else ""
-        told = {child.path[-1]: child.summary for child in nodes if child.path[:-1] == node.path and child.path}
+        only_if = f" -n {_single(condition)}" if condition else ""
+        summaries = {child.path[-1]: child.summary for child in nodes if child.path[:-1] == node.path and child.path}
         lines += [
-            f"complete -c {program}{given} -a {word} -d {_single(told.get(word, ''))}" for word in (*node.commands, *node.words)
+            f"complete -c {program}{only_if} -a {word} -d {_single(summaries.get(word, ''))}"
+            for word in (*node.commands, *node.words)
         ]
         for option in node.options:
             names = " ".join(f"-l {each[2:]}" if each.startswith("--") else f"-s {each[1:]}" for each in option.flags)
             value = f" -x -a {_single(' '.join(option.choices))}" if option.choices else " -r" if option.takes_value else ""
-            lines.append(f"complete -c {program}{given} {names}{value} -d {_single(option.help)}")
+            lines.append(f"complete -c {program}{only_if} {names}{value} -d {_single(option.help)}")
     return "\n".join([*lines, ""])
 
 
@@ -133,7 +134,7 @@ _SHELLS: Final[dict[str, Callable[[list[Node], str], str]]] = {"bash": bash, "zs
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option. `flags` are its names; `choices` what it takes, where that is one of a few."""
+    """One option. `flags` are its names, `choices` the values it takes if they are a fixed list."""
 
     flags: tuple[str, ...]
     takes_value: bool
@@ -143,7 +144,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One command. `path` is its words behind the program's name, `commands` are those below it, `words` what it takes itself."""
+    """One command. `path` are its words after the program's name, `commands` its subcommands, `words` its fixed arguments."""
 
     path: tuple[str, ...]
     summary: str
@@ -154,7 +155,7 @@ class Node:
 
 
 def every_command(program: str) -> Iterator[Node]:
-    """The root, then each command before those below it."""
+    """Yield the root, then every command before its subcommands."""
     yield Node((), "", argparse.ArgumentParser(), (), tuple(COMMANDS), ())
     for name, command in COMMANDS.items():
         parser = make_parser(program, name, command.summary)
@@ -169,15 +170,15 @@ def _below(path: tuple[str, ...], summary: str, parser: argparse.ArgumentParser)
     words: list[str] = []
     for action in parser._actions:  # noqa: SLF001 - argparse offers no other way to ask
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the only name this class has
-            told = {each.dest: each.help or "" for each in action._choices_actions}  # noqa: SLF001 - the same
-            children |= {name: (told.get(name, ""), child) for name, child in action.choices.items()}
+            summaries = {each.dest: each.help or "" for each in action._choices_actions}  # noqa: SLF001 - the same
+            children |= {name: (summaries.get(name, ""), child) for name, child in action.choices.items()}
         elif action.help is not argparse.SUPPRESS and action.option_strings:
             options.append(_option(action))
         elif action.choices is not None:
             words += map(str, action.choices)
     yield Node(path, summary, parser, tuple(options), tuple(children), tuple(words))
-    for name, (said, child) in children.items():
-        yield from _below((*path, name), said, child)
+    for name, (text, child) in children.items():
+        yield from _below((*path, name), text, child)
 
 
 def _option(action: argparse.Action) -> Option:

@@ -1,6 +1,6 @@
 """`config path|get|set|insert|unset|validate|schema|edit`.
 
-An edit, of the own file or of its base if asked for, leaves no new error and has its effect.
+An edit that would add an error to the config file, or have no effect, is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
+from portico.cli.parser import add_command
 from portico.config.document import (
     MAX_SHOWN,
     ConfigFile,
@@ -48,15 +49,15 @@ _EXAMPLES = """examples:
   {prog} config set base '~/.openclaw/openclaw.json'
   {prog} config validate
 """
-_JSON5 = "JSON5, else plain text (with --json only JSON5); - reads plain text from standard input"
+_JSON5 = "JSON5 or plain text (with --json only JSON5); - reads plain text from standard input"
 _SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")
 _USER: Final = re.compile(r"(?<=://)[^/@\s]+@")
-# What stands where a key would, for a provider that is signed in to or asks for none: public words, worth seeing.
+# Public values of `apiKey` for a provider that needs no key. They are shown.
 _PLACEHOLDERS: Final = frozenset({"minimax-oauth", "qwen-oauth", "lmstudio"})
 
 
 class PathNotFound(PorticoError):
-    """The configuration has nothing at a path. OpenClaw's exit code for it is 1."""
+    """The config has no value at a path. The exit code is 1, as in OpenClaw."""
 
     id = "config-path-not-found"
 
@@ -64,49 +65,32 @@ class PathNotFound(PorticoError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     parser.epilog = _EXAMPLES
-    commands = parser.add_subparsers(title="commands", metavar="<command>")
-    _add(commands, "path", "print where the configuration file is", "config path", show_path)
-    getting = _add(commands, "get", "print the value that counts", "config get plugins.entries --json", show_value)
+    commands = parser.add_subparsers()
+    add_command(commands, "config path", "print the path of the config file", show_path)
+    getting = add_command(commands, "config get", "print the effective value", show_value, "plugins.entries --json")
     getting.add_argument(
-        "path", nargs="?", help=r"such as models.providers.minimax.baseUrl, a\.b for a key with a dot; default: all"
+        "path", nargs="?", help=r"for example models.providers.minimax.baseUrl; a\.b for a key with a dot (default: everything)"
     )
-    getting.add_argument("--reveal", action="store_true", help="print API keys and other secrets as they are")
-    setting = _add(commands, "set", "set a value; comments and everything else stay", "config set gateway.port 18500", set_value)
-    setting.add_argument("path", help="where to set it; what is missing on the way is made")
+    getting.add_argument("--reveal", action="store_true", help="print API keys and other secrets unmasked")
+    setting = add_command(commands, "config set", "set a value; comments and other values stay", set_value, "gateway.port 18500")
+    setting.add_argument("path", help="where to set the value; missing parents are created")
     setting.add_argument("value", help=_JSON5)
-    inserting = _add(commands, "insert", "put a value into an array", "config insert plugins.deny[0] telegram", insert_value)
-    inserting.add_argument("path", help="the array and the index; what stands there moves on")
+    inserting = add_command(commands, "config insert", "insert a value into an array", insert_value, "plugins.deny[0] telegram")
+    inserting.add_argument("path", help="the array and the index; later items move up by one")
     inserting.add_argument("value", help=_JSON5)
-    unsetting = _add(commands, "unset", "remove a value", "config unset plugins.allow", unset_value)
-    unsetting.add_argument("path", help="what to remove")
+    unsetting = add_command(commands, "config unset", "remove a value", unset_value, "plugins.allow")
+    unsetting.add_argument("path", help="the value to remove")
     for changing in (setting, inserting, unsetting):
-        changing.add_argument("--write-base", action="store_true", help="write into the OpenClaw file that `base` names")
-    _add(commands, "validate", "name everything that is wrong, in every file that is read", "config validate --json", validate)
-    _add(commands, "schema", "print the JSON Schema of the file, for editors", "config schema > portico.schema.json", show_schema)
-    _add(
-        commands,
-        "edit",
-        "open the file in $VISUAL or $EDITOR, and check it before it counts",
-        "config edit",
-        "portico.cli.config_edit:edit",
-    )
-
-
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    example: str,
-    handler: Callable[[argparse.Namespace, App], int] | str,
-) -> argparse.ArgumentParser:
-    description = f"{summary[:1].upper()}{summary[1:]}."
-    parser = commands.add_parser(name, help=summary, description=description, epilog=f"example:\n  {{prog}} {example}\n")
-    parser.set_defaults(handler=handler)
-    return parser
+        changing.add_argument("--write-base", action="store_true", help="edit the OpenClaw file that `base` names")
+    add_command(commands, "config validate", "show every problem in every config file", validate, "--json")
+    summary = "print the JSON Schema of the config file, for editors"
+    add_command(commands, "config schema", summary, show_schema, "> portico.schema.json")
+    summary = "edit the config file in $VISUAL or $EDITOR, and check it before it is saved"
+    add_command(commands, "config edit", summary, "portico.cli.config_edit:edit")
 
 
 def show_path(_args: argparse.Namespace, app: App) -> int:
-    """Print where the configuration file is, whether it exists or not."""
+    """Print the path of the config file, whether it exists or not."""
     if app.out.is_json:
         app.out.json({"path": str(app.paths.config), "exists": app.paths.config.exists()})
     else:
@@ -115,7 +99,7 @@ def show_path(_args: argparse.Namespace, app: App) -> int:
 
 
 def show_schema(_args: argparse.Namespace, app: App) -> int:
-    """Print what the file may hold, as JSON Schema."""
+    """Print the JSON Schema of the config file."""
     from portico.config.schema import json_schema
 
     app.out.json(json_schema())
@@ -123,7 +107,7 @@ def show_schema(_args: argparse.Namespace, app: App) -> int:
 
 
 def validate(_args: argparse.Namespace, app: App) -> int:
-    """Print every problem of the files; exit with 9 if one is an error."""
+    """Print every problem in the config files; exit with 9 if one is an error."""
     from portico.config.load import MODELS_FILE
 
     app.refuse_missing_config()
@@ -141,20 +125,20 @@ def validate(_args: argparse.Namespace, app: App) -> int:
     for line in _lines(problems, app.program):
         app.out.line(line)
     if not errors:
-        missing = "" if config.exists() else " It does not exist, which is the same as an empty one."
-        beside = f" So is what it rests on: {', '.join(map(str, others))}." if others else ""
+        missing = "" if config.exists() else " The file does not exist, which is the same as an empty file."
+        beside = f" So are the files it uses: {', '.join(map(str, others))}." if others else ""
         app.out.line(f"{config} is valid.{missing}{beside}")
     return ExitCode.CONFIG if errors else ExitCode.OK
 
 
 def _lines(problems: list[Problem], program: str) -> Iterator[str]:
-    """The problems in the order of the text; of very many the first, errors before warnings."""
+    """Yield the problems in the order of the text; if there are too many, the first ones, errors before warnings."""
     shown = problems
     if len(problems) > MAX_SHOWN:
         shown = sorted(problems, key=lambda problem: problem.level != "error")[:MAX_SHOWN]
     yield from (f"{problem.level}: {problem}" for problem in shown)
     if len(problems) > len(shown):
-        yield f"and {len(problems) - len(shown)} more: `{program} config validate --json` lists all"
+        yield f"and {len(problems) - len(shown)} more; to see all: {program} config validate --json"
 
 
 def _beside(folder: Path) -> tuple[Problem, ...]:
@@ -164,15 +148,15 @@ def _beside(folder: Path) -> tuple[Problem, ...]:
 
 
 def show_value(args: argparse.Namespace, app: App) -> int:
-    """Print one value or all: text as it is, anything else as JSON, secrets masked without `--reveal`.
+    """Print a value: text as it is, anything else as JSON. Secrets are masked without `--reveal`.
 
-    With `--verbose` also the file and the line that each value comes from.
+    With `--verbose`, also print the file and line of each value.
     """
     app.refuse_missing_config()
     path = parse_path(args.path) if args.path is not None else ()
     config = app.paths.config
     stack = read_stack(read_document(config) or Document.parse("{}", name=str(config)))
-    _refuse_what_is_not_known(stack, path)
+    _refuse_unknown_value(stack, path)
     try:
         value = stack.effective.get(path)
     except KeyError:
@@ -191,8 +175,8 @@ def show_value(args: argparse.Namespace, app: App) -> int:
     return ExitCode.OK
 
 
-def _refuse_what_is_not_known(stack: Stack, path: ConfigPath) -> None:
-    """A file that cannot be read may have a word to say, except on a plain value that the own file gives itself."""
+def _refuse_unknown_value(stack: Stack, path: ConfigPath) -> None:
+    """Fail if a file with an error could set the value at `path`. It cannot change a scalar of the user's own file."""
     error = next((problem for problem in stack.problems if problem.level == "error"), None)
     if error is None:
         return
@@ -203,7 +187,7 @@ def _refuse_what_is_not_known(stack: Stack, path: ConfigPath) -> None:
 
 
 def _leaves(path: ConfigPath, value: JsonValue) -> Iterator[ConfigPath]:
-    """The paths of what holds nothing else, in their order."""
+    """Yield the paths of all scalars and empty containers, in order."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
             yield from _leaves((*path, key), item)
@@ -232,11 +216,11 @@ def set_value(args: argparse.Namespace, app: App) -> int:
     changed = _change(app, path, edit, in_base=args.write_base, private=_is_secret(path, value), wanted=value)
     if not is_known(str(path[0])):
         app.out.warn(f"{app.program}: `{path[0]}` is not a key that Portico knows; it has no effect.")
-    return _report(app, changed, f"Updated {args.path}", f"{args.path} is set to that already", in_base=args.write_base)
+    return _report(app, changed, f"Updated {args.path}", f"{args.path} already has this value", in_base=args.write_base)
 
 
 def insert_value(args: argparse.Namespace, app: App) -> int:
-    """Put a value into the array that the path leads to, at its last index."""
+    """Insert a value into an array, at the index that ends the path."""
     path = parse_path(args.path)
     value = _typed_value(args.value, app.stdin, strict=app.out.is_json)
 
@@ -248,25 +232,25 @@ def insert_value(args: argparse.Namespace, app: App) -> int:
 
 
 def unset_value(args: argparse.Namespace, app: App) -> int:
-    """Remove the value at a path, and print where its value comes from now, if another file has one."""
+    """Remove the value at a path, and name the file that sets it now, if another one does."""
     path, in_base = parse_path(args.path), args.write_base
     try:
         changed = _change(app, path, lambda document: document.unset(path), in_base=in_base)
     except KeyError:
         raise _nothing_to_unset(app, args.path, path) from None
     if _is_secret_place(path):
-        app.out.note(f"It is still in the older versions beside the file, {_target(app, in_base=in_base).name}.bak and so on.")
+        app.out.note(f"The backups beside the file still have it: {_target(app, in_base=in_base).name}.bak and so on.")
     effective = _effective(app)
     if effective.has(path):
-        app.out.note(f"What counts now is the value at {effective.origin(path)}.")
+        app.out.note(f"The effective value now comes from {effective.origin(path)}.")
     return _report(app, changed, f"Removed {args.path}", "", in_base=in_base)
 
 
 def _typed_value(text: str, stdin: TextIO, *, strict: bool) -> JsonValue:
-    """The value a user typed: JSON5, else the text itself. `-` reads the text from `stdin`, for secrets.
+    """Parse `text` as JSON5, or return it as it is. `-` reads the text from `stdin`, for secrets.
 
     Raises:
-        UsageError: `strict`, and it is not JSON5 (`usage`).
+        UsageError: with `strict`, the text is not JSON5 (`usage`).
     """
     if text == "-":
         return read_text(stdin).rstrip("\r\n")
@@ -279,9 +263,9 @@ def _typed_value(text: str, stdin: TextIO, *, strict: bool) -> JsonValue:
 
 
 def _change(app: App, path: ConfigPath, edit: Edit, *, in_base: bool, private: bool = False, wanted: JsonValue = None) -> bool:
-    """Edit the file; what would make an error in it is refused, errors it had before are no hindrance to mending them.
+    """Edit the file. A change that adds an error is refused; errors that the file already has do not block the edit.
 
-    `private`: a secret comes into it, and nobody else is to read or write it from then on.
+    `private`: the edit adds a secret, so the file becomes readable and writable by its owner only.
     """
     if in_base:
         changed = app.settings.edit_base(edit, private=private)
@@ -302,62 +286,62 @@ def _change(app: App, path: ConfigPath, edit: Edit, *, in_base: bool, private: b
 
 
 def _warn_if_without_effect(app: App, path: ConfigPath) -> None:
-    """Of a value in the base: what keeps it from having an effect here."""
+    """Warn if the value, written into the base file, has no effect on Portico."""
     effective = _effective(app)
     if any(path[: len(other)] == other for other in NOT_FROM_BASE):
-        app.out.warn(f"{app.program}: it is about OpenClaw's own programs, and has no effect on Portico.")
+        app.out.warn(f"{app.program}: this value is for OpenClaw only, and has no effect on Portico.")
     elif effective.has(path) and effective.origin(path).layer == "own":
-        app.out.warn(f"{app.program}: it has no effect here while {effective.origin(path)} says something else.")
+        app.out.warn(f"{app.program}: the value has no effect, because {effective.origin(path)} overrides it.")
 
 
 def _refuse_new_errors(app: App, name: str, before: Checked, after: Checked) -> None:
-    """Refuse what `after` would make an error; of a URL and a protocol that do not fit, the other may be changed next.
+    """Refuse the errors that only `after` has. A URL that does not fit its `api` is a warning: the next edit may fix it.
 
-    Plugins are looked for only if the edit changes what they are asked about.
+    Plugins are loaded only if the edit changes something that they check.
     """
     old, new = before.problems, after.problems
     if after.config.plugins != before.config.plugins:
         old, new = problems_of(app, before), problems_of(app, after)
-    refuse_errors(f"{name} as it would be", _new(old, new))
+    refuse_errors(f"{name} after this change", _new(old, new))
     if (after.config.plugins, after.config.models) != (before.config.plugins, before.config.models):
         for problem in _new(misfit_problems(app, before), misfit_problems(app, after)):
             app.out.warn(f"{app.program}: {problem}")
 
 
 def _new(before: Iterable[Problem], after: Iterable[Problem]) -> list[Problem]:
-    had = {(problem.path, problem.message) for problem in before}
-    return [problem for problem in after if (problem.path, problem.message) not in had]
+    old = {(problem.path, problem.message) for problem in before}
+    return [problem for problem in after if (problem.path, problem.message) not in old]
 
 
 def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:
-    """An array of another file cannot be changed element by element here: the own file's array would replace or join it."""
+    """Refuse to change one item of another file's array: the own file's array would replace it or be joined to it."""
     from portico.config.json5 import ConfigElsewhere
 
     for depth in range(1, len(path)):
         around = path[:depth]
         if effective.has(around) and isinstance(effective.get(around), list) and not effective.document.has(around):
             origin, name = effective.origin(around), format_path(around)
-            # To an included file's array the own file can only add.
+            # The own file can only add to an array of an included file.
             replaceable = origin.layer == "base"
-            hint = f"set `{name}` as a whole, or change it in that file" if replaceable else "change it in that file"
-            raise ConfigElsewhere(f"`{name}` stands in another file", where=str(origin), hint=hint)
+            hint = f"Set the whole of `{name}`, or change it in that file." if replaceable else "Change it in that file."
+            raise ConfigElsewhere(f"`{name}` is set in another file", where=str(origin), hint=hint)
 
 
 def _refuse_without_effect(effective: Effective, path: ConfigPath, wanted: JsonValue) -> None:
     from portico.config.json5 import ConfigElsewhere
     from portico.config.json5_edit import same
 
-    if wanted is None or isinstance(wanted, dict):  # an object is laid over what others say, and meant to be
+    if wanted is None or isinstance(wanted, dict):  # an object is merged with the other files' objects
         return
     if effective.has(path) and not same(effective.get(path), wanted):
-        why = "an included file says something there, and arrays are joined"
-        message = f"`{format_path(path)}` would not become that"
+        why = "an included file also sets this array, and arrays are joined"
+        message = f"`{format_path(path)}` would not get this value"
         where = str(_included_part(effective, path))
-        raise ConfigElsewhere(message, why=why, where=where, hint="change it in that file")
+        raise ConfigElsewhere(message, why=why, where=where, hint="Change it in that file.")
 
 
 def _included_part(effective: Effective, path: ConfigPath) -> Origin:
-    """Where an included file says something in the array at `path`."""
+    """Return the first item of the array at `path` that comes from an included file."""
     value = effective.get(path)
     places = [effective.origin((*path, index)) for index in range(len(value) if isinstance(value, list) else 0)]
     return next((place for place in places if place.file != effective.document.name), effective.origin(path))
@@ -387,7 +371,7 @@ def _nothing_to_unset(app: App, at: str, path: ConfigPath) -> Exception:
 
 
 def _not_found(at: str, value: JsonValue) -> PathNotFound:
-    """The error of a path that leads nowhere in `value`, with the nearest that does."""
+    """Return the error for a path that `value` does not have. The hint names the most similar path."""
     from portico.config.check import nearest
 
     steps = parse_path(at)
@@ -396,21 +380,21 @@ def _not_found(at: str, value: JsonValue) -> PathNotFound:
             value = value[str(step)]
             continue
         near = nearest(str(step), value) if isinstance(value, dict) else None
-        hint = f"did you mean `{format_path((*steps[:depth], near))}`?" if near else "`{prog} config get` prints all there is"
+        hint = f"Did you mean `{format_path((*steps[:depth], near))}`?" if near else "To see all values: {prog} config get"
         return PathNotFound(f"Config path not found: {at}", hint=hint)
     return PathNotFound(f"Config path not found: {at}")
 
 
 def stands_elsewhere(app: App, path: ConfigPath, what: str) -> ConfigError:
-    """The error of a value that cannot be taken out of the own file, because it stands in the base or in an included file."""
+    """Return the error for a value that cannot be removed, because the base file or an included file sets it."""
     from portico.config.json5 import ConfigElsewhere
 
     stack = _stack(app)
-    # `--write-base` writes the base alone, and none of the files that it includes.
+    # `--write-base` edits the base file only, not the files that it includes.
     in_base = stack.base is not None and stack.base.has(path)
-    hint = f"{{prog}} config unset --write-base {quote(format_path(path))}" if in_base else "take it out of that file"
+    hint = f"{{prog}} config unset --write-base {quote(format_path(path))}" if in_base else "Remove it from that file."
     where = str(stack.effective.origin(path))
-    return ConfigElsewhere(f"{what} stands in another file", where=where, hint=hint)
+    return ConfigElsewhere(f"{what} is set in another file", where=where, hint=hint)
 
 
 def _effective(app: App) -> Effective:
@@ -422,7 +406,7 @@ def _stack(app: App) -> Stack:
 
 
 def masked(value: JsonValue, path: ConfigPath) -> JsonValue:
-    """`value`, which stands at `path`, without what is secret by its place or its shape; a variable's name is shown."""
+    """Return `value` with its secrets masked: those that `path` marks as secret, and those that look like one."""
     if isinstance(value, dict):
         return {key: masked(item, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -439,7 +423,7 @@ def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
 
 
 def _is_secret_place(path: ConfigPath) -> bool:
-    """Whether what stands there is taken for a secret: a variable, a header, or what is named like a key or a token."""
+    """Whether a value at `path` counts as a secret: a variable, a header, or a name that ends like `apiKey` or `token`."""
     if path[:1] == ("env",) or "headers" in path:
         return True
     name = str(path[-1]) if path else ""
@@ -448,7 +432,7 @@ def _is_secret_place(path: ConfigPath) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a document says together with the files that it leads to, and what is wrong in any of them."""
+    """A config file with the files it includes and its base, and the problems in all of them."""
 
     stack: Stack
     config: Config
@@ -456,7 +440,7 @@ class Checked:
 
 
 def checked(document: Document) -> Checked:
-    """Read and check the own file's text, what it includes, and its base."""
+    """Read and check the own file, the files it includes, and its base."""
     from portico.config.check import check_stack
 
     stack = read_stack(document)
@@ -464,7 +448,7 @@ def checked(document: Document) -> Checked:
 
 
 def problems_of(app: App, files: Checked) -> list[Problem]:
-    """What is wrong in the files; plugins' own settings are looked at too."""
+    """Return the problems in the files, including those in the plugins' settings."""
     from portico.plugins.manager import entry_problems
 
     entries = entry_problems(files.stack.effective, files.config.plugins, paths=app.paths, env=app.env)
@@ -472,10 +456,7 @@ def problems_of(app: App, files: Checked) -> list[Problem]:
 
 
 def misfit_problems(app: App, files: Checked) -> Iterator[Problem]:
-    """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it.
-
-    Two keys make up such a problem, of which an edit may change one after the other.
-    """
+    """Yield the base URLs that do not fit their provider's `api`, as far as enabled plugins know."""
     effective, config = files.stack.effective, files.config
     if all(provider.base_url is None for provider in config.models.providers.values()):
         return
@@ -489,5 +470,5 @@ def misfit_problems(app: App, files: Checked) -> Iterator[Problem]:
         if found.is_certain:
             yield Problem("error", str(origin), path, message, f"write {found.instead}", origin.layer, only=format_path(block))
         else:
-            hint = f"write {found.key}: {found.instead}, if nothing answers there"
+            hint = f"if nothing answers there, write {found.key}: {found.instead}"
             yield Problem("warning", str(origin), path, message, hint, origin.layer, standing=True)

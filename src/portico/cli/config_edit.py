@@ -1,4 +1,4 @@
-"""`config edit`: a person edits a private copy, which takes the file's place only if it holds. Nothing that was typed is lost."""
+"""`config edit`: open a private copy in the editor, and replace the config file if the copy is valid. No typed text is lost."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _FALLBACKS: Final = ("sensible-editor", "nano", "vi", "notepad")
 
 
 class EditorFailed(UsageError):
-    """There is no editor that can be started, or it ended with an error."""
+    """No editor could be started, or the editor ended with an error."""
 
     id = "editor-failed"
 
 
 def edit(_args: argparse.Namespace, app: App) -> int:
-    """Open a copy in the editor until it is valid or the user gives up, then put it in the file's place.
+    """Open a copy in the editor until it is valid or the user gives up, then replace the file with it.
 
     Raises:
-        UsageError: there is no terminal (`input-needed`), or no editor is known (`editor-failed`).
-        ConfigError: the copy does not hold (`config-invalid`), or the file was changed meanwhile. Where the copy is kept is
-            said on stderr.
+        UsageError: there is no terminal (`input-needed`), or no editor (`editor-failed`).
+        ConfigError: the copy is invalid (`config-invalid`), or the file was changed meanwhile. The copy is kept, and stderr
+            names its path.
     """
     if not app.prompter.interactive:
-        hint = "`{prog} config set KEY VALUE` changes a value without one"
+        hint = "To change one value without a terminal: {prog} config set KEY VALUE"
         raise InputNeeded("`config edit` needs a terminal.", hint=hint)
     editor = _editor(app)
     before = read_bytes(app.paths.config)
@@ -51,8 +51,8 @@ def edit(_args: argparse.Namespace, app: App) -> int:
     try:
         changed = _edit_and_replace(app, editor, copy, before)
     except BaseException:
-        if _holds_something_new(copy, before):
-            app.out.warn(f"{app.program}: what you wrote is kept in {copy}")
+        if _is_changed(copy, before):
+            app.out.warn(f"{app.program}: your edited copy is kept at {copy}")
         else:
             shutil.rmtree(copy.parent)
         raise
@@ -64,37 +64,37 @@ def edit(_args: argparse.Namespace, app: App) -> int:
 
 
 def _edit_and_replace(app: App, editor: list[str], copy: Path, before: bytes | None) -> bool:
-    """Say whether there is something new in the file's place."""
+    """Edit the copy and replace the file with it. Return whether the file changed."""
     while True:
         _run(app, editor, copy)
-        if copy.exists() and not _holds_something_new(copy, before):
+        if copy.exists() and not _is_changed(copy, before):
             return False
         try:
             after = _checked(app, copy)
         except ConfigError as error:
             app.out.warn(f"{app.program}: {error}")
             if not app.prompter.confirm("Edit it again?", flag="nothing", default=True):
-                raise InvalidConfig(f"{app.paths.config} is as it was.") from None
+                raise InvalidConfig(f"{app.paths.config} was not changed.") from None
         else:
-            private = _holds_secret(after) and not (before is not None and _held_secret(before))
+            private = _has_secret(after) and not (before is not None and _is_secret_data(before))
             ConfigFile(app.paths.config, app.paths.locks).put(after, expected_data=before, private=private)
             return True
 
 
 def _checked(app: App, copy: Path) -> Document:
-    """The copy as it would be in the file's place, if there is no error in it."""
+    """Return the copy as a document with the config file's name, after checking it."""
     data = read_bytes(copy)
     if data is None:
-        raise InvalidConfig("the editor has deleted the file")
+        raise InvalidConfig("the editor deleted the file")
     document = decode_document(data, str(app.paths.config))
     files = checked(document)
     problems = (*problems_of(app, files), *misfit_problems(app, files))
-    refuse_errors("what you wrote", (problem for problem in problems if problem.layer == "own"))
+    refuse_errors("your edited copy", (problem for problem in problems if problem.layer == "own"))
     return document
 
 
 def _copy(app: App, data: bytes) -> Path:
-    """A copy for the editor, in a folder that nobody else can look into: editors leave files of their own beside it."""
+    """Make a copy for the editor, in a private folder because editors put backup files beside it."""
     copy = Path(mkdtemp(prefix="edit-", dir=make_private_folder(app.paths.state))) / app.paths.config.name
     copy.touch(mode=FILE_MODE)
     copy.write_bytes(data)
@@ -102,60 +102,59 @@ def _copy(app: App, data: bytes) -> Path:
 
 
 def _run(app: App, editor: list[str], copy: Path) -> None:
-    """Let the editor have the terminal, and Ctrl-C with it; it gets no secret of this process's environment."""
+    """Run the editor on the terminal; Ctrl-C goes to the editor. It gets no secret from this process's environment."""
     from portico.util.children import resolve_command
 
     try:
         child = subprocess.Popen(resolve_command([*editor, str(copy)], app.env), env=child_environment(app.env))
     except OSError as error:
-        raise EditorFailed(f"{editor[0]} cannot be started: {error.strerror}", hint=_set_another(app)) from None
+        raise EditorFailed(f"Could not start {editor[0]}.", why=error.strerror, hint=_set_another(app)) from None
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         code = child.wait()
     finally:
         signal.signal(signal.SIGINT, handler)
     if code:
-        raise EditorFailed(f"{editor[0]} ended with exit code {code}; {app.paths.config} is as it was")
+        raise EditorFailed(f"{editor[0]} ended with exit code {code}. {app.paths.config} was not changed.")
 
 
 def _editor(app: App) -> list[str]:
-    """The words of the editor's command."""
+    """Return the editor's command and its arguments."""
     chosen = app.env.get(_variable(app), "").strip()
     if chosen:
         try:
             return shlex.split(chosen, posix=os.name == "posix")
         except ValueError as error:
-            message = f"{chosen} cannot be read as a command: {error}"
-            raise EditorFailed(message, hint=_set_another(app)) from None
-    found = next(filter(None, (find_program(name, app.env) for name in _FALLBACKS)), None)
-    if found is None:
-        raise EditorFailed("No editor is known.", hint=_set_another(app))
-    return [found]
+            message = f"Could not read {_variable(app)} as a command: {chosen}"
+            raise EditorFailed(message, why=str(error), hint=_set_another(app)) from None
+    program = next(filter(None, (find_program(name, app.env) for name in _FALLBACKS)), None)
+    if program is None:
+        raise EditorFailed("No editor was found.", hint=_set_another(app))
+    return [program]
 
 
 def _variable(app: App) -> str:
-    """The variable that names the editor: VISUAL before EDITOR."""
     return "VISUAL" if app.env.get("VISUAL", "").strip() else "EDITOR"
 
 
 def _set_another(app: App) -> str:
-    return f"set {_variable(app)} to the command of an editor, or change one value without it: {{prog}} config set KEY VALUE"
+    return f"Set {_variable(app)} to an editor's command, or change one value: {{prog}} config set KEY VALUE"
 
 
-def _holds_something_new(copy: Path, before: bytes | None) -> bool:
+def _is_changed(copy: Path, before: bytes | None) -> bool:
     try:
         return read_bytes(copy) not in {_EMPTY if before is None else before, None}
     except ConfigError:
         return False
 
 
-def _held_secret(data: bytes) -> bool:
+def _is_secret_data(data: bytes) -> bool:
     try:
-        return _holds_secret(decode_document(data, ""))
+        return _has_secret(decode_document(data, ""))
     except ConfigError:
         return False
 
 
-def _holds_secret(document: Document) -> bool:
+def _has_secret(document: Document) -> bool:
     value = document.value()
     return masked(value, ()) != value

@@ -1,8 +1,8 @@
-"""`demo`: a whole sign-in against the emulator, with the real commands, in a few seconds, leaving nothing behind.
+"""`demo`: run a complete sign-in against the emulator, with the real commands, in a few seconds.
 
-It plays in a throwaway folder: the page's three commands, a token that ends and is replaced, a question, and the sign-out. A
-window of the user's own browser has a throwaway profile that reaches the emulator and nothing else. With `--keep` the emulator is
-a process of its own, and stays.
+The demo runs in a throwaway folder: enable the plugin, sign in, wait for a background refresh, ask a question, sign out. The
+browser window has a throwaway profile that reaches only the emulator. With `--keep` the emulator is a process of its own, and
+keeps running; else nothing is left.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from portico.paths import Paths
 
 _EXAMPLES = """examples:
-  {prog} demo                               browser flow, Global portal
-  {prog} demo --flow device --region cn     device code, CN portal
-  {prog} demo --keep                        leave emulator and sign-in, to try commands by hand
+  {prog} demo                               sign in by the browser flow, Global portal
+  {prog} demo --flow device --region cn     sign in by a device code, CN portal
+  {prog} demo --keep                        keep the emulator and the account, to try commands by hand
 
-No account and no network are needed: MiniMax is played by an emulator on this machine. The redirect of the browser flow is the
-emulator's own; MiniMax itself offers third parties only the device code.
+You need no account and no network: an emulator on this machine stands in for MiniMax. The browser flow is the emulator's
+extension; MiniMax offers third parties only the device code.
 """
 
 
 class DemoFailed(PorticoError):
-    """A step of the demo did not do what it should."""
+    """A step of the demo failed."""
 
     id = "demo-failed"
 
@@ -53,23 +53,20 @@ class DemoFailed(PorticoError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `demo`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("--flow", choices=("browser", "device"), default="browser", help="how to sign in (browser)")
-    parser.add_argument("--region", choices=("global", "cn"), default="global", help="which portal (global)")
-    parser.add_argument("--keep", action="store_true", help="leave emulator and sign-in for trying commands")
+    parser.add_argument("--flow", choices=("browser", "device"), default="browser", help="the sign-in flow (browser)")
+    parser.add_argument("--region", choices=("global", "cn"), default="global", help="the region (global)")
+    parser.add_argument("--keep", action="store_true", help="keep the emulator and the account, to try commands")
     parser.set_defaults(handler=demo, warns_of_ended=False)
 
 
 def demo(args: argparse.Namespace, app: App) -> int:
-    """Play the whole sign-in."""
+    """Run the demo."""
     app = app.outside_emulator()
-    play = Play(flow=args.flow, region=args.region, keep=args.keep)
-    if not args.keep:
-        return run_on_stage(app, play)
-
-    return run_and_keep(app, play)
+    script = Script(flow=args.flow, region=args.region, keep=args.keep)
+    return run_and_keep(app, script) if args.keep else run_and_clear_away(app, script)
 
 
-# Of one family, because only Chromium's command line can be told of a proxy and of one CA to trust, without touching the system.
+# Only Chromium's command line takes a proxy and a CA to trust, without a change to the system.
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge", "brave-browser")
 _MAC_APPS: Final = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -87,7 +84,7 @@ PID_FILE: Final = "browser.pid"
 
 
 def window(env: Mapping[str, str], folder: Path, *, proxy_url: str, ca_file: Path) -> str | None:
-    """The `$BROWSER` that opens such a window and notes its process in `folder`; None without a screen or a Chromium."""
+    """Return a `$BROWSER` that opens the demo's window and writes its PID into `folder`; None without a screen or a Chromium."""
     program = _program(env)
     if program is None:
         return None
@@ -107,7 +104,7 @@ def window(env: Mapping[str, str], folder: Path, *, proxy_url: str, ca_file: Pat
 
 def _program(env: Mapping[str, str]) -> str | None:
     if os.name != "posix" or os.geteuid() == 0 or env.get("SSH_CONNECTION"):
-        return None  # as root Chromium runs only without its sandbox
+        return None  # Chromium's sandbox does not work for root
     if sys.platform == "darwin":
         return next((app for app in _MAC_APPS if Path(app).exists()), None)
     if not (env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")):
@@ -116,7 +113,7 @@ def _program(env: Mapping[str, str]) -> str | None:
 
 
 def _fingerprint(ca_file: Path) -> str:
-    """The base64 SHA-256 of the CA's public key, as Chromium's command line wants it."""
+    """Return the base64 SHA-256 of the CA's public key, as Chromium's command line expects it."""
     import base64
     import hashlib
 
@@ -133,22 +130,21 @@ def _fingerprint(ca_file: Path) -> str:
 _END_S: Final = 30.0
 
 
-def run_and_keep(app: App, play: Play) -> int:
-    """Play, and leave emulator and sign-in; where the play fails, nothing is left."""
+def run_and_keep(app: App, script: Script) -> int:
+    """Run the demo, and keep the emulator and the account; if the demo fails, nothing is left."""
     emulator = _start(app)
     try:
-        stage = _stage(app, emulator)
-        code = signals.run(play.run(stage))
+        sandbox = _sandbox_of(app, emulator)
+        code = signals.run(script.run(sandbox))
     except BaseException:
-        emulator.terminate()  # it clears away what its commands have made
+        emulator.terminate()  # the emulator deletes what the demo's commands made
         emulator.wait(_END_S)
         raise
-    _tell_what_next(stage, emulator.pid)
+    _show_next_steps(sandbox, emulator.pid)
     return code
 
 
 def _start(app: App) -> subprocess.Popen[bytes]:
-
     options = ["--json", "--redirect", "--access-ttl", str(ACCESS_TTL_S)]
     config = ["--config", app.options.config] if app.options.config else []
     return subprocess.Popen(
@@ -161,17 +157,17 @@ def _start(app: App) -> subprocess.Popen[bytes]:
     )
 
 
-def _stage(app: App, emulator: subprocess.Popen[bytes]) -> Stage:
+def _sandbox_of(app: App, emulator: subprocess.Popen[bytes]) -> Sandbox:
     from portico.paths import resolve_paths
 
-    ready = _first_word(emulator)
+    ready = _ready_event(emulator)
     env = {**clean_environment(app.env), **ready["env"]}
     paths = resolve_paths(env=env)
     choose_port(paths.config, paths.locks)
-    return Stage(app, Path(paths.state).parent, env, paths, tuple(ready["hosts"]))
+    return Sandbox(app, Path(paths.state).parent, env, paths, tuple(ready["hosts"]))
 
 
-def _first_word(emulator: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _ready_event(emulator: subprocess.Popen[bytes]) -> dict[str, Any]:
     assert emulator.stdout is not None  # noqa: S101 - it is a pipe
     ready: dict[str, Any] = json.loads(emulator.stdout.readline() or "{}")
     if "env" in ready:
@@ -179,129 +175,131 @@ def _first_word(emulator: subprocess.Popen[bytes]) -> dict[str, Any]:
     error = ready.get("error", {})
     kind = {ExitCode.LOCK_BUSY: LockBusy, ExitCode.CONFIG: ConfigError}.get(error.get("exitCode"))
     if kind is not None:
-        said = {name: error.get(name) for name in ("why", "where", "hint")}
-        raise kind(error["id"], error["message"], **said)
+        details = {name: error.get(name) for name in ("why", "where", "hint")}
+        raise kind(error["id"], error["message"], **details)
     raise DemoFailed("The emulator did not start.", why=error.get("message"), hint=error.get("hint"))
 
 
-def _tell_what_next(stage: Stage, pid: int) -> None:
-    from portico.store.encrypted_file import FILE_ENV
-
-    prog = stage.app.program
-    stage.tell("Emulator and sign-in stay. Three commands to try:")
-    passphrase = f'; export {FILE_ENV}="{stage.env[FILE_ENV]}"' if FILE_ENV in stage.env else ""
-    stage.more(f'eval "$({prog} emulator env)"{passphrase}')
-    stage.more(f"{prog} auth list --verbose")
-    stage.more(f'{prog} ask "What can you do?"')
-    stage.more(f"To end it, and to remove everything it made: kill {pid}")
+def _show_next_steps(sandbox: Sandbox, pid: int) -> None:
+    prog = sandbox.app.program
+    sandbox.step("The emulator keeps running, and the account stays. Three commands to try:")
+    passphrase = f'; export {FILE_ENV}="{sandbox.env[FILE_ENV]}"' if FILE_ENV in sandbox.env else ""
+    sandbox.detail(f'eval "$({prog} emulator env)"{passphrase}')
+    sandbox.detail(f"{prog} auth list --verbose")
+    sandbox.detail(f'{prog} ask "What can you do?"')
+    sandbox.detail(f"To stop the emulator and delete everything that it made: kill {pid}")
 
 
 _PROFILE = {"global": "minimax-portal:default", "cn": "minimax-portal:cn"}
 _QUESTION = "Say hello in one sentence."
-_LOOK_EVERY_S = 0.1
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
-    """What is played."""
+class Script:
+    """The steps of one demo."""
 
     flow: Literal["browser", "device"]
     region: Literal["global", "cn"]
     keep: bool
 
-    async def run(self, stage: Stage) -> int:
-        """Play it; the exit code."""
-        stage.tell(f"An emulator answers for {', '.join(stage.hosts[:4])} and {len(stage.hosts) - 4} more, on this machine only.")
+    async def run(self, sandbox: Sandbox) -> int:
+        """Run all steps and return the exit code."""
+        sandbox.step(
+            f"An emulator answers for {', '.join(sandbox.hosts[:4])} and {len(sandbox.hosts) - 4} more, on this machine only."
+        )
         if self.flow == "browser":
-            stage.more("Its redirect is Portico's extension: MiniMax itself offers third parties only the device code.")
-        store = _store(stage)
-        await self._sign_in(stage, store)
-        await self._show_place(stage)
-        await self._wait_for_refresh(stage)
-        await self._ask(stage)
+            sandbox.detail("The browser flow is the emulator's extension: MiniMax offers third parties only the device code.")
+        store = _store(sandbox)
+        await self._sign_in(sandbox, store)
+        await self._show_store(sandbox)
+        await self._wait_for_refresh(sandbox)
+        await self._ask(sandbox)
         if not self.keep:
-            await self._sign_out(stage)
+            await self._sign_out(sandbox)
         return ExitCode.OK
 
-    async def _sign_in(self, stage: Stage, store: list[str]) -> None:
-        await stage.command("plugins", "enable", "minimax-portal-auth")
-        said = await stage.command("gateway", "restart")
-        stage.more(_first_line(said.out + said.err))
+    async def _sign_in(self, sandbox: Sandbox, store: list[str]) -> None:
+        await sandbox.command("plugins", "enable", "minimax-portal-auth")
+        result = await sandbox.command("gateway", "restart")
+        sandbox.detail(_first_line(result.out + result.err))
         options = ["--region", self.region, "--flow", self.flow, "--background", *store]
         words = ("onboard", "--auth-choice", "minimax-portal", *options, "--non-interactive", "--json")
-        await stage.command(*words, on_line=lambda line: self._tell_event(stage, json.loads(line)))
+        await sandbox.command(*words, on_line=lambda line: self._show_event(sandbox, json.loads(line)))
 
-    def _tell_event(self, stage: Stage, event: dict[str, Any]) -> None:
+    def _show_event(self, sandbox: Sandbox, event: dict[str, Any]) -> None:
         match event.get("event"):
             case "authorize-url":
-                stage.more(f"the browser was sent to {event['url'].partition('?')[0]}")
-                stage.more(f"the redirect was awaited at {event['redirectUri']}")
+                sandbox.detail(f"opened the browser at {event['url'].partition('?')[0]}")
+                sandbox.detail(f"waited for the redirect at {event['redirectUri']}")
             case "device-code":
-                stage.more(f"code {event['userCode']} at {event['verificationUri'].partition('?')[0]}")
+                sandbox.detail(f"code {event['userCode']} at {event['verificationUri'].partition('?')[0]}")
             case "redirect-caught":
-                stage.tell("Redirect caught; state, issuer and PKCE hold; the code is exchanged.")
+                sandbox.step("Redirect received; state, issuer and PKCE verified; exchanging the code.")
             case "signed-in":
-                stage.tell(f"Signed in as {event['profile']} ({event['region']}): default model {event['defaultModel']}")
-                stage.more(f"API base {event['apiBase']}; {event['background']}")
+                sandbox.step(f"Signed in as {event['profile']} ({event['region']}): default model {event['defaultModel']}")
+                sandbox.detail(f"API base {event['apiBase']}; {event['background']}")
 
-    async def _show_place(self, stage: Stage) -> None:
-        said = await stage.command("auth", "list", "--verbose", "--json")
-        profile = json.loads(said.out)["profiles"][0]
-        where = profile["backend"] or "a file sealed with a throwaway passphrase"
-        stage.more(f"tokens kept in {where}: service {profile['service']}, user {profile['user']}")
+    async def _show_store(self, sandbox: Sandbox) -> None:
+        result = await sandbox.command("auth", "list", "--verbose", "--json")
+        profile = json.loads(result.out)["profiles"][0]
+        store = profile["backend"] or "a file encrypted with a throwaway passphrase"
+        sandbox.detail(f"tokens stored in {store}: service {profile['service']}, user {profile['user']}")
 
-    async def _wait_for_refresh(self, stage: Stage) -> None:
+    async def _wait_for_refresh(self, sandbox: Sandbox) -> None:
         from portico.store.token_store import local_token_store
 
-        store = local_token_store(stage.paths, env=stage.env)
+        store = local_token_store(sandbox.paths, env=sandbox.env)
         first = store.get(_PROFILE[self.region])
         if first is None or first.expires_at is None:
-            raise DemoFailed("The sign-in is not in the profile index.")
-        stage.tell(f"The first access token lives {ACCESS_TTL_S:g} s; no command is run while it is replaced.")
+            raise DemoFailed("The account is not in the profile index.")
+        sandbox.step(f"The first access token lives {ACCESS_TTL_S:g} s; waiting for the gateway to refresh it.")
         try:
             async with asyncio.timeout(ACCESS_TTL_S * 3):
                 while True:
                     now = store.get(first.id)
-                    if now is not None and now.generation > first.generation and stage.app.clock.wall_ms() > first.expires_at:
+                    if now is not None and now.generation > first.generation and sandbox.app.clock.wall_ms() > first.expires_at:
                         break
-                    await asyncio.sleep(_LOOK_EVERY_S)
+                    await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            raise DemoFailed("The background process did not refresh the token.") from None
-        stage.tell(f"Refreshed in the background: generation {first.generation} -> {now.generation}; the first token has ended.")
+            raise DemoFailed("The gateway did not refresh the token.") from None
+        sandbox.step(
+            f"Refreshed in the background: generation {first.generation} -> {now.generation}; the first token has expired."
+        )
 
-    async def _ask(self, stage: Stage) -> None:
-        said = await stage.command("models", "list", "--plain")
-        stage.more(f"models that the sign-in brought: {', '.join(said.out.split())}")
-        said = await stage.command("ask", _QUESTION)
-        stage.more(said.out.strip())
+    async def _ask(self, sandbox: Sandbox) -> None:
+        result = await sandbox.command("models", "list", "--plain")
+        sandbox.detail(f"models of the account: {', '.join(result.out.split())}")
+        result = await sandbox.command("ask", _QUESTION)
+        sandbox.detail(result.out.strip())
 
-    async def _sign_out(self, stage: Stage) -> None:
-        await stage.command("auth", "logout", _PROFILE[self.region], "--yes")
-        stage.more("revoked at the provider, deleted here")
-        said = await stage.command("gateway", "stop")
-        stage.more(_first_line(said.out + said.err))
-        stage.tell("Done. Nothing is left behind: no process, no record, no file.")
+    async def _sign_out(self, sandbox: Sandbox) -> None:
+        await sandbox.command("auth", "logout", _PROFILE[self.region], "--yes")
+        sandbox.detail("revoked at the provider, deleted here")
+        result = await sandbox.command("gateway", "stop")
+        sandbox.detail(_first_line(result.out + result.err))
+        sandbox.step("Done. Nothing is left: no process, no keyring record, no file.")
 
 
-def _store(stage: Stage) -> list[str]:
-    """The options that choose the store: none where the keyring works, else a sealed file with a throwaway passphrase."""
-    from portico.store.encrypted_file import FILE_ENV, PassphraseSource
+def _store(sandbox: Sandbox) -> list[str]:
+    """Return the options that choose the store: none if the keyring works, else the encrypted file with a new passphrase."""
+    from portico.store.encrypted_file import PassphraseSource
     from portico.store.token_store import local_token_store
 
     try:
-        place = local_token_store(stage.paths, passphrase=lambda: PassphraseSource({}), env=stage.env).probe()
+        place = local_token_store(sandbox.paths, passphrase=lambda: PassphraseSource({}), env=sandbox.env).probe()
     except StoreError as error:
         import secrets
 
         from portico.util.files import write_private
 
-        stage.tell("No keyring can be used here; a sealed file with a throwaway passphrase takes its place.")
-        stage.more(f"why: {(error.why or error.message).partition(';')[0]}")
-        passphrase = stage.folder / "passphrase"
+        sandbox.step("No keyring is available; using an encrypted file with a throwaway passphrase.")
+        sandbox.detail(f"why: {(error.why or error.message).partition(';')[0]}")
+        passphrase = sandbox.folder / "passphrase"
         write_private(passphrase, secrets.token_urlsafe(24).encode())
-        stage.env[FILE_ENV] = str(passphrase)
+        sandbox.env[FILE_ENV] = str(passphrase)
         return ["--store", "file"]
-    stage.tell(f"The keyring works: {place.backend}.")
+    sandbox.step(f"The keyring works: {place.backend}.")
     return []
 
 
@@ -312,22 +310,21 @@ def _first_line(text: str) -> str:
 PLUGIN: Final = "minimax-portal-auth"
 ACCESS_TTL_S: Final = 4.0
 _COMMAND_S: Final = 150.0
-_LET_GO_S: Final = 5.0
+_STOP_S: Final = 5.0
 _FOREIGN: Final = ("PORTICO_", "MINIMAX_")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What one command came to."""
+class CommandResult:
+    """The output of one command."""
 
-    code: int
     out: str
     err: str
 
 
 @dataclass(slots=True)
-class Stage:
-    """One demo's surroundings. `env` is the environment of its commands."""
+class Sandbox:
+    """The throwaway folder and paths of one demo. `env` is the environment of its commands."""
 
     app: App
     folder: Path
@@ -336,30 +333,28 @@ class Stage:
     hosts: tuple[str, ...]
     began: float = field(default_factory=time.monotonic)
 
-    def tell(self, text: str) -> None:
-        """One line of the transcript, with the seconds since the start."""
+    def step(self, text: str) -> None:
+        """Print one line of the transcript, with the seconds since the start."""
         seconds = time.monotonic() - self.began
         if self.app.out.is_json:
             self.app.out.event({"event": "step", "seconds": round(seconds, 1), "text": text})
         else:
             self.app.out.line(f"[{seconds:5.1f} s] {text}")
 
-    def more(self, text: str) -> None:
-        """A line that belongs to the one before."""
+    def detail(self, text: str) -> None:
+        """Print a detail of the last step."""
         if self.app.out.is_json:
             self.app.out.event({"event": "detail", "text": text})
         else:
             self.app.out.line(f"            {text}")
 
-    async def command(self, *words: str, on_line: Callable[[str], None] | None = None) -> Said:
-        """Run one of Portico's commands as a user would; `on_line` is told each line of its result as it comes.
+    async def command(self, *words: str, on_line: Callable[[str], None] | None = None) -> CommandResult:
+        """Run one of Portico's commands as a user would; call `on_line` with each line of its output.
 
         Raises:
-            PorticoError: `demo-failed`: it ended with another code than 0; its own words are the cause.
+            PorticoError: `demo-failed`: the exit code is not 0.
         """
-        import shlex
-
-        self.tell(f"$ {self.app.program} {shlex.join(words)}")
+        self.step(f"$ {self.app.program} {shlex.join(words)}")
         env = await off_loop(self._environment)
         process = await asyncio.create_subprocess_exec(
             *portico_command(*words), env=env, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1
@@ -369,41 +364,40 @@ class Stage:
                 out, err = await asyncio.gather(_lines(process.stdout, on_line), _lines(process.stderr, None))
                 code = await process.wait()
         except (TimeoutError, asyncio.CancelledError):
-            await _let_go(process)
+            await _stop_process(process)
             raise
-        said = Said(code, out, err)
-        if said.code:
-            raise DemoFailed(f"`{words[0]}` ended with {said.code}.", why=(said.err or said.out).strip())
-        return said
+        if code:
+            raise DemoFailed(f"`{words[0]}` ended with exit code {code}.", why=(err or out).strip())
+        return CommandResult(out, err)
 
     def _environment(self) -> dict[str, str]:
-        # The passphrase file is the demo's own, for the throwaway store that only its commands open.
+        # The demo's own passphrase file; it opens only the throwaway store.
         own = {FILE_ENV: self.env[FILE_ENV]} if FILE_ENV in self.env else {}
         return {**portico_environment(self.env), **own}
 
 
-def run_on_stage(app: App, play: Play) -> int:
-    """Set up, play, and clear away, whatever happens."""
+def run_and_clear_away(app: App, script: Script) -> int:
+    """Run the demo in a temporary folder, and delete everything afterwards, even if the demo fails."""
     import shutil
     import tempfile
 
     folder = Path(tempfile.mkdtemp(prefix="portico-demo-")).resolve()
     try:
-        return signals.run(_play(app, play, folder))
+        return signals.run(_run_in(folder, app, script))
     finally:
         with signals.block_signals():
             clear_away(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _play(app: App, play: Play, folder: Path) -> int:
-    async with set_up(app, folder) as stage:
-        return await play.run(stage)
+async def _run_in(folder: Path, app: App, script: Script) -> int:
+    async with set_up(app, folder) as sandbox:
+        return await script.run(sandbox)
 
 
 @contextlib.asynccontextmanager
-async def set_up(app: App, folder: Path) -> AsyncIterator[Stage]:
-    """The emulator, and the environment that leads to it and to nothing of the user's own."""
+async def set_up(app: App, folder: Path) -> AsyncIterator[Sandbox]:
+    """Run the emulator, with an environment that reaches it and nothing of the user's own."""
     from portico.emulation.run import run_emulation
     from portico.interfaces.plugins import EmulatorOptions
     from portico.paths import resolve_paths
@@ -417,16 +411,16 @@ async def set_up(app: App, folder: Path) -> AsyncIterator[Stage]:
         env["BROWSER"] = window(env, folder, proxy_url=info.proxy_url, ca_file=info.ca_file) or env["BROWSER"]
         hosts = tuple(host for emulator in emulators for host in emulator.hosts)
         choose_port(paths.config, paths.locks)
-        yield Stage(app, folder, env, paths, hosts, began)
+        yield Sandbox(app, folder, env, paths, hosts, began)
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """`env` without credentials, and without what the user's shell says about Portico and MiniMax: the demo has its own."""
+    """Return `env` without credentials and without the variables of Portico and MiniMax; the demo sets its own."""
     return {name: value for name, value in child_environment(env).items() if not name.upper().startswith(_FOREIGN)}
 
 
 def clear_away(folder: Path) -> None:
-    """End the background process and delete the keyring's records of a demo in `folder`."""
+    """Stop the gateway and the browser of a demo in `folder`, and delete its keyring records."""
     from portico.gateway import control
     from portico.gateway.keys import KeyPaths
     from portico.paths import STATE_ENV, resolve_paths
@@ -451,13 +445,13 @@ def _emulators(app: App) -> tuple[Emulator, ...]:
     from portico.config.schema import PluginEntry, PluginsConfig
     from portico.plugins.manager import PluginHost
 
-    # The user's own config may be broken or deny the plugin; the demo shows what it would be like without that.
+    # Not the user's config, which may be broken or deny the plugin.
     config = PluginsConfig(entries={PLUGIN: PluginEntry(enabled=True)})
     return PluginHost(config, paths=app.paths, env={}).emulators()
 
 
 def choose_port(config: Path, locks: Path) -> None:
-    """Give the demo's background process a port of its own: the user's may run already."""
+    """Give the demo's gateway a free port, because the user's own gateway may be running."""
     import socket
 
     from portico.config.document import ConfigFile
@@ -476,11 +470,11 @@ async def _lines(stream: asyncio.StreamReader | None, on_line: Callable[[str], N
     return "".join(lines)
 
 
-async def _let_go(process: asyncio.subprocess.Process) -> None:
+async def _stop_process(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGINT)
     try:
-        async with asyncio.timeout(_LET_GO_S):
+        async with asyncio.timeout(_STOP_S):
             await process.wait()
     except TimeoutError:
         process.kill()

@@ -1,6 +1,6 @@
-"""From words to a handler: global options, then the command's module, then its arguments.
+"""Run the command that a command line names: parse the global options, load the command's module, parse its arguments.
 
-After every command the user is warned of profiles that have to be signed in again, from the first terminal failure on.
+After every command a line on stderr names the accounts that must sign in again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def dispatch(words: list[str], program: str, streams: Streams) -> int:
     """Run the command that `words` name, on `streams`, and return its exit code.
 
     Raises:
-        UsageError: there is no such command, or its arguments do not make sense.
+        UsageError: there is no such command, or its arguments are wrong.
     """
     leading, rest = _leading_options(words)
     if "version" in leading:
@@ -67,7 +67,7 @@ def _run_host_command(name: str, words: list[str], leading: dict[str, str], prog
 
 
 def _run_command(handler: Callable[[Namespace, App], int], args: Namespace, app: App) -> int:
-    """Run the command, then warn of profiles that ended, unless the command itself failed for that."""
+    """Run the command, then warn of accounts that ended, unless that is why the command failed."""
     if not getattr(args, "warns_of_ended", True):
         return handler(args, app)
     try:
@@ -102,12 +102,12 @@ def _run_plugin_command(name: str, words: list[str], leading: dict[str, str], pr
     try:
         commands = {command.name: command for command in app.plugins.cli_commands()}
     except PorticoError:
-        commands = {}  # a broken configuration must not hide that the word is misspelt
+        commands = {}  # report the misspelt word, not the broken config
     if name not in commands:
         raise _unknown_command(name, [*COMMANDS, *commands])
     function = load_function(commands[name].target)
     with ExitStack() as stack:
-        if streams.stdout is not sys.stdout:  # a plugin's command is a function of its words, which prints as Python does
+        if streams.stdout is not sys.stdout:  # a plugin's command prints to `sys.stdout`
             stack.enter_context(redirect_stdout(streams.stdout))
         if streams.stderr is not sys.stderr:
             stack.enter_context(redirect_stderr(streams.stderr))
@@ -116,7 +116,7 @@ def _run_plugin_command(name: str, words: list[str], leading: dict[str, str], pr
 
 
 def _no_command(prog: str) -> UsageError:
-    return UsageError("No command was given.", hint=f"See `{prog} --help`.")
+    return UsageError("Specify a command.", hint=f"See `{prog} --help`.")
 
 
 def _unknown_command(name: str, known: list[str]) -> UsageError:
@@ -128,7 +128,7 @@ def _unknown_command(name: str, known: list[str]) -> UsageError:
 
 
 def _leading_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The global options before the command, and the rest."""
+    """Split off the global options that stand before the command."""
     leading: dict[str, str] = {}
     rest = list(words)
     while rest and rest[0].startswith("-"):
@@ -136,7 +136,7 @@ def _leading_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
         flag, equals, value = word.partition("=")
         if flag == "--config":
             if not equals and not rest:
-                raise UsageError("Argument --config: expected a path.")
+                raise UsageError("Argument --config: specify a path.")
             leading["config"] = value if equals else rest.pop(0)
         elif word in _FLAGS:
             leading[_FLAGS[word]] = ""
@@ -187,19 +187,17 @@ def finish_pending_sign_ins(app: App) -> None:
 
 
 def warn_of_ended(app: App) -> None:
-    """Print one line on stderr for all profiles that the provider refuses to refresh for good; nothing when quiet.
+    """Print one line on stderr that names the accounts that must sign in again; nothing with `--quiet`.
 
-    An index that cannot be read is reported by the commands that need it.
+    An unreadable profile index is ignored here; the commands that need it report it.
     """
-    from portico.errors import PorticoError
-
     try:
-        if not os.path.exists(app.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
-            return  # nobody has ever signed in, which need not be asked of the index
+        if not os.path.exists(app.paths.index):  # noqa: PTH110 - Path.exists raises PermissionError
+            return  # no account was ever made
         from portico.util.files import read_private
 
         if b'"failure"' not in (read_private(app.paths.index) or b""):
-            return  # no profile has one; reading them takes three times as long
+            return  # no profile failed; parsing the index would take three times as long
         from portico.auth.freshness import ended_profiles
         from portico.store.profiles import login_command
 
@@ -209,7 +207,7 @@ def warn_of_ended(app: App) -> None:
     if len(ended) == 1 and ended[0].failure is not None:
         remedy = login_command(ended[0]).replace("{prog}", app.program)
         why = " ".join(ended[0].failure.message.split())
-        app.out.note(f"{app.program}: {ended[0].id} has to be signed in again: {why} - {remedy}")
+        app.out.note(f"{app.program}: {ended[0].id} must sign in again: {why} - {remedy}")
     elif ended:
         names = ", ".join(profile.id for profile in ended)
-        app.out.note(f"{app.program}: these have to be signed in again: {names} - see {app.program} auth status")
+        app.out.note(f"{app.program}: these accounts must sign in again: {names} - see {app.program} auth status")

@@ -1,4 +1,4 @@
-"""`doctor`: what was looked at, what is wrong, why, and what fixes it."""
+"""`doctor`: diagnose problems and suggest fixes."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 _MARK: Final = len("[warning] ")
 _LOG_BYTES: Final = 64 << 10
 _EXAMPLES = """examples:
-  {prog} doctor                     one line for each check, then what is wrong, the worst first
-  {prog} doctor --fix               and fix what can be fixed without asking
+  {prog} doctor                            run all checks and list the problems, the worst first
+  {prog} doctor --fix                      also fix what is safe to fix
   {prog} doctor --json
-  {prog} doctor --bundle report.tar.gz     what it found, for a bug report: no secret is in it
+  {prog} doctor --bundle report.tar.gz     write a report for a bug report, without secrets
 
-exit code: 0 nothing is wrong (there may be warnings); 9 something is.
-With --json, `results` has the status of each check: ok, warning, error, or skipped if there was nothing to look at.
+exit code: 0 no errors (there may be warnings); 9 at least one error.
+With --json, `results` has the status of each check: ok, warning, error, or skipped if there was nothing to check.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("--fix", action="store_true", help="fix what is safe to fix, and say what was done")
-    parser.add_argument("--bundle", metavar="FILE", help="write what was found into an archive for a bug report, without secrets")
+    parser.add_argument("--fix", action="store_true", help="fix what is safe to fix, and list the fixes")
+    parser.add_argument("--bundle", metavar="FILE", help="write the findings into an archive for a bug report, without secrets")
     parser.set_defaults(handler=doctor, warns_of_ended=False)
 
 
@@ -50,14 +50,14 @@ def doctor(args: argparse.Namespace, app: App) -> int:
     """Run every check and report; with `--fix`, fix what is safe first.
 
     Raises:
-        StoreError: the bundle cannot be written.
+        StoreError: the bundle could not be written.
     """
     first_app = app.unattended()
     results = examine(first_app)
     fixed = _fix(worst_first(results)) if args.fix else []
     if fixed:
         again = app.unattended()
-        again.passphrase = first_app.passphrase  # the first one who read it has removed it from the environment
+        again.passphrase = first_app.passphrase  # reading it removed it from the environment
         results = examine(again)
     findings = worst_first(results)
     if args.bundle is not None:
@@ -69,27 +69,27 @@ def doctor(args: argparse.Namespace, app: App) -> int:
                 "exitCode": code,
                 "findings": [finding_json(each, app.program) for each in findings],
                 "mended": fixed,
-                "checks": _timings(results),
+                "checks": {result.check.id: result.took_ms for result in results},
                 "results": [_result_json(result) for result in results],
             }
         )
         return code
     for line in fixed:
-        app.out.line(f"mended: {_printable(line)}")
+        app.out.line(f"fixed: {_printable(line)}")
     for result in results:
         app.out.line(_printable(f"{f'[{result.status}]':<{_MARK}}{result.check.label}: {result.examined}"))
     app.out.line()
     for each in findings:
         _show_finding(each, app)
     if not findings:
-        app.out.line("Nothing is wrong.")
+        app.out.line("No problems found.")
     if args.bundle is not None:
-        app.out.note(f"Written, without secrets, readable by you alone: {args.bundle}")
+        app.out.note(f"Wrote {args.bundle}. It contains no secrets, and only you can read it.")
     return code
 
 
 def finding_json(finding: Finding, program: str) -> dict[str, object]:
-    """One finding for programs."""
+    """Return a finding as JSON fields."""
     hint = finding.hint.replace("{prog}", program) if finding.hint is not None else None
     return {
         "id": finding.id,
@@ -102,7 +102,6 @@ def finding_json(finding: Finding, program: str) -> dict[str, object]:
 
 
 def _result_json(result: Result) -> dict[str, object]:
-    """One check for programs: its status, what it looked at, the ids of its findings, and its time in milliseconds."""
     return {
         "id": result.check.id,
         "label": result.check.label,
@@ -113,11 +112,6 @@ def _result_json(result: Result) -> dict[str, object]:
     }
 
 
-def _timings(results: Sequence[Result]) -> dict[str, int]:
-    """How long each check took, in milliseconds."""
-    return {result.check.id: result.took_ms for result in results}
-
-
 def _fix(findings: Sequence[Finding]) -> list[str]:
     fixed = []
     for each in findings:
@@ -126,12 +120,12 @@ def _fix(findings: Sequence[Finding]) -> list[str]:
         try:
             fixed.append(each.fix())
         except (OSError, PorticoError) as error:
-            fixed.append(f"{each.id} could not be mended: {error}")
+            fixed.append(f"could not fix {each.id}: {error}")
     return fixed
 
 
 def _printable(line: str) -> str:
-    """`line` without what a terminal would act on: a finding repeats names from files that anybody may have written."""
+    """Return `line` without control characters: a finding repeats names from files that other people may have written."""
     return "".join(each if each.isprintable() else "?" for each in line)
 
 
@@ -141,18 +135,18 @@ def _show_finding(finding: Finding, app: App) -> None:
         for line in text.split("\n") if text else ():
             app.out.line(_printable(f"  {line}"))
     if finding.fix is not None:
-        app.out.line(f"  {app.program} doctor --fix does it.")
+        app.out.line(f"  To fix this: {app.program} doctor --fix")
 
 
 def _write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
-    """Write the archive: the findings, versions, the sign-ins without their tokens, and the end of the gateway's log.
+    """Write the archive: the findings, versions, the accounts without their tokens, and the end of the gateway's log.
 
-    The configuration is not in it: what it holds is the user's to show.
+    The archive leaves the config out; the user decides whether to show it.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: the archive could not be written.
     """
-    import tarfile  # it imports every way to compress
+    import tarfile  # imports every compression module
 
     parts = {
         "findings.json": json.dumps([_bundled_result(result) for result in results], indent=2),
@@ -168,12 +162,12 @@ def _write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
             entry.size, entry.mode = len(data), 0o600
             archive.addfile(entry, io.BytesIO(data))
     path = Path(place)
-    # Not `write_private`: the folder is the user's own, and its mode is not ours to change.
+    # Not `write_private`, which would change the mode of the user's folder.
     try:
         write_in_place(path, packed.getvalue(), mode=FILE_MODE)
     except OSError as error:
-        advice = "name another file: {prog} doctor --bundle FILE"
-        raise file_error(f"cannot write {path}", error, advice=advice) from error
+        advice = "Name another file: {prog} doctor --bundle FILE"
+        raise file_error(f"Could not write {path}.", error, advice=advice) from error
 
 
 def _bundled_result(result: Result) -> dict[str, object]:
@@ -212,4 +206,4 @@ def _end_of_log(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"could not read the log: {error.strerror}"

@@ -1,4 +1,4 @@
-"""`emulator run|env|approve`: a stand-in for the providers' servers, on this machine and offline."""
+"""`emulator run|env|approve`: an emulator of the providers' servers, on this machine and offline."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from portico.interfaces.plugins import Emulator, EmulatorOptions
 
 _EXAMPLES = """examples:
-  {prog} emulator run                        MiniMax, Global and CN, as it is: device code only
-  {prog} emulator run --redirect             with a redirect, which MiniMax itself does not have
-  eval "$({prog} emulator env)"              in another terminal: point this shell at it
-  {prog} emulator approve ABCD-EFGH          approve a code by hand
+  {prog} emulator run                        emulate MiniMax, Global and CN, with the device code only
+  {prog} emulator run --redirect             also emulate the browser flow, which MiniMax does not offer
+  eval "$({prog} emulator env)"              in another terminal: point this shell at the emulator
+  {prog} emulator approve ABCD-EFGH          approve a device code by hand
 """
 _RUN_EXAMPLES = """examples:
   {prog} emulator run --access-ttl 30
@@ -43,19 +43,19 @@ _APPROVE_EXAMPLES = """examples:
 
 
 class NotApproved(PorticoError):
-    """The emulator did not take the approval of a code."""
+    """The emulator did not accept the approval of a code."""
 
     id = "emulator-not-approved"
 
 
 class EmulatorRunning(LockBusy):
-    """An emulator of this user runs already."""
+    """The user already runs an emulator."""
 
     id = "emulator-running"
 
 
 class NoEmulator(NoWayToSignIn):
-    """No plugin that is installed brings an emulator."""
+    """No installed plugin has an emulator."""
 
     id = "no-emulator"
 
@@ -63,29 +63,33 @@ class NoEmulator(NoWayToSignIn):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     parser.epilog = _EXAMPLES
-    commands = parser.add_subparsers(title="commands", metavar="<command>")
-    running = commands.add_parser("run", help="answer for the providers' hosts until Ctrl-C", epilog=_RUN_EXAMPLES)
+    commands = parser.add_subparsers()
+    running = commands.add_parser("run", help="run the emulator until Ctrl-C", epilog=_RUN_EXAMPLES)
     running.add_argument(
-        "--region", choices=("global", "cn"), default="global", help="the region the advice is for (both answer)"
+        "--region", choices=("global", "cn"), default="global", help="region in the printed commands; both are emulated (global)"
     )
-    running.add_argument(
-        "--redirect", action="store_true", help="serve the browser redirect too, an extension of the emulator's own"
-    )
+    running.add_argument("--redirect", action="store_true", help="also serve the browser flow, which MiniMax does not offer")
     running.add_argument("--access-ttl", type=_positive, metavar="S", help="lifetime of access tokens, in seconds")
     running.add_argument("--auto-approve", action="store_true", help="approve every sign-in at once")
-    running.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="turn something, such as notice=Hello")
+    running.add_argument(
+        "--knob",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting, such as notice=Hello; repeatable",
+    )
     running.set_defaults(handler=run, warns_of_ended=False)
     leading = commands.add_parser("env", help="print the variables that point a shell at the emulator", epilog=_ENV_EXAMPLES)
-    leading.add_argument("--shell", choices=SHELLS, help="for which shell (default: yours)")
+    leading.add_argument("--shell", choices=SHELLS, help="the shell to print for (default: yours)")
     leading.set_defaults(handler=env, warns_of_ended=False)
     approving = commands.add_parser("approve", help="approve a sign-in by its code", epilog=_APPROVE_EXAMPLES)
-    approving.add_argument("code", metavar="CODE", help="the code that the sign-in shows")
-    approving.add_argument("--deny", action="store_true", help="refuse it instead")
+    approving.add_argument("code", metavar="CODE", help="the code that the sign-in prints")
+    approving.add_argument("--deny", action="store_true", help="deny the sign-in instead")
     approving.set_defaults(handler=approve, warns_of_ended=False)
 
 
 def run(args: argparse.Namespace, app: App) -> int:
-    """Answer for the providers' hosts until Ctrl-C, then leave nothing behind."""
+    """Run the emulator until Ctrl-C, then delete everything that it made."""
     from portico.interfaces.plugins import EmulatorOptions
 
     app = app.outside_emulator()
@@ -105,7 +109,7 @@ def env(args: argparse.Namespace, app: App) -> int:
         values = read_state(app.paths.emulator).env
     except PorticoError:
         if shell != "json":
-            app.out.exact("false")  # what `eval` then carries out, in every shell: of nothing at all it would make a success
+            app.out.exact("false")  # `eval` of empty output would succeed; `false` fails in every shell
         raise
     if shell == "json":
         app.out.json(dict(values))
@@ -116,11 +120,11 @@ def env(args: argparse.Namespace, app: App) -> int:
 
 
 def approve(args: argparse.Namespace, app: App) -> int:
-    """Approve or refuse a sign-in, on the emulator's own page.
+    """Approve or deny a sign-in, on the emulator's page.
 
     Raises:
-        UsageError: `unknown-name`: no sign-in waits under it.
-        PorticoError: `emulator-not-approved`: a page did not take it.
+        UsageError: `unknown-name`: no sign-in waits for this code.
+        PorticoError: `emulator-not-approved`: the page did not accept it.
     """
     import subprocess
 
@@ -131,27 +135,27 @@ def approve(args: argparse.Namespace, app: App) -> int:
     state = read_state(app.outside_emulator().paths.emulator)
     environment = child_environment({**app.env, **state.env})
     deny = ["--deny"] if args.deny else []
-    said = ""
+    reason = ""
     for url in state.approval_urls(args.code):
-        # The URL holds the code, and a program's arguments can be read by every user of the machine.
+        # The URL contains the code; every user of the machine can read a program's arguments, so send it on stdin.
         command = script_command(approver.__file__, *deny, "-")
-        done = subprocess.run(command, env=environment, input=f"{url}\n", capture_output=True, text=True, check=False)
-        if done.returncode == ExitCode.OK:
-            app.out.note("Refused." if args.deny else "Approved.")
+        result = subprocess.run(command, env=environment, input=f"{url}\n", capture_output=True, text=True, check=False)
+        if result.returncode == ExitCode.OK:
+            app.out.note("Denied." if args.deny else "Approved.")
             if app.out.is_json:
                 app.out.json({"code": args.code, "approved": not args.deny})
             return ExitCode.OK
-        if done.returncode != approver.NOT_ACCEPTED:
-            said = done.stderr.strip().removeprefix("approver: ")
-    if not said:
-        hint = "A code is good once, and for a few minutes: start the sign-in again to get a new one."
-        raise UnknownName(f"No sign-in waits under the code {args.code}.", hint=hint)
-    raise NotApproved(f"The emulator did not take the code {args.code}.", why=said)
+        if result.returncode != approver.NOT_ACCEPTED:
+            reason = result.stderr.strip().removeprefix("approver: ")
+    if not reason:
+        hint = "A code works once, for a few minutes. To get a new code, start the sign-in again."
+        raise UnknownName(f"No sign-in waits for the code {args.code}.", hint=hint)
+    raise NotApproved(f"The emulator did not accept the code {args.code}.", why=reason)
 
 
-def _knobs(given: list[str]) -> dict[str, str]:
+def _knobs(settings: list[str]) -> dict[str, str]:
     knobs = {}
-    for each in given:
+    for each in settings:
         name, equals, value = each.partition("=")
         if not name or not equals:
             raise UsageError(f"--knob takes NAME=VALUE, not {each!r}.")
@@ -168,7 +172,7 @@ def _positive(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError("a number of seconds above 0")
+        raise argparse.ArgumentTypeError("expected a number of seconds above 0")
     return seconds
 
 
@@ -176,11 +180,11 @@ _SHOWN_HOSTS = 4
 
 
 def run_emulator(app: App, options: EmulatorOptions, *, region: str) -> int:
-    """Run until Ctrl-C or SIGTERM; that is the end it is made for, so the code is 0.
+    """Run until Ctrl-C or SIGTERM, and return 0.
 
     Raises:
         LockBusy: `emulator-running`.
-        NoWayToSignIn: `no-emulator`: no plugin brings one.
+        NoWayToSignIn: `no-emulator`: no plugin has an emulator.
     """
     import shutil
     import tempfile
@@ -192,29 +196,29 @@ def run_emulator(app: App, options: EmulatorOptions, *, region: str) -> int:
     emulators = known_emulators(app)
     lock = FileLock(make_private_folder(app.paths.locks) / "emulator.lock", what="the emulator")
     if not lock.try_acquire():
-        holder = lock.owner_pid()
-        why = f"process {holder}" if holder else None
-        raise EmulatorRunning("An emulator is running already.", why=why, hint="Use it: `{prog} emulator env`.")
+        pid = lock.owner_pid()
+        why = f"process {pid}" if pid else None
+        raise EmulatorRunning("An emulator is already running.", why=why, hint='To use it: eval "$({prog} emulator env)"')
     folder = Path(tempfile.mkdtemp(prefix="portico-emulator-")).resolve()
     try:
         with contextlib.suppress(KeyboardInterrupt):
             signals.run(_run(app, emulators, options, folder, region))
     finally:
-        with signals.block_signals(), contextlib.ExitStack() as floor:
-            floor.callback(lock.release)
-            floor.callback(shutil.rmtree, folder, ignore_errors=True)
+        with signals.block_signals(), contextlib.ExitStack() as stack:
+            stack.callback(lock.release)
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
             clear_away(folder)
-    app.out.note("The emulator has ended; what it made is removed.")
+    app.out.note("The emulator stopped, and deleted everything that it made.")
     return ExitCode.OK
 
 
 def known_emulators(app: App) -> tuple[Emulator, ...]:
-    """The emulators of every plugin that announces one, also of those that are off by default: running one enables nothing.
+    """Return the emulators of all plugins, including plugins that are off by default. This enables no plugin.
 
     Raises:
         NoWayToSignIn: `no-emulator`.
     """
-    # Which plugins may be used is the user's word; their settings are for the real services, and may be wrong.
+    # The config decides which plugins may be used. Their settings are for the real services, so they are left out.
     config = app.settings.config.plugins
     unset = {id: replace(entry, config={}) for id, entry in config.entries.items()}
     host = app.plugins.for_config(replace(config, entries=unset))
@@ -229,25 +233,25 @@ def known_emulators(app: App) -> tuple[Emulator, ...]:
     if not emulators:
         failed = [f"{record.id}: {record.error}" for record in host.records() if record.manifest.emulators and record.error]
         why = "; ".join([*off, *failed]) or None
-        raise NoEmulator("No plugin brings an emulator.", why=why, hint="See `{prog} plugins list`.")
+        raise NoEmulator("No plugin has an emulator.", why=why, hint="See `{prog} plugins list`.")
     return emulators
 
 
 async def _run(app: App, emulators: tuple[Emulator, ...], options: EmulatorOptions, folder: Path, region: str) -> None:
     from portico.emulation.run import make_state, remove_state, run_emulation, write_state
 
-    ended = _ended()
+    ended = _end_event()
     async with run_emulation(emulators, options, folder) as info:
         state = make_state(info, emulators, app.paths.state)
         await asyncio.to_thread(write_state, state, app.paths.emulator)
         try:
-            _tell(app, emulators, replace(info, env=state.env), options, region)
+            _show_ready(app, emulators, replace(info, env=state.env), options, region)
             await ended.wait()
         finally:
             remove_state(app.paths.emulator)
 
 
-def _ended() -> asyncio.Event:
+def _end_event() -> asyncio.Event:
     ended = asyncio.Event()
     if sys.platform != "win32":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
@@ -255,7 +259,7 @@ def _ended() -> asyncio.Event:
     return ended
 
 
-def _tell(app: App, emulators: tuple[Emulator, ...], info: EmulationInfo, options: EmulatorOptions, region: str) -> None:
+def _show_ready(app: App, emulators: tuple[Emulator, ...], info: EmulationInfo, options: EmulatorOptions, region: str) -> None:
     hosts = [host for emulator in emulators for host in emulator.hosts]
     if app.out.is_json:
         ready = {"event": "ready", "proxyUrl": info.proxy_url, "hosts": hosts, "loopback": dict(info.loopback)}
@@ -265,15 +269,15 @@ def _tell(app: App, emulators: tuple[Emulator, ...], info: EmulationInfo, option
     shown = ", ".join(hosts[:_SHOWN_HOSTS])
     app.out.line(f"Portico's emulator answers for {shown} and {len(hosts) - _SHOWN_HOSTS} more, on this machine only.")
     if options.redirect:
-        app.out.line("Its redirect is an extension: MiniMax itself offers third parties only the device code.")
+        app.out.line("The browser flow is an extension: MiniMax offers third parties only the device code.")
     app.out.line("")
     app.out.line("In another terminal:")
     app.out.exact(f'  eval "$({app.program} emulator env)"')
     app.out.exact(f"  {app.program} onboard --auth-choice minimax-portal --region {region} --flow {flow}")
     app.out.line("")
-    app.out.line(f"$BROWSER approves there by itself; by hand: {app.program} emulator approve CODE")
+    app.out.line(f"$BROWSER approves the sign-in there. To approve by hand: {app.program} emulator approve CODE")
     for address in info.loopback.values():
-        app.out.line(f"A local LM Studio is played at {address}/v1")
+        app.out.line(f"An LM Studio server is emulated at {address}/v1")
     for note in info.notes:
         app.out.note(note)
-    app.out.line("Ctrl-C ends it and removes everything it made.")
+    app.out.line("Press Ctrl-C to stop the emulator and delete everything that it made.")

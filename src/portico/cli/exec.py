@@ -1,7 +1,7 @@
-"""`exec` and `env`: run a tool that asks the gateway, with its key in no file or argument; print the variables for a shell.
+"""`exec` and `env`: run a tool through the gateway, with a key that is in no file or argument; print the variables for a shell.
 
-A gateway that ran already is used and left alone. One that was started for a tool is noted, and ended by the last tool that uses
-it. Each key has a lock of its name, which goes with the process that waits for the tool: one that was left is taken back.
+`exec` uses the running gateway. If none runs, it starts one, writes a note, and the last tool that uses this gateway stops it.
+The process that waits for a tool holds a lock named after the tool's key. A key without that lock is revoked.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from portico.util.lock import FileLock
 
 _EXEC_EXAMPLES = """examples:
-  {prog} exec -- claude                              Claude Code, with the default model
+  {prog} exec -- claude                              run Claude Code with the default model
   {prog} exec --model opus -- codex "fix the tests"
   {prog} exec -- aider src/main.py
-  {prog} exec -- python my_script.py                 the official SDKs find what they need
+  {prog} exec -- python my_script.py                 run a script that uses an official SDK
 
-The tool gets the gateway's address, a key of its own that ends with it, and the model, in the variables that the SDKs read;
-claude, codex, aider and opencode get what else they need. If no gateway runs, one is started for as
-long as the tool runs, on any free port if the gateway's own is taken.
-The exit code is the tool's own; 128 and the signal's number where a signal ended it.
+The tool gets the gateway's address, its own gateway key and the model in the variables that the official SDKs read; claude,
+codex, aider and opencode also get the settings they need. The key is revoked when the tool ends. If no gateway is running, one
+runs as long as the tool does, on a free port if the usual one is taken.
+The exit code is the tool's; if a signal ended the tool, it is 128 plus the signal's number.
 """
-# Whoever sends one of these means the tool. What the terminal sends reaches it by itself, in the same process group.
-_PASSED_ON: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+# Signals to forward to the tool. It gets the terminal's signals itself, because it is in the same process group.
+_FORWARDED: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 _OF_TERMINAL: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
 
 
@@ -59,43 +59,43 @@ def add_exec_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, app: App) -> int:
-    """Run the tool; its exit code.
+    """Run the tool and return its exit code.
 
     Raises:
         UsageError: `usage`, `unknown-name`.
-        SignInNeeded, ConfigError: no model answers to that name.
-        LockBusy, StoreError: the gateway cannot be started, or the key not stored.
+        SignInNeeded, ConfigError: the model cannot be used.
+        LockBusy, StoreError: the gateway could not be started, or the key could not be stored.
     """
     from portico.gateway.client_env import TAKEN_OUT, arguments, variables
 
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
-    program = _found(words, app.env)
-    tool = os.path.basename(words[0]).removesuffix(".cmd").removesuffix(".exe")  # noqa: PTH119 - of a word, which may be no path
+    program = _tool_path(words, app.env)
+    tool = os.path.basename(words[0]).removesuffix(".cmd").removesuffix(".exe")  # noqa: PTH119 - the word may not be a path
     model = tool_model(app, args.model)
-    with _signals() as tell, gateway_for_a_tool(app, tool) as (state, key):
+    with _signals() as running, gateway_for_a_tool(app, tool) as (state, key):
         env = {name: value for name, value in tool_environment(app.env).items() if name not in TAKEN_OUT}
         command = [program, *arguments(state.url, model, tool), *words[1:]]
         with subprocess.Popen(command, env=env | variables(state.url, key, model, tool)) as process:
-            tell.append(process)
+            running.append(process)
             code = process.wait()
     return code if code >= 0 else SIGNAL_EXIT_BASE - code
 
 
-def _found(words: list[str], env: Mapping[str, str]) -> str:
+def _tool_path(words: list[str], env: Mapping[str, str]) -> str:
     if not words:
-        raise UsageError("No tool was named.", hint="{prog} exec -- claude")
+        raise UsageError("Specify a tool to run.", hint="{prog} exec -- claude")
     program = find_program(words[0], env)
     if program is None:
-        raise UnknownName(f"There is no program {words[0]} here.", hint="install it, or give its whole path")
+        raise UnknownName(f"Program not found: {words[0]}", hint="Install it, or specify its full path.")
     return program
 
 
 @contextmanager
 def _signals() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """While a tool runs, signals are its business: it may well go on after a Ctrl-C. What is begun is then cleared away."""
+    """Leave signals to the tool while it runs, since it may survive a Ctrl-C; before that, a signal ends this process."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def pass_on(number: int, _frame: object) -> None:
+    def forward(number: int, _frame: object) -> None:
         for process in running:
             process.send_signal(number)
         if not running:
@@ -105,12 +105,12 @@ def _signals() -> Iterator[list[subprocess.Popen[bytes]]]:
         if not running:
             raise KeyboardInterrupt
 
-    # Functions and not SIG_IGN, which a program that is started would inherit.
-    passed_on = () if sys.platform == "win32" else _PASSED_ON
-    handlers = {**dict.fromkeys(passed_on, pass_on), **dict.fromkeys(_OF_TERMINAL, leave_alone)}
-    # What this process was started to ignore (nohup) its tool ignores as well.
-    heeded = {number: handler for number, handler in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
-    before = {number: signal.signal(number, handler) for number, handler in heeded.items()}
+    # Functions instead of SIG_IGN, which the tool would inherit.
+    forwarded = () if sys.platform == "win32" else _FORWARDED
+    handlers = {**dict.fromkeys(forwarded, forward), **dict.fromkeys(_OF_TERMINAL, leave_alone)}
+    # Signals that this process already ignores (nohup) stay ignored, for the tool too.
+    handled = {number: handler for number, handler in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in handled.items()}
     try:
         yield running
     finally:
@@ -119,33 +119,33 @@ def _signals() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 _ENV_EXAMPLES = """examples:
-  eval "$({prog} env)"                             this shell's tools ask the gateway
+  eval "$({prog} env)"                             point the tools of this shell at the gateway
   {prog} env --shell fish | source
   {prog} env --shell powershell | Invoke-Expression
   {prog} env --json --model opus --key aider
 
-What is printed holds a gateway key, which opens the gateway of this machine and nothing else; `{prog} gateway key revoke` ends
-it. For one tool only, {prog} exec needs no key to be printed.
+The output contains a gateway key. It works only with the gateway on this machine; `{prog} gateway key revoke` revokes it.
+To run a single tool, use {prog} exec, which prints no key.
 """
 
 
 def add_env_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `env`."""
     parser.epilog = _ENV_EXAMPLES
-    parser.add_argument("--shell", choices=SHELLS, help="for which shell (default: yours)")
+    parser.add_argument("--shell", choices=SHELLS, help="the shell to print for (default: yours)")
     parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
-    parser.add_argument("--key", metavar="NAME", default="default", help="the gateway key that the tools show (default)")
+    parser.add_argument("--key", metavar="NAME", default="default", help="name of the gateway key to use (default)")
     parser.set_defaults(handler=env)
 
 
 def env(args: argparse.Namespace, app: App) -> int:
-    """Print them.
+    """Print the variables.
 
     Raises:
         UsageError: `unknown-name`.
-        StoreError: the key cannot be read.
+        StoreError: the key could not be read.
         ConfigError: `port-taken`: another program would get the key.
-        SignInNeeded, ConfigError: no model answers to that name.
+        SignInNeeded, ConfigError: the model cannot be used.
     """
     from portico.cli.gateway_keys import gateway_keys
     from portico.gateway.client_env import variables
@@ -161,17 +161,17 @@ def env(args: argparse.Namespace, app: App) -> int:
         try:
             bind_port(configured_port(app)).close()
         except PortTaken as taken:
-            # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
-            hers = taken.owner is None or taken.owner.is_other_user
-            if hers or (condition == "stopped" and service_keeping_port(app, configured_port(app)) is None):
+            # An unresponsive gateway has the port, or a service manager keeps the port between two gateways.
+            other_user = taken.owner is None or taken.owner.is_other_user
+            if other_user or (condition == "stopped" and service_keeping_port(app, configured_port(app)) is None):
                 raise
     keys = gateway_keys(app)
     keys.ensure_one()
     values = {**variables(url, keys.show(args.key), model), **without_proxy(app.env)}
     if condition == "unresponsive":
-        app.out.note(f"The gateway does not answer; start it anew: {app.program} gateway restart")
+        app.out.note(f"The gateway does not respond. Restart it: {app.program} gateway restart")
     elif state is None:
-        app.out.note(f"No gateway is running; start it: {app.program} gateway start")
+        app.out.note(f"No gateway is running. Start one: {app.program} gateway start")
     shell = "json" if app.out.is_json else args.shell or shell_of(app.env)
     if shell == "json":
         app.out.json(values)
@@ -182,37 +182,37 @@ def env(args: argparse.Namespace, app: App) -> int:
 
 
 _ANY_FREE: Final = 0
-# Seconds: another tool's gateway is being started, or drained.
+# Seconds to wait while another tool's gateway starts or drains.
 _LONGEST_S: Final = 90.0
 
 
 @contextmanager
 def gateway_for_a_tool(app: App, tool: str) -> Iterator[tuple[GatewayState, Secret]]:
-    """A running gateway, and a key for `tool` that is refused afterwards.
+    """Provide a running gateway, and a key for `tool` that is revoked afterwards.
 
     Raises:
-        LockBusy, ConfigError, StoreError: the gateway cannot be started, or the key not stored.
+        LockBusy, ConfigError, StoreError: the gateway could not be started, or the key could not be stored.
     """
     from portico.cli.gateway_keys import gateway_keys
 
     keys = gateway_keys(app)
     name = name_for(tool, os.getpid())
-    waits = _lock_of(name, app)
+    lock = _lock_of(name, app)
     with _one_at_a_time(app):
-        _take_back(keys, app)
-        waits.acquire()
+        _revoke_orphaned(keys, app)
+        lock.acquire()
         try:
             state = _running(app)
             key = keys.add(name)
         except BaseException:
-            _clear_away(keys, waits, app)
+            _clear_away(keys, lock, app)
             raise
     try:
         yield state, key
     finally:
         with _one_at_a_time(app):
             _revoke(keys, name, app)
-            _clear_away(keys, waits, app)
+            _clear_away(keys, lock, app)
 
 
 def _running(app: App) -> GatewayState:
@@ -223,42 +223,42 @@ def _running(app: App) -> GatewayState:
     present = running(app.paths)
     if present is not None:
         return present
-    with suppress(ConfigError):  # of a gateway of the tool's own more can be told
-        kept = _start_kept(app)
-        if kept is not None:
-            return kept
+    with suppress(ConfigError):  # the error of a gateway started here says more
+        state = _start_service(app)
+        if state is not None:
+            return state
     state = control.start(app.paths, port=_free_port(app), passphrase=app.passphrase, env=app.env, store=app.store_choice())
     write_private(_note(app), state.instance.encode(), durable=False)
     return state
 
 
-def _start_kept(app: App) -> GatewayState | None:
-    """The installed gateway, if its manager keeps its port open: it is between two processes, and another one could not start.
+def _start_service(app: App) -> GatewayState | None:
+    """Start the installed gateway if its service manager keeps the port open, since no other gateway could use that port.
 
     Raises:
-        ConfigError: `service-failed`, `gateway-failed`: the port is not its manager's after all.
+        ConfigError: `service-failed`, `gateway-failed`: the service manager does not have the port.
     """
     from portico.gateway.control import READY_S, wait_until_running
     from portico.gateway.port import PortTaken, bind_port
     from portico.gateway.service import service_keeping_port
 
     port = app.settings.config.gateway.port
-    kept = service_keeping_port(app, port)
-    if kept is None:
+    installed = service_keeping_port(app, port)
+    if installed is None:
         return None
     try:
         bind_port(port).close()
     except PortTaken as taken:
         if taken.owner is None or taken.owner.is_other_user:
             return None
-        manager, service = kept
+        manager, service = installed
         manager.start(service)
         return wait_until_running(app.paths, READY_S)
     return None
 
 
 def _free_port(app: App) -> int:
-    """The gateway's own port, where tools with an address of their own find this gateway too; any other if that is taken."""
+    """Return the configured port, which other tools may know, or "any free port" if it is taken."""
     from portico.gateway.port import PortTaken, bind_port, configured_port
 
     port = configured_port(app)
@@ -270,7 +270,7 @@ def _free_port(app: App) -> int:
 
 
 def keep_running(app: App, state: GatewayState) -> bool:
-    """Leave a gateway running that was started for a tool, when that ends; whether it was one.
+    """Keep a gateway that was started for a tool running when the tool ends. Return whether it was started for a tool.
 
     Raises:
         LockBusy, StoreError: as `file_lock`.
@@ -285,46 +285,46 @@ def keep_running(app: App, state: GatewayState) -> bool:
 
 
 def is_for_tools(app: App, state: GatewayState) -> bool:
-    """Whether this gateway was started for a tool, and ends with it.
+    """Whether this gateway was started for a tool, and stops with it.
 
     Raises:
-        StoreError: the note of it cannot be read.
+        StoreError: the note could not be read.
     """
     from portico.util.files import read_private
 
     return _note(app).exists() and read_private(_note(app)) == state.instance.encode()
 
 
-def _clear_away(keys: GatewayKeys, waits: FileLock, app: App) -> None:
-    """End the gateway that was started for tools, unless another one still uses it."""
+def _clear_away(keys: GatewayKeys, lock: FileLock, app: App) -> None:
+    """Stop the gateway that was started for tools, unless another tool still uses it."""
     from portico.gateway import control
     from portico.services.gateway_state import read_state
     from portico.util.files import remove_private
 
-    remove_private(waits.path)
-    waits.release()
-    if not _note(app).exists() or any(_waits(key.name, app) for key in keys.all()):
+    remove_private(lock.path)
+    lock.release()
+    if not _note(app).exists() or any(_has_running_tool(key.name, app) for key in keys.all()):
         return
-    state = read_state(app.paths)  # whether it answers or hangs
+    state = read_state(app.paths)  # also of a gateway that hangs
     if state is not None and is_for_tools(app, state):
         control.stop(app.paths)
     remove_private(_note(app))
 
 
-def _take_back(keys: GatewayKeys, app: App) -> None:
-    """Revoke the keys of processes that are gone."""
+def _revoke_orphaned(keys: GatewayKeys, app: App) -> None:
+    """Revoke the keys of tools whose process is gone."""
     for key in keys.all():
-        if tool_of(key.name) is not None and not _waits(key.name, app):
+        if tool_of(key.name) is not None and not _has_running_tool(key.name, app):
             _revoke(keys, key.name, app)
 
 
 def _revoke(keys: GatewayKeys, name: str, app: App) -> None:
     for left in keys.revoke(name):
-        app.out.warn(f"its record could not be deleted, and opens nothing any more: {left}")
+        app.out.warn(f"Could not delete the key's record, but the key is revoked: {left}")
 
 
-def _waits(name: str, app: App) -> bool:
-    """Whether a process waits for the tool of this key."""
+def _has_running_tool(name: str, app: App) -> bool:
+    """Whether a process still waits for this key's tool."""
     return tool_of(name) is not None and _lock_of(name, app).is_locked()
 
 
@@ -347,7 +347,7 @@ def _note(app: App) -> Path:
 
 
 def tool_model(app: App, name: str | None) -> str:
-    """The reference that `name` stands for, or the default model's; something has to answer for it.
+    """Return the reference of the model `name`, or of the default model, if it can be used.
 
     Raises:
         SignInNeeded, UsageError, ConfigError: as `portico.models.loader.ModelLoader.resolve`.

@@ -1,4 +1,4 @@
-"""How a failure is shown: one block on stderr, or one JSON object on stdout."""
+"""Show a failure: one block on stderr, or one JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from portico.terminal.output import Streams
+
 _NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
 
 
 class OutputFailed(PorticoError):
-    """What the command prints could not be written."""
+    """The command's output could not be written."""
 
     id = "output-failed"
 
@@ -43,27 +44,27 @@ class Terminated(PorticoError):
 
 
 def explain(exc: BaseException, stderr: TextIO) -> PorticoError:
-    """`exc` as a failure to show. An unexpected one is a bug: its traceback is printed to `stderr`, redacted."""
+    """Return `exc` as a `PorticoError`. An unexpected exception is a bug: its redacted traceback is printed to `stderr`."""
     if isinstance(exc, PorticoError):
         return exc
     if isinstance(exc, RuntimeError) and isinstance(exc.__cause__, KeyboardInterrupt):
-        exc = exc.__cause__  # before Python 3.12 a signal that comes while a class is made ("Error calling __set_name__")
+        exc = exc.__cause__  # before Python 3.12: a signal while a class is made ("Error calling __set_name__")
     if isinstance(exc, EndedBySignal):
         kind = HungUp if exc.name == "SIGHUP" else Terminated
         return kind(f"Ended by {exc.name}.")
     if isinstance(exc, KeyboardInterrupt):
         return Interrupted("Interrupted.")
     if isinstance(exc, OSError) and exc.filename is None and exc.errno in _NO_OUTPUT:
-        return OutputFailed("The output could not be written.", why=exc.strerror)
+        return OutputFailed("Could not write the output.", why=exc.strerror)
     _print_traceback(exc, stderr)
     return internal_error(exc)
 
 
 def show(failure: PorticoError, streams: Streams, *, json_output: bool, program: str) -> None:
-    """Print `failure`: with `json_output` as one object to stdout, else as a block to stderr.
+    """Print `failure`: as one JSON object to stdout, or as a block to stderr.
 
     Raises:
-        OSError: the stream cannot be written to.
+        OSError: writing to the stream failed.
     """
     if json_output and not isinstance(failure, OutputFailed):
         import json
@@ -77,10 +78,10 @@ def show(failure: PorticoError, streams: Streams, *, json_output: bool, program:
 
 
 def render(exc: PorticoError, program: str) -> str:
-    """The block that a person reads: what, why, and what to do next."""
+    """Return the block for a person: what happened, why, and what to do next."""
     place = f"{exc.where}: " if exc.where else ""
-    speaker = "" if exc.is_quoted else f"{program}: "
-    lines = [f"{speaker}{place}{exc.message}"]
+    prefix = "" if exc.is_quoted else f"{program}: "
+    lines = [f"{prefix}{place}{exc.message}"]
     if exc.why:
         lines.append(f"  {exc.why}")
     hint = exc.hint_for(program)
@@ -92,7 +93,7 @@ def render(exc: PorticoError, program: str) -> str:
 
 
 def _is_plain(exc: PorticoError) -> bool:
-    """Whether it needs no explanation: the hint of a mistake on the command line is the command's help."""
+    """Whether the error needs no page: a usage error's hint names the command's help."""
     return type(exc) is UsageError or isinstance(exc, (OutputFailed, Interrupted, HungUp, Terminated))
 
 

@@ -1,4 +1,4 @@
-"""`gateway run|start|stop|status|restart|logs`, and the work of a running one: fresh accounts, and models for tools."""
+"""`gateway run|start|stop|status|restart|logs`, and the work of a running gateway: refresh accounts and serve models."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from portico.auth.broker import TokenBroker
 from portico.auth.freshness import ended_profiles
 from portico.cli import gateway_keys
 from portico.cli.gateway_service import install, installed, uninstall
+from portico.cli.parser import add_command
 from portico.errors import ExitCode, PorticoError, UsageError
 from portico.gateway import control
 from portico.gateway.metrics import log_to_stderr
@@ -41,7 +42,6 @@ from portico.version import __version__
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Iterator
-    from typing import TextIO
 
     from portico.app import App
     from portico.gateway.control import StoppedGateway
@@ -55,20 +55,21 @@ if TYPE_CHECKING:
     from portico.util.lock import FileLock
 
 _EXAMPLES = """examples:
-  {prog} gateway start          keep every sign-in fresh, in the background
+  {prog} gateway start          start the gateway in the background
   {prog} gateway status --json
-  {prog} gateway restart        after a change of the configuration
-  {prog} gateway install        from now on, and at each login
+  {prog} gateway restart        apply a changed config
+  {prog} gateway install        start the gateway now and at each login
   {prog} gateway logs --follow
+
+The gateway serves the models of your accounts on this machine, and refreshes the accounts' tokens.
 """
 _LONGEST_LINE = 64 * 1024
-_LOOK_EVERY_S = 2.0
-_SAME_LOOKS = 3
+_VERSION_POLL_S = 2.0
+_SAME_VERSIONS = 3
 _VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
-# All that a request, a refresh, or a change of the config, the sign-ins or the keys runs through.
+# All packages that a running gateway may need: for requests, refreshes, and changes of the config, the accounts or the keys.
 _PACKAGES = ("auth", "config", "gateway", "interfaces", "models", "net", "oauth", "plugins", "services", "store", "usage", "util")
-# What a store of credentials imports when it is opened, as far as this system has it; what prints the first line; and what a
-# plugin imports that is switched on later.
+# Modules that are imported late: by the token stores that this system has, by the output, and by a plugin enabled later.
 _LATER = (
     "cryptography.hazmat.backends.openssl.backend",
     "cryptography.hazmat.primitives.ciphers.aead",
@@ -82,61 +83,52 @@ _LATER = (
 )
 _log = logging.getLogger(__name__)
 _DEFAULT_LINES: Final = 50
-_READ_LOG_EVERY_S: Final = 0.2
-_READ: Final = 1 << 20
+_LOG_POLL_S: Final = 0.2
+_READ_BYTES: Final = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     parser.epilog = _EXAMPLES
-    commands = parser.add_subparsers(title="commands", metavar="<command>")
-    foreground = _add(commands, "run", "run in the foreground, until interrupted", run)
+    commands = parser.add_subparsers()
+    foreground = add_command(commands, "gateway run", "run the gateway in the foreground, until Ctrl-C", run)
     _add_port(foreground)
     foreground.add_argument(
-        "--passphrase-stdin", action="store_true", help="read the sealed file store's passphrase from standard input"
+        "--passphrase-stdin", action="store_true", help="read the encrypted file's passphrase from standard input"
     )
-    _add_port(_add(commands, "start", "start in the background", start))
-    _add(commands, "stop", "end it within 5 seconds; requests under way get 3 of them", stop)
-    _add(commands, "status", "say whether it runs", status)
+    _add_port(add_command(commands, "gateway start", "start the gateway in the background", start))
+    add_command(commands, "gateway stop", "stop the gateway; running requests get 3 seconds to finish", stop)
+    add_command(commands, "gateway status", "show whether the gateway is running", status)
     gateway_keys.add_key_commands(commands)
-    summary = "let the operating system run it, now and at each login (systemd, launchd)"
-    _add(commands, "install", summary, install)
-    _add(commands, "uninstall", "undo `install`", uninstall)
-    reading = _add(commands, "logs", "show what it has remarked", logs)
+    summary = "install the gateway as a service that starts now and at each login (systemd, launchd)"
+    add_command(commands, "gateway install", summary, install)
+    add_command(commands, "gateway uninstall", "stop the service and remove it", uninstall)
+    reading = add_command(commands, "gateway logs", "show the gateway's log", logs)
     reading.add_argument(
-        "-n", "--lines", type=int, default=_DEFAULT_LINES, metavar="N", help=f"how many of the last lines ({_DEFAULT_LINES})"
+        "-n", "--lines", type=int, default=_DEFAULT_LINES, metavar="N", help=f"number of lines to show ({_DEFAULT_LINES})"
     )
-    reading.add_argument("-f", "--follow", action="store_true", help="go on with each new line, until Ctrl-C")
-    summary = "start another in its place; streams under way finish, and nothing happens where none runs"
-    _add_port(_add(commands, "restart", summary, restart))
-
-
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, handler: object
-) -> argparse.ArgumentParser:
-    epilog = f"example:\n  {{prog}} gateway {name}\n"
-    parser = commands.add_parser(name, help=summary, epilog=epilog, description=f"{summary.capitalize()}.")
-    parser.set_defaults(handler=handler)
-    return parser
+    reading.add_argument("-f", "--follow", action="store_true", help="also show new lines, until Ctrl-C")
+    summary = "replace the running gateway; running streams finish"
+    _add_port(add_command(commands, "gateway restart", summary, restart))
 
 
 def _add_port(parser: argparse.ArgumentParser) -> None:
-    help_text = f"port on 127.0.0.1; 0 takes any (default: {PORT_ENV}, then gateway.port of the configuration, then 18444)"
+    help_text = f"port on 127.0.0.1; 0 picks a free one (default: {PORT_ENV}, gateway.port in the config, or 18444)"
     parser.add_argument("--port", type=int, metavar="PORT", help=help_text)
 
 
 def run(args: argparse.Namespace, app: App) -> int:
-    """Serve until a signal asks to end."""
+    """Serve until a signal stops the gateway."""
     from portico.gateway.server import take_place
 
-    # Both before anything that could hang: a config on a network folder, a keyring, a plugin.
+    # Before anything that could hang: a config on a network folder, a keyring, a plugin.
     with watched_end() as watch:
         lock = take_place(app.paths)
         watch.guard(lock)
         try:
             return _serve(args, app, watch, lock)
         except BaseException:
-            watch.guard(None)  # which would take the released lock for a lost one
+            watch.guard(None)  # else the released lock would look like a lost one
             lock.release()
             raise
 
@@ -145,13 +137,14 @@ def _serve(args: argparse.Namespace, app: App, watch: EndWatch, lock: FileLock) 
     from portico.gateway.server import Terms, run_gateway
 
     port = _port(args, app)
-    from_stdin = _passphrase_from(app.stdin) if args.passphrase_stdin else None
+    from_stdin = None
+    if args.passphrase_stdin:
+        from_stdin = Secret(app.stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
     passphrase = from_stdin or control.passphrase_for(app.paths, app.passphrase, app.env, app.store_choice())
     log_to_stderr(app.paths.gateway_log, verbose=app.options.verbose)
     gateway_keys.make_first_key(app, passphrase)
-    opens_encrypted_file = passphrase is not None
     announce = partial(_show_running, app.out)
-    terms = Terms(app.paths, port, app.clock, app.env, announce, opens_encrypted_file)
+    terms = Terms(app.paths, port, app.clock, app.env, announce, passphrase is not None)
     return run_gateway(terms, watch, lock, lambda started_at: serving(app, passphrase, started_at))
 
 
@@ -159,23 +152,18 @@ def _show_running(out: Output, state: GatewayState) -> None:
     if out.is_json:
         out.event({"event": "running", **state.as_json()})
     else:
-        out.note(f"The gateway is running (pid {state.pid}) on {state.url}; Ctrl-C ends it.")
-
-
-def _passphrase_from(stdin: TextIO) -> Secret:
-    """The first line of standard input."""
-    return Secret(stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
+        out.note(f"The gateway is running (pid {state.pid}) on {state.url}. Press Ctrl-C to stop it.")
 
 
 def start(args: argparse.Namespace, app: App) -> int:
-    """Start it, unless it runs already; one that `exec` has started stays from then on."""
+    """Start the gateway unless one is running. A gateway that `exec` started keeps running from now on."""
     from portico.cli.exec import keep_running
 
     port = _port(args, app)
     state = gateway_state.running(app.paths)
     if state is not None:
         if keep_running(app, state) and not app.options.json:
-            app.out.note("It was started for a tool, and no longer ends with it.")
+            app.out.note("This gateway was started for a tool. It now keeps running when the tool ends.")
         if port not in {0, state.port} and not app.options.json:
             _show_other_port(app, port, is_service=installed(app) is not None)
         return _report(app, state, {"started": False}, f"The gateway is already running (pid {state.pid}) on {state.url}.")
@@ -185,25 +173,23 @@ def start(args: argparse.Namespace, app: App) -> int:
     else:
         state = control.start(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=app.store_choice())
     if not app.options.json:
-        app.out.note(f"What your tools show it: {app.program} gateway key show")
+        app.out.note(f"To print the key for your tools: {app.program} gateway key show")
     return _report(app, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
 
 
 def _show_other_port(app: App, port: int, *, is_service: bool) -> None:
     if is_service:
-        app.out.note(
-            f"To have it on port {port}: {app.program} config set gateway.port {port}, then: {app.program} gateway restart"
-        )
+        app.out.note(f"To use port {port}: {app.program} config set gateway.port {port}, then: {app.program} gateway restart")
     else:
-        app.out.note(f"To have it on port {port}: {app.program} gateway restart --port {port}")
+        app.out.note(f"To use port {port}: {app.program} gateway restart --port {port}")
 
 
 def stop(_args: argparse.Namespace, app: App) -> int:
-    """End it."""
+    """Stop the gateway."""
     service = installed(app)
     stopped = control.stop(app.paths) if service is None else service.stop(app)
     if service is not None and not app.options.json:
-        app.out.note(f"It starts again at the next login ({service}); to end that: {app.program} gateway uninstall")
+        app.out.note(f"It starts again at the next login ({service}). To remove the service: {app.program} gateway uninstall")
     if stopped is None:
         return _report(app, None, {"stopped": False}, "No gateway is running.")
     return _report(app, stopped.state, {"stopped": True, "killed": stopped.killed, "pid": stopped.pid}, _how_it_ended(stopped))
@@ -211,25 +197,25 @@ def stop(_args: argparse.Namespace, app: App) -> int:
 
 def _how_it_ended(stopped: StoppedGateway) -> str:
     if stopped.killed:
-        return f"The gateway (pid {stopped.pid}) did not end within {control.TERM_S:g} s of SIGTERM, and was killed (SIGKILL)."
-    return f"The gateway (pid {stopped.pid}) has ended."
+        return f"The gateway (pid {stopped.pid}) did not stop within {control.TERM_S:g} s of SIGTERM, and was killed (SIGKILL)."
+    return f"The gateway (pid {stopped.pid}) stopped."
 
 
 def restart(args: argparse.Namespace, app: App) -> int:
-    """End it and start it anew."""
+    """Replace the running gateway."""
     pair = _restart(args, app)
     if pair is None:
-        text = f"No gateway is running; nothing was restarted. To start one: {app.program} gateway start"
+        text = f"No gateway is running, so none was restarted. To start one: {app.program} gateway start"
         return _report(app, None, {"restarted": False}, text)
     old, new = pair
-    text = f"The gateway was restarted on {new.url} (pid {new.pid}; it was {old.pid})."
+    text = f"Restarted the gateway on {new.url} (pid {new.pid}, before {old.pid})."
     if old.killed and not app.options.json:
         app.out.note(_how_it_ended(old))
     return _report(app, new, {"restarted": True, "previousPid": old.pid, "killed": old.killed}, text)
 
 
 def _restart(args: argparse.Namespace, app: App) -> tuple[StoppedGateway, GatewayState] | None:
-    """The gateways before and after; None where none ran."""
+    """Return the old and the new gateway; None if none was running."""
     service, port = installed(app), _port(args, app)
     if service is None:
         return control.restart(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=app.store_choice())
@@ -238,34 +224,36 @@ def _restart(args: argparse.Namespace, app: App) -> tuple[StoppedGateway, Gatewa
 
 
 def status(_args: argparse.Namespace, app: App) -> int:
-    """Say what is so, also of sign-ins that it cannot keep fresh any more."""
+    """Print whether the gateway is running, and which accounts it cannot refresh any more."""
     condition, state = gateway_state.status(app.paths)
     refused_ids, service = _refused_ids(app), installed(app)
     fields: dict[str, object] = {"status": condition, "log": str(app.paths.gateway_log), "signInNeeded": refused_ids}
     fields["service"] = None if service is None else {"kind": service.manager.kind, "name": service.service.name}
     if state is not None:
         text = f"The gateway is running (pid {state.pid}) on {state.url} since {iso(state.started_at)}."
-        text += f"\nIt is started at each login: {service}" if service is not None else ""
+        text += f"\nIt starts at each login: {service}" if service is not None else ""
         text += _version_words(app, state)
-        text += f"\nIt cannot keep these fresh, sign in again: {', '.join(refused_ids)}" if refused_ids else ""
+        text += f"\nThese accounts must sign in again: {', '.join(refused_ids)}" if refused_ids else ""
         return _report(app, state, fields, text)
     if condition == "unresponsive":
-        text = f"A gateway process is there and does not answer; start it anew: {app.program} gateway restart"
+        text = f"The gateway does not respond. Restart it: {app.program} gateway restart"
         return _report(app, None, fields, f"{text}\nIts log: {app.paths.gateway_log}")
-    later = f" It starts at the next login ({service}), or now: {app.program} gateway start" if service is not None else ""
+    later = (
+        f" It starts at the next login ({service}). To start it now: {app.program} gateway start" if service is not None else ""
+    )
     return _report(app, None, fields, f"No gateway is running.{later}")
 
 
 def _version_words(app: App, state: GatewayState) -> str:
-    """What a gateway of another version than this command's lacks; nothing for one of the same."""
+    """Return a line about a gateway whose version is not this command's, else an empty text."""
     if state.version == __version__:
         return ""
     runs = "an earlier version" if state.version is None else f"Portico {state.version}"
-    return f"\nIt runs {runs}, and {__version__} is installed; to have that one: {app.program} gateway restart"
+    return f"\nIt runs {runs}, but {__version__} is installed. To use that version: {app.program} gateway restart"
 
 
 def _refused_ids(app: App) -> list[str]:
-    """The sign-ins that were refused for good, as far as the index can be read."""
+    """Return the accounts that must sign in again; none if the profile index cannot be read."""
     try:
         return [profile.id for profile in ended_profiles(app.token_store.profiles())]
     except PorticoError:
@@ -281,20 +269,20 @@ def _report(app: App, state: GatewayState | None, fields: dict[str, object], tex
 
 
 def _port(args: argparse.Namespace, app: App) -> int:
-    """`--port`, else the configured one."""
+    """Return `--port` or the configured port."""
     if args.port is None:
         return configured_port(app)
     if not 0 <= args.port <= LAST_PORT:
         raise UsageError(f"Argument --port: {args.port} is not a port (0 to {LAST_PORT}).")
-    _ = app.settings  # it has to be right in any case
+    _ = app.settings  # fails if the config has an error
     return int(args.port)
 
 
 def logs(args: argparse.Namespace, app: App) -> int:
-    """Show the last lines, and with `--follow` each new one until Ctrl-C.
+    """Print the last lines, and with `--follow` each new line until Ctrl-C.
 
     Raises:
-        ConfigError: `service-failed`: the journal cannot be read.
+        ConfigError: `service-failed`: the journal could not be read.
     """
     service = installed(app)
     command = service.manager.log_command(service.service, args.lines, follow=args.follow) if service is not None else None
@@ -321,7 +309,7 @@ def _lines_of_command(command: list[str], app: App) -> Iterator[str]:
             errors="replace",
         )
     except OSError as error:
-        raise ServiceFailed(f"`{command[0]}` cannot be run.", why=error.strerror) from None
+        raise ServiceFailed(f"Could not run `{command[0]}`.", why=error.strerror) from None
     with process:
         try:
             yield from (line.rstrip("\n") for line in process.stdout or ())
@@ -332,12 +320,12 @@ def _lines_of_command(command: list[str], app: App) -> Iterator[str]:
 
 
 def _lines_of_file(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
-    """The last lines of a file that is put aside and begun anew when it is too long."""
+    """Yield the last lines of the log file, which is rotated when it gets too long."""
     data = _read_part(path, None)
     yield from data.decode(errors="replace").splitlines()[-lines:] if lines else ()
     at, rest = (path.stat().st_size if path.exists() else 0), b""
     while follow:
-        time.sleep(_READ_LOG_EVERY_S)
+        time.sleep(_LOG_POLL_S)
         size = path.stat().st_size if path.exists() else 0
         at = at if at <= size else 0
         if at == size:
@@ -349,17 +337,17 @@ def _lines_of_file(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
 
 
 def _read_part(path: Path, at: int | None) -> bytes:
-    """A piece of the log from `at` on, or its end; empty where there is no log."""
+    """Read a piece of the log from `at` on, or its end; empty if there is no log."""
     try:
-        return read_end(path, _READ) if at is None else read_start(path, _READ, offset=at)
+        return read_end(path, _READ_BYTES) if at is None else read_start(path, _READ_BYTES, offset=at)
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise file_error(f"cannot read {path}", error) from error
+        raise file_error(f"Could not read {path}.", error) from error
 
 
 async def keep_fresh(app: App, passphrase: Secret | None) -> None:
-    """Refresh every profile when it is due, until cancelled. `passphrase` opens the sealed file store."""
+    """Refresh every profile when it is due, until cancelled. `passphrase` decrypts the encrypted file."""
     store = unattended_store(app, passphrase)
     async with refreshing(app, store) as broker:
         await refresh_for_good(app, store, broker)
@@ -367,7 +355,7 @@ async def keep_fresh(app: App, passphrase: Secret | None) -> None:
 
 @asynccontextmanager
 async def serving(app: App, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
-    """The inside of a gateway process that started at `started_at` (wall ms)."""
+    """Provide the work of a gateway process that started at `started_at` (wall ms)."""
     from portico.gateway.router import open_front
     from portico.gateway.server import Inside
 
@@ -379,25 +367,25 @@ async def serving(app: App, passphrase: Secret | None, started_at: int) -> Async
 
 
 async def refresh_for_good(app: App, store: TokenStore, broker: TokenBroker) -> None:
-    """Look for what killed processes have left, then refresh what is due, until cancelled."""
+    """Clean up after killed processes, then refresh profiles when they are due, until cancelled."""
     await tidy_up(app, store)
     await BackgroundRefresh(broker, store, app.clock).run()
 
 
 async def tidy_up(app: App, store: TokenStore) -> None:
-    """Delete what killed processes have left, and warn of a state folder that several machines share."""
+    """Clean up after killed processes, and warn of a state folder that several machines share."""
     warning = await off_loop(lambda: shared_folder_warning(app.paths.state))
     if warning is not None:
         _log.warning("%s", warning)
     try:
         await off_loop(store.sweep)
     except PorticoError as error:
-        _log.warning("leftovers of earlier runs could not be looked for: %s", error)
+        _log.warning("could not clean up after killed processes: %s", error)
 
 
 @asynccontextmanager
 async def refreshing(app: App, store: TokenStore) -> AsyncIterator[TokenBroker]:
-    """A broker that needs nobody to be asked."""
+    """Provide a token broker that asks no questions."""
     async with app.http() as http:
         yield TokenBroker(
             store=store,
@@ -409,28 +397,28 @@ async def refreshing(app: App, store: TokenStore) -> AsyncIterator[TokenBroker]:
 
 
 def unattended_store(app: App, passphrase: Secret | None) -> TokenStore:
-    """The token store, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
+    """Return the token store, opened with `passphrase` or the environment's; it never asks for one."""
     variables = app.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
     return app.local_store(passphrase=PassphraseSource(variables), on_wait=lambda text: _log.warning("%s", text))
 
 
 def find_dialect(app: App, name: str) -> TokenDialect:
-    """The token dialect of this name, from a plugin that may have been added or switched on since this process began.
+    """Return the token dialect `name`, also of a plugin that was added or enabled after this process started.
 
     Raises:
-        ConfigError: as `PluginHost.dialect` has it.
+        ConfigError: as `PluginHost.dialect`.
     """
     try:
         return app.plugins.dialect(name)
-    except PluginDisabled:  # that may have changed
+    except PluginDisabled:  # it may have been enabled since
         app.reload_config(look_for_plugins=True)
         return app.plugins.dialect(name)
 
 
 def import_all() -> None:
-    """Import what a gateway may need later, so that an upgrade under it never mixes two versions. Blocking.
+    """Import everything a gateway may need later, so that an upgrade on disk never mixes two versions. Blocking.
 
-    Only what another system needs may be missing. A plugin that is switched on later brings its own code.
+    Modules for other operating systems may be missing.
     """
     packages = [importlib.import_module(f"portico.{name}") for name in _PACKAGES]
     modules = [each.name for package in packages for each in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
@@ -438,13 +426,13 @@ def import_all() -> None:
         with suppress(ImportError):
             import_keyring_module(name)
     gc.collect()
-    gc.freeze()  # what was imported stays: no collection need look at it again
+    gc.freeze()  # the imported modules stay, so the collector can skip them
 
 
 class InstalledVersion:
-    """The version of Portico that is installed, which another one may be before this process has ended.
+    """Watches the installed version of Portico, which can change while this process runs.
 
-    The file that has it is asked for its time at each look, and read when that is another.
+    The version file is read only when its time has changed.
     """
 
     def __init__(self, clock: Clock, file: Path = Path(version.__file__), running: str = version.__version__) -> None:
@@ -455,17 +443,17 @@ class InstalledVersion:
         self._seen = signature([file])
 
     async def changed(self) -> str:
-        """Return a sentence about both once it is another, and has been for a few looks: package managers write file by file."""
-        looks: list[str | None] = []
+        """Return a sentence once another version is installed, and stays for a few polls: installers write file by file."""
+        versions: list[str | None] = []
         while True:
-            await self._clock.sleep(_LOOK_EVERY_S)
-            looks = [*looks, await off_loop(self.look)][-_SAME_LOOKS:]
-            version = looks[0]
-            if version not in {None, self._running} and looks == [version] * _SAME_LOOKS:
+            await self._clock.sleep(_VERSION_POLL_S)
+            versions = [*versions, await off_loop(self.read)][-_SAME_VERSIONS:]
+            version = versions[0]
+            if version not in {None, self._running} and versions == [version] * _SAME_VERSIONS:
                 return f"Portico {version} is installed, and this process runs {self._running}"
 
-    def look(self) -> str | None:
-        """The version now; None where that cannot be told, as while it is being installed. Blocking."""
+    def read(self) -> str | None:
+        """Return the installed version; None if it is unknown, for example during an installation. Blocking."""
         now = signature([self._file])
         if now != self._seen:
             self._seen = now

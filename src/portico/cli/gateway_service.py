@@ -1,4 +1,4 @@
-"""`gateway install|uninstall`: the gateway as a service of the operating system, and what other commands do with one."""
+"""`gateway install|uninstall`: the gateway as a service of the operating system, and the other commands' use of that service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """The service of this installation, which is there, and whoever keeps it running."""
+    """The installed service, with the manager that runs it."""
 
     service: Service
     manager: Manager
@@ -28,10 +28,10 @@ class Installed:
         return f"{self.manager.kind} {self.service.name}"
 
     def start(self, app: App, port: int | None) -> GatewayState:
-        """Start it; what runs then.
+        """Start the service and return the running gateway.
 
         Raises:
-            UsageError: a `port` is asked for that only the configuration can give it.
+            UsageError: `port` is not None: only the config sets the service's port.
             ConfigError: `service-failed`, `gateway-failed`.
         """
         from portico.gateway.service import with_configured_port
@@ -41,11 +41,12 @@ class Installed:
         return _answering(app)
 
     def restart(self, app: App) -> tuple[StoppedGateway, GatewayState] | None:
-        """Have another process in the running one's place; (old, new), or None where none ran.
+        """Replace the running gateway and return (old, new); None if none was running.
 
-        Where the manager keeps the port, clients wait while the old one finishes what is under way, for 30 s at most.
+        If the manager keeps the port, clients wait until the old gateway has finished its requests, 30 s at most.
 
-        Raises: as `start` and `stop`.
+        Raises:
+            PorticoError: as `start` and `stop`.
         """
         from portico.gateway import control
         from portico.gateway.server import SERVICE_DRAIN_S
@@ -56,17 +57,17 @@ class Installed:
         return None if old is None else (old, self.start(app, None))
 
     def check_port(self, port: int | None) -> None:
-        """Refuse a port that only the configuration can give it.
+        """Refuse `--port`, since only the config sets the service's port.
 
         Raises:
-            UsageError: one is asked for.
+            UsageError: `port` is not None.
         """
         if port is not None:
-            hint = f"{{prog}} config set gateway.port {port}; or without the service: {{prog}} gateway uninstall"
-            raise UsageError(f"The port of the installed gateway ({self}) is the configuration's.", hint=hint)
+            hint = f"{{prog}} config set gateway.port {port}; or remove the service: {{prog}} gateway uninstall"
+            raise UsageError(f"The config sets the port of the installed gateway ({self}); --port does not.", hint=hint)
 
     def stop(self, app: App) -> StoppedGateway | None:
-        """Stop it; what ran until now, None where nothing did.
+        """Stop the service and return the gateway that was running, or None.
 
         Raises:
             ConfigError: `service-failed`.
@@ -77,76 +78,81 @@ class Installed:
         from portico.services.gateway_state import gateway_lock, running
 
         before = running(app.paths)
-        pid = before.pid if before is not None else gateway_lock(app.paths).owner_pid()  # one that hangs is ended too
+        pid = before.pid if before is not None else gateway_lock(app.paths).owner_pid()  # also of a gateway that hangs
         self.manager.stop(self.service)
-        ended = control.stop(app.paths)  # one that was started by hand is no child of the manager
+        ended = control.stop(app.paths)  # the manager does not stop a gateway that was started by hand
         return ended or (StoppedGateway(pid, before) if pid is not None else None)
 
 
 def installed(app: App) -> Installed | None:
-    """The service of this installation, None where none is installed."""
+    """Return the installed service, or None."""
     from portico.gateway.service import gateway_service
     from portico.services.managers import service_manager
 
     manager = service_manager(app.env)
-    here = gateway_service(app)
-    return Installed(here, manager) if manager is not None and manager.path(here).exists() else None
+    service = gateway_service(app)
+    return Installed(service, manager) if manager is not None and manager.path(service).exists() else None
 
 
 def install(_args: argparse.Namespace, app: App) -> int:
-    """Hand the gateway to the service manager; one that runs already ends first.
+    """Install the gateway as a service and start it. A running gateway stops first.
 
     Raises:
         ConfigError: `service-failed`, `gateway-failed`, `port-taken`.
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
-        StoreError: the sealed file store is in use and its passphrase is in no file.
+        StoreError: the tokens are in the encrypted file, and its passphrase is in no file.
     """
     from portico.gateway import control
     from portico.gateway.port import bind_port
     from portico.gateway.service import after_install, gateway_to_install, lost_proxy_warning, proxy_file, usable_manager
 
-    here = gateway_to_install(app)
+    service = gateway_to_install(app)
     manager, why = usable_manager(app)
     if manager is None:
-        hint = "start it in the background, until this machine restarts: {prog} gateway start"
-        raise ServiceFailed("Nothing was installed: no service manager can be used here.", why=why, hint=hint)
-    without = lost_proxy_warning(here, manager.environment(here))
-    if without is not None:
-        app.out.warn(without)
-    before = Installed(here, manager).stop(app) if manager.path(here).exists() else control.stop(app.paths)
-    if here.port is not None:
-        bind_port(here.port).close()  # whoever has it is named here; the manager would only say that it failed
-    path = manager.install(here)
+        hint = "To start it in the background, until this machine restarts: {prog} gateway start"
+        raise ServiceFailed("Could not install the service: no service manager is available.", why=why, hint=hint)
+    proxy_warning = lost_proxy_warning(service, manager.environment(service))
+    if proxy_warning is not None:
+        app.out.warn(proxy_warning)
+    before = Installed(service, manager).stop(app) if manager.path(service).exists() else control.stop(app.paths)
+    if service.port is not None:
+        bind_port(service.port).close()  # this error names the program on the port; the manager's would not
+    path = manager.install(service)
     state = _answering(app)
     if app.out.is_json:
-        fields = {"installed": True, "kind": manager.kind, "name": here.name, "path": str(path), **proxy_file(here)}
+        fields = {"installed": True, "kind": manager.kind, "name": service.name, "path": str(path), **proxy_file(service)}
         app.out.json({**fields, "previousPid": before.pid if before is not None else None, **state.as_json()})
         return ExitCode.OK
     if before is not None:
-        app.out.note(f"The gateway that ran (pid {before.pid}) has ended.")
-    app.out.line(f"Installed and running (pid {state.pid}) on {state.url}: {path} ({manager.kind})")
-    app.out.note(after_install(manager, here))
+        app.out.note(f"Stopped the running gateway (pid {before.pid}).")
+    app.out.line(f"Installed {path} ({manager.kind}). The gateway is running (pid {state.pid}) on {state.url}.")
+    app.out.note(after_install(manager, service))
     return ExitCode.OK
 
 
 def uninstall(_args: argparse.Namespace, app: App) -> int:
-    """Stop the service and take it away."""
+    """Stop the service and remove it."""
     from portico.cli.exec import is_for_tools
     from portico.gateway import control
     from portico.gateway.service import gateway_service, remove_service
     from portico.services.gateway_state import read_state
 
-    here = gateway_service(app)
-    gone, had_file = remove_service(here, app)
+    service = gateway_service(app)
+    gone, had_file = remove_service(service, app)
     state = read_state(app.paths) if gone else None
     if gone and not (state is not None and is_for_tools(app, state)):
-        control.stop(app.paths)  # a manager that does not answer has not stopped it
+        control.stop(app.paths)  # a manager that does not respond has not stopped it
+    return report_uninstalled(service, app, gone=gone, had_file=had_file)
+
+
+def report_uninstalled(service: Service, app: App, *, gone: bool, had_file: bool) -> int:
+    """Print what was removed: the service if `gone`, or if `had_file` only the file with its proxy."""
     if app.out.is_json:
-        app.out.json({"uninstalled": gone, "name": here.name, **({"deleted": [str(here.secrets)]} if had_file else {})})
+        app.out.json({"uninstalled": gone, "name": service.name, **({"deleted": [str(service.secrets)]} if had_file else {})})
     elif had_file:
-        app.out.line(f"Deleted: {here.secrets}")
+        app.out.line(f"Deleted: {service.secrets}")
     else:
-        app.out.line(f"Stopped and removed: {here.name}" if gone else "Nothing is installed; nothing was changed.")
+        app.out.line(f"Stopped and removed: {service.name}" if gone else "No service is installed.")
     return ExitCode.OK
 
 

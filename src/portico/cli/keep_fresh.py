@@ -1,4 +1,4 @@
-"""`auth keep-fresh`: what the gateway does in the background, without the gateway; once, for as long as it runs, or for good."""
+"""`auth keep-fresh`: refresh accounts without the gateway: once, in the foreground, or as a service."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from portico.auth.background import refresh_what_is_due
 from portico.auth.freshness import worst_exit_code
 from portico.cli.gateway import keep_fresh as work
 from portico.cli.gateway import refreshing, tidy_up, unattended_store
+from portico.cli.gateway_service import report_uninstalled
 from portico.errors import ExitCode, PorticoError
 from portico.gateway.control import passphrase_for
 from portico.gateway.metrics import log_to_stderr
@@ -38,16 +39,16 @@ if TYPE_CHECKING:
     from portico.services.service import Service
 
 _EPILOG = """examples:
-  {prog} auth keep-fresh                  in the foreground, until interrupted
-  {prog} auth keep-fresh --once --json    refresh what is due and end: for cron and timers
-  {prog} auth keep-fresh --install        a systemd user unit, or a launchd agent: from now on, and at each login
+  {prog} auth keep-fresh                  refresh tokens in the foreground, until Ctrl-C
+  {prog} auth keep-fresh --once --json    refresh the tokens that are due, then exit (for cron and timers)
+  {prog} auth keep-fresh --install        install a systemd user unit or launchd agent that starts now and at each login
   {prog} auth keep-fresh --uninstall
 
-A sign-in that nobody has used for a day rests: it is refreshed twice a day, and when it is next used.
-exit code of --once: 0 fine; 3 a sign-in is needed; 12 one ends within 24 h, or has ended, and cannot be refreshed.
-Where there is no service manager (containers), --install prints the line for cron.
+An account unused for a day is refreshed only twice a day, and at its next use.
+exit code of --once: 0 ok; 3 you must sign in; 12 an account expired or expires within 24 h, and cannot be refreshed.
+Without a service manager (in containers), --install prints a line for cron.
 """
-# A token is due five minutes before its end: a job that comes less often would come too late.
+# A token is due five minutes before it expires, so cron must run more often than that.
 _CRON_MINUTES = 4
 
 
@@ -55,46 +56,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `auth keep-fresh`."""
     parser.epilog = _EPILOG
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--once", action="store_true", help="refresh what is due, then end")
-    what.add_argument("--install", action="store_true", help="let the operating system run it, now and at each login")
-    what.add_argument("--uninstall", action="store_true", help="undo --install")
+    what.add_argument("--once", action="store_true", help="refresh the tokens that are due, then exit")
+    what.add_argument("--install", action="store_true", help="install a service that starts now and at each login")
+    what.add_argument("--uninstall", action="store_true", help="stop the service and remove it")
     parser.set_defaults(handler=keep_fresh)
 
 
 def keep_fresh(args: argparse.Namespace, app: App) -> int:
-    """Do what the options say; without any, run until a signal asks to end."""
+    """Do what the options say; without an option, refresh until a signal stops the process."""
     if args.install:
         return install(app)
     if args.uninstall:
         return uninstall(app)
-
     with watched_end():
         return once(app) if args.once else run(app)
 
 
 def run(app: App) -> int:
-    """Keep fresh in the foreground."""
+    """Refresh accounts in the foreground."""
     passphrase = passphrase_for(app.paths, app.passphrase, app.env)
     log_to_stderr(_log(app), verbose=app.options.verbose)
 
-    async def until_asked() -> None:
-        ending = end_signal()
+    async def until_stopped() -> None:
+        stop = end_signal()
         working = asyncio.create_task(work(app, passphrase), name="keep fresh")
         notify_service_manager(app.env, "READY=1")
-        _say_running(app)
-        await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
+        _show_running(app)
+        await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
         notify_service_manager(app.env, "STOPPING=1")
         if working.done():
             working.result()
         working.cancel()
-        await asyncio.wait([working])  # a refresh that was sent is waited for
+        await asyncio.wait([working])  # wait for a refresh that was sent
 
-    signals.run(until_asked())
+    signals.run(until_stopped())
     return ExitCode.OK
 
 
 def once(app: App) -> int:
-    """Refresh what is due; the exit code is that of `auth status --check`, without a look into the store."""
+    """Refresh the accounts that are due. Return the exit code of `auth status --check`, without reading the token store."""
 
     async def refresh() -> list[Outcome]:
         store = unattended_store(app, passphrase_for(app.paths, app.passphrase, app.env))
@@ -117,18 +117,18 @@ def once(app: App) -> int:
 
 
 def install(app: App) -> int:
-    """Hand it to the service manager.
+    """Install the service and start it.
 
     Raises:
         ConfigError: `service-failed`, with the line for cron if there is no service manager.
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
-        StoreError: the sealed file store is in use and its passphrase is in no file.
+        StoreError: the tokens are in the encrypted file, and its passphrase is in no file.
     """
-    service = _service(app)
+    service = with_environment(keep_fresh_service(app), app)
     manager, why = usable_manager(app)
-    without = lost_proxy_warning(service, manager.environment(service) if manager is not None else {})
-    if without is not None:
-        app.out.warn(without)
+    proxy_warning = lost_proxy_warning(service, manager.environment(service) if manager is not None else {})
+    if proxy_warning is not None:
+        app.out.warn(proxy_warning)
     if manager is None:
         raise _no_manager(service, why, app)
     path = manager.install(service)
@@ -142,42 +142,31 @@ def install(app: App) -> int:
 
 
 def uninstall(app: App) -> int:
-    """Take it back from the service manager."""
+    """Stop the service and remove it."""
     service = keep_fresh_service(app)
     gone, had_file = remove_service(service, app)
-    if app.out.is_json:
-        app.out.json({"uninstalled": gone, "name": service.name, **({"deleted": [str(service.secrets)]} if had_file else {})})
-    elif had_file:
-        app.out.line(f"Deleted: {service.secrets}; a line for cron that names it goes with `crontab -e`.")
-    else:
-        app.out.line(f"Stopped and removed: {service.name}" if gone else "Nothing is installed; nothing was changed.")
-    return ExitCode.OK
+    if had_file:
+        app.out.note("If your crontab has a line that names this file, remove the line: crontab -e")
+    return report_uninstalled(service, app, gone=gone, had_file=had_file)
 
 
 def keep_fresh_service(app: App) -> Service:
-    """The service by its names alone."""
+    """Return the service, without the settings of this environment."""
     commands = ServiceCommands("auth keep-fresh --install", "auth keep-fresh --uninstall")
     words = ("auth", "keep-fresh")
     return make_service(app, "keep-fresh", "Portico keeps sign-ins fresh", commands=commands, words=words, log=_log(app))
 
 
-def _service(app: App) -> Service:
-    return with_environment(keep_fresh_service(app), app)
-
-
 def _no_manager(service: Service, why: str, app: App) -> PorticoError:
     write_secrets(service)  # the line for cron names that file
-    return ServiceFailed(
-        "Nothing was installed: no service manager can be used here.",
-        why=why,
-        hint=f"with cron: {cron_line(service, app.env)}\n  or keep this running: {{prog}} auth keep-fresh",
-    )
+    line = cron_line(service, app.env)
+    hint = f"Add this line to your crontab (crontab -e):\n  {line}\n  Or keep this running: {{prog}} auth keep-fresh"
+    return ServiceFailed("Could not install the service: no service manager is available.", why=why, hint=hint)
 
 
 def cron_line(service: Service, env: Mapping[str, str]) -> str:
-    """What crontab(5) takes, with the way to the keyring. A per cent sign would end the command there."""
-    way = next((name for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR") if name in env), None)
-    bus = {way: env[way]} if way is not None else {}
+    """Return a line for crontab(5), with the address of the keyring. An unescaped `%` would end the command there."""
+    bus = next(({name: env[name]} for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR") if name in env), {})
     variables = " ".join(f"{name}={quote(value)}" for name, value in sorted({**service.environment, **bus}.items()))
     command = " ".join(quote(word) for word in (*service.command, "--once", "--quiet"))
     return f"*/{_CRON_MINUTES} * * * * {variables} {command}".replace("%", "\\%")
@@ -187,14 +176,13 @@ def _log(app: App) -> Path:
     return app.paths.state / "keep-fresh.log"
 
 
-def _say_running(app: App) -> None:
+def _show_running(app: App) -> None:
+    ids = [profile.id for profile in app.token_store.profiles()]
     if app.out.is_json:
-        app.out.event(
-            {"event": "running", "pid": os.getpid(), "profiles": [profile.id for profile in app.token_store.profiles()]}
-        )
-        return
-    names = ", ".join(profile.id for profile in app.token_store.profiles()) or "nobody yet; a sign-in is noticed when it comes"
-    app.out.note(f"Keeping fresh: {names}. Ctrl-C ends it.")
+        app.out.event({"event": "running", "pid": os.getpid(), "profiles": ids})
+    else:
+        names = ", ".join(ids) or "no account yet; new accounts are picked up"
+        app.out.note(f"Keeping fresh: {names}. Press Ctrl-C to stop.")
 
 
 def _as_json(outcome: Outcome, app: App) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`auth logout`: revoke, delete every copy, and say what could not be done."""
+"""`auth logout`: revoke an account's tokens, delete every copy, and report what failed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def logout(args: argparse.Namespace, app: App) -> int:
-    """Sign out of the named profile, of the only one, or of all of them.
+    """Sign out of the named account, of the only one, or of all. With `--json` the errors are part of the report.
 
     Raises:
-        NotRevoked: all is deleted here, but a provider has not revoked it. With `--json` it is in the report, as the next is.
+        NotRevoked: the tokens are deleted here, but the provider did not revoke them.
         StoreError: a copy of a token could not be deleted.
     """
     chosen = _chosen_ids(args.profile, app, all_profiles=args.all)
@@ -39,7 +39,7 @@ def logout(args: argparse.Namespace, app: App) -> int:
     results = signals.run(_sign_out(chosen, before, app))
     for result in results:
         if not result.left and not result.taken:
-            _forget(result.profile_id, before.get(result.profile_id), app)
+            forget(result.profile_id, before.get(result.profile_id), app)
     for provider, id in used_before.items():
         now = id_in_use(app, provider)
         if now not in {None, id}:
@@ -49,15 +49,15 @@ def logout(args: argparse.Namespace, app: App) -> int:
 
 def _chosen_ids(name: str | None, app: App, *, all_profiles: bool) -> list[str]:
     if all_profiles and name is not None:
-        raise UsageError("Give a profile or --all, not both.")
+        raise UsageError("Specify an account or --all, not both.")
     index = app.token_store.snapshot()
-    everyone = [*(profile.id for profile in index.profiles), *index.damaged]
-    if name is None and not all_profiles and len(everyone) > 1:
-        hint = f"{{prog}} auth logout {'|'.join(everyone)}, or --all"
-        raise WhichProfile("There are several sign-ins.", hint=hint)
-    if name is not None and name not in everyone:
-        raise not_signed_in(name, everyone)
-    return everyone if name is None else [name]
+    ids = [*(profile.id for profile in index.profiles), *index.damaged]
+    if name is None and not all_profiles and len(ids) > 1:
+        hint = f"{{prog}} auth logout {'|'.join(ids)}, or --all"
+        raise WhichProfile("You have several accounts.", hint=hint)
+    if name is not None and name not in ids:
+        raise not_signed_in(name, ids)
+    return ids if name is None else [name]
 
 
 async def _sign_out(chosen: list[str], before: dict[str, Profile], app: App) -> list[SignedOut]:
@@ -65,8 +65,8 @@ async def _sign_out(chosen: list[str], before: dict[str, Profile], app: App) -> 
         return [await sign_out(app, profile_id, http, agreed=before.get(profile_id)) for profile_id in chosen]
 
 
-def _forget(profile_id: str, gone: Profile | None, app: App) -> None:
-    """Take the profile out of the config. `gone` is what its entry was, None if that was damaged."""
+def forget(profile_id: str, gone: Profile | None, app: App) -> None:
+    """Remove the profile from the config; a failure is a warning. `gone` is its index entry if its successor is to be used."""
     try:
         forget_profile(app, profile_id)
         if gone is not None:
@@ -96,16 +96,18 @@ def _report(results: list[SignedOut], app: App) -> int:
 
 def _fate(result: SignedOut) -> str:
     if result.taken:
-        return "another command has signed in under that name meanwhile; that account was left alone"
+        return "another command signed in under this name meanwhile; that account was not changed"
     if result.is_key:
-        return "the key is still good at the provider; withdraw it there"
+        return "the key still works at the provider; delete it there"
     if result.not_revoked:
         return "not revoked at the provider"
-    return "revoked at the provider; a refresh may still bring tokens" if result.may_be_left else "revoked at the provider"
+    return (
+        "revoked at the provider; a running refresh may still get new tokens" if result.may_be_left else "revoked at the provider"
+    )
 
 
 def _failure(results: list[SignedOut]) -> PorticoError | None:
-    """The worst that has happened, and what has happened to every profile."""
+    """Return the most serious failure, with the failures of all accounts as its cause."""
     taken = [result.profile_id for result in results if result.taken]
     unfinished = [result for result in results if result.left]
     why = "; ".join(filter(None, map(_trouble, results)))
@@ -117,38 +119,38 @@ def _failure(results: list[SignedOut]) -> PorticoError | None:
         return None
     if not any(result.not_revoked for result in results):
         return NotRevoked(
-            "Signed out and revoked, but a refresh under way may still bring tokens.",
+            "Signed out and revoked, but a running refresh may still get new tokens.",
             why=why,
-            hint="To be sure, remove this application on the provider's site.",
+            hint="To be sure, remove Portico's access on the provider's website.",
         )
     return NotRevoked(
         "Signed out on this machine, but not revoked at the provider.",
         why=why,
-        hint="The access token ends by itself; to end the sign-in at once, remove this application on the provider's site.",
+        hint="The access token expires by itself. To end it now, remove Portico's access on the provider's website.",
     )
 
 
 def _trouble(result: SignedOut) -> str:
-    """What of a sign-out was not as it should be; empty where all was."""
+    """Return the failures of one sign-out; empty if there were none."""
     left = f"still there: {', '.join(result.left)}" if result.left else ""
     not_revoked = f"not revoked: {result.not_revoked}" if result.not_revoked else ""
-    taken = "another command has signed in under that name meanwhile" if result.taken else ""
-    may_be_left = f"perhaps not all revoked: {result.may_be_left}" if result.may_be_left and not result.taken else ""
+    taken = "another command signed in under this name meanwhile" if result.taken else ""
+    may_be_left = f"some tokens may not be revoked: {result.may_be_left}" if result.may_be_left and not result.taken else ""
     troubles = ", ".join(filter(None, (left, taken, not_revoked, may_be_left)))
     return f"{result.profile_id}: {troubles}" if troubles else ""
 
 
 def _unfinished(unfinished: list[SignedOut], why: str) -> StoreError:
     alive = any(result.not_revoked for result in unfinished)
-    state = "are still there, and not revoked at the provider" if alive else "are revoked at the provider, but still there"
+    state = "are still stored, and not revoked at the provider" if alive else "are revoked at the provider, but still stored"
     again = unfinished[0].profile_id if len(unfinished) == 1 else "--all"
     return NotDeleted(
-        f"The sign-out is not finished: the tokens {state}.",
+        f"The sign-out is unfinished: the tokens {state}.",
         why=why,
-        hint=f"When the store can be reached again, finish it: {{prog}} auth logout {again}",
+        hint=f"When the store works again, finish it: {{prog}} auth logout {again}",
     )
 
 
 def _changed(profile_id: str, why: str) -> UsageError:
     hint = f"{{prog}} auth list, then: {{prog}} auth logout {profile_id}"
-    return WhichProfile(f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)
+    return WhichProfile(f"{profile_id} is a different account now. It was not changed.", why=why, hint=hint)

@@ -1,18 +1,18 @@
-"""The entry point: quick answers first, then one command, and the one place where failures become exit codes."""
+"""The entry point: run one command line. Every failure becomes an exit code in `main`."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
+TYPE_CHECKING = False  # importing `typing` would make `--version` a third slower
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn, TextIO
 
     from portico.terminal.output import Streams
 
-_PIPE_CLOSED = 141  # 128 + SIGPIPE: what a shell reports for any tool whose reader went away
+_PIPE_CLOSED = 141  # 128 + SIGPIPE, as a shell reports when the reader of a pipe is gone
 
 
 def main(
@@ -26,15 +26,15 @@ def main(
 ) -> int:
     """Run one command line.
 
-    Threads may run commands side by side, each with streams of its own; signals end the command of the main thread.
+    Threads may run commands at the same time, each with its own streams. Signals end the main thread's command.
 
     Args:
-        argv: the words after the program's name; None takes the process's own.
-        program: the name for usage and hints; None takes the one this process was called by.
-        env: the environment; None takes the process's. Where it does not name the home folder, that is the process's too.
-        stdin: what is read; None takes `sys.stdin`.
-        stdout: where results go; None takes `sys.stdout`.
-        stderr: where remarks, prompts and errors go; None takes `sys.stderr`.
+        argv: the words after the program's name; None for those of the process.
+        program: the name in usage lines and hints; None for the name that started the process.
+        env: the environment; None for the process's. If it does not name the home folder, the process's home is used.
+        stdin: the input; None for `sys.stdin`.
+        stdout: the stream for results; None for `sys.stdout`.
+        stderr: the stream for notes, prompts and errors; None for `sys.stderr`.
 
     Returns:
         The exit code, one of `portico.errors.ExitCode`.
@@ -55,9 +55,9 @@ def main(
     except BrokenPipeError:
         _forget(out)
         return _PIPE_CLOSED
-    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the one catch point: everything becomes an exit code here
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - everything becomes an exit code here
         code = _fail(exc, words, name, _streams(env, stdin, stdout, stderr))
-        _drop_what_cannot_be_written(out)
+        _drop_unwritable_output(out)
     return code
 
 
@@ -68,7 +68,7 @@ def _streams(env: Mapping[str, str] | None, stdin: TextIO | None, stdout: TextIO
 
 
 def run() -> NoReturn:
-    """The program: `main` for the words of this process, whose exit code is the process's."""
+    """Run `main` for this process's command line and exit with its code."""
     import atexit
 
     codes: list[int] = []
@@ -78,10 +78,10 @@ def run() -> NoReturn:
 
 
 def _end_at_once(codes: list[int]) -> None:
-    """If a thread is still at work that nobody waits for, end the process without taking the interpreter apart around it.
+    """End the process without finalizing the interpreter if a daemon thread is still working.
 
-    Before Python 3.14 such a thread is unwound where it stands once it asks for the interpreter, and the process aborts if that
-    is in native code that cannot be unwound (https://github.com/python/cpython/issues/87135).
+    Before Python 3.14 finalization unwinds such a thread, and aborts the process if the thread is in native code that cannot be
+    unwound (https://github.com/python/cpython/issues/87135).
     """
     threading, off_loop = sys.modules.get("threading"), sys.modules.get("portico.util.threads")
     idle = off_loop.idle_threads() if off_loop is not None else ()
@@ -96,7 +96,7 @@ def _end_at_once(codes: list[int]) -> None:
 
 
 def program_name(argv0: str) -> str:
-    """What usage and hints call this program: the name it was started by, `portico` for `python -m portico`."""
+    """Return the program's name for usage lines and hints: the name that started it, `portico` for `python -m portico`."""
     name = argv0.replace("\\", "/").rpartition("/")[2]
     for suffix in (".exe", ".py", "-script.py"):
         name = name.removesuffix(suffix)
@@ -108,7 +108,7 @@ def _run(words: list[str], program: str, streams: Streams) -> int:
         return _answer(words, program, streams)
     except SystemExit as exc:
         if isinstance(exc.code, str):
-            print(exc.code, file=streams.stderr)  # as Python does for such an exit
+            print(exc.code, file=streams.stderr)  # as Python does
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
 
 
@@ -138,25 +138,25 @@ def _fail(exc: BaseException, words: list[str], program: str, streams: Streams) 
 
 
 def _wants_json(words: Sequence[str]) -> bool:
-    # Asked of the bare words, since the line may be one that cannot be parsed.
+    # Looks at the bare words, since the command line may be invalid.
     options = words[: words.index("--")] if "--" in words else words
     return "--json" in options
 
 
 def _make_streams_safe() -> None:
-    # A closed stream would give its descriptor to the next file or socket that is opened, and whatever prints would write there.
+    # The next opened file or socket would get the descriptor of a closed stream, and prints would go into it.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - it lives as long as the process
-    # A console that lacks a character gets its escape, not a crash (cp1252, ASCII).
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - stays open
+    # A console that lacks a character (cp1252, ASCII) gets an escape instead of a crash.
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 
 
-def _drop_what_cannot_be_written(stdout: TextIO) -> None:
-    # What is still in the buffer would fail once more when the interpreter ends, with an exit code of the interpreter's own.
+def _drop_unwritable_output(stdout: TextIO) -> None:
+    # The buffered rest would fail again when the interpreter exits, and change the exit code.
     try:
         stdout.flush()
     except OSError:
@@ -164,6 +164,6 @@ def _drop_what_cannot_be_written(stdout: TextIO) -> None:
 
 
 def _forget(stdout: TextIO) -> None:
-    # The interpreter flushes its own stdout once more at exit and would complain about the same pipe.
+    # The interpreter flushes its stdout at exit, and would report the same error again.
     if stdout is sys.stdout:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())

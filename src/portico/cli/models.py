@@ -1,7 +1,7 @@
-"""`models`: choose the default model, aliases and fallbacks, and sign in by the provider's name (docs.openclaw.ai/cli/models).
+"""`models`: set the default model, aliases and fallbacks, and sign in by a provider's name (docs.openclaw.ai/cli/models).
 
-A list of allowed models grows with what is added here and never begins with it: adding one alias must not lock the rest out
-(openclaw#20265). A default model exists, and is written in the spelling that its provider knows.
+These commands add models to an existing list of allowed models, and never start one: adding an alias must not forbid all other
+models (openclaw#20265).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from portico.cli.parser import add_command
 from portico.errors import ExitCode, NameTaken, PorticoError, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.app import App
+    from portico.cli.parser import Commands
     from portico.config.document import Document
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name this class has
-
 _EXAMPLES = """examples:
-  {prog} models                                        the same as models status
+  {prog} models                                        same as models status
   {prog} models list --all
   {prog} models set minimax-portal/MiniMax-M2.1
-  {prog} models fallbacks add minimax/MiniMax-M2.1     who answers when the default cannot
+  {prog} models fallbacks add minimax/MiniMax-M2.1     ask this model if the default model fails
   {prog} models aliases add opus anthropic/claude-opus-4-6
   {prog} models auth login --provider minimax-portal --set-default
 """
@@ -36,7 +36,7 @@ _REGION_OF_METHOD: Final = {"oauth": "global", "oauth-cn": "cn"}
 
 
 class NotListed(PorticoError):
-    """There is no such alias or fallback. OpenClaw's exit code for it is 1."""
+    """There is no such alias or fallback. The exit code is 1, as in OpenClaw."""
 
     id = "config-path-not-found"
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `models`."""
     parser.epilog = _EXAMPLES
     parser.set_defaults(handler=_STATUS, probe=False, check=False, plain=False)
-    commands = parser.add_subparsers(metavar="COMMAND")
+    commands = parser.add_subparsers()
     _add_list(commands)
     _add_status(commands)
     _add_set(commands)
@@ -58,73 +58,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_list(commands: Commands) -> None:
     epilog = "examples:\n  {prog} models list --all --json\n  {prog} models list --live --provider minimax-portal"
     parser = commands.add_parser("list", help="list models", epilog=epilog)
-    parser.add_argument("--all", action="store_true", help="every known model, not only those in the config")
-    parser.add_argument("--local", action="store_true", help="only models on this machine; LM Studio is asked what it has")
-    parser.add_argument("--live", action="store_true", help="ask the providers that are set up which models they have now")
-    parser.add_argument("--plain", action="store_true", help="references only, one per line")
-    parser.add_argument("--provider", metavar="ID", help="models of this provider only")
+    parser.add_argument("--all", action="store_true", help="list every known model, not only those in the config")
+    parser.add_argument("--local", action="store_true", help="list only models on this machine; asks LM Studio for its models")
+    parser.add_argument("--live", action="store_true", help="ask your providers which models they have now")
+    parser.add_argument("--plain", action="store_true", help="print model references only, one per line")
+    parser.add_argument("--provider", metavar="ID", help="list only models of this provider")
     parser.set_defaults(handler="portico.cli.models_list:show_models")
 
 
 def _add_status(commands: Commands) -> None:
     epilog = "examples:\n  {prog} models status --check; echo $?\n  {prog} models status --probe --probe-provider minimax-portal"
-    parser = commands.add_parser("status", help="the default, fallbacks, aliases, and who is signed in", epilog=epilog)
-    parser.add_argument("--plain", action="store_true", help="the default model's reference and nothing else")
+    parser = commands.add_parser("status", help="show the default model, fallbacks, aliases and accounts", epilog=epilog)
+    parser.add_argument("--plain", action="store_true", help="print only the default model's reference")
     parser.add_argument(
-        "--check", action="store_true", help="exit 1 where something in use has no credential, 2 where one ends soon"
+        "--check", action="store_true", help="exit with 1 if a model in use has no credential, 2 if one expires soon"
     )
-    parser.add_argument("--probe", action="store_true", help="one tiny real request for each credential")
-    parser.add_argument("--probe-provider", metavar="ID", help="only this provider")
-    parser.add_argument("--probe-profile", action="append", default=[], metavar="ID", help="only this sign-in; repeatable")
-    parser.add_argument("--probe-timeout", type=float, default=8000.0, metavar="MS", help="for each request (8000)")
-    parser.add_argument("--probe-concurrency", type=int, default=2, metavar="N", help="requests at once (2)")
-    parser.add_argument("--probe-max-tokens", type=int, default=8, metavar="N", help="the longest answer (8)")
+    parser.add_argument("--probe", action="store_true", help="test each credential with a small request")
+    parser.add_argument("--probe-provider", metavar="ID", help="test only this provider")
+    parser.add_argument("--probe-profile", action="append", default=[], metavar="ID", help="test only this account; repeatable")
+    parser.add_argument("--probe-timeout", type=float, default=8000.0, metavar="MS", help="timeout of a request, in ms (8000)")
+    parser.add_argument("--probe-concurrency", type=int, default=2, metavar="N", help="number of requests at a time (2)")
+    parser.add_argument("--probe-max-tokens", type=int, default=8, metavar="N", help="limit of an answer, in tokens (8)")
     parser.set_defaults(handler=_STATUS)
 
 
 def _add_set(commands: Commands) -> None:
     epilog = "example:\n  {prog} models set minimax-portal/MiniMax-M2.1"
-    parser = commands.add_parser("set", help="choose the default model", epilog=epilog)
+    parser = commands.add_parser("set", help="set the default model", epilog=epilog)
     parser.add_argument("reference", metavar="REF", help="provider/model or an alias")
-    parser.add_argument("--write-base", action="store_true", help="write it into the OpenClaw file that `base` names")
+    parser.add_argument("--write-base", action="store_true", help="edit the OpenClaw file that `base` names")
     parser.set_defaults(handler=set_default)
 
 
 def _add_aliases(commands: Commands) -> None:
     epilog = "example:\n  {prog} models aliases add mm minimax-portal/MiniMax-M2.1"
-    group = commands.add_parser("aliases", help="short names for models", epilog=epilog)
-    actions = group.add_subparsers(metavar="COMMAND")
-    _leaf(actions, "list", "list them", show_aliases, "aliases list")
-    adding = _leaf(actions, "add", "name a model", add_alias, "aliases add mm minimax-portal/MiniMax-M2.1")
+    group = commands.add_parser("aliases", help="manage aliases, short names for models", epilog=epilog)
+    actions = group.add_subparsers()
+    add_command(actions, "models aliases list", "list the aliases", show_aliases)
+    adding = add_command(actions, "models aliases add", "add an alias for a model", add_alias, "mm minimax-portal/MiniMax-M2.1")
     adding.add_argument("alias", metavar="ALIAS", help="letters, digits and . _ : -")
     adding.add_argument("reference", metavar="REF", help="provider/model")
-    removing = _leaf(actions, "remove", "forget a name", remove_alias, "aliases remove mm")
-    removing.add_argument("alias", metavar="ALIAS")
+    removing = add_command(actions, "models aliases remove", "remove an alias", remove_alias, "mm")
+    removing.add_argument("alias", metavar="ALIAS", help="the alias to remove")
 
 
 def _add_fallbacks(commands: Commands) -> None:
     epilog = "example:\n  {prog} models fallbacks add minimax/MiniMax-M2.1"
-    group = commands.add_parser("fallbacks", help="who answers when the default cannot", epilog=epilog)
-    actions = group.add_subparsers(metavar="COMMAND")
-    _leaf(actions, "list", "list them", show_fallbacks, "fallbacks list")
-    adding = _leaf(actions, "add", "add one at the end", add_fallback, "fallbacks add minimax/MiniMax-M2.1")
-    removing = _leaf(actions, "remove", "take one out", remove_fallback, "fallbacks remove minimax/MiniMax-M2.1")
+    group = commands.add_parser("fallbacks", help="manage fallbacks, the models to ask if the default model fails", epilog=epilog)
+    actions = group.add_subparsers()
+    add_command(actions, "models fallbacks list", "list the fallbacks", show_fallbacks)
+    adding = add_command(actions, "models fallbacks add", "add a fallback at the end", add_fallback, "minimax/MiniMax-M2.1")
+    removing = add_command(actions, "models fallbacks remove", "remove a fallback", remove_fallback, "minimax/MiniMax-M2.1")
     for parser in (adding, removing):
         parser.add_argument("reference", metavar="REF", help="provider/model or an alias")
-    _leaf(actions, "clear", "take all of them out", clear_fallbacks, "fallbacks clear")
+    add_command(actions, "models fallbacks clear", "remove all fallbacks", clear_fallbacks)
 
 
 def add_auth_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `models auth`."""
     from portico.cli.auth import add_list, add_logout, add_order
-    from portico.cli.onboard import add_sign_in_options  # no other command of `models` signs in
+    from portico.cli.onboard import add_sign_in_options  # needed by this subcommand only
 
-    actions = parser.add_subparsers(metavar="COMMAND")
+    actions = parser.add_subparsers()
     epilog = "example:\n  {prog} models auth login --provider minimax-portal"
     signing_in = actions.add_parser("login", help="sign in to a provider", epilog=epilog)
     signing_in.add_argument("--provider", metavar="ID", help="the provider to sign in to")
-    signing_in.add_argument("--method", metavar="ID", help="oauth (Global) or oauth-cn: the region, in OpenClaw's words")
-    signing_in.add_argument("--set-default", action="store_true", help="make its model the default")
+    signing_in.add_argument("--method", metavar="ID", help="oauth (Global) or oauth-cn (CN), as in OpenClaw; same as --region")
+    signing_in.add_argument("--set-default", action="store_true", help="make the provider's model the default")
     add_sign_in_options(signing_in)
     signing_in.set_defaults(handler=login)
     add_list(actions)
@@ -132,20 +132,12 @@ def add_auth_arguments(parser: argparse.ArgumentParser) -> None:
     add_order(actions)
 
 
-def _leaf(
-    actions: Commands, name: str, summary: str, handler: Callable[[argparse.Namespace, App], int], example: str
-) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=summary, epilog=f"example:\n  {{prog}} models {example}")
-    parser.set_defaults(handler=handler)
-    return parser
-
-
 def set_default(args: argparse.Namespace, app: App) -> int:
-    """Make a model the default; fallbacks stay. `--write-base` writes it into the OpenClaw file that `base` names.
+    """Set the default model; fallbacks stay. `--write-base` edits the OpenClaw file that `base` names.
 
     Raises:
-        UsageError: `unknown-model`, with what was probably meant.
-        ConfigError: `config-not-found`; the file cannot be written.
+        UsageError: `unknown-model`, with similar names.
+        ConfigError: `config-not-found`, or the file could not be written.
     """
     from portico.accounts.config_patch import known_model, with_default
     from portico.cli.dispatch import finish_pending_sign_ins
@@ -155,7 +147,7 @@ def set_default(args: argparse.Namespace, app: App) -> int:
     reference = str(known_model(args.reference, app.models()))
     loaded = app.config
     path = loaded.base if args.write_base else loaded.file
-    # OpenClaw takes any entry for a list of what is allowed.
+    # In OpenClaw any entry starts a list of allowed models.
     listed = args.write_base or app.models().catalog.allowed is not None
 
     def change(document: Document) -> Document:
@@ -167,36 +159,36 @@ def set_default(args: argparse.Namespace, app: App) -> int:
     else:
         changed = app.edit_config(change)
     written = path.path if path is not None else app.paths.config
-    counts = app.settings.config.agents.primary
+    effective = app.settings.config.agents.primary
     if app.out.is_json:
-        app.out.json({"defaultModel": reference, "config": str(written), "changed": changed, "counts": counts == reference})
+        app.out.json({"defaultModel": reference, "config": str(written), "changed": changed, "counts": effective == reference})
         return ExitCode.OK
     if changed:
         app.out.note(f"Updated {written}")
     app.out.line(f"Default model: {reference}")
     spec = app.models().catalog.find(app.models().catalog.expand(reference))
-    if spec is not None and (remark := retirement_notice(spec)) is not None:
-        app.out.warn(remark)
-    if counts != reference:
-        app.out.warn(f"{app.paths.config} names {counts}, which comes before it. To go by it: {_out_of_the_way(app)}")
+    if spec is not None and (notice := retirement_notice(spec)) is not None:
+        app.out.warn(notice)
+    if effective != reference:
+        app.out.warn(f"{app.paths.config} overrides it with {effective}. To use the new default: {_remove_own_default(app)}")
     return ExitCode.OK
 
 
-def _out_of_the_way(app: App) -> str:
-    """What takes the own default model away, which may have the short form, or stand in an included file."""
+def _remove_own_default(app: App) -> str:
+    """Return how to remove the default model from the own config, which may have the short form or an included file."""
     from portico.accounts.config_patch import MODEL
 
     document = app.config.document
     primary = (*MODEL, "primary")
     if document.has(primary):
         return f"{app.program} config unset agents.defaults.model.primary"
-    if document.has(MODEL) and isinstance(document.get(MODEL), str):  # an object may hold the fallbacks alone
+    if document.has(MODEL) and isinstance(document.get(MODEL), str):  # an object may have only the fallbacks
         return f"{app.program} config unset agents.defaults.model"
-    return f"take it out of {app.config.effective.origin(primary)}"
+    return f"remove it from {app.config.effective.origin(primary)}"
 
 
 def show_aliases(_args: argparse.Namespace, app: App) -> int:
-    """Every alias and its model: the config's, and those that plugins propose."""
+    """Print every alias and its model, including the aliases that plugins propose."""
     aliases = {alias: str(reference) for alias, reference in sorted(app.models().catalog.aliases.items())}
     if app.out.is_json:
         app.out.json({"aliases": aliases})
@@ -210,7 +202,7 @@ def show_aliases(_args: argparse.Namespace, app: App) -> int:
 
 
 def add_alias(args: argparse.Namespace, app: App) -> int:
-    """Give a model a name.
+    """Add an alias for a model.
 
     Raises:
         UsageError: `usage`, `name-taken`, `unknown-model`.
@@ -224,8 +216,8 @@ def add_alias(args: argparse.Namespace, app: App) -> int:
     catalog = (loader := app.models()).catalog
     reference = known_model(args.reference, loader)
     taken, listed = catalog.aliases.get(alias.lower()), catalog.allowed is not None
-    # A name that only a plugin proposes is free: the config's comes before it.
-    if taken is not None and taken != reference and _holder(alias, app) is not None:
+    # An alias that only a plugin proposes is free: the config's alias overrides it.
+    if taken is not None and taken != reference and _entry_with(alias, app) is not None:
         raise NameTaken(f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}")
 
     def change(document: Document) -> Document:
@@ -237,45 +229,45 @@ def add_alias(args: argparse.Namespace, app: App) -> int:
 
 
 def remove_alias(args: argparse.Namespace, app: App) -> int:
-    """Forget a name; the model stays allowed, and what the name stood for takes its place wherever the file names it.
+    """Remove an alias. Its model stays allowed, and the file's uses of the alias become the model's reference.
 
     Raises:
         NotListed: the config has no such alias.
-        ConfigError: `config-elsewhere`: the base or an included file has it.
+        ConfigError: `config-elsewhere`: the base or an included file sets the alias.
     """
     from portico.accounts.config_patch import ALLOWED
     from portico.cli.config import stands_elsewhere
     from portico.config.load import without_alias
 
     alias: str = args.alias
-    holder = _holder(alias, app)
-    if holder is None:
-        proposed = alias.lower() in app.models().catalog.aliases
-        taken = f"a plugin proposes it; give the name to another model: {{prog}} models aliases add {alias} REF"
-        hint = taken if proposed else "{prog} models aliases list"
+    entry = _entry_with(alias, app)
+    if entry is None:
+        is_proposed = alias.lower() in app.models().catalog.aliases
+        replace_it = f"A plugin proposes this alias. To use it for another model: {{prog}} models aliases add {alias} REF"
+        hint = replace_it if is_proposed else "{prog} models aliases list"
         raise NotListed(f"Alias not found: {alias}", hint=hint)
-    path = (*ALLOWED, holder, "alias")
+    path = (*ALLOWED, entry, "alias")
     if not app.config.document.has(path):
         raise stands_elsewhere(app, path, f"Alias {alias}")
 
     def change(document: Document) -> Document:
-        return without_alias(document.unset(path), alias, holder)
+        return without_alias(document.unset(path), alias, entry)
 
-    code = _edited(app, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
+    code = _edited(app, change, f"Removed alias {alias}", {"alias": alias, "model": entry})
     still = app.models().catalog.aliases.get(alias.lower())
     if still is not None:
-        app.out.note(f"{alias} still names {still}: its plugin proposes that.")
+        app.out.note(f"{alias} still stands for {still}: a plugin proposes this alias.")
     return code
 
 
-def _holder(alias: str, app: App) -> str | None:
-    """The entry of the config that has this alias."""
+def _entry_with(alias: str, app: App) -> str | None:
+    """Return the model entry of the config that has this alias."""
     entries = app.config.config.agents.models
     return next((key for key, settings in entries.items() if (settings.alias or "").lower() == alias.lower()), None)
 
 
 def show_fallbacks(_args: argparse.Namespace, app: App) -> int:
-    """The fallbacks, in their order."""
+    """Print the fallbacks, in their order."""
     fallbacks = [*app.config.config.agents.fallbacks]
     if app.out.is_json:
         app.out.json({"fallbacks": fallbacks})
@@ -306,10 +298,10 @@ def add_fallback(args: argparse.Namespace, app: App) -> int:
 
 
 def remove_fallback(args: argparse.Namespace, app: App) -> int:
-    """Take a model out of the fallbacks.
+    """Remove a model from the fallbacks.
 
     Raises:
-        NotListed: it is none of them.
+        NotListed: the model is not a fallback.
     """
     from portico.accounts.config_patch import with_fallbacks
 
@@ -324,7 +316,7 @@ def remove_fallback(args: argparse.Namespace, app: App) -> int:
 
 
 def clear_fallbacks(_args: argparse.Namespace, app: App) -> int:
-    """Take all fallbacks out."""
+    """Remove all fallbacks."""
     from portico.accounts.config_patch import with_fallbacks
 
     agents = app.config.config.agents

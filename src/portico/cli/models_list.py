@@ -1,9 +1,9 @@
-"""`models list` and `models`: the default, the fallbacks and what the config names, or with `--all` everything that is known."""
+"""`models list`: print the models that the config names, or with `--all` every known model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from portico.cli.dispatch import finish_pending_sign_ins
 from portico.errors import ExitCode, PorticoError, UnknownName, UsageError
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 Auth = Literal["yes", "expired", "no"]
 _THOUSAND = 1000
 _MILLION = 1_000_000
+_UNLISTED: Final = "nobody"  # in `listedBy`
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One model. `missing` says why it is none that can be called; `listed_by` who names it, where that was asked."""
+    """One model. `missing` says why it cannot be called; `listed_by` names the provider that lists it, if asked."""
 
     reference: ModelReference
     spec: ModelSpec | None
@@ -61,8 +62,8 @@ def show_models(args: argparse.Namespace, app: App) -> int:
     elif rows:
         _show_table(rows, app)
     else:
-        wider = not (args.all or args.local)
-        app.out.note(f"No models found. See {app.program} models list --all" if wider else "No models found.")
+        hint = "" if args.all or args.local else f" To list all known models: {app.program} models list --all"
+        app.out.note(f"No models found.{hint}")
     return ExitCode.OK
 
 
@@ -82,10 +83,10 @@ def _check_provider(provider: str, app: App) -> None:
 
 
 def model_rows(app: App, *, everything: bool, live: bool, provider: str | None) -> list[_Row]:
-    """The models in use and those that the config names; with `everything` also those that are known, by provider and id.
+    """Return the models that the config names; with `everything` also all other known models, by provider and id.
 
-    Where the config names none, the models of the providers that are set up all the same, by a key in the environment say. With
-    `live` the providers are asked, and what only they know comes last.
+    If the config names none, return the models of the providers that have a credential, for example a key in the environment.
+    With `live` the providers are asked too; models that only they know come last.
     """
     loader = app.models()
     tags = _tags(loader, app)
@@ -140,7 +141,7 @@ def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
 
 
 class _ProviderFacts:
-    """What is known of each provider, found out once however many models it has."""
+    """Facts about each provider, cached for all of its models."""
 
     def __init__(self, loader: ModelLoader, app: App) -> None:
         self.loader = loader
@@ -149,7 +150,7 @@ class _ProviderFacts:
         self._local: dict[str, bool] = {}
 
     def references(self) -> Iterator[ModelReference]:
-        """The models of every provider that asks for a credential and has one."""
+        """Yield the models of every provider that needs a credential and has one."""
         for reference in self.loader.catalog.references():
             provider = self.loader.catalog.providers[reference.provider]
             if provider.spec is not None and provider.spec.needs_credential and self.auth(provider) != "no":
@@ -166,7 +167,7 @@ class _ProviderFacts:
         return self._local[provider.id]
 
     def price_source(self, provider: Provider, model_id: str) -> str | None:
-        """Where a price comes from: a public source, or the file and the line."""
+        """Return where a price comes from: a public source, or a file and line."""
         source = provider.prices.get(model_id)
         if source == CONFIG and provider.config is not None:
             index = next(index for index, model in enumerate(provider.config.models) if model.id == model_id)
@@ -189,7 +190,7 @@ def _is_local(url: str | None) -> bool:
 
 
 def _with_live(rows: list[_Row], accounts: _ProviderFacts, app: App, provider: str | None) -> list[_Row]:
-    """`rows`, each with whether its provider lists it, and behind them what only a provider knows."""
+    """Return `rows` with the provider that lists each, and then the models that only a provider knows."""
     listings = _listed_models(accounts, app, provider)
     lists = {id: {model.id: model for model in listed} for id, listed in listings.items()}
     checked = [_with_listing(row, lists) for row in rows]
@@ -204,7 +205,7 @@ def _with_live(rows: list[_Row], accounts: _ProviderFacts, app: App, provider: s
 
 
 def _listed_models(accounts: _ProviderFacts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
-    """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
+    """Ask the providers that have a credential or need none for their models. A failure is printed and stops no other."""
     from portico.models.client import list_models
     from portico.net.errors import Unreachable
 
@@ -212,7 +213,7 @@ def _listed_models(accounts: _ProviderFacts, app: App, provider: str | None) -> 
     listed = {}
     for id, outcome in list_models(app, models).items():
         if isinstance(outcome, PorticoError):
-            app.out.note(f"{id}: not asked: {outcome}" if isinstance(outcome, Unreachable) else f"{id}: {outcome}")
+            app.out.note(f"{id}: not reached: {outcome}" if isinstance(outcome, Unreachable) else f"{id}: {outcome}")
         else:
             listed[id] = outcome
     return listed
@@ -223,9 +224,9 @@ def _with_listing(row: _Row, lists: dict[str, dict[str, Discovered]]) -> _Row:
     if listed is None:
         return row
     if row.reference.model not in listed:
-        return replace(row, listed_by="nobody")
+        return replace(row, listed_by=_UNLISTED)
     id = row.reference.provider
-    missing = None if row.missing is None else f"{row.missing}; {id} has it now: add it to models.providers.{id}.models"
+    missing = None if row.missing is None else f"{row.missing}; {id} has it now. Add it to models.providers.{id}.models."
     return replace(row, listed_by=id, missing=missing)
 
 
@@ -244,7 +245,7 @@ def _show_table(rows: list[_Row], app: App) -> None:
             app.out.note(f"{row.reference} is missing: {row.missing}")
     specs = {row.spec.id: row.spec for row in rows if row.spec is not None and row.spec.note}
     for spec in specs.values():
-        # What may not answer any more is said in any case.
+        # A retired model is named even without `--verbose`.
         show = app.out.note if spec.successor is not None else app.out.detail
         show(f"{spec.id}: {spec.note}")
 
@@ -270,7 +271,7 @@ def _shown_tags(row: _Row) -> list[str]:
 
 
 def _tokens(count: int) -> str:
-    """A number of tokens in a table's cell, in the decimal units of the providers' own pages."""
+    """Return a number of tokens for a table's cell, in decimal units as on the providers' pages."""
     return f"{round(count / _MILLION, 1):g}M" if count >= _MILLION else f"{round(count / _THOUSAND)}k"
 
 

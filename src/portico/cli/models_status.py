@@ -1,7 +1,7 @@
-"""`models status`: what is set up, who is signed in, and with `--probe` whether it answers (docs.openclaw.ai/cli/models).
+"""`models status`: show the default model, fallbacks, aliases and accounts (docs.openclaw.ai/cli/models).
 
-A probe is one tiny real request for each credential, a few at a time. The exit codes of `--check` are OpenClaw's. An access token
-that has ended is never called ok, as OpenClaw does. JSON is OpenClaw's too, and no part of a credential is in it.
+`--probe` tests each credential with a small request, a few at a time. The exit codes of `--check` and the JSON are OpenClaw's,
+without any part of a credential. Unlike in OpenClaw, an expired access token is never called ok.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.accounts.view import in_words
 from portico.auth.freshness import EXPIRING_MS, effective_now_ms, health_now
+from portico.cli.auth_status import expiry_words
 from portico.cli.dispatch import finish_pending_sign_ins
 from portico.errors import PorticoError, UnknownName, UsageError
 from portico.models.client import probe
@@ -27,16 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portico.app import App
-    from portico.auth.broker import TokenBroker
     from portico.interfaces.basics import Clock
     from portico.models.catalog import Provider
     from portico.models.client import Probe
     from portico.models.loader import CallableModel, ModelLoader
     from portico.models.reference import ModelReference
-    from portico.net.client import HttpClient
     from portico.store.records import Profile
 
-_WIDTH: Final = 14  # of the names of rows
+_WIDTH: Final = 14  # of the row names
 _MISSING: Final = 1  # exit codes of `--check`
 _EXPIRING: Final = 2
 _STATUS_WORDS: Final = {
@@ -51,7 +49,7 @@ _STATUS_WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """One provider as it is set up here. `effective` is the kind of the credential that counts, `detail` which one."""
+    """A provider and its profiles. `effective` is the kind of the credential in use, `detail` names it."""
 
     provider: Provider
     profiles: tuple[Profile, ...]
@@ -61,35 +59,34 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class _Overview:
-    """All there is to show. `missing` are the models in use that nothing answers for."""
+    """Everything to show. `missing` are the models in use that have no credential."""
 
     loader: ModelLoader
     accounts: tuple[_Account, ...]
     missing: tuple[ModelReference, ...]
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[Probe, ...]
 
 
 def show_status(args: argparse.Namespace, app: App) -> int:
-    """Say what is set up.
+    """Print the models, aliases and accounts, and probe credentials with `--probe`.
 
     Returns:
-        With `--check`: 1 where a model in use has no credential or a sign-in has ended, 2 where one ends within a day and
-        cannot be refreshed, or has ended and refreshing fails, else 0.
+        With `--check`: 1 if a model in use has no credential or an account must sign in again, 2 if an account expires within a
+        day and cannot be refreshed, or its refreshes fail, else 0.
 
     Raises:
-        UsageError: `--plain` with `--json` or `--probe`; `unknown-name` for what is to be probed.
-        SignInNeeded: `not-signed-in` for what is to be probed.
+        UsageError: `--plain` with `--json` or `--probe`; `unknown-name` for the provider to probe.
+        SignInNeeded: `not-signed-in` for the account to probe.
     """
     if args.plain and (app.out.is_json or args.probe):
-        raise UsageError("--plain prints the default model alone: leave --json and --probe out.")
+        raise UsageError("--plain prints only the default model. Remove --json and --probe.")
     finish_pending_sign_ins(app)
     loader = app.models()
     if args.plain:
         app.out.line(str(loader.reference(None)))
         return 0
-
     probes = _probed(args, loader, app) if args.probe else ()
-    overview = _overview(loader, app, probes)
+    overview = _Overview(loader, _accounts_of(loader, app), _unanswered(loader, app), probes)
     if app.out.is_json:
         app.out.json(_as_json(overview, app))
     else:
@@ -103,11 +100,6 @@ def _check_code(overview: _Overview, app: App) -> int:
     if overview.missing or "expired" in states:
         return _MISSING
     return _EXPIRING if states & {"expiring", "failing"} else 0
-
-
-def _overview(loader: ModelLoader, app: App, probes: tuple[Probe, ...] = ()) -> _Overview:
-    """Everything, as config, environment and profiles are now."""
-    return _Overview(loader, _accounts_of(loader, app), _unanswered(loader, app), probes)
 
 
 def _accounts_of(loader: ModelLoader, app: App) -> tuple[_Account, ...]:
@@ -127,6 +119,7 @@ def _effective(source: str) -> tuple[str, str]:
 
 
 def _unanswered(loader: ModelLoader, app: App) -> tuple[ModelReference, ...]:
+    """Return the models in use that have no credential."""
     agents = app.config.config.agents
     used = (_resolved(loader, text) for text in filter(None, [agents.primary, *agents.fallbacks]))
     return tuple(reference for reference in used if reference is not None and not _is_answered(reference, loader))
@@ -138,7 +131,7 @@ def _is_answered(reference: ModelReference, loader: ModelLoader) -> bool:
 
 
 def _resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
-    """The model that a name in the config stands for, None where there is no name, or it is none."""
+    """Return the model that a name in the config stands for, or None."""
     try:
         return loader.catalog.expand(text) if text is not None else None
     except UsageError:
@@ -146,12 +139,11 @@ def _resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
 
 
 def _status_of(profile: Profile, clock: Clock) -> str:
-    """The profile's state in OpenClaw's words, and `failing`, which it does not have."""
+    """Return the profile's state in OpenClaw's words, plus `failing`, which OpenClaw does not have."""
     return "static" if profile.type == API_KEY else _STATUS_WORDS[health_now(profile, clock).status]
 
 
 def _show(overview: _Overview, app: App) -> None:
-    """Print it for a person."""
     _show_models(overview, app)
     app.out.line("\nAuth overview")
     for account in overview.accounts:
@@ -185,10 +177,9 @@ def _show_models(overview: _Overview, app: App) -> None:
 
 
 def _ends(profile: Profile, app: App) -> str:
-    words = in_words(profile.expires_at, effective_now_ms(profile, app.clock))
     if profile.type == API_KEY or profile.expires_at is None:
         return ""
-    return f" ({words if words.startswith('expired') else f'expires in {words}'})"
+    return f" ({expiry_words(profile.expires_at, effective_now_ms(profile, app.clock))})"
 
 
 def _counted(profiles: Sequence[Profile]) -> str:
@@ -200,8 +191,8 @@ def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
     provider = loader.catalog.providers.get(reference.provider)
     if provider is None:
         off = loader.off_plugin(reference.provider)
-        return f"{{prog}} plugins enable {off}" if off is not None else f"no plugin brings this provider: {LIST}"
-    prefix = f"{NOT_SIGNED_IN[:-1]} to it. " if is_signed_in_to(provider) else ""
+        return f"{{prog}} plugins enable {off}" if off is not None else f"no plugin has this provider: {LIST}"
+    prefix = "You are not signed in. " if is_signed_in_to(provider) else ""
     return f"{prefix}Run `{set_up_command(provider)}`."
 
 
@@ -221,7 +212,7 @@ def _probe_cells(probe: Probe) -> list[str]:
 
 
 def _as_json(overview: _Overview, app: App) -> dict[str, object]:
-    """OpenClaw's fields, as far as there is something to say in them."""
+    """Return OpenClaw's fields, without those that Portico has no value for."""
     agents, catalog = app.config.config.agents, overview.loader.catalog
     default = _resolved(overview.loader, agents.primary)
     oauth = [_profile_json(profile, app) for account in overview.accounts for profile in account.profiles]
@@ -275,21 +266,21 @@ def _probe_json(probe: Probe) -> dict[str, object]:
 
 
 def _probed(args: argparse.Namespace, loader: ModelLoader, app: App) -> tuple[Probe, ...]:
-    """What came of each.
+    """Probe the chosen credentials.
 
     Raises:
-        UsageError: `unknown-name`; a limit that makes no sense.
-        SignInNeeded: `not-signed-in`: there is no such profile.
+        UsageError: `unknown-name`, or an invalid limit.
+        SignInNeeded: `not-signed-in`: there is no such account.
     """
     if args.probe_timeout <= 0 or args.probe_concurrency < 1 or args.probe_max_tokens < 1:
-        raise UsageError("--probe-timeout, --probe-concurrency and --probe-max-tokens are numbers above 0.")
+        raise UsageError("--probe-timeout, --probe-concurrency and --probe-max-tokens take numbers above 0.")
     models = _models_to_probe(args, loader)
     app.out.note(f"Probing {len(models)} credential{'s' if len(models) != 1 else ''}...")
     return tuple(signals.run(_run_probes(models, args, app)))
 
 
 def _models_to_probe(args: argparse.Namespace, loader: ModelLoader) -> list[CallableModel]:
-    """Each credential of the providers that are set up, with the default model where it is that provider's, else its first."""
+    """Return each credential with the provider's model to probe: the default model if it is the provider's, else the first."""
     providers = loader.catalog.providers
     if args.probe_provider is not None and args.probe_provider not in providers:
         raise UnknownName(f"Unknown provider: {args.probe_provider}", hint=f"--probe-provider {'|'.join(providers)}")
@@ -303,7 +294,7 @@ def _models_to_probe(args: argparse.Namespace, loader: ModelLoader) -> list[Call
         models = [model for model in models if model.profile_id in wanted]
         missing = wanted - {model.profile_id for model in models}
         if missing:
-            raise NotSignedIn(f"There is no sign-in called {', '.join(sorted(missing))}.", hint="{prog} auth list")
+            raise NotSignedIn(f"Not signed in: {', '.join(sorted(missing))}.", hint="{prog} auth list")
     return models
 
 
@@ -319,26 +310,13 @@ def _models_of_provider(provider_id: str, loader: ModelLoader) -> list[CallableM
 
 
 async def _run_probes(models: list[CallableModel], args: argparse.Namespace, app: App) -> list[Probe]:
-    turns = asyncio.Semaphore(args.probe_concurrency)
+    limit = asyncio.Semaphore(args.probe_concurrency)
     async with app.http() as http:
         broker = app.broker(http)
-        return await asyncio.gather(*(_run_probe(model, args, app, turns, http, broker) for model in models))
+        timeout_s, max_tokens = args.probe_timeout / 1000, args.probe_max_tokens
 
+        async def run(model: CallableModel) -> Probe:
+            async with limit:
+                return await probe(model, http=http, broker=broker, clock=app.clock, timeout_s=timeout_s, max_tokens=max_tokens)
 
-async def _run_probe(
-    model: CallableModel,
-    args: argparse.Namespace,
-    app: App,
-    turns: asyncio.Semaphore,
-    http: HttpClient,
-    broker: TokenBroker,
-) -> Probe:
-    async with turns:
-        return await probe(
-            model,
-            http=http,
-            broker=broker,
-            clock=app.clock,
-            timeout_s=args.probe_timeout / 1000,
-            max_tokens=args.probe_max_tokens,
-        )
+        return await asyncio.gather(*map(run, models))

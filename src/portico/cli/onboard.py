@@ -1,4 +1,4 @@
-"""`onboard` and `configure`: sign in to a provider and make one of its models the default, by flags or from menus."""
+"""`onboard` and `configure`: sign in to a provider and set the default model, by options or from menus."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from portico.app import App
 
 _ONBOARD_EXAMPLES = """examples:
-  {prog} onboard                                                  choose a provider, a way and a model from menus
-  {prog} onboard --auth-choice minimax-portal                     sign in to MiniMax; the region is asked
+  {prog} onboard                                                  choose the provider, sign-in method and model from menus
+  {prog} onboard --auth-choice minimax-portal                     sign in to MiniMax; asks for the region
   {prog} onboard --auth-choice minimax-portal --region cn --flow device --non-interactive --json
-  {prog} onboard --auth-choice minimax-api                        an API key, asked for without an echo
+  {prog} onboard --auth-choice minimax-api                        use an API key; asks for the key
   {prog} onboard --auth-choice minimax-cn-api --api-key-stdin --non-interactive < key.txt
-  {prog} onboard --auth-choice lmstudio                           a model on this machine
+  {prog} onboard --auth-choice lmstudio                           use a model on this machine
 """
 _CONFIGURE_EXAMPLES: Final = """examples:
   {prog} configure                      choose from the menu: Model/auth, MiniMax, MiniMax M2.1, the default model
-  {prog} configure --section model      straight to Model/auth
+  {prog} configure --section model      go to Model/auth at once
 
-Ctrl-C leaves; the section in which it is pressed then changes nothing.
+Ctrl-C quits, and the current section changes nothing.
 """
-# What does the same where nobody can be asked.
+# The commands that do the same without a terminal.
 _SAME: Final = {
     "model": "{prog} onboard --auth-choice ID --non-interactive",
     "default-model": "{prog} models set REF",
@@ -49,38 +49,38 @@ _SAME: Final = {
 def add_onboard_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `onboard`."""
     parser.epilog = _ONBOARD_EXAMPLES
-    parser.add_argument("--auth-choice", metavar="ID", help="how to sign in, for example minimax-portal or minimax-api")
+    parser.add_argument("--auth-choice", metavar="ID", help="sign-in method, for example minimax-portal or minimax-api")
     add_sign_in_options(parser)
-    parser.add_argument("--default-model", metavar="MODEL", help="the default model, where it is not to be the choice's own")
-    parser.add_argument("--keep-default", action="store_true", help="keep the default model and the account in use as they are")
+    parser.add_argument("--default-model", metavar="MODEL", help="the default model to set (default: the provider's own)")
+    parser.add_argument("--keep-default", action="store_true", help="do not change the default model and the account in use")
     keys = parser.add_argument_group("with an API key")
     keys.add_argument("--api-key-stdin", action="store_true", help="read the key from standard input")
-    keys.add_argument("--keep-key", choices=("keyring", "env", "config"), help="where the key is kept (keyring)")
-    keys.add_argument("--no-check", action="store_true", help="do not try the key by a request")
+    keys.add_argument("--keep-key", choices=("keyring", "env", "config"), help="where to store the key (keyring)")
+    keys.add_argument("--no-check", action="store_true", help="do not test the key with a request")
     parser.set_defaults(handler=onboard)
 
 
 def add_sign_in_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a sign-in; none of them has to be given."""
-    parser.add_argument("--region", metavar="ID", help="which portal, for example global or cn")
+    """Add the options of a sign-in. All of them are optional."""
+    parser.add_argument("--region", metavar="ID", help="region of the portal, for example global or cn")
     parser.add_argument(
-        "--flow", choices=("auto", "browser", "device"), help="browser: a redirect to this machine; device: a code to enter"
+        "--flow", choices=("auto", "browser", "device"), help="browser: redirect to this machine; device: enter a code (auto)"
     )
-    parser.add_argument("--force", action="store_true", help="try the flow also where it is not known to be served")
-    parser.add_argument("--profile", metavar="NAME", help="keep the sign-in under this name")
-    parser.add_argument("--store", choices=("keyring", "file"), help="where the tokens are kept")
-    parser.add_argument("--no-browser", action="store_true", help="open no browser; print the address")
-    parser.add_argument("--non-interactive", action="store_true", help="ask nothing; works without a terminal")
-    parser.add_argument("--timeout", type=float, metavar="S", help="how long to wait for the approval (900)")
-    parser.add_argument("--replace", action="store_true", help="replace a profile of the same name; the old one is revoked")
-    parser.add_argument("--callback-port", type=int, metavar="PORT", help="the port that the redirect comes back to")
+    parser.add_argument("--force", action="store_true", help="try the flow even if the provider is not known to offer it")
+    parser.add_argument("--profile", metavar="NAME", help="name of the account, for example work")
+    parser.add_argument("--store", choices=("keyring", "file"), help="where to store the tokens")
+    parser.add_argument("--no-browser", action="store_true", help="print the sign-in address; do not open a browser")
+    parser.add_argument("--non-interactive", action="store_true", help="do not ask questions; works without a terminal")
+    parser.add_argument("--timeout", type=float, metavar="S", help="time to wait for your approval, in seconds (900)")
+    parser.add_argument("--replace", action="store_true", help="replace an account of the same name, and revoke its tokens")
     parser.add_argument(
-        "--background", action=BooleanOptionalAction, default=None, help="keep the sign-in fresh by a background process"
+        "--callback-port", type=int, metavar="PORT", help="port for the browser's redirect (default: any free one)"
     )
+    parser.add_argument("--background", action=BooleanOptionalAction, default=None, help="refresh the account in the background")
 
 
 def onboard(args: argparse.Namespace, app: App) -> int:
-    """Sign in as asked; what was not said is asked."""
+    """Sign in; ask for everything that the options leave open."""
     if args.non_interactive:
         app = app.unattended()
     if args.auth_choice is None and app.prompter.interactive:
@@ -93,7 +93,7 @@ def onboard(args: argparse.Namespace, app: App) -> int:
 
 
 def _set_up_request(args: argparse.Namespace, app: App) -> SetUpRequest:
-    """What the options ask for, of either kind of choice."""
+    """Return the request that the options describe, for a sign-in or an API key."""
     request = sign_in_request(args, choice="", make_default=not args.keep_default)
     key = KeyRequest(
         "",
@@ -111,7 +111,7 @@ def _set_up_request(args: argparse.Namespace, app: App) -> SetUpRequest:
 
 
 def sign_in_request(args: argparse.Namespace, *, choice: str, make_default: bool | None) -> SignInRequest:
-    """The sign-in that the options ask for."""
+    """Return the sign-in that the options describe."""
     return SignInRequest(
         choice=choice,
         region=args.region,
@@ -133,13 +133,13 @@ def add_configure_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _CONFIGURE_EXAMPLES
     names = ", ".join(_SAME)
     parser.add_argument(
-        "--section", action="append", choices=tuple(_SAME), metavar="NAME", help=f"only this section, of {names}; repeatable"
+        "--section", action="append", choices=tuple(_SAME), metavar="NAME", help=f"show only this section: {names}; repeatable"
     )
     parser.set_defaults(handler=configure)
 
 
 def configure(args: argparse.Namespace, app: App) -> int:
-    """Ask, section by section.
+    """Show the menu, or run the sections that the options name.
 
     Raises:
         UsageError: `input-needed`, with the commands that do the same.
@@ -147,8 +147,7 @@ def configure(args: argparse.Namespace, app: App) -> int:
     wanted = args.section or []
     if not app.prompter.interactive:
         same = "\n  ".join(_SAME[section] for section in (wanted or _SAME))
-        message = "`configure` asks questions, and needs a terminal."
-        raise InputNeeded(message, hint=f"These do the same:\n  {same}")
+        raise InputNeeded("`configure` needs a terminal.", hint=f"To do the same without one:\n  {same}")
     by_id = {section.id: section for section in menu_sections(app)}
     if wanted:
         for id in dict.fromkeys(wanted):
@@ -159,13 +158,13 @@ def configure(args: argparse.Namespace, app: App) -> int:
     wizard.offer_base(app)
     wizard.run_sections(app, [*by_id.values()])
     app.out.note(f"Done: {app.paths.config}")
-    if app.reload_config().config.agents.primary is not None:  # without a default model there is none to ask
+    if app.reload_config().config.agents.primary is not None:  # `ask` needs a default model
         app.out.note(f'Next:  {app.program} ask "Hello"   |   {app.program} models list')
     return ExitCode.OK
 
 
 def menu_sections(app: App) -> list[Section]:
-    """What can be configured, in the order of the menu."""
+    """Return the sections of the menu, in order."""
     from portico.accounts import wizard
     from portico.accounts.wizard import Section
 
@@ -177,19 +176,19 @@ def menu_sections(app: App) -> list[Section]:
         Section(
             "allowed-models", "Allowed models", partial(wizard.allowed_models_hint, app), partial(wizard.allowed_models, app)
         ),
-        Section("health", "Health check", lambda: "one tiny question to each sign-in and key", partial(_probe_accounts, app)),
+        Section("health", "Health check", lambda: "test each account and key with a request", partial(_probe_accounts, app)),
     ]
 
 
 def _empty_request(app: App) -> SetUpRequest:
-    """As `onboard` without a single option."""
+    """Return the request of `onboard` without options."""
     parser = make_parser("", "onboard", "")
     add_onboard_arguments(parser)
     return _set_up_request(parser.parse_args([]), app)
 
 
 def _probe_accounts(app: App) -> None:
-    """As `models status --probe`."""
+    """Run `models status --probe`."""
     from portico.cli.models_status import show_status
 
     parser = make_parser(app.program, "models", "")

@@ -1,4 +1,4 @@
-"""argparse, as every command uses it: errors are `UsageError`, examples keep their lines, global options work everywhere."""
+"""The argparse parser of every command: it raises `UsageError`, keeps lines of examples, and takes global options."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ if TYPE_CHECKING:
 
     from _typeshed import SupportsWrite
 
+    from portico.app import App
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name this class has
+    Handler = Callable[[argparse.Namespace, App], int] | str
+
 _LONGEST_USAGE: Final = 72
-_FORMATTER_MARGIN: Final = 2  # columns that argparse leaves free
+_FORMATTER_MARGIN: Final = 2  # columns that argparse leaves empty
 _PLAIN_WORDS: Final = {"float": "a number", "int": "a whole number"}
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser that a command adds its arguments to; its subparsers are of the same kind.
+    """The parser of a command or subcommand.
 
-    `{prog}` in a description or epilog becomes the program's name. `arguments_from` names the `module:function` that adds the
-    parser's arguments once they are needed, so that a command loads no module of its neighbours. `global_actions` are the global
-    options. A usage line lists none of them, since they would hide the command's own.
+    `{prog}` in a description or epilog becomes the program's name. `arguments_from` names a `module:function` that adds the
+    arguments when they are needed, so that a command does not load its neighbours' modules. `global_actions` are the global
+    options; usage lines leave them out.
     """
 
     program: str = "portico"
     streams: Streams | None = None
-    # argparse makes a formatter for each argument that is added: only one that is shown needs the terminal's width.
+    # argparse makes a formatter for every added argument, but only the shown help needs the terminal's width.
     _shown_width: int = 80
 
     def __init__(self, *args: object, arguments_from: str = "", **kwargs: object) -> None:
@@ -38,7 +43,7 @@ class CommandParser(argparse.ArgumentParser):
         self.global_actions: list[argparse.Action] = []
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", self._formatter)
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as argparse's own subparsers pass them
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # as argparse's subparsers pass them
 
     def _formatter(self, prog: str) -> argparse.HelpFormatter:
         return argparse.RawDescriptionHelpFormatter(prog, width=self._shown_width)
@@ -48,7 +53,7 @@ class CommandParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def complete(self, *, lazily: bool = True) -> None:
-        """Add what was left for later: the arguments, and the global options, `lazily` as for `add_global_options`."""
+        """Add the arguments of `arguments_from` and the global options, `lazily` as for `add_global_options`."""
         if self.is_complete:
             return
         if self.arguments_from:
@@ -56,8 +61,9 @@ class CommandParser(argparse.ArgumentParser):
         add_global_options(self, lazily=lazily)
 
     def add_subparsers(self, **kwargs: Any) -> Any:
+        kwargs = {"title": "commands", "metavar": "<command>", **kwargs}
         if not self._get_positional_actions():
-            kwargs.setdefault("prog", self.prog)  # as argparse would find by formatting a usage line
+            kwargs.setdefault("prog", self.prog)  # saves argparse the formatting of a usage line
         return super().add_subparsers(**kwargs)
 
     def error(self, message: str) -> NoReturn:
@@ -68,7 +74,7 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageError(_sentence(message), hint=hint)
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
-        """Fail for words that this command does not take."""
+        """Raise a usage error for unknown arguments."""
         near = _nearest(unknown[0].partition("=")[0], self._option_string_actions) if unknown[0].startswith("-") else None
         self.error(f"unknown argument {unknown[0]}{f': did you mean {near}?' if near else ''}")
 
@@ -90,7 +96,7 @@ class CommandParser(argparse.ArgumentParser):
             self.usage = formatter.format_help().removeprefix("usage: ").strip().replace("%", "%%")
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
-        # Not by argparse, which swallows what goes wrong here: a help text that could not be written is a failure like any other.
+        # argparse would ignore an OSError here.
         streams = self.streams or Streams()
         stream = cast("TextIO", file or streams.stdout)
         stream.write(fitted_help(self.format_help(), stream, streams.env))
@@ -116,16 +122,24 @@ def load_function(target: str) -> Callable[..., Any]:
 
 
 def make_parser(program: str, command: str, summary: str, streams: Streams | None = None) -> CommandParser:
-    """The parser of one top-level command. Its help goes to `streams`; None are the process's."""
-    # argparse makes subparsers from the class alone, so the program's name and the streams are attributes of a class.
+    """Return the parser of a top-level command. Its help goes to `streams`; None for the process's."""
+    # argparse makes subparsers from the class alone, so the program's name and the streams are class attributes.
     named: type[CommandParser] = type("CommandParser", (CommandParser,), {"program": program, "streams": streams})
     return named(prog=f"{program} {command}", description=f"{summary}.")
 
 
-def add_global_options(parser: CommandParser, *, lazily: bool = False) -> None:
-    """Let the global options stand after the command, at every level, and let each level know its own parser.
+def add_command(commands: Commands, words: str, summary: str, handler: Handler, arguments: str = "") -> argparse.ArgumentParser:
+    """Add the subcommand whose full name is `words`; its help ends with an example that has `arguments`."""
+    example = f"{words} {arguments}".rstrip()
+    parser = commands.add_parser(words.rpartition(" ")[2], help=summary, epilog=f"example:\n  {{prog}} {example}\n")
+    parser.set_defaults(handler=handler)
+    return parser
 
-    With `lazily`, the commands below get theirs only when they are called (`CommandParser.complete`).
+
+def add_global_options(parser: CommandParser, *, lazily: bool = False) -> None:
+    """Add the global options to `parser` and its subcommands, and let the parsed arguments name their parser.
+
+    With `lazily`, a subcommand gets its options only when it is called (`CommandParser.complete`).
     """
     parser.is_complete = True
     group = parser.add_argument_group("global options")
@@ -141,12 +155,12 @@ def add_global_options(parser: CommandParser, *, lazily: bool = False) -> None:
 
 
 def has_commands(parser: argparse.ArgumentParser) -> bool:
-    """Whether the parser takes a command of its own next."""
+    """Whether the parser has subcommands."""
     return any(_children(parser))
 
 
 _GLOBAL: dict[str, dict[str, Any]] = {
-    "--config": {"metavar": "PATH", "help": "use this configuration file"},
+    "--config": {"metavar": "PATH", "help": "use this config file"},
     "--json": {"action": "store_true", "help": "print JSON for programs"},
     "--quiet": {"action": "store_true", "help": "print results and errors only"},
     "--verbose": {"action": "store_true", "help": "print more"},
@@ -155,7 +169,7 @@ _GLOBAL: dict[str, dict[str, Any]] = {
 
 
 def _children(parser: argparse.ArgumentParser) -> Iterator[tuple[CommandParser, str | None]]:
-    """The parsers of the commands of `parser`, each with what the list of commands says of it."""
+    """Yield the parsers of the subcommands of `parser`, each with its help line."""
     for action in parser._actions:  # noqa: SLF001 - argparse offers no other way to ask
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the only name this class has
             summaries = {each.dest: each.help for each in action._choices_actions}  # noqa: SLF001 - the same

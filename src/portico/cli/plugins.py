@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from portico.cli.parser import add_command
 from portico.errors import ExitCode
 from portico.interfaces.plugins import Finding
 from portico.secret import redact
@@ -31,29 +32,21 @@ _ROOM_FOR_SOURCE = 120  # columns of the terminal
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     parser.epilog = _EXAMPLES
-    commands = parser.add_subparsers(title="commands", metavar="<command>")
-    listing = commands.add_parser("list", help="list the plugins", epilog="example:\n  {prog} plugins list --json\n")
-    listing.description = "List the plugins and whether they are on."
-    listing.add_argument("--enabled", action="store_true", help="only those that are loaded")
-    listing.set_defaults(handler=list_plugins)
-    _add_one(commands, "info", "show one plugin", show_plugin)
-    _add_one(commands, "enable", "switch a plugin on", switch_on)
-    _add_one(commands, "disable", "switch a plugin off", switch_off)
-    doctor_epilog = "example:\n  {prog} plugins doctor --json\n"
-    checkup = commands.add_parser("doctor", help="look for plugins that do not work", epilog=doctor_epilog)
-    checkup.description = "Load the plugins that are on, run their own checks, and say what is wrong."
-    checkup.set_defaults(handler=examine)
-
-
-def _add_one(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, handler: object) -> None:
-    epilog = f"example:\n  {{prog}} plugins {name} minimax-portal-auth\n"
-    parser = commands.add_parser(name, help=summary, epilog=epilog, description=f"{summary.capitalize()}.")
-    parser.add_argument("id", help="the plugin's id, or its name")
-    parser.set_defaults(handler=handler)
+    commands = parser.add_subparsers()
+    listing = add_command(commands, "plugins list", "list the plugins, and whether they are enabled", list_plugins, "--json")
+    listing.add_argument("--enabled", action="store_true", help="list only the loaded plugins")
+    example = "minimax-portal-auth"
+    for each in (
+        add_command(commands, "plugins info", "show a plugin", show_plugin, example),
+        add_command(commands, "plugins enable", "enable a plugin", enable, example),
+        add_command(commands, "plugins disable", "disable a plugin", disable, example),
+    ):
+        each.add_argument("id", help="the plugin's id or name")
+    add_command(commands, "plugins doctor", "load the enabled plugins and run their checks", examine, "--json")
 
 
 def list_plugins(args: argparse.Namespace, app: App) -> int:
-    """Print every plugin found; those that are on are loaded, so that `loaded` is the truth."""
+    """Print every plugin. Enabled plugins are loaded first, so the status `loaded` is tested."""
     app.plugins.load()
     app.plugins.cli_commands()
     _show_list(app, only_loaded=args.enabled)
@@ -61,7 +54,7 @@ def list_plugins(args: argparse.Namespace, app: App) -> int:
 
 
 def show_plugin(args: argparse.Namespace, app: App) -> int:
-    """Print what is known of one plugin."""
+    """Print the details of a plugin."""
     record = app.plugins.find(args.id)
     if record.enabled:
         app.plugins.load({record.id})
@@ -70,8 +63,8 @@ def show_plugin(args: argparse.Namespace, app: App) -> int:
     return ExitCode.OK
 
 
-def switch_on(args: argparse.Namespace, app: App) -> int:
-    """Enable a plugin, then load it once: what keeps it from working is said now, not at the next start.
+def enable(args: argparse.Namespace, app: App) -> int:
+    """Enable a plugin, then load it once to report problems now.
 
     Raises:
         ConfigError: `plugin-not-yours`: another user can change its code.
@@ -89,14 +82,14 @@ def switch_on(args: argparse.Namespace, app: App) -> int:
     if record.why is None:
         return _print_change(app, record, f'Enabled plugin "{record.id}".', changed=True)
     verb = "Enabled" if changed else "Already enabled"
-    _print_change(app, record, f'{verb}: plugin "{record.id}". But it will not load: {record.why}.', changed=changed)
+    _print_change(app, record, f'{verb}: plugin "{record.id}". But it does not load: {record.why}.', changed=changed)
     if record.decision.remedy:
         app.out.note(record.decision.remedy.replace("{prog}", app.program))
     return ExitCode.CONFIG
 
 
-def switch_off(args: argparse.Namespace, app: App) -> int:
-    """Disable a plugin, and name the sign-ins that were made with it."""
+def disable(args: argparse.Namespace, app: App) -> int:
+    """Disable a plugin, and name the accounts that use it."""
     from portico.plugins.discovery import with_plugin_disabled
 
     record = app.plugins.find(args.id)
@@ -107,7 +100,7 @@ def switch_off(args: argparse.Namespace, app: App) -> int:
     code = _print_change(app, app.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
     profiles = [profile.id for profile in app.token_store.profiles() if profile.plugin == record.id]
     if profiles:
-        app.out.note(f"Its sign-ins stay stored, but are not refreshed while it is off: {', '.join(profiles)}.")
+        app.out.note(f"These accounts stay stored, but are not refreshed while the plugin is off: {', '.join(profiles)}.")
     return code
 
 
@@ -130,11 +123,11 @@ def _print_change(app: App, record: PluginRecord, text: str, *, changed: bool) -
 
 
 def examine(_args: argparse.Namespace, app: App) -> int:
-    """Load what is on, ask every hook once, run the plugins' checks; exit code 9 where something is broken."""
+    """Load the enabled plugins, call every hook once, and run the plugins' checks. Return 9 if something is broken."""
     host = app.plugins
     host.load()
-    for ask in (host.providers, host.auth_methods, host.dialects, host.emulators, host.cli_commands):
-        ask()
+    for call_hook in (host.providers, host.auth_methods, host.dialects, host.emulators, host.cli_commands):
+        call_hook()
     findings = _run_checks(host.doctor_checks())
     broken = [record for record in host.records() if record.error is not None]
     diagnostics = host.diagnostics()
@@ -160,8 +153,8 @@ async def _run_one(check: DoctorCheck) -> Sequence[Finding]:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             return tuple(await check.run())
     except TimeoutError:
-        return [Finding(check.id, "error", f"{check.label}: no answer in {_CHECK_TIMEOUT_S:.0f} s")]
-    except Exception as exc:  # noqa: BLE001 - a plugin's check may fail in any way; the others still run
+        return [Finding(check.id, "error", f"{check.label}: no answer within {_CHECK_TIMEOUT_S:.0f} s")]
+    except Exception as exc:  # noqa: BLE001 - a plugin's check can raise anything; the others still run
         return [Finding(check.id, "error", f"{check.label}: {type(exc).__name__}: {redact(str(exc))}")]
 
 
@@ -198,7 +191,6 @@ def _finding_as_json(finding: Finding, program: str) -> dict[str, str]:
 
 
 def _show_list(app: App, *, only_loaded: bool) -> None:
-    """Print all plugins, or those that are loaded."""
     every = app.plugins.records()
     shown = [record for record in every if record.status == "loaded"] if only_loaded else every
     diagnostics = app.plugins.diagnostics()
@@ -226,8 +218,8 @@ def _show_list(app: App, *, only_loaded: bool) -> None:
 
 def _show_table(app: App, rows: list[tuple[str, ...]]) -> None:
     room = app.out.room()
-    kept = [column for column in _COLUMNS if column != "Source" or room is None or room >= _ROOM_FOR_SOURCE]
-    app.out.table(kept, [[row[_COLUMNS.index(column)] for column in kept] for row in rows])
+    columns = [column for column in _COLUMNS if column != "Source" or room is None or room >= _ROOM_FOR_SOURCE]
+    app.out.table(columns, [[row[_COLUMNS.index(column)] for column in columns] for row in rows])
 
 
 def _row(record: PluginRecord) -> tuple[str, ...]:
@@ -244,7 +236,6 @@ def _show_blocks(app: App, records: list[PluginRecord]) -> None:
 
 
 def _show_one(app: App, record: PluginRecord) -> None:
-    """Print one plugin."""
     if app.options.json:
         app.out.json(record.as_json())
         return
@@ -262,7 +253,7 @@ def _show_one(app: App, record: PluginRecord) -> None:
 
 
 def _status_cell(record: PluginRecord) -> str:
-    """The status with the reason in a word: `disabled (bundled)`."""
+    """Return the status with a short reason: `disabled (bundled)`."""
     word = record.decision.word
     return f"{record.status} ({word})" if record.status == "disabled" and word else record.status
 

@@ -1,4 +1,4 @@
-"""`purge`: Portico leaves this machine. Providers are told first, and what is needed to finish goes last."""
+"""`purge`: sign out of every account and delete Portico's data. Tokens are revoked first; the files needed for that go last."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from portico.app import App
 
 _EXAMPLES = """examples:
-  {prog} purge                      asks first; revokes, stops and deletes everything of {prog}'s
-  {prog} purge --keep-config        all but the configuration and its backups
-  {prog} purge --yes --json         for scripts
+  {prog} purge                      ask, then revoke all tokens, stop the gateway and delete the data
+  {prog} purge --keep-config        keep the config file and its backups
+  {prog} purge --yes --json         do not ask (for scripts)
 
-The program itself stays: remove it with pipx, uv or pip. Where a keyring cannot be reached nothing that leads to its records is
-deleted, and the command can be run again. Other tools' settings are not touched: {prog} has written none of them.
+The program itself stays; remove it with pipx, uv or pip. If the keyring is not available, the files that name its records stay,
+so that you can run the command again. The settings of other tools are not changed; {prog} wrote none of them.
 
-exit code: 0 nothing is left; 11 a provider has not revoked the tokens; 7 something could not be deleted.
+exit code: 0 everything is deleted; 11 a provider did not revoke the tokens; 7 something could not be deleted.
 """
-# How Portico's own names in the state folder begin. Whatever else stands there is somebody else's, and stays with the folder.
+# The prefixes of Portico's names in the state folder. Other files stay, and the folder with them.
 _OWN: Final = (
     *("auth-profiles.json", "gateway-keys.json", "gateway.json", "gateway.log", "keep-fresh.log", "history.sqlite"),
     *("gateway-proxy.env", "keep-fresh-proxy.env"),
@@ -35,7 +35,7 @@ _OWN: Final = (
 
 @dataclass
 class _Purged:
-    """What became of it, in the order of doing it. `left` is what is still there, and why."""
+    """The results, in the order of the steps. `left` lists what is still there, and why."""
 
     services: list[str] = field(default_factory=list)
     gateway: int | None = None
@@ -50,33 +50,36 @@ class _Purged:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `purge`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--keep-config", action="store_true", help="leave the configuration and its backups")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parser.add_argument("--keep-config", action="store_true", help="keep the config file and its backups")
     parser.set_defaults(handler=purge, warns_of_ended=False)
 
 
 def purge(args: argparse.Namespace, app: App) -> int:
-    """Revoke, stop and delete.
+    """Revoke all tokens, stop the services and delete the data.
 
     Raises:
-        UsageError: nobody can be asked, and `--yes` was not given.
+        UsageError: there is no terminal to ask on, and no `--yes`.
     """
     question = f"Sign out of everything, and delete {app.paths.state}{'' if args.keep_config else f' and {app.paths.config}'}?"
     if not args.yes and not app.prompter.confirm(question, flag="--yes", default=False):
         app.out.note("Nothing was changed.")
         return ExitCode.OK
-    done = _Purged()
-    _end_services(done, app)
-    _sign_out(done, app)
-    _revoke_keys(done, app)
-    if args.keep_config or done.left:
-        _forget_in_config(done, app)
-    if not done.left:
-        _delete_files(done, app, keep_config=args.keep_config)
-    return _told(done, app, keep_config=args.keep_config)
+    from portico.cli.logout import forget
+
+    purged = _Purged()
+    _end_services(purged, app)
+    _sign_out(purged, app)
+    _revoke_keys(purged, app)
+    if args.keep_config or purged.left:
+        for profile_id in purged.signed_out:
+            forget(profile_id, None, app)
+    if not purged.left:
+        _delete_files(purged, app, keep_config=args.keep_config)
+    return _report(purged, app, keep_config=args.keep_config)
 
 
-def _end_services(done: _Purged, app: App) -> None:
+def _end_services(purged: _Purged, app: App) -> None:
     from portico.cli.keep_fresh import keep_fresh_service
     from portico.gateway import control
     from portico.gateway.service import gateway_service
@@ -86,17 +89,17 @@ def _end_services(done: _Purged, app: App) -> None:
     for each in (gateway_service(app), keep_fresh_service(app)):
         try:
             if manager is not None and manager.uninstall(each):
-                done.services.append(each.name)
+                purged.services.append(each.name)
         except PorticoError as error:
-            done.left.append(f"the service {each.name}: {error}")
+            purged.left.append(f"the service {each.name}: {error}")
     try:
         stopped = control.stop(app.paths)
-        done.gateway = stopped.pid if stopped is not None else None
+        purged.gateway = stopped.pid if stopped is not None else None
     except PorticoError as error:
-        done.left.append(f"the gateway: {error}")
+        purged.left.append(f"the gateway: {error}")
 
 
-def _sign_out(done: _Purged, app: App) -> None:
+def _sign_out(purged: _Purged, app: App) -> None:
     from portico.accounts.sign_out import sign_out
     from portico.util import signals
 
@@ -109,68 +112,57 @@ def _sign_out(done: _Purged, app: App) -> None:
     try:
         results = signals.run(every())
     except PorticoError as error:
-        done.left.append(f"the sign-ins: {error}")
+        purged.left.append(f"the accounts: {error}")
         return
     for result in results:
         if result.left:
-            done.left.append(f"{result.profile_id}: {', '.join(result.left)}")
+            purged.left.append(f"{result.profile_id}: {', '.join(result.left)}")
         elif result.taken:
-            done.left.append(f"{result.profile_id}: another command has signed in under that name meanwhile")
+            purged.left.append(f"{result.profile_id}: another command signed in under this name meanwhile")
         else:
-            done.signed_out.append(result.profile_id)
+            purged.signed_out.append(result.profile_id)
         if result.not_revoked and not result.is_key:
-            done.not_revoked[result.profile_id] = result.not_revoked
+            purged.not_revoked[result.profile_id] = result.not_revoked
         if result.may_be_left:
-            done.may_be_left[result.profile_id] = result.may_be_left
+            purged.may_be_left[result.profile_id] = result.may_be_left
 
 
-def _forget_in_config(done: _Purged, app: App) -> None:
-    """Take what was signed out out of a config that is kept. It is not in the way of anything: a failure is a warning."""
-    from portico.accounts.summary import forget_profile
-
-    for profile_id in done.signed_out:
-        try:
-            forget_profile(app, profile_id)
-        except PorticoError as error:
-            app.out.warn(f"The config still names {profile_id}: {error}")
-
-
-def _revoke_keys(done: _Purged, app: App) -> None:
+def _revoke_keys(purged: _Purged, app: App) -> None:
     from portico.cli.gateway_keys import gateway_keys
 
     try:
         keys = gateway_keys(app)
         for key in keys.all():
-            done.left += [f"the gateway key {key.name}: {each}" for each in keys.revoke(key.name)]
-            done.keys.append(key.name)
+            purged.left += [f"the gateway key {key.name}: {each}" for each in keys.revoke(key.name)]
+            purged.keys.append(key.name)
         for each in app.token_store.sweep():
-            done.left.append(f"a leftover record: {each}")
+            purged.left.append(f"a leftover record: {each}")
     except PorticoError as error:
-        done.left.append(f"the gateway keys: {error}")
+        purged.left.append(f"the gateway keys: {error}")
 
 
-def _delete_files(done: _Purged, app: App, *, keep_config: bool) -> None:
+def _delete_files(purged: _Purged, app: App, *, keep_config: bool) -> None:
     from portico.config.document import BACKUPS
     from portico.paths import CONFIG_ENV, STATE_ENV, resolve_paths
 
     state, config = app.paths.state, app.paths.config
-    # With their backups, what was set aside as damaged, and what a killed write has left.
+    # Also backups, files set aside as damaged, and leftovers of a killed write.
     ours = [path for name in _OWN for pattern in (f"{name}*", f".{name}*") for path in state.glob(pattern)]
     if not keep_config:
         ours += [config, *(config.with_name(config.name + suffix) for suffix in BACKUPS)]
     for path in ours:
-        _delete(path, done)
-    # The folder of a config file that `--config` or PORTICO_CONFIG names is the user's own, empty or not.
+        _delete(path, purged)
+    # The folder of a file from `--config` or PORTICO_CONFIG is the user's, even if it is empty.
     unmoved = {name: value for name, value in app.env.items() if name not in {CONFIG_ENV, STATE_ENV}}
     config_is_moved = config != resolve_paths(env=unmoved).config
     for folder in (state, *([] if keep_config or config_is_moved else [config.parent])):
         if folder.is_dir() and not any(folder.iterdir()):
-            _delete(folder, done)
+            _delete(folder, purged)
         elif folder == state and folder.is_dir():
-            done.left.append(f"{folder}: it holds what is not Portico's")
+            purged.left.append(f"{folder}: it has files that are not Portico's")
 
 
-def _delete(path: Path, done: _Purged) -> None:
+def _delete(path: Path, purged: _Purged) -> None:
     import shutil
 
     try:
@@ -180,37 +172,37 @@ def _delete(path: Path, done: _Purged) -> None:
             path.unlink()
         else:
             return
-        done.files.append(str(path))
+        purged.files.append(str(path))
     except OSError as error:
-        done.left.append(f"{path}: {error.strerror or error}")
+        purged.left.append(f"{path}: {error.strerror or error}")
 
 
-def _told(done: _Purged, app: App, *, keep_config: bool) -> int:
-    code = ExitCode.STORE_FAILED if done.left else ExitCode.NOT_REVOKED if done.not_revoked or done.may_be_left else ExitCode.OK
+def _report(purged: _Purged, app: App, *, keep_config: bool) -> int:
+    is_revoked = not (purged.not_revoked or purged.may_be_left)
+    code = ExitCode.STORE_FAILED if purged.left else ExitCode.OK if is_revoked else ExitCode.NOT_REVOKED
     if app.out.is_json:
-        kept = {
-            "services": done.services,
-            "gatewayPid": done.gateway,
-            "signedOut": done.signed_out,
-            "notRevoked": done.not_revoked,
-            "mayBeLeft": done.may_be_left,
+        fields = {
+            "services": purged.services,
+            "gatewayPid": purged.gateway,
+            "signedOut": purged.signed_out,
+            "notRevoked": purged.not_revoked,
+            "mayBeLeft": purged.may_be_left,
         }
-        app.out.json({**kept, "gatewayKeys": done.keys, "deleted": done.files, "left": done.left, "exitCode": code})
+        app.out.json({**fields, "gatewayKeys": purged.keys, "deleted": purged.files, "left": purged.left, "exitCode": code})
         return code
-    for name in done.services:
+    for name in purged.services:
         app.out.line(f"Stopped and removed: {name}")
-    for name in done.signed_out:
-        app.out.line(f"Signed out: {name}{' (not revoked at the provider)' if name in done.not_revoked else ''}")
-    if done.keys:
-        app.out.line(f"Gateway keys revoked: {', '.join(done.keys)}")
-    for path in done.files:
+    for name in purged.signed_out:
+        app.out.line(f"Signed out: {name}{' (not revoked at the provider)' if name in purged.not_revoked else ''}")
+    if purged.keys:
+        app.out.line(f"Gateway keys revoked: {', '.join(purged.keys)}")
+    for path in purged.files:
         app.out.line(f"Deleted: {path}")
-    if done.left:
-        remedy = "Correct what is named here, then run: {prog} purge"
+    if purged.left:
+        remedy = "Correct these problems, then run: {prog} purge"
         hint = f"{remedy} --keep-config" if keep_config else remedy
-        raise NotDeleted("Something is still there.", why="; ".join(done.left), hint=hint)
-    for name, why in done.may_be_left.items():
-        app.out.warn(f"{name}: perhaps not all revoked: {why}")
-    told = "at the provider the sign-in goes on" if done.not_revoked or done.may_be_left else ""
-    app.out.line(f"Deleted here; {told}." if told else "Nothing of Portico's is left but the program.")
+        raise NotDeleted("Could not delete everything.", why="; ".join(purged.left), hint=hint)
+    for name, why in purged.may_be_left.items():
+        app.out.warn(f"{name}: some tokens may not be revoked: {why}")
+    app.out.line("Deleted everything except the program." if is_revoked else "Deleted here, but not revoked at the provider.")
     return code

@@ -1,6 +1,6 @@
-"""`usage` and `usage cost`: what requests have cost, from the history on this machine.
+"""`usage cost`: print what requests cost, from the usage history on this machine; and the arguments of `usage`.
 
-What is left of the plans is shown by `usage_plan`, which needs the network; this module loads nothing of that.
+`usage` itself, which needs the network, is in `usage_plan`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from portico.usage.cost import Spent
 
 _EXAMPLES: Final = """examples:
-  {prog} usage                                     what is left of each plan, and when its windows begin anew
+  {prog} usage                                     show what is left of each plan, and when the limits reset
   {prog} usage --provider minimax-portal --json
-  {prog} usage --watch 60                          again every minute, until Ctrl-C
-  {prog} usage cost --days 7 --by client           what requests have cost, from the history on this machine
+  {prog} usage --watch 60                          update every minute, until Ctrl-C
+  {prog} usage cost --days 7 --by client           show what requests cost, from the history on this machine
 
-Asked about: every sign-in, and the first key of MINIMAX_CODE_PLAN_KEY, MINIMAX_API_KEY and the configuration.
-Exit code: 0, 3 where an account has to be signed in again or is refused, 8 where one cannot be reached; the others are shown.
+Shown are all accounts, and the first key that is set: MINIMAX_CODE_PLAN_KEY, MINIMAX_API_KEY or a key in the config.
+exit code: 0 ok; 3 an account must sign in again, or its credential was rejected; 8 a provider could not be reached.
 """
 _COST_EXAMPLES: Final = """examples:
-  {prog} usage cost                                the last 30 days, by model
+  {prog} usage cost                                show the last 30 days, by model
   {prog} usage cost --days 7 --by client
   {prog} usage cost --by day --csv > cost.csv
 
-Every request has the price that held when it was made: those of the catalogue, corrected by the configuration and models.json.
+Each request is priced when it is made: by the config, models.json or the catalog.
 """
 _DEFAULT_WATCH_S: Final = 60.0
 _DEFAULT_DAYS: Final = 30
@@ -52,35 +52,42 @@ _K: Final = 1000
 _WHOLE_K: Final = 10_000
 _M: Final = 1_000_000
 _CENT: Final = 0.01
-_OFF: Final = ' The configuration says `history: "off"`.'
+_OFF: Final = ' The config turns the history off: `history: "off"`.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `usage`."""
     parser.epilog = _EXAMPLES
     parser.add_argument(
-        "--watch", type=float, nargs="?", const=_DEFAULT_WATCH_S, metavar="SECONDS", help="again and again (every 60 s)"
+        "--watch",
+        type=float,
+        nargs="?",
+        const=_DEFAULT_WATCH_S,
+        metavar="SECONDS",
+        help="repeat every SECONDS seconds (60)",
     )
-    parser.add_argument("--profile", metavar="ID", help="this sign-in only; `auth list` names them")
-    parser.add_argument("--provider", metavar="ID", help="accounts of this provider only")
+    parser.add_argument("--profile", metavar="ID", help="show only this account; `auth list` shows their names")
+    parser.add_argument("--provider", metavar="ID", help="show only accounts of this provider")
     parser.set_defaults(handler="portico.cli.usage_plan:show_plans")
-    commands = parser.add_subparsers(metavar="COMMAND")
-    costs = commands.add_parser("cost", help="what requests have cost", epilog=_COST_EXAMPLES)
-    costs.add_argument("--days", type=int, default=_DEFAULT_DAYS, metavar="N", help="the last N days, today among them (30)")
-    costs.add_argument("--by", choices=("model", "profile", "client", "day"), default="model", help="one row for each (model)")
+    commands = parser.add_subparsers()
+    costs = commands.add_parser("cost", help="show what requests cost", epilog=_COST_EXAMPLES)
+    costs.add_argument("--days", type=int, default=_DEFAULT_DAYS, metavar="N", help="show the last N days, including today (30)")
+    costs.add_argument(
+        "--by", choices=("model", "profile", "client", "day"), default="model", help="what to group the costs by (model)"
+    )
     costs.add_argument("--csv", action="store_true", help="print CSV for a spreadsheet")
     costs.set_defaults(handler=show_cost)
 
 
 def show_cost(args: argparse.Namespace, app: App) -> int:
-    """Print one row for each model, profile, client or day, and the sum of them.
+    """Print one row for each model, profile, client or day, and their total.
 
     Raises:
-        UsageError: a number of days that makes no sense; `--json` with `--csv`.
-        StoreError: the history cannot be read.
+        UsageError: invalid `--days`, or `--json` with `--csv`.
+        StoreError: the history could not be read.
     """
     if not 1 <= args.days <= _MOST_DAYS:
-        raise UsageError(f"--days is a whole number from 1 to {_MOST_DAYS}.")
+        raise UsageError(f"--days takes a whole number from 1 to {_MOST_DAYS}.")
     if args.csv and app.out.is_json:
         raise UsageError("Choose either --json or --csv, not both.")
     since_ms = since(args.days, app.clock.wall_ms())
@@ -93,19 +100,19 @@ def show_cost(args: argparse.Namespace, app: App) -> int:
         rows = [_cost_cells(name, each) for name, each in spent.groups.items()]
         app.out.table([args.by.capitalize(), *_COST_HEADERS], [*rows, _cost_cells("Total", spent.total)])
     else:
-        app.out.note(f"No request is noted since {iso(since_ms)}.{'' if app.settings.config.history else _OFF}")
+        app.out.note(f"No requests recorded since {iso(since_ms)}.{'' if app.settings.config.history else _OFF}")
     _warn_of_missing_prices(spent, app)
     return ExitCode.OK
 
 
 def _warn_of_missing_prices(spent: Spending, app: App) -> None:
     if spent.groups:
-        app.out.note("Costs are at list prices; what a plan covers is not paid by the token.")
+        app.out.note("Costs are list prices. Requests that a plan covers cost nothing extra.")
     if spent.unpriced:
         named = ", ".join(f"{model} ({count})" for model, count in spent.unpriced.items())
         app.out.warn(
-            f"Not in the sums, since their price or their tokens are not known: {named}.\n"
-            f"  Prices are set in {app.paths.config.parent / 'models.json'} or in the configuration, for the requests to come."
+            f"Not in the totals, because the price or the token count is unknown: {named}.\n"
+            f"  To set prices for new requests, edit {app.paths.config.parent / 'models.json'} or the config."
         )
 
 
@@ -116,13 +123,13 @@ def _cost_cells(name: str, spent: Spent) -> tuple[str, ...]:
 
 def _cost_words(spent: Spent) -> str:
     if spent.unpriced == spent.requests:
-        return "not known"
+        return "unknown"
     dollars = f"${spent.cost_usd:,.2f}" if spent.cost_usd >= _CENT or not spent.cost_usd else f"${spent.cost_usd:.4f}"
-    return f"{dollars}, {spent.unpriced} not known" if spent.unpriced else dollars
+    return f"{dollars}, {spent.unpriced} unknown" if spent.unpriced else dollars
 
 
 def _tokens(count: int) -> str:
-    """`950`, `1.2k`, `34k`, `5.6m`, as OpenClaw writes them."""
+    """Return a count as OpenClaw writes it: `950`, `1.2k`, `34k`, `5.6m`."""
     if count < _K:
         return str(count)
     if round(count / _K) * _K >= _M:

@@ -1,4 +1,4 @@
-"""`usage`: what is left of the plans, once or again and again."""
+"""`usage`: show what is left of the plans, once or with `--watch` again and again."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 _PLAN_HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")
 _STATE_WORDS: Final[Mapping[PlanState, str]] = {
-    "told": "nothing told",  # if there is no window
+    "told": "no limits reported",  # if there is no window
     "no-plan": "no plan",
     "needs-plan-key": "needs a Subscription Key",
     "not-asked": "not asked",
-    "failed": "not told",
+    "failed": "unknown",
 }
 _SHORTEST_WATCH_S: Final = 5.0
 
 
 def show_plans(args: argparse.Namespace, app: App) -> int:
-    """Ask every account once and print what is left of its plan; with `--watch` again and again.
+    """Ask for the plan of every account and print what is left; with `--watch` again and again.
 
     Returns:
-        0, or the code of what failed: the other accounts are shown all the same.
+        0, or the exit code of a failed account; the other accounts are shown anyway.
 
     Raises:
-        SignInNeeded: `not-signed-in`: there is no account to ask about.
+        SignInNeeded: `not-signed-in`: there is no account to show.
         UsageError: `usage`.
     """
     if args.watch is not None:
@@ -59,11 +59,11 @@ def show_plans(args: argparse.Namespace, app: App) -> int:
 
 
 def _watch_plans(args: argparse.Namespace, app: App) -> int:
-    """The same every so often, until it is interrupted; a failure is shown and ends nothing.
+    """Print the plans at an interval, until Ctrl-C. A failed account does not stop the loop.
 
     Raises:
-        UsageError: the time between is too short; `usage`.
-        SignInNeeded: `not-signed-in`, as soon as there is no account any more.
+        UsageError: the interval is too short (`usage`).
+        SignInNeeded: `not-signed-in`, as soon as there is no account left.
     """
     if not args.watch >= _SHORTEST_WATCH_S:
         raise UsageError(f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
@@ -94,13 +94,13 @@ def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:
         variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
         hint = sign_in()
         if variables is not None:
-            hint = f"{hint}\n  Or set {variables} to the key of a plan."
-        raise NotSignedIn(f"{NOT_SIGNED_IN[:-1]}, and no key of a plan is set.", hint=hint)
+            hint = f"{hint}\n  Or set {variables} to a plan key."
+        raise NotSignedIn(f"{NOT_SIGNED_IN[:-1]}, and no plan key is set.", hint=hint)
     return accounts
 
 
 def _show(reports: Sequence[PlanReport], app: App) -> None:
-    """Print every account's windows, then what is to be done about those that have none."""
+    """Print the limits of every account, then the reasons of the accounts without limits."""
     if app.out.is_json:
         app.out.json(_plan_as_json(reports, app))
         return
@@ -110,13 +110,13 @@ def _show(reports: Sequence[PlanReport], app: App) -> None:
 
 
 def _show_again(reports: Sequence[PlanReport], app: App, *, every_s: float) -> None:
-    """The same for a watch: drawn over the last time on a terminal, one line for each window elsewhere."""
+    """Print an update of `--watch`: redraw a terminal, elsewhere print one line per limit."""
     if app.out.is_json:
         app.out.event(_plan_as_json(reports, app))
     elif app.out.room() is not None and app.env.get("TERM") != "dumb":
         app.out.clear()
         _show(reports, app)
-        app.out.note(f"{iso(app.clock.wall_ms())}, again every {every_s:g} s; Ctrl-C ends it.")
+        app.out.note(f"{iso(app.clock.wall_ms())}, updated every {every_s:g} s. Press Ctrl-C to stop.")
     else:
         now = iso(app.clock.wall_ms())
         for row in (row for report in reports for row in _plan_rows(report, app)):
@@ -133,7 +133,7 @@ def _plan_rows(report: PlanReport, app: App) -> list[tuple[str, ...]]:
 def _state_word(report: PlanReport) -> str:
     if not isinstance(report.error, SignInNeeded):
         return _STATE_WORDS[report.state]
-    return "refused" if isinstance(report.error, CredentialRefused) else "sign-in needed"
+    return "rejected" if isinstance(report.error, CredentialRefused) else "sign-in needed"
 
 
 def _reset(window: PlanWindow, now_ms: int) -> str:

@@ -126,8 +126,8 @@ def test_the_pages_fallback_answers_for_an_opus_without_a_key_or_overloaded_and_
     overloaded, reply = asked(machine, **ANTHROPIC)
 
     assert without_key["model"] == overloaded["model"] == MINIMAX
-    assert f"{OPUS} is passed over: no credential for provider anthropic" in text
-    assert f"{OPUS} (environment variable ANTHROPIC_API_KEY) does not answer" in reply
+    assert f"{OPUS} is skipped: no credential for provider anthropic" in text
+    assert f"{OPUS} (environment variable ANTHROPIC_API_KEY) did not answer" in reply
     assert asked(machine, "--model", "minimax")[0]["model"] == MINIMAX
     assert machine.type("ask", "--no-fallback", "--model", "opus", "Hello").stderr.startswith(f"Unknown model: {OPUS}\n")
     rows = listed(machine)
