@@ -66,7 +66,7 @@ async def _sign_out(chosen: list[str], before: dict[str, Profile], app: App) -> 
 
 
 def forget(profile_id: str, gone: Profile | None, app: App) -> None:
-    """Remove the profile from the config; a failure is a warning. `gone` is its index entry if its successor is to be used."""
+    """Remove the profile from the config; a failure is only a warning. With its entry `gone`, a remaining account takes over."""
     try:
         forget_profile(app, profile_id)
         if gone is not None:
