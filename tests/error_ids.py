@@ -24,7 +24,7 @@ _MAKERS: Final = {"BadRequest": 1, "Finding": 0, "_refused": 2, "refused": 1}
 PASSED_ON: Final = frozenset(
     f"portico/{name}.py"
     for name in (
-        *("auth/backoff", "doctor/examination", "doctor/files", "doctor/finding", "doctor/models", "gateway/api"),
+        *("auth/backoff", "doctor/examination", "doctor/file_checks", "doctor/finding", "doctor/model_checks", "gateway/api"),
         *("cli/plugins", "usage/plan"),
     )
 )

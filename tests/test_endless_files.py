@@ -292,7 +292,7 @@ EXCEPTIONS: Final = {
     "portico.util.lock: os.open": "opened for writing, and locked; its few bytes are read by `read_start`",
     "portico.auth.freshness: os.open": "opened for writing: an empty mark",
     "portico.auth.importers.sidecar: os.open": "a new file (O_EXCL)",
-    "portico.emulation.proxy: os.open": "a new file (O_EXCL)",
+    "portico.emulation.connect_proxy: os.open": "a new file (O_EXCL)",
     "portico.gateway.metrics: os.open": "opened for writing",
     "portico.usage.history_file: os.open": "checked by itself before SQLite opens it",
     "portico.usage.history_file: self.open": "a database, through SQLite",

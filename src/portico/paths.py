@@ -227,3 +227,10 @@ def _other_folder(env: Mapping[str, str], variable: str, below_home: str) -> Pat
 
 def _below_home(folder: str) -> str:
     return "Library/Application Support" if sys.platform == "darwin" else folder
+
+
+def hashed_name(name: str | Path) -> str:
+    """Return a file name for `name`, which may have any characters: 16 hexadecimal digits."""
+    import hashlib
+
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]

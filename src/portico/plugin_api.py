@@ -89,8 +89,8 @@ from portico.secret import Secret
 from portico.urls import is_loopback, why_not_a_safe_url
 
 if TYPE_CHECKING:
-    from portico.oauth.reply_reader import ReplyReader
     from portico.oauth.standard import StandardDialect
+    from portico.oauth.token_response import ReplyReader
 
 __all__ = [  # noqa: RUF022 - by topic
     # hooks
@@ -149,7 +149,7 @@ __all__ = [  # noqa: RUF022 - by topic
 
 # What a dialect needs is loaded on first use, so that listing a plugin does not load the OAuth engine.
 _LAZY: Final = {
-    "ReplyReader": "portico.oauth.reply_reader",
+    "ReplyReader": "portico.oauth.token_response",
     "StandardDialect": "portico.oauth.standard",
 }
 _NO_HOOK_TAKES_ONE: Final = "nothing: no hook takes one"
@@ -171,8 +171,8 @@ _LEAVING: Final = {
     "may_pass": ("portico.oauth.token_errors", "ReplyReader.may_pass"),
     "normalise_expiry": ("portico.oauth.token_response", "ReplyReader.token_set"),
     "oauth_error": ("portico.oauth.token_errors", "ReplyReader.error"),
-    "read_code_expiry": ("portico.oauth.standard", "ReplyReader.code_expiry"),
-    "read_interval": ("portico.oauth.standard", "ReplyReader.interval"),
+    "read_code_expiry": ("portico.oauth.token_response", "ReplyReader.code_expiry"),
+    "read_interval": ("portico.oauth.token_response", "ReplyReader.interval"),
     "read_json_object": ("portico.oauth.token_response", "ReplyReader.fields"),
     "read_token": ("portico.oauth.token_response", "ReplyReader.token"),
     "read_token_fields": ("portico.oauth.token_response", "ReplyReader.token_set"),

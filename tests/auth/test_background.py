@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from portico.auth.background import TICK_S, BackgroundRefresh
-from portico.auth.journal import PendingTokens
+from portico.auth.tokens import PendingTokens
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Failure, Renewal
 from portico.testing.authorization_server import Fault, Gate

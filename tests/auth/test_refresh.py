@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from portico.auth.journal import PendingTokens
 from portico.auth.refresh import RefreshCall, Refresher
-from portico.auth.tokens import TokenClock
+from portico.auth.tokens import PendingTokens, TokenClock
 from portico.errors import PorticoError, SignInNeeded
 from portico.interfaces.authorization import HttpReply
 from portico.net.errors import Unreachable

@@ -143,7 +143,7 @@ def test_kept_it_prints_three_commands_that_work_and_ends_with_its_emulator(desk
 def test_with_a_screen_a_throwaway_chromium_is_pointed_at_the_emulator_alone(tmp_path, monkeypatch):
     if os.name != "posix" or sys.platform == "darwin":
         pytest.skip("the Linux way of finding a browser")
-    from portico.emulation.proxy import make_authority
+    from portico.emulation.connect_proxy import make_authority
 
     make_authority(tmp_path, ["account.minimax.io"])
     (tmp_path / "bin").mkdir()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import portico
-from portico.cli.commands import COMMANDS
+from portico.cli.dispatch import COMMANDS
 from portico.cli.main import main, program_name
 from portico.cli.parser import add_global_options, make_parser
 from portico.util.signals import EndedBySignal

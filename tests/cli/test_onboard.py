@@ -427,6 +427,6 @@ def test_a_plan_reader_that_fails_fails_no_sign_in(session, monkeypatch, raising
     def broken(*_args):
         raise KeyError(raising)
 
-    monkeypatch.setattr(f"portico.plugins.builtin.minimax_plans.MinimaxPlans.{raising}", broken)
+    monkeypatch.setattr(f"portico.plugins.minimax_plans.MinimaxPlans.{raising}", broken)
 
     assert session.sign_in("--region", "global")[-1]["profile"] == GLOBAL

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from portico.emulation.proxy import make_authority
+from portico.emulation.connect_proxy import make_authority
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import pytest
 
 from portico.app import App
 from portico.doctor.finding import CheckContext, Finding
-from portico.doctor.gateway import running
+from portico.doctor.gateway_checks import running
 from portico.errors import ConfigError
 from portico.gateway import control
 from portico.gateway.port import Owner, bind_port, owner_of

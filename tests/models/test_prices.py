@@ -15,8 +15,7 @@ from portico.interfaces.plugins import ModelCost, ModelSpec
 from portico.models.loader import CallableModel
 from portico.models.protocols import PROTOCOLS, Usage, list_price
 from portico.models.reference import ModelReference
-from portico.plugins.builtin import ANTHROPIC
-from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
+from portico.plugins.builtin import ANTHROPIC, MINIMAX
 from portico.usage.entry import entry_of
 from tests.models.threaded_api import command, events, served
 

@@ -22,7 +22,7 @@ from portico.models.provider_errors import (
     unreachable,
 )
 from portico.net.errors import AnswerUnknown, Unreachable
-from portico.plugins.builtin.minimax import ERROR_CODES
+from portico.plugins.builtin import MINIMAX_ERROR_CODES as ERROR_CODES
 from portico.secret import Secret
 from portico.store.errors import KeyringLocked
 from portico.testing.canary import canary

@@ -16,7 +16,7 @@ from portico.models.protocols import Question
 from portico.models.provider_errors import AttemptFailed, model_error
 from portico.models.reference import ModelReference
 from portico.net.client import HttpClient
-from portico.plugins.builtin.minimax import PROVIDER
+from portico.plugins.builtin import MINIMAX as PROVIDER
 from portico.secret import Secret
 from tests.person import sit_down
 

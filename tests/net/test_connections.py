@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from portico.emulation.proxy import make_authority
+from portico.emulation.connect_proxy import make_authority
 from portico.errors import NetworkError
 from portico.net.client import HttpClient
 

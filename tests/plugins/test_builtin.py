@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from portico.plugins.builtin import BUILT_IN, minimax
+from portico.plugins.builtin import BUILT_IN, MINIMAX
 
 PROVIDERS = [each.spec for each in BUILT_IN.values()]
 
@@ -24,5 +24,5 @@ def test_every_figure_of_a_built_in_model_has_a_source(provider):
 
 
 def test_minimax_has_both_models_of_the_page_and_both_regions():
-    assert {"MiniMax-M2.1", "MiniMax-M2.1-lightning"} <= {model.id for model in minimax.PROVIDER.models}
-    assert set(minimax.PROVIDER.base_urls) == {"global", "cn"}
+    assert {"MiniMax-M2.1", "MiniMax-M2.1-lightning"} <= {model.id for model in MINIMAX.models}
+    assert set(MINIMAX.base_urls) == {"global", "cn"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.plugins.builtin.minimax import PROVIDER
+from portico.plugins.builtin import MINIMAX as PROVIDER
 from portico.testing.canary import canary
 from tests.minimax_session import SIGN_IN
 from tests.source_tree import ROOT

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from portico.cli.commands import COMMANDS
+from portico.cli.dispatch import COMMANDS
 from portico.cli.parser import add_global_options, make_parser
 from portico.errors import UsageError
 

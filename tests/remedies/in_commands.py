@@ -21,7 +21,7 @@ import pytest
 
 from minimax_portal_auth.portals import OPENCLAW_CLIENT
 from portico.accounts import sign_out
-from portico.cli import models_list
+from portico.cli import models
 from portico.store import vault
 from portico.store.profiles import ProfileIndex
 from portico.store.records import SIGN_OUT_UNFINISHED, Failure
@@ -305,7 +305,7 @@ def an_exception_that_nobody_foresaw(desk):
         raise RuntimeError("a bug")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models_list, "model_rows", broken)
+        patch.setattr(models, "model_rows", broken)
         error = desk.refused("models", "list")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk.commands.paths.config.parent)

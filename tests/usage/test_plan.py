@@ -13,8 +13,9 @@ from portico.auth.backoff import SignInExpired
 from portico.errors import ExitCode, NetworkError, SignInNeeded
 from portico.net.client import HttpClient
 from portico.net.errors import Unreachable
-from portico.plugins.builtin.minimax import PLANS, PROVIDER
-from portico.plugins.builtin.minimax_plans import OLDER
+from portico.plugins.builtin import MINIMAX as PROVIDER
+from portico.plugins.builtin import MINIMAX_PLANS as PLANS
+from portico.plugins.minimax_plans import OLDER
 from portico.secret import Secret
 from portico.store.errors import NotSignedIn
 from portico.testing.canary import canary, in_text

@@ -11,7 +11,8 @@ from portico.config.document import Document
 from portico.errors import UsageError
 from portico.models.loader import ModelLoader
 from portico.plugin_api import built_in_plans
-from portico.plugins.builtin.minimax import PLANS, PROVIDER
+from portico.plugins.builtin import MINIMAX as PROVIDER
+from portico.plugins.builtin import MINIMAX_PLANS as PLANS
 from portico.store.records import OAuthProfile
 from portico.testing.canary import canary, in_text
 from portico.usage.plan import plan_accounts

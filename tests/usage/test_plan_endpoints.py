@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from portico.errors import ExitCode, NetworkError, SignInNeeded
-from portico.plugins.builtin.minimax import PLANS
-from portico.plugins.builtin.minimax_plans import CURRENT, OLDER
+from portico.plugins.builtin import MINIMAX_PLANS as PLANS
+from portico.plugins.minimax_plans import CURRENT, OLDER
 from portico.usage.plan import exit_code
 from tests.usage.test_plan import LOCAL_PROVIDER, LOG_IN, NO_PLAN, PLAN_BODY, Broker, an_account, api, ask, status  # noqa: F401 - a fixture
 
@@ -45,7 +45,7 @@ def test_a_credential_may_go_to_the_documented_host_for_usage_and_for_nothing_el
     from dataclasses import replace
 
     from portico.models.endpoints import declared_hosts
-    from portico.plugins.builtin.minimax import PROVIDER
+    from portico.plugins.builtin import MINIMAX as PROVIDER
 
     account = replace(an_account(api), spec=PROVIDER, reader=PLANS, base_url="https://api.minimax.io/anthropic")
 

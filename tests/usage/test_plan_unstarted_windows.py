@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from portico.plugins.builtin.minimax import PLANS
+from portico.plugins.builtin import MINIMAX_PLANS as PLANS
 from tests.minimax_session import GLOBAL, SIGN_IN
 
 pytestmark = pytest.mark.requirement("E173")

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.accounts import storing
-from portico.accounts.choices import LISTED_WITHIN_S, Question, offers_of, pick
+from portico.accounts.choices import LISTED_WITHIN_S, Question, key_choices, offers_of, pick
 from portico.accounts.config_patch import custom_base_url, default_named, model_block, model_of, own_object, with_default
 from portico.accounts.storing import ProfileExists, profile_named
 from portico.accounts.view import InUse, decide_switch, id_in_use, in_use_after
@@ -105,11 +105,6 @@ def _read_key(text: str) -> Secret:
         why = "a key has visible characters and no spaces"
         raise BadKey("This is not an API key.", why=why, hint="Copy it again from the provider's page.")
     return Secret(bare)
-
-
-def key_choices(app: App) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
-    """Every choice with an API key, by its `--auth-choice` id."""
-    return {choice.id: (spec, choice) for spec in app.plugins.providers() for choice in spec.key_choices}
 
 
 def _callable_model(app: App, setup: KeySetup) -> CallableModel:

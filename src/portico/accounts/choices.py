@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from portico.app import App
-    from portico.interfaces.plugins import AuthMethod, KeyChoice, Region
+    from portico.interfaces.plugins import AuthMethod, KeyChoice, ProviderSpec, Region
     from portico.models.client import Discovered
     from portico.plugins.manager import PluginHost
     from portico.plugins.manifest import AuthChoice
@@ -139,6 +139,11 @@ def announced_choices(app: App) -> list[AuthChoice]:
 
 def _names(choice: AuthChoice) -> set[str]:
     return {choice.id, choice.provider, *choice.aliases}
+
+
+def key_choices(app: App) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
+    """Every choice with an API key, by its `--auth-choice` id."""
+    return {choice.id: (spec, choice) for spec in app.plugins.providers() for choice in spec.key_choices}
 
 
 def _with_key(app: App) -> list[KeyChoice]:

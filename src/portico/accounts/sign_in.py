@@ -14,8 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.accounts import api_key, choices, config_patch, storing, summary
-from portico.accounts.api_key import key_choices
-from portico.accounts.choices import TYPE_DEFAULT, Question, offers_of, pick
+from portico.accounts.choices import TYPE_DEFAULT, Question, key_choices, offers_of, pick
 from portico.accounts.config_patch import default_named, finish_pending
 from portico.accounts.sign_out import revoke_at
 from portico.accounts.storing import new_profile, profile_named, revoke_replaced, to_replace

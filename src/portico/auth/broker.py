@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from portico.auth.backoff import Backoff, failed_recently, sign_in_expired, stored_backoff
 from portico.auth.freshness import LastUses, is_idle, is_usable, profile_due
-from portico.auth.journal import PendingTokens
 from portico.auth.refresh import POST_TIMEOUT_S, RETRY_TIMEOUT_S, RefreshCall, Refresher
-from portico.auth.single_flight import SingleFlight, retrieve_exception
-from portico.auth.tokens import AccessToken, Refreshed, TokenCache, TokenClock
+from portico.auth.single_flight import SingleFlight
+from portico.auth.tokens import AccessToken, PendingTokens, Refreshed, TokenCache, TokenClock
 from portico.errors import LockBusy, PorticoError
 from portico.store.records import OAuthProfile
 from portico.store.token_store import ProfileTokens
 from portico.util.files import no_crash_point
-from portico.util.threads import off_loop, start_off_loop
+from portico.util.threads import off_loop, retrieve_exception, start_off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

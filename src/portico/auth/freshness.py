@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import ExitCode
-from portico.paths import FILE_MODE, make_private_folder
-from portico.util.lock import hashed_name
+from portico.paths import FILE_MODE, hashed_name, make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

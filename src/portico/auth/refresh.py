@@ -38,8 +38,8 @@ from portico.auth.backoff import (
     stored_backoff,
 )
 from portico.auth.freshness import is_usable, moment
-from portico.auth.journal import IMMEDIATE_SENDS, PendingTokens, ProfileReplaced
-from portico.auth.tokens import Refreshed, check_same_account
+from portico.auth.journal import IMMEDIATE_SENDS
+from portico.auth.tokens import PendingTokens, ProfileReplaced, Refreshed, check_same_account
 from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
 from portico.net.errors import RedirectRefused, ReplyTooLong
 from portico.oauth.dialects import make_request, read_reply

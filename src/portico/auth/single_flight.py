@@ -6,13 +6,13 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from portico.auth.backoff import RefreshInterrupted
 from portico.net.errors import network_error
 from portico.util.signals import finished, must_finish
 from portico.util.tasks import Deadline, cancel_and_wait
-from portico.util.threads import start_off_loop
+from portico.util.threads import retrieve_exception, start_off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -155,9 +155,3 @@ class SingleFlight:
         with self._lock:
             self._abandoned = not self._claimed
             return self._abandoned
-
-
-def retrieve_exception(outcome: asyncio.Future[Any]) -> None:
-    """Mark the exception of `outcome` as seen, since every caller may have left."""
-    if not outcome.cancelled():
-        outcome.exception()

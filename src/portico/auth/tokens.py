@@ -1,22 +1,28 @@
-"""The access tokens of the broker: their accounts, their ages by both clocks, and a cache.
+"""The tokens that the broker has in memory, with their age by both clocks.
 
-A cached token is given out again for a second without reading the disk.
+The broker returns a token again for up to a second without reading the disk. `PendingTokens` has new tokens that are not in any
+store yet. The previous tokens are used up, so the broker serves the pending ones from memory until a store accepts them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import logging
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.freshness import due_at, effective_now_ms, issued_at
-from portico.errors import StoreError
+from portico.errors import LockBusy, StoreError, StoreUnknown
 from portico.store.records import OAuthProfile
+from portico.store.token_store import GenerationChanged, ProfileTokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from portico.interfaces.basics import Clock
     from portico.secret import Secret
     from portico.store.records import Profile
-    from portico.store.token_store import ProfileTokens
+    from portico.store.token_store import RefreshTurn, Tokens, TokenStore
 
 
 class AccountChanged(StoreError):
@@ -148,3 +154,105 @@ class TokenCache:
             profile_tokens, access, self._clock.monotonic(), self._clock.wall_ms(), valid_until_ms
         )
         return access
+
+
+_COMMIT_ATTEMPTS: Final = 3
+_log = logging.getLogger(__name__)
+
+
+class ProfileReplaced(Exception):
+    """A sign-in or sign-out was faster than the store of `profile_tokens`, and takes precedence."""
+
+    def __init__(self, profile_tokens: ProfileTokens) -> None:
+        super().__init__(profile_tokens.profile.id)
+        self.profile_tokens = profile_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTokens:
+    """At most one pending token set per profile, with its refresh turn, so that no other process sends the old token.
+
+    Pending tokens have negative generations. `stored_as` maps the last one of each profile to the generation that it was later
+    stored as.
+    """
+
+    store: TokenStore
+    by_profile: dict[str, ProfileTokens] = field(default_factory=dict)
+    turns: dict[str, RefreshTurn] = field(default_factory=dict)
+    errors: dict[str, StoreError | LockBusy] = field(default_factory=dict)
+    stored_as: dict[int, int] = field(default_factory=dict)
+    last_stored: dict[str, int] = field(default_factory=dict)
+    generations: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
+
+    def add(self, profile: Profile, tokens: Tokens) -> None:
+        """Add the tokens that a server has just issued, in place of earlier pending ones."""
+        self.by_profile[profile.id] = ProfileTokens(profile, replace(tokens, generation=next(self.generations)))
+
+    def get(self, profile_id: str) -> ProfileTokens | None:
+        """Return the pending tokens, or None if there are none, or a sign-in or sign-out was faster."""
+        profile_tokens = self.by_profile.get(profile_id)
+        if profile_tokens is None:
+            return None
+        current = self.store.get(profile_id)
+        return profile_tokens if current is not None and current.generation == profile_tokens.profile.generation else None
+
+    def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
+        """The profile and its tokens, pending or stored; with `to_refresh` surely the newest.
+
+        Raises:
+            SignInNeeded: `not-signed-in`.
+            StoreError: the store failed.
+            LockBusy: `to_refresh`, and another process is storing newer ones.
+        """
+        return self.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
+
+    def forget(self, profile_id: str) -> None:
+        """Drop the pending tokens."""
+        self.by_profile.pop(profile_id, None)
+        self.errors.pop(profile_id, None)
+
+    def try_store(self, profile_id: str) -> ProfileTokens | None:
+        """Try to store the pending tokens. Return the tokens to use now, stored or not; None if nothing is pending.
+
+        Raises:
+            ProfileReplaced: a sign-in or sign-out was faster; nothing is pending any more.
+        """
+        profile_tokens = self.by_profile.get(profile_id)
+        if profile_tokens is None:
+            return None
+        try:
+            stored = self._commit(profile_tokens)
+        except GenerationChanged:
+            self.forget(profile_id)
+            raise ProfileReplaced(profile_tokens) from None
+        except (StoreError, LockBusy) as error:
+            if profile_id not in self.errors:
+                _log.error("%s: new tokens are in memory only, and lost if this program ends: %s", profile_id, error)
+            self.errors[profile_id] = error
+            return profile_tokens
+        self.forget(profile_id)
+        self.stored_as.pop(self.last_stored.get(profile_id, 0), None)
+        self.last_stored[profile_id] = profile_tokens.tokens.generation
+        self.stored_as[profile_tokens.tokens.generation] = stored.generation
+        return ProfileTokens(stored, replace(profile_tokens.tokens, generation=stored.generation))
+
+    def _commit(self, profile_tokens: ProfileTokens) -> Profile:
+        """Commit the tokens, with retries after clear failures: this may be the only copy."""
+        generation = profile_tokens.profile.generation
+        for attempts_left in reversed(range(_COMMIT_ATTEMPTS)):
+            try:
+                return self.store.commit(
+                    self._renewed_profile(profile_tokens), profile_tokens.tokens, expect_generation=generation
+                )
+            except StoreError as error:
+                if not attempts_left or isinstance(error, (StoreUnknown, GenerationChanged)):
+                    raise
+        raise AssertionError("unreachable: the last try returned or raised")
+
+    def _renewed_profile(self, profile_tokens: ProfileTokens) -> Profile:
+        """Return the profile as it is now, with the changes of the refresh."""
+        profile, refreshed = self.store.get(profile_tokens.profile.id), profile_tokens.profile
+        if not isinstance(profile, OAuthProfile) or profile.generation != refreshed.generation:
+            raise GenerationChanged(f"{refreshed.id} was signed in again, or signed out.")
+        assert profile_tokens.tokens.renewal is not None  # noqa: S101 - only refreshes bring pending tokens
+        return profile.renewed(profile_tokens.tokens.renewal)

@@ -78,7 +78,7 @@ def ask(args: argparse.Namespace, app: App) -> int:
 def _resolve_models(args: argparse.Namespace, app: App) -> Resolution:
     loader = app.models()
     if args.profile is not None:
-        from portico.cli.auth_token import pick_profile
+        from portico.cli.auth import pick_profile
 
         return Resolution((loader.load(args.model, profile=pick_profile(args.profile, app)),))
     if args.no_fallback:

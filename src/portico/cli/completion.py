@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.cli.commands import COMMANDS
+from portico.cli.dispatch import COMMANDS
 from portico.cli.parser import add_global_options, make_parser
 from portico.errors import ExitCode
 

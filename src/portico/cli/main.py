@@ -114,7 +114,7 @@ def _run(words: list[str], program: str, streams: Streams) -> int:
 
 def _answer(words: list[str], program: str, streams: Streams) -> int:
     if words in (["--help"], ["-h"], ["help"]):
-        from portico.cli.commands import top_level_help
+        from portico.cli.dispatch import top_level_help
         from portico.terminal.output import fitted_help
 
         print(fitted_help(top_level_help(program), streams.stdout, streams.env), file=streams.stdout)

@@ -1,25 +1,30 @@
-"""`models`: set the default model, aliases and fallbacks, and sign in by a provider's name (docs.openclaw.ai/cli/models).
+"""`models`: its subcommands (docs.openclaw.ai/cli/models), signing in by the provider's name, and `models list`.
 
-These commands add models to an existing list of allowed models, and never start one: adding an alias must not forbid all other
-models (openclaw#20265).
+`models list` lists the default model, the fallbacks and the models in the config, or with `--all` every known model.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
 
+from portico.cli.dispatch import finish_pending_sign_ins
 from portico.cli.parser import add_command
-from portico.errors import ExitCode, NameTaken, PorticoError, UnknownName, UsageError
+from portico.errors import ExitCode, PorticoError, UnknownName, UsageError
+from portico.interfaces.plugins import ModelSpec
+from portico.models.catalog import CONFIG, CORRECTIONS, host_of
+from portico.models.reference import ModelReference, UnknownModel, did_you_mean, unknown_model_error
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from portico.app import App
     from portico.cli.parser import Commands
-    from portico.config.document import Document
+    from portico.interfaces.plugins import ModelCost, PriceTier
+    from portico.models.catalog import Provider
+    from portico.models.client import Discovered
+    from portico.models.loader import ModelLoader
 
 _EXAMPLES = """examples:
   {prog} models                                        same as models status
@@ -30,15 +35,9 @@ _EXAMPLES = """examples:
   {prog} models auth login --provider minimax-portal --set-default
 """
 _STATUS: Final = "portico.cli.models_status:show_status"
-_ALIAS: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+_EDIT: Final = "portico.cli.models_edit"
 # OpenClaw's names of the MiniMax methods.
 _REGION_OF_METHOD: Final = {"oauth": "global", "oauth-cn": "cn"}
-
-
-class NotListed(PorticoError):
-    """There is no such alias or fallback. The exit code is 1, as in OpenClaw."""
-
-    id = "config-path-not-found"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +62,7 @@ def _add_list(commands: Commands) -> None:
     parser.add_argument("--live", action="store_true", help="ask your providers which models they have now")
     parser.add_argument("--plain", action="store_true", help="print model references only, one per line")
     parser.add_argument("--provider", metavar="ID", help="list only models of this provider")
-    parser.set_defaults(handler="portico.cli.models_list:show_models")
+    parser.set_defaults(handler=show_models)
 
 
 def _add_status(commands: Commands) -> None:
@@ -87,18 +86,20 @@ def _add_set(commands: Commands) -> None:
     parser = commands.add_parser("set", help="set the default model", epilog=epilog)
     parser.add_argument("reference", metavar="REF", help="provider/model or an alias")
     parser.add_argument("--write-base", action="store_true", help="edit the OpenClaw file that `base` names")
-    parser.set_defaults(handler=set_default)
+    parser.set_defaults(handler="portico.cli.models_edit:set_default")
 
 
 def _add_aliases(commands: Commands) -> None:
     epilog = "example:\n  {prog} models aliases add mm minimax-portal/MiniMax-M2.1"
     group = commands.add_parser("aliases", help="manage aliases, short names for models", epilog=epilog)
     actions = group.add_subparsers()
-    add_command(actions, "models aliases list", "list the aliases", show_aliases)
-    adding = add_command(actions, "models aliases add", "add an alias for a model", add_alias, "mm minimax-portal/MiniMax-M2.1")
+    add_command(actions, "models aliases list", "list the aliases", f"{_EDIT}:show_aliases")
+    adding = add_command(
+        actions, "models aliases add", "add an alias for a model", f"{_EDIT}:add_alias", "mm minimax-portal/MiniMax-M2.1"
+    )
     adding.add_argument("alias", metavar="ALIAS", help="letters, digits and . _ : -")
     adding.add_argument("reference", metavar="REF", help="provider/model")
-    removing = add_command(actions, "models aliases remove", "remove an alias", remove_alias, "mm")
+    removing = add_command(actions, "models aliases remove", "remove an alias", f"{_EDIT}:remove_alias", "mm")
     removing.add_argument("alias", metavar="ALIAS", help="the alias to remove")
 
 
@@ -106,12 +107,16 @@ def _add_fallbacks(commands: Commands) -> None:
     epilog = "example:\n  {prog} models fallbacks add minimax/MiniMax-M2.1"
     group = commands.add_parser("fallbacks", help="manage fallbacks, the models to ask if the default model fails", epilog=epilog)
     actions = group.add_subparsers()
-    add_command(actions, "models fallbacks list", "list the fallbacks", show_fallbacks)
-    adding = add_command(actions, "models fallbacks add", "add a fallback at the end", add_fallback, "minimax/MiniMax-M2.1")
-    removing = add_command(actions, "models fallbacks remove", "remove a fallback", remove_fallback, "minimax/MiniMax-M2.1")
+    add_command(actions, "models fallbacks list", "list the fallbacks", f"{_EDIT}:show_fallbacks")
+    adding = add_command(
+        actions, "models fallbacks add", "add a fallback at the end", f"{_EDIT}:add_fallback", "minimax/MiniMax-M2.1"
+    )
+    removing = add_command(
+        actions, "models fallbacks remove", "remove a fallback", f"{_EDIT}:remove_fallback", "minimax/MiniMax-M2.1"
+    )
     for parser in (adding, removing):
         parser.add_argument("reference", metavar="REF", help="provider/model or an alias")
-    add_command(actions, "models fallbacks clear", "remove all fallbacks", clear_fallbacks)
+    add_command(actions, "models fallbacks clear", "remove all fallbacks", f"{_EDIT}:clear_fallbacks")
 
 
 def add_auth_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,206 +135,6 @@ def add_auth_arguments(parser: argparse.ArgumentParser) -> None:
     add_list(actions)
     add_logout(actions)
     add_order(actions)
-
-
-def set_default(args: argparse.Namespace, app: App) -> int:
-    """Set the default model; fallbacks stay. `--write-base` edits the OpenClaw file that `base` names.
-
-    Raises:
-        UsageError: `unknown-model`, with similar names.
-        ConfigError: `config-not-found`, or the file could not be written.
-    """
-    from portico.accounts.config_patch import known_model, with_default
-    from portico.cli.dispatch import finish_pending_sign_ins
-    from portico.models.catalog import retirement_notice
-
-    finish_pending_sign_ins(app)
-    reference = str(known_model(args.reference, app.models()))
-    loaded = app.config
-    path = loaded.base if args.write_base else loaded.file
-    # In OpenClaw any entry starts a list of allowed models.
-    listed = args.write_base or app.models().catalog.allowed is not None
-
-    def change(document: Document) -> Document:
-        return with_default(document, reference, listed=listed)
-
-    if args.write_base:
-        changed = loaded.edit_base(change)
-        app.reload_config()
-    else:
-        changed = app.edit_config(change)
-    written = path.path if path is not None else app.paths.config
-    effective = app.settings.config.agents.primary
-    if app.out.is_json:
-        app.out.json({"defaultModel": reference, "config": str(written), "changed": changed, "counts": effective == reference})
-        return ExitCode.OK
-    if changed:
-        app.out.note(f"Updated {written}")
-    app.out.line(f"Default model: {reference}")
-    spec = app.models().catalog.find(app.models().catalog.expand(reference))
-    if spec is not None and (notice := retirement_notice(spec)) is not None:
-        app.out.warn(notice)
-    if effective != reference:
-        app.out.warn(f"{app.paths.config} overrides it with {effective}. To use the new default: {_remove_own_default(app)}")
-    return ExitCode.OK
-
-
-def _remove_own_default(app: App) -> str:
-    """Return how to remove the default model from the own config, which may have the short form or an included file."""
-    from portico.accounts.config_patch import MODEL
-
-    document = app.config.document
-    primary = (*MODEL, "primary")
-    if document.has(primary):
-        return f"{app.program} config unset agents.defaults.model.primary"
-    if document.has(MODEL) and isinstance(document.get(MODEL), str):  # an object may have only the fallbacks
-        return f"{app.program} config unset agents.defaults.model"
-    return f"remove it from {app.config.effective.origin(primary)}"
-
-
-def show_aliases(_args: argparse.Namespace, app: App) -> int:
-    """Print every alias and its model, including the aliases that plugins propose."""
-    aliases = {alias: str(reference) for alias, reference in sorted(app.models().catalog.aliases.items())}
-    if app.out.is_json:
-        app.out.json({"aliases": aliases})
-        return ExitCode.OK
-    app.out.line(f"Aliases ({len(aliases)}):")
-    for alias, reference in aliases.items():
-        app.out.line(f"- {alias} -> {reference}")
-    if not aliases:
-        app.out.line("- none")
-    return ExitCode.OK
-
-
-def add_alias(args: argparse.Namespace, app: App) -> int:
-    """Add an alias for a model.
-
-    Raises:
-        UsageError: `usage`, `name-taken`, `unknown-model`.
-    """
-    from portico.accounts.config_patch import ALLOWED, known_model, with_all_allowed, with_allowed
-
-    alias: str = args.alias
-    if _ALIAS.fullmatch(alias) is None:
-        message = "Alias cannot be empty." if not alias.strip() else None
-        raise UsageError(message or "Alias must use letters, numbers, dots, underscores, colons, or dashes.")
-    catalog = (loader := app.models()).catalog
-    reference = known_model(args.reference, loader)
-    taken, listed = catalog.aliases.get(alias.lower()), catalog.allowed is not None
-    # An alias that only a plugin proposes is free: the config's alias overrides it.
-    if taken is not None and taken != reference and _entry_with(alias, app) is not None:
-        raise NameTaken(f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}")
-
-    def change(document: Document) -> Document:
-        agents = app.config.config.agents
-        document = with_all_allowed(with_allowed(document, str(reference), agents, listed=listed), agents, listed=listed)
-        return document.set((*ALLOWED, str(reference), "alias"), alias)
-
-    return _edited(app, change, f"Alias {alias} -> {reference}", {"alias": alias, "model": str(reference)})
-
-
-def remove_alias(args: argparse.Namespace, app: App) -> int:
-    """Remove an alias. Its model stays allowed, and the file's uses of the alias become the model's reference.
-
-    Raises:
-        NotListed: the config has no such alias.
-        ConfigError: `config-elsewhere`: the base or an included file sets the alias.
-    """
-    from portico.accounts.config_patch import ALLOWED
-    from portico.cli.config import stands_elsewhere
-    from portico.config.load import without_alias
-
-    alias: str = args.alias
-    entry = _entry_with(alias, app)
-    if entry is None:
-        is_proposed = alias.lower() in app.models().catalog.aliases
-        replace_it = f"A plugin proposes this alias. To use it for another model: {{prog}} models aliases add {alias} REF"
-        hint = replace_it if is_proposed else "{prog} models aliases list"
-        raise NotListed(f"Alias not found: {alias}", hint=hint)
-    path = (*ALLOWED, entry, "alias")
-    if not app.config.document.has(path):
-        raise stands_elsewhere(app, path, f"Alias {alias}")
-
-    def change(document: Document) -> Document:
-        return without_alias(document.unset(path), alias, entry)
-
-    code = _edited(app, change, f"Removed alias {alias}", {"alias": alias, "model": entry})
-    still = app.models().catalog.aliases.get(alias.lower())
-    if still is not None:
-        app.out.note(f"{alias} still stands for {still}: a plugin proposes this alias.")
-    return code
-
-
-def _entry_with(alias: str, app: App) -> str | None:
-    """Return the model entry of the config that has this alias."""
-    entries = app.config.config.agents.models
-    return next((key for key, settings in entries.items() if (settings.alias or "").lower() == alias.lower()), None)
-
-
-def show_fallbacks(_args: argparse.Namespace, app: App) -> int:
-    """Print the fallbacks, in their order."""
-    fallbacks = [*app.config.config.agents.fallbacks]
-    if app.out.is_json:
-        app.out.json({"fallbacks": fallbacks})
-        return ExitCode.OK
-    app.out.line(f"Fallbacks ({len(fallbacks)}):")
-    for text in fallbacks or ["none"]:
-        app.out.line(f"- {text}")
-    return ExitCode.OK
-
-
-def add_fallback(args: argparse.Namespace, app: App) -> int:
-    """Add a model at the end of the fallbacks.
-
-    Raises:
-        UsageError: `unknown-model`.
-    """
-    from portico.accounts.config_patch import known_model, with_allowed, with_fallbacks
-
-    loader = app.models()
-    reference, listed = str(known_model(args.reference, loader)), loader.catalog.allowed is not None
-    agents = app.config.config.agents
-    fallbacks = [*agents.fallbacks, *([] if reference in agents.fallbacks else [reference])]
-
-    def change(document: Document) -> Document:
-        return with_fallbacks(with_allowed(document, reference, agents, listed=listed), fallbacks, agents)
-
-    return _edited(app, change, f"Fallbacks: {', '.join(fallbacks)}", {"fallbacks": fallbacks})
-
-
-def remove_fallback(args: argparse.Namespace, app: App) -> int:
-    """Remove a model from the fallbacks.
-
-    Raises:
-        NotListed: the model is not a fallback.
-    """
-    from portico.accounts.config_patch import with_fallbacks
-
-    text: str = args.reference
-    agents, catalog = app.config.config.agents, app.models().catalog
-    wanted = {text, *([str(catalog.aliases[text.lower()])] if text.lower() in catalog.aliases else [])}
-    left = [one for one in agents.fallbacks if one not in wanted]
-    if len(left) == len(agents.fallbacks):
-        raise NotListed(f"Fallback not found: {text}", hint="{prog} models fallbacks list")
-    text = f"Fallbacks: {', '.join(left) or 'none'}"
-    return _edited(app, lambda document: with_fallbacks(document, left, agents), text, {"fallbacks": left})
-
-
-def clear_fallbacks(_args: argparse.Namespace, app: App) -> int:
-    """Remove all fallbacks."""
-    from portico.accounts.config_patch import with_fallbacks
-
-    agents = app.config.config.agents
-    return _edited(app, lambda document: with_fallbacks(document, [], agents), "Fallback list cleared.", {"fallbacks": []})
-
-
-def _edited(app: App, change: Callable[[Document], Document], text: str, as_json: dict[str, object]) -> int:
-    changed = app.edit_config(change)
-    if app.out.is_json:
-        app.out.json({**as_json, "changed": changed, "config": str(app.paths.config)})
-    else:
-        app.out.line(text)
-    return ExitCode.OK
 
 
 def login(args: argparse.Namespace, app: App) -> int:
@@ -357,3 +162,288 @@ def _region(method: str | None) -> str | None:
     if region not in _REGION_OF_METHOD.values():
         raise UnknownName(f"Unknown method: {method}", hint=f"--method {'|'.join(_REGION_OF_METHOD)}")
     return region
+
+
+Auth = Literal["yes", "expired", "no"]
+_THOUSAND = 1000
+_MILLION = 1_000_000
+_UNLISTED: Final = "nobody"  # in `listedBy`
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One model. `missing` says why it cannot be called; `listed_by` names the provider that lists it, if asked."""
+
+    reference: ModelReference
+    spec: ModelSpec | None
+    auth: Auth
+    local: bool
+    tags: tuple[str, ...]
+    missing: str | None = None
+    price_source: str | None = None
+    listed_by: str | None = None
+
+
+def show_models(args: argparse.Namespace, app: App) -> int:
+    """Print the models.
+
+    Raises:
+        UsageError: `--json` with `--plain`; `unknown-name`.
+    """
+    if args.plain and app.out.is_json:
+        raise UsageError("Choose either --json or --plain, not both.")
+    finish_pending_sign_ins(app)
+    if args.provider is not None:
+        _check_provider(args.provider, app)
+    rows = model_rows(app, everything=args.all, live=args.live or args.local, provider=args.provider)
+    rows = [row for row in rows if row.local or not args.local]
+    if app.out.is_json:
+        app.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})
+    elif args.plain:
+        for row in rows:
+            app.out.line(str(row.reference))
+    elif rows:
+        _show_table(rows, app)
+    else:
+        hint = "" if args.all or args.local else f" To list all known models: {app.program} models list --all"
+        app.out.note(f"No models found.{hint}")
+    return ExitCode.OK
+
+
+def _check_provider(provider: str, app: App) -> None:
+    from difflib import get_close_matches
+
+    off = app.plugins.providers_off()
+    known = app.models().catalog.providers
+    if provider in known:
+        return
+    if provider in off:
+        hint: str | None = f"{{prog}} plugins enable {off[provider]}"
+    else:
+        near = next(iter(get_close_matches(provider, [*known, *off], n=1)), None)
+        hint = f"Did you mean {near}?" if near else f"--provider {'|'.join(known)}"
+    raise UnknownName(f"Unknown provider: {provider}", hint=hint)
+
+
+def model_rows(app: App, *, everything: bool, live: bool, provider: str | None) -> list[_Row]:
+    """Return the models that the config names; with `everything` also all other known models, by provider and id.
+
+    If the config names none, return the models of the providers that have a credential, for example a key in the environment.
+    With `live` the providers are asked too; models that only they know come last.
+    """
+    loader = app.models()
+    tags = _tags(loader, app)
+    for alias, reference in loader.catalog.aliases.items():
+        if everything or reference in tags:
+            tags.setdefault(reference, []).append(f"alias:{alias}")
+    references = dict.fromkeys([*tags, *(loader.catalog.references() if everything else ())])
+    accounts = _ProviderFacts(loader, app)
+    references = references or dict.fromkeys(accounts.references())
+    wanted = [reference for reference in references if provider in {None, reference.provider}]
+    rows = [_row(reference, tags.get(reference, []), accounts) for reference in wanted]
+    return _with_live(rows, accounts, app, provider) if live else rows
+
+
+def _tags(loader: ModelLoader, app: App) -> dict[ModelReference, list[str]]:
+    agents = app.config.config.agents
+    named = [(agents.primary, "default")] if agents.primary else []
+    named += [(text, f"fallback#{place}") for place, text in enumerate(agents.fallbacks, 1)]
+    named += [(key, "configured") for key in agents.models]
+    tags: dict[ModelReference, list[str]] = {}
+    for text, tag in named:
+        try:
+            tags.setdefault(loader.catalog.expand(text), []).append(tag)
+        except UsageError as error:
+            app.out.warn(f"{tag}: {error.message}")
+    for provider_id, provider in app.config.config.models.providers.items():
+        for model in provider.models:
+            tags.setdefault(ModelReference(provider_id, model.id), [])
+    return tags
+
+
+def _row(reference: ModelReference, tags: list[str], accounts: _ProviderFacts) -> _Row:
+    provider = accounts.loader.catalog.providers.get(reference.provider)
+    spec = accounts.loader.catalog.find(reference)
+    auth: Auth = accounts.auth(provider) if provider is not None else "no"
+    return _Row(
+        reference,
+        spec,
+        auth,
+        provider is not None and accounts.is_local(provider),
+        tuple(tags),
+        missing=None if spec is not None else _why_missing(reference, accounts.loader),
+        price_source=accounts.price_source(provider, reference.model) if provider is not None else None,
+    )
+
+
+def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
+    off = loader.off_plugin(reference.provider)
+    error = unknown_model_error(loader.catalog, reference, switched_off_by=off, kind=UnknownModel)
+    suggestion = did_you_mean(loader.catalog.near(str(reference)))
+    return f"{error.why}{f'. {suggestion}' if suggestion else ''}"
+
+
+class _ProviderFacts:
+    """Facts about each provider, cached for all of its models."""
+
+    def __init__(self, loader: ModelLoader, app: App) -> None:
+        self.loader = loader
+        self._app = app
+        self._auth: dict[str, Auth] = {}
+        self._local: dict[str, bool] = {}
+
+    def references(self) -> Iterator[ModelReference]:
+        """Yield the models of every provider that needs a credential and has one."""
+        for reference in self.loader.catalog.references():
+            provider = self.loader.catalog.providers[reference.provider]
+            if provider.spec is not None and provider.spec.needs_credential and self.auth(provider) != "no":
+                yield reference
+
+    def auth(self, provider: Provider) -> Auth:
+        if provider.id not in self._auth:
+            self._auth[provider.id] = self._auth_of(provider)
+        return self._auth[provider.id]
+
+    def is_local(self, provider: Provider) -> bool:
+        if provider.id not in self._local:
+            self._local[provider.id] = _is_local(self.loader.base_url(provider))
+        return self._local[provider.id]
+
+    def price_source(self, provider: Provider, model_id: str) -> str | None:
+        """Return where a price comes from: a public source, or a file and line."""
+        source = provider.prices.get(model_id)
+        if source == CONFIG and provider.config is not None:
+            index = next(index for index, model in enumerate(provider.config.models) if model.id == model_id)
+            origin = self._app.config.effective.origin(("models", "providers", provider.id, "models", index, "cost"))
+            return f"config: {origin}"
+        return str(self._app.paths.config.parent / CORRECTIONS) if source == CORRECTIONS else source
+
+    def _auth_of(self, provider: Provider) -> Auth:
+        profile = self.loader.profile_for(provider)
+        if profile is not None:
+            from portico.auth.freshness import needs_sign_in
+
+            return "expired" if needs_sign_in(profile, self._app.clock) else "yes"
+        return "yes" if self.loader.has_credential(provider) else "no"
+
+
+def _is_local(url: str | None) -> bool:
+    host = host_of(url) if url else ""
+    return host in {"localhost", "127.0.0.1", "0.0.0.0", "::1"} or host.endswith(".local")  # noqa: S104 - compared, not bound
+
+
+def _with_live(rows: list[_Row], accounts: _ProviderFacts, app: App, provider: str | None) -> list[_Row]:
+    """Return `rows` with the provider that lists each, and then the models that only a provider knows."""
+    listings = _listed_models(accounts, app, provider)
+    lists = {id: {model.id: model for model in listed} for id, listed in listings.items()}
+    checked = [_with_listing(row, lists) for row in rows]
+    known = {row.reference for row in rows}
+    more = [
+        _live_row(ModelReference(id, model.id), model, accounts)
+        for id, listed in lists.items()
+        for model in listed.values()
+        if ModelReference(id, model.id) not in known
+    ]
+    return [*checked, *more]
+
+
+def _listed_models(accounts: _ProviderFacts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
+    """Ask the providers that have a credential or need none for their models. A failure is printed and stops no other."""
+    from portico.models.client import list_models
+    from portico.net.errors import Unreachable
+
+    models = {id: model for id, model in accounts.loader.one_of_each().items() if provider in {None, id}}
+    listed = {}
+    for id, outcome in list_models(app, models).items():
+        if isinstance(outcome, PorticoError):
+            app.out.note(f"{id}: not reached: {outcome}" if isinstance(outcome, Unreachable) else f"{id}: {outcome}")
+        else:
+            listed[id] = outcome
+    return listed
+
+
+def _with_listing(row: _Row, lists: dict[str, dict[str, Discovered]]) -> _Row:
+    listed = lists.get(row.reference.provider)
+    if listed is None:
+        return row
+    if row.reference.model not in listed:
+        return replace(row, listed_by=_UNLISTED)
+    id = row.reference.provider
+    missing = None if row.missing is None else f"{row.missing}; {id} has it now. Add it to models.providers.{id}.models."
+    return replace(row, listed_by=id, missing=missing)
+
+
+def _live_row(reference: ModelReference, model: Discovered, accounts: _ProviderFacts) -> _Row:
+    provider = accounts.loader.catalog.providers[reference.provider]
+    known = provider.model(reference.model)
+    spec = known or ModelSpec(model.id, model.name, model.context_window)
+    row = _row(reference, ["live"], accounts)
+    return replace(row, spec=spec, missing=None, listed_by=reference.provider)
+
+
+def _show_table(rows: list[_Row], app: App) -> None:
+    app.out.table(["Model", "Input", "Ctx", "Local", "Auth", "Price in/out", "Tags"], [_cells(row) for row in rows])
+    for row in rows:
+        if row.missing is not None:
+            app.out.note(f"{row.reference} is missing: {row.missing}")
+    specs = {row.spec.id: row.spec for row in rows if row.spec is not None and row.spec.note}
+    for spec in specs.values():
+        # A retired model is named even without `--verbose`.
+        show = app.out.note if spec.successor is not None else app.out.detail
+        show(f"{spec.id}: {spec.note}")
+
+
+def _cells(row: _Row) -> list[str]:
+    spec = row.spec
+    size = _tokens(spec.context_window) if spec is not None and spec.context_window else "-"
+    price = f"${spec.cost.input:g}/${spec.cost.output:g}" if spec is not None and spec.cost is not None else "-"
+    return [
+        str(row.reference),
+        "+".join(spec.input) if spec is not None else "-",
+        size,
+        "yes" if row.local else "no",
+        row.auth,
+        price,
+        ",".join(_shown_tags(row)),
+    ]
+
+
+def _shown_tags(row: _Row) -> list[str]:
+    retired = row.spec is not None and row.spec.retired_on is not None
+    return [*row.tags, *(["retired"] if retired else []), *(["missing"] if row.missing is not None else [])]
+
+
+def _tokens(count: int) -> str:
+    """Return a number of tokens for a table's cell, in decimal units as on the providers' pages."""
+    return f"{round(count / _MILLION, 1):g}M" if count >= _MILLION else f"{round(count / _THOUSAND)}k"
+
+
+def _as_json(row: _Row) -> dict[str, object]:
+    spec, missing = row.spec, row.missing is not None
+    fields: dict[str, object] = {
+        "key": str(row.reference),
+        "name": spec.name if spec is not None else str(row.reference),
+        "input": "+".join(spec.input) if spec is not None else "-",
+        "contextWindow": spec.context_window if spec is not None else None,
+        "maxTokens": spec.max_tokens if spec is not None else None,
+        "reasoning": spec.reasoning if spec is not None else None,
+        "local": row.local if spec is not None else None,
+        "available": row.auth == "yes" if spec is not None else None,
+        "auth": row.auth,
+        "tags": _shown_tags(row),
+        "missing": missing,
+    }
+    if missing:
+        fields["missingReason"] = row.missing
+    if spec is not None:
+        known = {"note": spec.note, "retiredOn": spec.retired_on, "successor": spec.successor}
+        fields |= {name: value for name, value in known.items() if value is not None}
+    if spec is not None and spec.cost is not None:
+        tiers = [{"inputAbove": tier.input_above, **_prices(tier)} for tier in spec.cost.tiers]
+        fields["cost"] = {**_prices(spec.cost), **({"tiers": tiers} if tiers else {})}
+        fields["priceSource"] = row.price_source
+    return fields if row.listed_by is None else {**fields, "listedBy": row.listed_by}
+
+
+def _prices(cost: ModelCost | PriceTier) -> dict[str, object]:
+    return {"input": cost.input, "output": cost.output, "cacheRead": cost.cache_read, "cacheWrite": cost.cache_write}

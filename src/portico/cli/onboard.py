@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.accounts import choices
 from portico.accounts.sign_in import KeyRequest, SetUpRequest, SignInRequest, set_up
-from portico.cli.commands import COMMANDS
+from portico.cli.dispatch import COMMANDS
 from portico.cli.parser import make_parser
 from portico.errors import ExitCode
 from portico.secret import Secret

@@ -31,9 +31,9 @@ from portico.config.json5 import (
     position,
 )
 from portico.errors import ConfigError, LockBusy, UsageError
-from portico.paths import FILE_MODE, make_folder
+from portico.paths import FILE_MODE, hashed_name, make_folder
 from portico.util.files import copy_permissions, no_crash_point, read_start, replace, sync_folder, temporaries, write_temporary
-from portico.util.lock import file_lock, hashed_name
+from portico.util.lock import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.doctor import files, gateway, models, sign_ins
+from portico.doctor import file_checks, gateway_checks, model_checks, sign_in_checks
 from portico.doctor.finding import Check, CheckContext, Examined, Finding, Skipped
 from portico.errors import PorticoError
 from portico.secret import redact
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 LONGEST_S: Final = 5.0
 # A check comes after those that it depends on; findings of the same level are shown in this order.
 CHECKS: Final = (
-    Check("config", "the config", files.config),
-    Check("index", "the profile index", files.index),
-    Check("files", "read access to the files", files.readable_by_others),
-    Check("owners", "write access to the files", files.writable_by_others),
-    Check("packages", "the packages", gateway.packages),
-    Check("plugins", "the plugins", sign_ins.plugins),
-    Check("references", "references in the config", files.references),
-    Check("store", "the token store", sign_ins.store),
-    Check("records", "the tokens in the store", sign_ins.records),
-    Check("health", "the accounts", sign_ins.health),
-    Check("base-urls", "the base URLs of the providers", models.base_urls),
-    Check("credentials", "a credential for each model in use", models.credentials),
-    Check("network", "the connection to the providers, and the clock", models.hosts),
-    Check("plans", "the plans of the accounts", models.plans),
-    Check("gateway", "the gateway", gateway.running),
-    Check("service", "the service that runs the gateway", gateway.service_file),
+    Check("config", "the config", file_checks.config),
+    Check("index", "the profile index", file_checks.index),
+    Check("files", "read access to the files", file_checks.readable_by_others),
+    Check("owners", "write access to the files", file_checks.writable_by_others),
+    Check("packages", "the packages", gateway_checks.packages),
+    Check("plugins", "the plugins", sign_in_checks.plugins),
+    Check("references", "references in the config", file_checks.references),
+    Check("store", "the token store", sign_in_checks.store),
+    Check("records", "the tokens in the store", sign_in_checks.records),
+    Check("health", "the accounts", sign_in_checks.health),
+    Check("base-urls", "the base URLs of the providers", model_checks.base_urls),
+    Check("credentials", "a credential for each model in use", model_checks.credentials),
+    Check("network", "the connection to the providers, and the clock", model_checks.hosts),
+    Check("plans", "the plans of the accounts", model_checks.plans),
+    Check("gateway", "the gateway", gateway_checks.running),
+    Check("service", "the service that runs the gateway", gateway_checks.service_file),
 )
 _WORST_FIRST: Final[tuple[Level, ...]] = ("error", "warning")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote, urlsplit
 
 from portico.emulation import approver
-from portico.emulation.proxy import EmulationProxy, make_authority
+from portico.emulation.connect_proxy import EmulationProxy, make_authority
 from portico.errors import UsageError
 from portico.paths import CONFIG_ENV, EMULATOR_ENV, STATE_ENV, make_private_folder
 from portico.util.children import script_command, without_proxy
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from portico.emulation.proxy import Authority
+    from portico.emulation.connect_proxy import Authority
     from portico.interfaces.basics import JsonValue
     from portico.interfaces.plugins import Emulator, EmulatorOptions
 

@@ -13,9 +13,9 @@ from portico.interfaces.authorization import DeviceAuthorization, FormRequest, P
 from portico.oauth.token_errors import SUCCESSFUL, invalid, oauth_error
 from portico.oauth.token_response import (
     holds_tokens,
-    normalise_expiry,
+    read_code_expiry,
+    read_interval,
     read_json_object,
-    read_number,
     read_text,
     read_token,
     read_token_fields,
@@ -25,22 +25,12 @@ from portico.secret import Secret
 if TYPE_CHECKING:
     from portico.interfaces.authorization import HttpReply, OAuthServer, TokenSet
     from portico.interfaces.basics import JsonValue
-    from portico.oauth.token_response import Fields, Unit
+    from portico.oauth.token_response import Fields
 
 ACCEPT_JSON: Final = {"Accept": "application/json"}
 PKCE_METHOD: Final = "S256"
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
-DEFAULT_INTERVAL_S: Final = 5.0
-MIN_INTERVAL_S: Final = 1.0
-# The user waits at most this long after the approval.
-MAX_INTERVAL_S: Final = 60.0
-# Used if the server names no lifetime, which RFC 8628 section 3.2 requires. The server itself reports the end of the code
-# (section 3.5, `expired_token`).
-DEFAULT_CODE_LIFETIME_S: Final = 900.0
 _MAX_CODE: Final = 64
-# An interval in milliseconds below this would be over ten polls a second, so the number is read as seconds.
-_MIN_MILLISECONDS: Final = 100
-_MAX_INTERVAL_VALUE: Final = 10**9
 _ENTROPY_BYTES: Final = 32
 _SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token", "token", "device_code", "state", "nonce"})
 
@@ -156,36 +146,6 @@ def _read_device(fields: Fields, now_ms: int) -> DeviceAuthorization:
         verification_uri_complete=_optional_url(fields.get("verification_uri_complete"), "verification_uri_complete"),
         device_code=device_code,
     )
-
-
-def read_code_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_now_ms: int | None = None) -> int:
-    """The expiry of a device code (ms epoch). The arguments are those of `normalise_expiry`.
-
-    An unusable lifetime (missing, not a number, in the past, over ten years) becomes `DEFAULT_CODE_LIFETIME_S`.
-    """
-    try:
-        expires_at = normalise_expiry(value, now_ms, unit, server_now_ms=server_now_ms)
-    except ValueError:
-        expires_at = None
-    return expires_at if expires_at is not None and expires_at > now_ms else now_ms + round(DEFAULT_CODE_LIFETIME_S * 1000)
-
-
-def read_interval(
-    value: JsonValue, *, default_s: float = DEFAULT_INTERVAL_S, per_second: float = 1.0, least_s: float = MIN_INTERVAL_S
-) -> float:
-    """Seconds between polls, from `least_s` to 60; `default_s` for an unusable value (RFC 8628 section 3.2).
-
-    Args:
-        value: the field's value: a number or a text of digits.
-        default_s: the interval for a value that is missing, negative or not a number, in seconds.
-        per_second: 1 for seconds, 1000 for milliseconds. A number too small for milliseconds is read as seconds.
-        least_s: the shortest interval, in seconds.
-    """
-    number = read_number(value)
-    if number is None or number < 0:
-        return default_s
-    seconds = number if number < _MIN_MILLISECONDS else min(number, _MAX_INTERVAL_VALUE) / per_second
-    return float(min(MAX_INTERVAL_S, max(least_s, seconds)))
 
 
 def read_url(value: JsonValue, name: str) -> str:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError
-from portico.paths import FILE_MODE, make_private_folder
+from portico.paths import FILE_MODE, hashed_name, make_private_folder
 from portico.util.files import FileFailed, disk_hint, read_start
 
 if TYPE_CHECKING:
@@ -186,13 +186,6 @@ def _write_pid(fd: int) -> None:
 def named_lock(folder: Path, kind: str, name: str | Path, *, what: str) -> FileLock:
     """Return the lock in `folder` for the object of this `kind` and `name`, which may have any characters."""
     return FileLock(folder / f"{kind}-{hashed_name(name)}.lock", what=what)
-
-
-def hashed_name(name: str | Path) -> str:
-    """Return a file name for `name`, which may have any characters: 16 hexadecimal digits."""
-    import hashlib
-
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from typing import Any
 
 T = TypeVar("T")
 
@@ -243,3 +244,9 @@ def call_with_deadline(
     if worker.thread.is_alive():
         raise DeadlinePassed(worker.thread, waited)
     return worker.outcome()
+
+
+def retrieve_exception(outcome: asyncio.Future[Any]) -> None:
+    """Mark the exception of `outcome` as seen, since every caller may have left."""
+    if not outcome.cancelled():
+        outcome.exception()

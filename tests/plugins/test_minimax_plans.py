@@ -7,8 +7,9 @@ import json
 import pytest
 
 from portico.plugin_api import Secret, built_in_plans
-from portico.plugins.builtin.minimax import PLANS, PROVIDER
-from portico.plugins.builtin.minimax_plans import DOCUMENTED
+from portico.plugins.builtin import MINIMAX as PROVIDER
+from portico.plugins.builtin import MINIMAX_PLANS as PLANS
+from portico.plugins.minimax_plans import DOCUMENTED
 from portico.testing.clock import START_MS
 
 NOW, HOUR = START_MS, 3_600_000

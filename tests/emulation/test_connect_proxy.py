@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from portico.emulation.proxy import EmulationProxy
+from portico.emulation.connect_proxy import EmulationProxy
 from portico.emulation.run import run_emulation
 from portico.interfaces.plugins import EmulatorOptions
 
