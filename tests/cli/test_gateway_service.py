@@ -186,7 +186,7 @@ def test_a_gateway_whose_proxy_has_got_another_password_is_noticed(systemd):
     assert "hunter2" not in Path(placed["path"]).read_text(encoding="utf-8")
     assert outdated("hunter2") == []
     assert outdated("hunter3") == [
-        ("The service does not go by the proxy that this shell's variables name.", "portico gateway install")
+        ("The service does not use the proxy that the variables of this shell name.", "portico gateway install")
     ]
     assert "with the proxy of this shell" in systemd.run("doctor", "--fix", env=with_password("hunter3")).stdout
     assert outdated("hunter3") == []
