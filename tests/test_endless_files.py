@@ -286,6 +286,7 @@ EXCEPTIONS: Final = {
     "portico.util.files: mounts.read_text": "a file of the kernel's, at a path that is fixed",
     "portico.store.secret_service: Path(f'/proc/{self._pid()}/cmdline').read_bytes": "a file of the kernel's",
     "portico.cli.explain: page.read_text": "a page of Portico's own package",
+    "portico.cli.explain: (_folder() / f'{INDEX}.md').read_text": "the index of these pages",
     "portico.cli.main: open": "/dev/null",
     "portico.cli.main: os.open": "/dev/null",
     "portico.terminal.read_line: os.open": "the terminal itself, by the name that the system gives it",

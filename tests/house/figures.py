@@ -56,7 +56,7 @@ def of_the_walks() -> Iterator[Figure]:
 # Where the figures stand.
 MOST: Final = {
     FILES: 199,
-    LINES: 47_270,
+    LINES: 46_490,
     SMALL: 0,
     CIRCLES: 0,
     TWICE: 10,

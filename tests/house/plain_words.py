@@ -38,6 +38,12 @@ ALLOWED: Final[dict[tuple[str, str], str]] = {
     ("docs/providers/minimax.md", "told"): "what `portico usage` prints",
     ("docs/providers/minimax.tr.md", "told"): "what `portico usage` prints",
     ("portico/usage/plan.py", "told"): "a value of `state` in `usage --json`",
+    ("cli/doctor.py", "mended"): "a key of `--json`",
+    ("cli/explain.py", "told"): "an id of version 0.6.0",
+    ("cli/explain.py", "sealed"): "ids of version 0.6.0",
+    ("cli/models.py", "nobody"): "a value of `--json`",
+    ("cli/purge.py", "sealed"): "the name of a folder in the state folder",
+    ("cli/usage_plan.py", "told"): "a value of `--json`",
     ("portico/interfaces/plugins.py", "vendor"): "a deprecated argument of ProviderSpec, which goes with 1.0",
 }
 
