@@ -84,7 +84,7 @@ class SignInView:
         device = event.device
         self._note_why(event.not_opened)
         page = "Your browser was opened on this page" if event.opened else "Open this page in any browser, on any machine"
-        self._out.warn(f"{self._or()}{page}:\n\n  {device.verification_uri}\n\nEnter this code there:\n\n  {device.user_code}\n")
+        self._out.warn(f"{self._or()}{page}:\n\n  {device.verification_uri}\n\nThere, enter the code\n\n  {device.user_code}\n")
 
     def _or(self) -> str:
         """The prefix of the second address."""

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from minimax_portal_auth.emulator.hosts import EmulatedHost
 
 BANNER: Final = "This is Portico's emulator, not MiniMax. It uses no real account and asks for no password."
-REDIRECT_BANNER: Final = "MiniMax has no such page for third parties: the sign-in with a redirect exists only in the emulator."
+REDIRECT_BANNER: Final = (
+    "MiniMax has no such page for third parties: the sign-in with a redirect is an extension of the emulator."
+)
 _MAIN: Final = "<main>"
 
 
