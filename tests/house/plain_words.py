@@ -34,7 +34,6 @@ ALLOWED: Final[dict[tuple[str, str], str]] = {
     ("auth/single_flight.py", "flight"): "the glossary's single flight",
     ("portico/errors.py", "way"): "NoWayToSignIn, a name of the plugin API",
     ("emulator/settings.py", "refusal"): "the knob `refusal` of `emulator run`",
-    ("docs/providers/minimax.md", "told"): "what `portico usage` prints",
     ("portico/usage/plan.py", "told"): "a value of `state` in `usage --json`",
     ("cli/doctor.py", "mended"): "a key of `--json`",
     ("cli/explain.py", "told"): "an id of version 0.6.0",
