@@ -19,6 +19,7 @@ from portico.auth import broker as broker_module
 from portico.auth import refresh
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
+from portico.auth.tokens import PendingTokens
 from portico.errors import PorticoError
 from portico.net.client import HttpClient
 from portico.paths import resolve_paths
@@ -42,14 +43,14 @@ class NoLock:
 
 def without_re_read():
     """Under the lock, a process goes by what it read before it had the lock."""
-    original, first = refresh.Refresher.read, {}
+    original, first = PendingTokens.read, {}
 
-    def held(self, profile_id, **_settled):
+    def read_once(self, profile_id, **_settled):
         if profile_id not in first:
             first[profile_id] = original(self, profile_id)
         return first[profile_id]
 
-    refresh.Refresher.read = held
+    PendingTokens.read = read_once
 
 
 def on_step_of(args):

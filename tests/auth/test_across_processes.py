@@ -76,7 +76,7 @@ async def test_a_stopped_owner_of_the_lock_keeps_no_caller_from_a_good_token_and
         await until(lambda: (group.vault.read(PROFILE).expires_at or 0) < SystemClock().wall_ms(), 10)
         message = await asyncio.wait_for(read_output(waiting), 5)
         assert message.startswith("lock-busy: ")
-        assert f"process {owner.pid} " in message
+        assert f"Process {owner.pid} " in message
         assert group.server.presented.total == 0
 
         os.kill(owner.pid, signal.SIGCONT)

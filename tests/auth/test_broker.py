@@ -368,7 +368,7 @@ async def test_without_a_good_token_a_hung_refresh_of_another_process_is_named(a
     broker = account.broker()
     lock = OffLoop(FileLock(lock_path(account)))
     lock.acquire(1)
-    with pytest.raises(LockBusy, match="process"):
+    with pytest.raises(LockBusy, match="Process"):
         await broker.access(PROFILE)
     lock.release()
     assert account.holds(await broker.access(PROFILE))

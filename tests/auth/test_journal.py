@@ -112,7 +112,7 @@ async def test_an_hour_of_dropped_connections_is_reported_and_costs_nothing_once
     await sends(account, 1, lambda: account.broker().access(PROFILE))
     failure = account.index.get(PROFILE).failure
     assert (failure.id, failure.terminal) == ("refresh-answers-missing", False)
-    assert f"The responses to {account.posts} refreshes were lost. (it hung up; sent at" in failure.message
+    assert f"The responses to {account.posts} refreshes were lost (it hung up; sent at" in failure.message
     with pytest.raises(NetworkError, match="were lost"):
         await account.broker().access(PROFILE)
     account.server.faults.always("/token", None)

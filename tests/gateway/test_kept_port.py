@@ -215,7 +215,7 @@ def test_one_that_was_started_by_hand_goes_on_after_an_upgrade_and_says_what_to_
 
 def test_the_version_is_read_where_portico_has_it():
     written = re.search(r'__version__ = "(.*)"', Path(version.__file__).read_text(encoding="utf-8"))[1]
-    assert InstalledVersion(FakeClock()).look() == version.__version__ == written
+    assert InstalledVersion(FakeClock()).read() == version.__version__ == written
 
 
 async def test_a_version_counts_once_it_has_been_there_for_a_few_looks(installed):
@@ -226,7 +226,7 @@ async def test_a_version_counts_once_it_has_been_there_for_a_few_looks(installed
         looks.append(versions[len(looks)])
         return looks[-1]
 
-    watch.look = look
+    watch.read = look
     assert await watch.changed() == "Portico 1.2 is installed, and this process runs 1.0"
     assert looks == versions
 
@@ -234,8 +234,8 @@ async def test_a_version_counts_once_it_has_been_there_for_a_few_looks(installed
 def test_while_a_package_manager_writes_the_file_its_version_is_unknown(installed):
     watch = InstalledVersion(FakeClock(), installed, "1.0")
     installed.unlink()
-    assert watch.look() is None
+    assert watch.read() is None
     installed.write_text("")
-    assert watch.look() is None
+    assert watch.read() is None
     installed.write_text('"""Portico."""\n__version__ = "1.1"\n')
-    assert watch.look() == "1.1"
+    assert watch.read() == "1.1"

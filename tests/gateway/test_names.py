@@ -164,5 +164,5 @@ async def test_signed_out_is_said_as_that_and_not_as_an_unknown_model(paths, ask
                 status, reply = response.status, await response.json()
     message = reply["error"]["message"]
     assert (status, reply["error"]["code"]) == (403, "not-signed-in")
-    assert message.startswith("You are not signed in to minimax-portal.")
+    assert message.startswith("You are not signed in to minimax-portal (no credential for provider minimax-portal")
     assert "Run `portico onboard --auth-choice minimax-portal`." in message

@@ -284,7 +284,7 @@ async def test_a_second_rejection_is_told_and_puts_the_profile_to_rest(account, 
         first, second = await here.json(), await here.json()
 
     assert (first[0], first[1]["error"]["code"]) == (403, "credential-refused")
-    assert "will be from" in second[1]["error"]["message"]
+    assert "it was not asked again: in cooldown until" in second[1]["error"]["message"]
     assert (len(acme.requests), account.posts) == (2, 1)
 
 

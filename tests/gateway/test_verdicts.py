@@ -459,7 +459,7 @@ async def test_a_fallback_that_is_back_sooner_shortens_the_wait_of_a_used_up_pla
 
     for status, reply, headers in got:
         assert (status, reply["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "9")
-        assert reply["error"]["message"].startswith("The rate limit of acme is reached.")
+        assert reply["error"]["message"].startswith("The rate limit of acme is reached (none of 2 candidates answered: ")
         assert "x-should-retry" not in headers
 
 

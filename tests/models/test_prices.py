@@ -88,7 +88,7 @@ def test_a_configured_price_without_tiers_holds_for_every_size_and_one_of_the_ca
         ("[{ inputAbove: 5, inputs: 1 }]", "`models.providers.p.models[0].cost.tiers[0].inputs` is not a key that Portico knows"),
         (
             "[{ inputAbove: 5 }, { inputAbove: 5 }]",
-            "`models.providers.p.models[0].cost.tiers[1].inputAbove` is the same as that of",
+            "`models.providers.p.models[0].cost.tiers[1].inputAbove` is the same as in an earlier tier",
         ),
     ],
 )

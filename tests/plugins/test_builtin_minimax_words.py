@@ -32,7 +32,7 @@ def test_a_sign_in_says_before_it_begins_what_minimax_says_of_other_tools(minima
     session = minimax()
     text = session.run(*SIGN_IN, "--region", "global", *session.store).stderr
 
-    assert "MiniMax's M Plan FAQ says that tools other than MiniMax Code need a Subscription Key" in text
+    assert "According to MiniMax's M Plan FAQ, tools other than MiniMax Code need a Subscription Key" in text
     assert "portico onboard --auth-choice minimax-api" in text
 
 

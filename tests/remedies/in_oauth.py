@@ -367,7 +367,7 @@ OF_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PRO
 
 @scenario(
     "Write the URL into a file of mode 600, as HTTPS_PROXY=http://proxy.example:3128, and set {} to its path.",
-    "Write it anew with mode 600, as HTTPS_PROXY=http://proxy.example:3128, or unset {}.",
+    "Write it again with mode 600, as HTTPS_PROXY=http://proxy.example:3128, or unset {}.",
     "chmod 600 {}",
     "{} to a proxy such as http://proxy.example:3128, or list the host in NO_PROXY to go there directly.",
 )
