@@ -358,7 +358,7 @@ def an_account_that_is_signed_out_at_this_very_moment(desk):
     signed_in = Vault._require_profile
 
     def signed_out(self: Vault, id: str):
-        ProfileIndex(session.paths).remove(id)
+        ProfileIndex(session.paths).edit(lambda draft: draft.remove(id))
         return signed_in(self, id)
 
     with pytest.MonkeyPatch.context() as patch:
