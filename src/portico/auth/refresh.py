@@ -225,7 +225,6 @@ class RefreshCall:
     stale_generation: int | None
     needed: bool
     wait_s: float
-    """Refreshes profiles; holds the parts that a refresh needs."""
 
 
 @dataclass(frozen=True, slots=True)

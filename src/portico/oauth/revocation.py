@@ -86,12 +86,12 @@ class _Revocation:
     """Builds the requests that revoke tokens, and collects the failures. The caller sends the requests.
 
     Raises:
-        NotRevoked: `not-revoked`: the server has no revocation endpoint.
+        NotRevoked: `not-revoked`: no revocation endpoint of the server is known.
     """
 
     def __init__(self, server: OAuthServer, dialect: TokenDialect, refresh: Secret | None, access: Secret | None) -> None:
         if not server.revocation_endpoint:
-            raise NotRevoked("The provider does not support revoking tokens.", where=server.issuer or None)
+            raise NotRevoked("Portico knows no revocation endpoint of the provider.", where=server.issuer or None)
         self._server = server
         self._dialect = dialect
         tokens: tuple[tuple[TokenHint, Secret | None], ...] = (("refresh_token", refresh), ("access_token", access))

@@ -181,7 +181,7 @@ def error_for(
 
 
 def unreadable(reply: HttpReply, why: str, *, foreign: bool = False) -> OAuthError:
-    """The error for an unreadable reply. A reply that begins with `{` may be an incomplete token reply, except if `foreign`."""
+    """The error for an unreadable reply. An empty one, or one that begins with `{`, may be incomplete, except if `foreign`."""
     first_character = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
     error_class = ReplyUnreadable if first_character in {"", "{"} and not foreign else NoAnswer
     return error_class(

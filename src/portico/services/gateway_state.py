@@ -40,7 +40,8 @@ class GatewayState:
     """One gateway process. `started_at` is wall ms; `instance` is random and public; `key` is private.
 
     `opens_encrypted_file`: the process has the passphrase of the encrypted file. `version` is the Portico that runs; None for an
-    older one that did not write its version and does not know `ending.HAND_OVER`.
+    older one that did not write its version and does not know the signal `HAND_OVER` of
+    `portico.gateway.shutdown`.
     """
 
     pid: int

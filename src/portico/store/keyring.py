@@ -77,7 +77,7 @@ def class_name(backend: KeyringBackend | type[KeyringBackend]) -> str:
 
 
 def max_record_length(backend: str) -> int | None:
-    """Return the longest record that a backend of this class keeps, in UTF-16 units, or None if unlimited."""
+    """Return the longest record that a backend of this class keeps, in UTF-16 units, or None if no limit is known."""
     return _LIMITS.get(backend)
 
 
@@ -164,7 +164,11 @@ def _best_system_backend(env: Mapping[str, str]) -> KeyringBackend:
 
 
 def _priority(backend: KeyringBackend, env: Mapping[str, str]) -> float:
-    """Return the priority that `keyring` gives the backend."""
+    """Return the priority that `keyring` gives the backend.
+
+    Raises:
+        Exception: the backend cannot work on this machine.
+    """
     if class_name(backend) != FREEDESKTOP:
         return backend.priority
     from portico.store.session_bus import why_unavailable
@@ -196,7 +200,7 @@ def _why_refused(kind: object) -> str | None:
 
 
 def _refused_error(name: str, reason: str) -> StoreError:
-    return KeyringUnavailable(f"The keyring {name} is not safe for tokens.", why=reason, hint=FILE_HINT)
+    return KeyringUnavailable(f"The keyring {name} cannot be used for tokens.", why=reason, hint=FILE_HINT)
 
 
 def _unusable_error(name: str, error: Exception) -> StoreError:
@@ -274,7 +278,7 @@ class KeyringStore:
 
     @property
     def limit(self) -> int | None:
-        """The longest record in UTF-16 units, None if unlimited."""
+        """The longest record in UTF-16 units, None if no limit is known."""
         return max_record_length(self.backend)
 
     def is_backend(self, backend: str | None) -> bool:

@@ -52,7 +52,7 @@ _INTERVAL_S: Final = 2.0  # the default and the minimum of OpenClaw's client
 
 
 class ReplyIncomplete(OAuthError):
-    """MiniMax's reply lacks a field that the sign-in needs."""
+    """MiniMax's reply has a missing or invalid field."""
 
     id = "reply-invalid"
 
@@ -164,7 +164,7 @@ class MinimaxReply(ReplyReader):
     def invalid(self, why: str) -> OAuthError:
         """The error for a reply with a missing or invalid field. `why` names fields, never their values."""
         return ReplyIncomplete(
-            "MiniMax's reply lacks a field that the sign-in needs.",
+            "MiniMax's reply has a missing or invalid field.",
             why=why,
             where=self.where,
             hint="Run the command again. If it happens again, MiniMax has changed its service: upgrade Portico.",
