@@ -6,9 +6,9 @@ from portico.cli.explain import OLD_IDS
 
 _HEAD = """# renamed
 
-Ids of errors that version 0.6.0 had and that have merged into others, because what to do is the same. `portico explain` shows the page
-of the new id for the old one too, and an error in `--json` names the old ids that it may have had beside its own, as `oldIds`: a script
-can go by either until the next version.
+Some errors of version 0.6.0 were merged into others, because the same steps fix them. This page lists the old ids and
+the new ids. `portico explain` also accepts an old id, and shows the page of the new id. With `--json`, an error also
+lists its possible old ids as `oldIds`. So until the next version, a script can use the old ids or the new ones.
 
 | old id | new id |
 | --- | --- |
