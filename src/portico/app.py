@@ -118,12 +118,12 @@ class App:
     @cached_property
     def prompter(self) -> Prompter:
         """Prompts on the terminal; with `--json`, or without a terminal, each prompt is an error."""
-        from portico.terminal.prompts import NonInteractive, make_prompter
+        from portico.terminal.prompts import JSON_ASKS_NOTHING, NonInteractive, make_prompter
 
         if self._own_prompter is not None:
             return self._own_prompter
         if self.options.json:
-            return NonInteractive()
+            return NonInteractive(JSON_ASKS_NOTHING)
         return make_prompter(stdin=self.stdin, stderr=self._streams.stderr, env=self.env)
 
     @property
@@ -131,11 +131,11 @@ class App:
         """Standard input."""
         return self._streams.stdin
 
-    def unattended(self) -> App:
-        """Return the app of the same run without prompts, for `--non-interactive`."""
+    def unattended(self, why: str = "--non-interactive asks no questions") -> App:
+        """Return the app of the same run without prompts; each prompt is an error that says `why`."""
         from portico.terminal.prompts import NonInteractive
 
-        app = self._copy(self.env, NonInteractive())
+        app = self._copy(self.env, NonInteractive(why))
         app.keyrings = self.keyrings
         return app
 
@@ -159,7 +159,7 @@ class App:
         return await read_line(self.stdin)
 
     def ask_passphrase(self, question: str) -> Secret | None:
-        """Ask the user for the passphrase of the encrypted file; None without a terminal."""
+        """Ask the user for the passphrase of the encrypted file; None if the prompter is not interactive."""
         from portico.store.encrypted_file import FILE_ENV
 
         return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}") if self.prompter.interactive else None

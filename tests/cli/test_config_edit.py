@@ -14,7 +14,7 @@ import pytest
 from portico.cli.main import main
 
 pytest.importorskip("pty", reason="needs pseudo-terminals")
-from tests.e2e.terminal import CTRL_C, NO, YES, Terminal
+from tests.e2e.terminal import CTRL_C, END_OF_INPUT, NO, YES, Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +107,16 @@ def test_ctrl_c_at_the_question_loses_nothing(edit, config, tmp_path):
     terminal.press(CTRL_C)
     terminal.expect("your edited copy is kept at")
     assert terminal.end() == 130
+    assert ([copy.read_text(encoding="utf-8") for copy in kept(tmp_path)], config.read_text(encoding="utf-8")) == (["{"], TEXT)
+
+
+def test_the_end_of_the_input_at_the_question_names_the_command_to_run_again(edit, config, tmp_path):
+    terminal = edit("path.write_text('{')")
+    terminal.expect("Edit it again")
+    terminal.press(END_OF_INPUT)
+    terminal.expect("your edited copy is kept at")
+    terminal.expect(r"Edit it again: the input has ended\.\s+Run: portico config edit")
+    assert terminal.end() == 2
     assert ([copy.read_text(encoding="utf-8") for copy in kept(tmp_path)], config.read_text(encoding="utf-8")) == (["{"], TEXT)
 
 

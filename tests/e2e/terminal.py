@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Menus are drawn where questionary is installed; numbered lines take their place where it is not.
 _MENUS = find_spec("questionary") is not None
-ENTER, CTRL_C = "\r", "\x03"
+ENTER, CTRL_C, END_OF_INPUT = "\r", "\x03", "\x04"
 SECOND = "\x1b[B\r" if _MENUS else "2\r"
 YES, NO = ("y", "n") if _MENUS else ("y\r", "n\r")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\x1b[=>]")

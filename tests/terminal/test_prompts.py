@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from portico.cli.main import main
 from portico.errors import UsageError
 from portico.interfaces.basics import Choice
 from portico.terminal.prompts import MenuPrompter, NonInteractive, NumberedPrompter, fitting, make_prompter
@@ -61,8 +64,12 @@ def test_a_text_may_have_a_default(typed, answer):
 
 @pytest.mark.parametrize(
     ("prompter", "why"),
-    [(NonInteractive(), "no terminal to ask on"), (_numbered(""), "the input has ended")],
-    ids=["none", "ended"],
+    [
+        (NonInteractive(), "no terminal to ask on"),
+        (NonInteractive("--json asks no questions"), "--json asks no questions"),
+        (_numbered(""), "the input has ended"),
+    ],
+    ids=["none", "json", "ended"],
 )
 def test_a_prompt_without_an_answer_is_an_error_that_names_the_flag(prompter, why):
     with pytest.raises(UsageError) as caught:
@@ -76,6 +83,31 @@ def test_a_prompt_without_an_answer_is_an_error_that_names_the_flag(prompter, wh
         prompter.choose_many("Fallbacks", MODELS, flag="{prog} models fallbacks add REF")
     assert many.value.message == f"Fallbacks: {why}."
     assert many.value.hint_for("openclaw") == "Run: openclaw models fallbacks add REF"
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "why"),
+    [
+        (("onboard",), r".*: specify --auth-choice \(no terminal to ask on\)\.", None),
+        (("onboard", "--json"), r".*: specify --auth-choice \(--json asks no questions\)\.", None),
+        (("onboard", "--non-interactive"), r".*: specify --auth-choice \(--non-interactive asks no questions\)\.", None),
+        (("configure", "--json"), "`configure` needs a terminal.", "--json asks no questions"),
+        (("config", "edit", "--json"), "`config edit` needs a terminal.", "--json asks no questions"),
+        (("config", "edit"), "`config edit` needs a terminal.", None),
+    ],
+)
+def test_a_command_that_cannot_ask_gives_its_own_reason(tmp_path, words, message, why):
+    env = {"PORTICO_CONFIG": str(tmp_path / "own.json5"), "PORTICO_STATE_DIR": str(tmp_path / "state"), "HOME": str(tmp_path)}
+    stdin, out, err = (_Terminal() if "--json" in words else io.StringIO()), io.StringIO(), io.StringIO()
+
+    assert main(words, "portico", env=env, stdin=stdin, stdout=out, stderr=err) == 2
+
+    if "--json" in words:
+        error = json.loads(out.getvalue())["error"]
+        assert re.fullmatch(message, error["message"])
+        assert error.get("why") == why
+    else:
+        assert re.match(rf"portico: {message}\n", err.getvalue())
 
 
 def test_a_secret_needs_a_terminal():

@@ -248,7 +248,7 @@ _PLACES: Final = (
 
 
 def _ask_place(app: App, request: KeyRequest, choice: KeyChoice) -> KeyPlace:
-    """Ask where to store the key; without a terminal, in the keyring."""
+    """Ask where to store the key; without prompts, in the keyring."""
     if not choice.needs_key or request.place is not None:
         return request.place or "config"
     if not app.prompter.interactive:
@@ -261,7 +261,7 @@ def _ask_key(app: App, request: KeyRequest, setup: KeySetup, rejected: PorticoEr
     """Return the key from the request, from the environment, or typed. After a `rejected` key an empty line gives up.
 
     Raises:
-        UsageError: `bad-key`, `key-not-set`, or there is no terminal to ask on.
+        UsageError: `bad-key`, `key-not-set`, or a question cannot be asked.
         PorticoError: `rejected` itself.
     """
     spec, place = setup.spec, setup.place
@@ -328,7 +328,7 @@ def prepare(app: App, request: KeyRequest) -> KeyPlan:
     """Ask for what `request` does not specify, and check the key. Writes nothing.
 
     Raises:
-        PorticoError: the provider rejected the key, the store or the config cannot be read, there is no terminal to ask on.
+        PorticoError: the provider rejected the key, the store or the config cannot be read, a question cannot be asked.
     """
     spec, choice = key_choices(app)[request.choice]
     choice = _with_region(spec, choice, request)
@@ -403,7 +403,7 @@ def _with_model(app: App, setup: KeySetup) -> KeyPlan:
     """Choose the model. Without a catalogue, list the provider's models and ask the user.
 
     Raises:
-        UsageError: there is no terminal to ask on.
+        UsageError: a question cannot be asked.
         SignInNeeded: the provider rejected the key.
     """
     if setup.choice.model:

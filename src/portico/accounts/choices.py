@@ -108,7 +108,7 @@ def region_of(app: App, method: AuthMethod, name: str | None, *, host: PluginHos
     """The region `name`; without a name the method's only region, or the user's answer.
 
     Raises:
-        UsageError: `unknown-name`, or there is no terminal to ask on.
+        UsageError: `unknown-name`, or a question cannot be asked.
     """
     regions = {region.id: region for region in method.regions}
     if name is None and len(regions) == 1:

@@ -138,7 +138,7 @@ def find(app: App, request: ImportRequest) -> Findings:
 
     Raises:
         SignInNeeded: `nothing-to-import`, with the places searched.
-        UsageError: several tools have a sign-in, and there is no terminal to ask on.
+        UsageError: several tools have a sign-in, and a question cannot be asked.
         ConfigError: `import-unreadable`: also if the tool no longer reads the file that `request` names.
         LockBusy: `lock-busy`: the tool's database is locked.
     """
@@ -271,7 +271,7 @@ def check(app: App, request: ImportRequest, candidates: Sequence[Candidate]) -> 
     """Check each candidate like a new sign-in. Writes nothing; reads the keyring only if a profile exists.
 
     Raises:
-        UsageError: the region is unknown and there is no terminal to ask on; the name is invalid or taken; `profile-exists`.
+        UsageError: the region is unknown and a question cannot be asked; the name is invalid or taken; `profile-exists`.
         ConfigError: `import-unreadable`, `config-invalid`, or the plugin cannot be used.
     """
     if request.profile is not None and len(candidates) > 1:

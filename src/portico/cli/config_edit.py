@@ -15,7 +15,7 @@ from portico.cli.config import checked, masked, misfit_problems, problems_of
 from portico.config.document import ConfigFile, InvalidConfig, decode_document, read_bytes, refuse_errors
 from portico.errors import ConfigError, ExitCode, UsageError
 from portico.paths import FILE_MODE, make_private_folder
-from portico.terminal.prompts import InputNeeded
+from portico.terminal.prompts import JSON_ASKS_NOTHING, InputNeeded
 from portico.util.children import child_environment, find_program
 
 if TYPE_CHECKING:
@@ -38,13 +38,14 @@ def edit(_args: argparse.Namespace, app: App) -> int:
     """Open a copy in the editor until it is valid or the user gives up, then replace the file with it.
 
     Raises:
-        UsageError: there is no terminal (`input-needed`), or no editor (`editor-failed`).
+        UsageError: there is no terminal, or `--json` is set (`input-needed`); there is no editor (`editor-failed`).
         ConfigError: the copy is invalid (`config-invalid`), or the file was changed meanwhile. The copy is kept, and stderr
             names its path.
     """
     if not app.prompter.interactive:
         hint = "To change one value without a terminal: {prog} config set KEY VALUE"
-        raise InputNeeded("`config edit` needs a terminal.", hint=hint)
+        why = JSON_ASKS_NOTHING if app.options.json else None
+        raise InputNeeded("`config edit` needs a terminal.", why=why, hint=hint)
     editor = _editor(app)
     before = read_bytes(app.paths.config)
     copy = _copy(app, _EMPTY if before is None else before)
@@ -73,7 +74,7 @@ def _edit_and_replace(app: App, editor: list[str], copy: Path, before: bytes | N
             after = _checked(app, copy)
         except ConfigError as error:
             app.out.warn(f"{app.program}: {error}")
-            if not app.prompter.confirm("Edit it again?", flag="nothing", default=True):
+            if not app.prompter.confirm("Edit it again?", flag="{prog} config edit", default=True):
                 raise InvalidConfig(f"{app.paths.config} was not changed.") from None
         else:
             private = _has_secret(after) and not (before is not None and _is_secret_data(before))

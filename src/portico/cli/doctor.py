@@ -38,6 +38,9 @@ With --json, `results` has the status of each check: ok, warning, error, or skip
 """
 
 
+_ASKS_NOTHING: Final = "`doctor` asks no questions"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
     parser.epilog = _EXAMPLES
@@ -52,11 +55,11 @@ def doctor(args: argparse.Namespace, app: App) -> int:
     Raises:
         StoreError: the bundle could not be written.
     """
-    first_app = app.unattended()
+    first_app = app.unattended(_ASKS_NOTHING)
     results = examine(first_app)
     fixed = _fix(worst_first(results)) if args.fix else []
     if fixed:
-        again = app.unattended()
+        again = app.unattended(_ASKS_NOTHING)
         again.passphrase = first_app.passphrase  # reading it removed it from the environment
         results = examine(again)
     findings = worst_first(results)

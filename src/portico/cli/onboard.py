@@ -13,7 +13,7 @@ from portico.cli.dispatch import COMMANDS
 from portico.cli.parser import make_parser
 from portico.errors import ExitCode
 from portico.secret import Secret
-from portico.terminal.prompts import InputNeeded
+from portico.terminal.prompts import JSON_ASKS_NOTHING, InputNeeded
 from portico.util.files import read_text
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def configure(args: argparse.Namespace, app: App) -> int:
     wanted = args.section or []
     if not app.prompter.interactive:
         same = "\n  ".join(_SAME[section] for section in (wanted or _SAME))
-        raise InputNeeded("`configure` needs a terminal.", hint=f"To do the same without one:\n  {same}")
+        why = JSON_ASKS_NOTHING if app.options.json else None
+        raise InputNeeded("`configure` needs a terminal.", why=why, hint=f"To do the same without one:\n  {same}")
     by_id = {section.id: section for section in menu_sections(app)}
     if wanted:
         for id in dict.fromkeys(wanted):

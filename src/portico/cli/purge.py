@@ -59,7 +59,7 @@ def purge(args: argparse.Namespace, app: App) -> int:
     """Revoke all tokens, stop the services and delete the data.
 
     Raises:
-        UsageError: there is no terminal to ask on, and no `--yes`.
+        UsageError: a question cannot be asked, and no `--yes`.
     """
     question = f"Sign out of everything, and delete {app.paths.state}{'' if args.keep_config else f' and {app.paths.config}'}?"
     if not args.yes and not app.prompter.confirm(question, flag="--yes", default=False):

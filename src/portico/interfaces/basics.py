@@ -43,7 +43,7 @@ class Choice:
 
 
 class Prompter(Protocol):
-    """Asks the user. Without a terminal `interactive` is False, and each question raises a UsageError that names `flag`.
+    """Asks the user. If it cannot or may not ask, `interactive` is False: each question raises a UsageError that names `flag`.
 
     `flag` answers the question on the command line: an option, or a whole command that starts with `{prog}`.
     """

@@ -45,7 +45,7 @@ _TIMED_OUT_HINT: Final = (
 async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> None:
     """Sign in and pass the token set to `context.finish`. The browser's page then shows the result of `finish`.
 
-    `paste` returns the next line that the user pastes; None without a terminal.
+    `paste` returns the next line that the user pastes; None without prompts.
 
     Raises:
         Denied, OAuthError, NetworkError: the request failed, or the server or the user refused; `start-address-used`.

@@ -187,7 +187,7 @@ _USABLE_FILE_HINT: Final = f"Set {FILE_ENV} to a file that you can read, with th
 class PassphraseSource:
     """The passphrase: from the file in `PORTICO_PASSPHRASE_FILE`, from `PORTICO_PASSPHRASE`, or from a prompt.
 
-    `prompt` gets the text of the prompt: once to open a store, twice to make one. It returns None if there is no terminal.
+    `prompt` gets the text of the prompt: once to open a store, twice to make one. It returns None if Portico cannot ask.
     The process's own `PORTICO_PASSPHRASE` is removed when it is read, so that no child process inherits it.
     Deriving a key takes 32 MiB and a tenth of a second; all stores of a run share the derived keys.
     """
@@ -247,7 +247,7 @@ class PassphraseSource:
         if passphrase is None:
             raise PassphraseNeeded(
                 "The encrypted file needs its passphrase.",
-                why="there is no terminal to ask on",
+                why="none is set, and Portico cannot ask for it",
                 hint=f"Set {FILE_ENV} to a file with the passphrase, or set {TEXT_ENV}.",
             )
         if new and passphrase and self._prompt("The same passphrase again") != passphrase:

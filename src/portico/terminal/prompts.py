@@ -1,4 +1,4 @@
-"""Prompts: menus on a terminal, numbered lists if it cannot draw menus, an error without a terminal.
+"""Prompts: menus on a terminal, numbered lists if it cannot draw menus, else an error that says why Portico cannot ask.
 
 questionary draws the menus on stderr: arrow keys, plain-text marks, no meaning in colour alone. A numbered list needs only two
 streams, and a narrow terminal can wrap it.
@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from portico.errors import UsageError
@@ -25,19 +25,25 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import Choice, Prompter
 
 
+# Why a command with `--json` cannot ask.
+JSON_ASKS_NOTHING: Final = "--json asks no questions"
+
+
 class InputNeeded(UsageError):
-    """The command needs an answer, and there is no terminal to ask on."""
+    """The command needs an answer, but cannot ask for it: no terminal, `--json`, `--non-interactive`, or the end of the input."""
 
     id = "input-needed"
 
 
+@dataclass(frozen=True, slots=True)
 class NonInteractive:
-    """The prompter without a terminal: each prompt is an error that names the flag or the command to use instead."""
+    """Asks nothing: each prompt is an error that says `why` and names the flag or the command to use instead."""
 
+    why: str = "no terminal to ask on"
     interactive = False
 
     def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:  # noqa: ARG002 - Prompter's signature
-        refuse(question, flag, values=[choice.value for choice in choices])
+        refuse(question, flag, values=[choice.value for choice in choices], why=self.why)
 
     def choose_many(
         self,
@@ -47,19 +53,19 @@ class NonInteractive:
         flag: str,
         chosen: Collection[str] = (),  # noqa: ARG002 - Prompter's signature
     ) -> tuple[str, ...]:
-        refuse(question, flag)
+        refuse(question, flag, why=self.why)
 
     def confirm(self, question: str, *, flag: str, default: bool = False) -> bool:  # noqa: ARG002 - Prompter's signature
-        refuse(question, flag)
+        refuse(question, flag, why=self.why)
 
     def text(self, question: str, *, flag: str, default: str | None = None) -> str:  # noqa: ARG002 - Prompter's signature
-        refuse(question, flag)
+        refuse(question, flag, why=self.why)
 
     def secret(self, question: str, *, flag: str) -> Secret:
-        refuse(question, flag)
+        refuse(question, flag, why=self.why)
 
 
-def refuse(question: str, flag: str, *, values: Sequence[str] = (), why: str = "no terminal to ask on") -> NoReturn:
+def refuse(question: str, flag: str, *, why: str, values: Sequence[str] = ()) -> NoReturn:
     """Fail a prompt that cannot be answered. `flag` is the flag to use instead, or a command that begins with `{prog}`.
 
     Raises:
