@@ -476,6 +476,9 @@ def test_an_older_copy_in_another_table_is_skipped_too(desk):
     answer = json.loads(result.stdout)
     assert [desk.vault().read(each["profile"]).access.reveal() for each in answer["imported"]] == [main.access]
     assert [each["file"] for each in answer["older"]] == [str(path)]
+    assert "; a newer account of the same name was found, so this may be a copy whose refresh" in result.stderr
+    assert "longer works). This copy is not imported.\n" in result.stderr
+    assert "another file" not in result.stderr
     assert "--path" not in result.stderr
 
 
@@ -546,8 +549,9 @@ def test_beside_an_unreadable_database_a_valid_token_is_imported(desk):
     assert [each["file"] for each in answer["imported"]] == [str(taken)]
     assert answer["ended"] == [{"from": "openclaw", "file": str(path), "expiresAt": now - HOUR_MS}]
     assert (
-        f"Ended: {path} (its access token expired 1h ago; a file that could not be read may have a newer account" in result.stderr
-    )
+        f"Ended: {path} (its access token expired 1h ago; a file that could not be read may have a newer account). "
+        "This account is not imported. "
+    ) in result.stderr
 
 
 @pytest.mark.requirement("E106")

@@ -181,8 +181,8 @@ def _and(candidate: Candidate) -> str:
 def _why_older(candidate: Candidate, found: Findings, app: App) -> str:
     expiry = _expiry(candidate.credential.expires_at, app)
     why = (
-        f"Older: {_and(candidate)} (its access token {expiry}; another file has a newer account of the same name, so this may "
-        "be a copy whose refresh token no longer works). Nothing is imported from this file."
+        f"Older: {_and(candidate)} (its access token {expiry}; a newer account of the same name was found, so this may be a "
+        "copy whose refresh token no longer works). This copy is not imported."
     )
     if candidate.path in {path for each in found.candidates for path in each.paths}:
         return why  # importing from this path would find the newer account again
@@ -192,8 +192,8 @@ def _why_older(candidate: Candidate, found: Findings, app: App) -> str:
 def _why_ended(candidate: Candidate, app: App) -> str:
     expiry = _expiry(candidate.credential.expires_at, app)
     return (
-        f"Ended: {_and(candidate)} (its access token {expiry}; a file that could not be read may have a newer account). Nothing "
-        f"is imported from this file. If it is a different account:\n  {_by_its_path(candidate, app)}"
+        f"Ended: {_and(candidate)} (its access token {expiry}; a file that could not be read may have a newer account). This "
+        f"account is not imported. If it is a different account:\n  {_by_its_path(candidate, app)}"
     )
 
 
