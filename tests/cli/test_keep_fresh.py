@@ -401,7 +401,7 @@ def test_what_counts_for_a_service_that_is_installed_again_is_its_way_by_https(
 
 @pytest.mark.linux
 @pytest.mark.requirement("E113")
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("options", [(), ("--quiet",), ("--json",)])
 def test_uninstall_takes_the_password_away_that_a_line_for_cron_needed(options, run_portico, tmp_path):
     (tmp_path / "empty").mkdir()
     env = {"PATH": str(tmp_path / "empty")}
@@ -412,7 +412,13 @@ def test_uninstall_takes_the_password_away_that_a_line_for_cron_needed(options, 
     done = run_portico("auth", "keep-fresh", "--uninstall", *options, env=env)
 
     assert not own.exists()
-    assert (done.returncode, str(own) in done.stdout, "Nothing" in done.stdout) == (0, True, False)
+    assert (done.returncode, str(own) in done.stdout, "No service" in done.stdout) == (0, True, False)
+    assert "crontab" not in done.stderr
+    if "--json" in options:
+        assert "crontab" not in done.stdout
+    else:
+        advice = "If your crontab has a line that names this file, remove the line: crontab -e"
+        assert done.stdout == f"Deleted: {own}\n{advice}\n"
     assert "No service is installed" in run_portico("auth", "keep-fresh", "--uninstall", env=env).stdout
 
 

@@ -145,12 +145,14 @@ def uninstall(_args: argparse.Namespace, app: App) -> int:
     return report_uninstalled(service, app, gone=gone, had_file=had_file)
 
 
-def report_uninstalled(service: Service, app: App, *, gone: bool, had_file: bool) -> int:
-    """Print what was removed: the service if `gone`, or if `had_file` only the file with its proxy."""
+def report_uninstalled(service: Service, app: App, *, gone: bool, had_file: bool, advice: str | None = None) -> int:
+    """Print what was removed: the service if `gone`, or if `had_file` only the file with its proxy, then the `advice` on it."""
     if app.out.is_json:
         app.out.json({"uninstalled": gone, "name": service.name, **({"deleted": [str(service.secrets)]} if had_file else {})})
     elif had_file:
         app.out.line(f"Deleted: {service.secrets}")
+        if advice is not None:
+            app.out.line(advice)
     else:
         app.out.line(f"Stopped and removed: {service.name}" if gone else "No service is installed.")
     return ExitCode.OK

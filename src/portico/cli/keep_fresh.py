@@ -145,9 +145,8 @@ def uninstall(app: App) -> int:
     """Stop the service and remove it."""
     service = keep_fresh_service(app)
     gone, had_file = remove_service(service, app)
-    if had_file:
-        app.out.note("If your crontab has a line that names this file, remove the line: crontab -e")
-    return report_uninstalled(service, app, gone=gone, had_file=had_file)
+    advice = "If your crontab has a line that names this file, remove the line: crontab -e"
+    return report_uninstalled(service, app, gone=gone, had_file=had_file, advice=advice)
 
 
 def keep_fresh_service(app: App) -> Service:
