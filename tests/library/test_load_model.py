@@ -20,6 +20,8 @@ from portico.app import App
 from portico.errors import SignInNeeded
 from portico.library.engine import Engine
 from portico.library.model import load_model
+from portico.models.protocols import Image
+from portico.models.thinking import ModelLacksFeature
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.testing.canary import in_text
 from tests.auth.conftest import account, clock
@@ -146,6 +148,20 @@ def test_what_cannot_be_called_raises_the_commands_own_error(session):
     with pytest.raises(SignInNeeded) as raised:
         load_model(M21, profile="minimax-portal:nobody")
     assert raised.value.id == "not-signed-in"
+
+
+@pytest.mark.requirement("E165")
+def test_a_question_that_the_model_cannot_answer_gets_no_warning_beside_the_error(tmp_path, caplog):
+    config = tmp_path / "portico.json5"
+    models = [{"id": "MiniMax-M3", "reasoning": True, "input": ["text"]}]
+    block = {"baseUrl": "http://127.0.0.1:9/v1", "api": "openai-completions", "apiKey": "sk-of-a-test", "models": models}
+    config.write_text(json.dumps({"models": {"providers": {"mine": block}}}), encoding="utf-8")
+    model = load_model("mine/MiniMax-M3", config=config, env={"PORTICO_STATE_DIR": str(tmp_path / "state")})
+
+    with caplog.at_level("WARNING", "portico"), pytest.raises(ModelLacksFeature, match="takes no images"):
+        model.ask("What is this?", images=[Image("image/png", "AAAA")], effort="high")
+
+    assert caplog.messages == []
 
 
 def test_a_caller_that_is_cancelled_leaves_the_engine_to_the_others(session):

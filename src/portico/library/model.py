@@ -226,9 +226,10 @@ class Model:
 
 
 def _fit_question(question: Question, model: CallableModel, max_tokens: int | None) -> Question:
+    fitted_question = fitted(question, model, max_tokens)
     if (warning := thinking_warning(question, model)) is not None:
         _log.warning(warning)
-    return fitted(question, model, max_tokens)
+    return fitted_question
 
 
 _lock: Final = threading.Lock()
