@@ -47,6 +47,16 @@ def misfits(session):
     return [finding_json(finding, "portico") for result in results for finding in result.findings]
 
 
+@pytest.mark.requirement("E176")
+def test_an_account_whose_plan_cannot_be_read_is_not_an_account_without_a_plan(set_up):
+    env = {"ANTHROPIC_API_KEY": "sk-ant-of-a-test", "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
+    app = App("portico", env=set_up.run_portico.environment(env))
+
+    (plans,) = examine(app, checks=[check for check in CHECKS if check.id == "plans"])
+
+    assert (plans.status, plans.examined) == ("skipped", "no account has a plan that Portico can read")
+
+
 @pytest.fixture
 def set_up(run_portico):
     """Commands without any server."""

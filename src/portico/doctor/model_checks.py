@@ -104,7 +104,7 @@ def base_urls(context: CheckContext) -> Iterator[Outcome]:
         except BaseUrlRefused as error:
             yield of_error(error)
         except ConfigError:
-            continue  # the config check reports it
+            continue  # a variable is not set: `credentials` reports it for a model in use
     config = context.config.config
     for block, misfit in misfits(config, [*catalog.specs.values()]):
         if not misfit.is_certain:
@@ -136,7 +136,7 @@ def hosts(context: CheckContext) -> Iterable[Outcome]:
 def plans(context: CheckContext) -> Iterable[Outcome]:
     """Find a credential that its provider rejects (another region, another kind, revoked), and an account without a plan."""
     if not context.accounts:
-        return (Skipped("no account has a plan"),)
+        return (Skipped("no account has a plan that Portico can read"),)
     return (Examined(", ".join(account.label for account in context.accounts)), *signals.run(_plans(context)))
 
 
