@@ -11,7 +11,7 @@ from pathlib import Path
 from portico.cli.completion import every_command
 from portico.cli.explain import COLLECTIONS, INDEX, OLD_IDS, RENAMED_PAGE, current_id, every_id, index, page_of, section_of
 from tests.error_ids import PASSED_ON, ids_by_reporting
-from tests.source_tree import ROOT
+from tests.source_tree import HOST, ROOT
 
 
 @cache
@@ -24,6 +24,13 @@ FINDINGS_BY_FOLDER = {"config-doubt", "config-open", "state-open"}
 RAISED_ELSEWHERE = {"bad-request", "sign-out-unfinished"}  # by the HTTP parser, and by the profile index
 # The ids of version 0.6.0, which scripts may know.
 OF_0_6 = frozenset((Path(__file__).parent / "ids_of_0_6.txt").read_text(encoding="utf-8").split())
+# Ids with one message, or with messages that begin alike.
+SAME_WORDS = (
+    *("access-denied", "bad-json", "bad-key", "bad-query", "certificate-refused", "emulator-ended", "emulator-not-running"),
+    *("emulator-running", "gateway-locked", "gateway-running", "invalid-model-reference", "model-not-allowed", "model-twice"),
+    *("no-default-model", "no-emulator", "no-models", "output-failed", "passphrase-wrong", "plugin-not-found", "record-damaged"),
+    *("sign-in-timed-out", "unknown-model"),
+)
 PAGES = [page for page in sorted((ROOT / "docs" / "errors").glob("*.md")) if page.stem not in {*COLLECTIONS, RENAMED_PAGE, INDEX}]
 
 
@@ -83,6 +90,12 @@ def test_the_index_lists_every_id_once_with_the_title_of_its_page():
         assert first_line == f"# {entry['id']}: {entry['title']}"
 
 
+def test_a_title_has_the_words_of_the_message_so_that_a_search_finds_the_page():
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(HOST.rglob("*.py"))).lower()
+    titles = {entry["id"]: entry["title"].lower() for entry in index()}
+    assert [id for id in SAME_WORDS if titles[id] not in source] == []
+
+
 def test_what_a_page_says_to_type_is_a_command_with_these_options():
     anywhere = {flag for node in commands().values() for option in node.options for flag in option.flags}
     for id in (page.stem for page in (*PAGES, *map(Path, COLLECTIONS))):
@@ -114,10 +127,18 @@ def test_explain_shows_the_page_of_the_new_id_for_one_that_has_merged(run_portic
     assert (told["id"], told["oldId"]) == ("keyring-locked", "keyring-not-open")
 
 
+def test_explain_prints_each_row_of_the_table_of_old_ids_on_a_line(run_portico):
+    page = run_portico("explain", "renamed").stdout
+
+    pairs = [f"{old}: {new}" for new, olds in OLD_IDS.items() for old in olds]
+    assert sorted(page.strip().rpartition("\n\n")[2].splitlines()) == sorted(pairs)
+    assert "|" not in page
+
+
 def test_explain_shows_one_section_of_a_page_about_many_ids(run_portico):
     page = run_portico("explain", "bad-json").stdout
 
-    assert page.startswith("bad-json: The request body is not a JSON object\n\nHTTP 400. ")
+    assert page.startswith("bad-json: The body is not a JSON object\n\nHTTP 400. ")
     assert "no-key" not in page
     assert json.loads(run_portico("explain", "state-open", "--json").stdout)["page"].startswith("# state-open: ")
 

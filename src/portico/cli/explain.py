@@ -27,6 +27,7 @@ An error prints its id in its last line, and as `error.id` with --json. Answers 
 have ids too.
 """
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
+_TABLE_ROW: Final = re.compile(r"^\| `([^`|]+)` \| ([^|]+) \|$", re.MULTILINE)
 
 # Pages with a section for each id.
 COLLECTIONS: Final = ("gateway-answers", "findings")
@@ -149,10 +150,12 @@ def _unknown(id: str, known: list[str]) -> UnknownName:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """The paragraphs and list items of a page, each on one line."""
+    """The paragraphs, list items and table rows (`old: new`) of a page, each on one line."""
     for block in _LINK.sub(r"\1", text).strip().split("\n\n"):
         if block.startswith("#"):
             yield block.lstrip("# ")
+        elif block.startswith("|"):
+            yield from (f"{row[1]}: {row[2]}" for row in _TABLE_ROW.finditer(block))
         else:
             yield from (" ".join(item.split()) for item in re.split(r"\n(?=- )", block))
         yield ""
