@@ -115,7 +115,7 @@ async def test_a_lock_that_cannot_be_opened_is_not_reported_as_busy(account, app
 
     assert result.not_revoked is None
     assert "Could not lock the refresh" in result.may_be_left
-    assert "it revokes itself" not in result.may_be_left
+    assert "revokes them itself" not in result.may_be_left
     assert result.left == ()
 
 
