@@ -307,7 +307,7 @@ def _expiry(profile: Profile, app: App) -> str:
 
 
 def expiry_words(at_ms: int | None, now_ms: int) -> str:
-    """Return when a token expires: `expires in 2h 5m`, `expired 3m ago`, or that the provider does not say."""
+    """Return when a token expires: `expires in 2h 5m`, `expired 3m ago`, or `as long as the provider says`."""
     words = in_words(at_ms, now_ms)
     return words if at_ms is None or at_ms <= now_ms else f"expires in {words}"
 

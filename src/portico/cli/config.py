@@ -1,6 +1,6 @@
 """`config path|get|set|insert|unset|validate|schema|edit`.
 
-An edit that would add an error to the config file, or have no effect, is refused.
+An edit that would add an error to the config file is refused. One without effect is refused or gets a warning.
 """
 
 from __future__ import annotations

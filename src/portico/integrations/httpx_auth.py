@@ -49,7 +49,8 @@ class PorticoAuth(httpx.Auth):
 
     Use it with a client that does not follow redirects. If the server rejects the token, the request is sent again once. To find
     out, Portico reads a short JSON response before the client gets it. If the response has no length, it reads only the first
-    part; of a 403, what arrives within ten seconds. The client still gets all of it. Portico never accepts `br` or `zstd`.
+    part; of a 403, what arrives within ten seconds. The client still gets all of it; only the body of a 403 that then stays
+    silent for ten seconds ends there. Portico never accepts `br` or `zstd`.
     """
 
     requires_request_body = True

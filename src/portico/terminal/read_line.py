@@ -13,7 +13,7 @@ _LONGEST = 1 << 20  # bytes of a line; a redirect URL has a few thousand
 
 
 async def read_line(stdin: TextIO) -> str:
-    """Return one line from the terminal `stdin`, without its line end. After a cancel no input is lost.
+    """Return one line from the terminal `stdin`, without its line end. On POSIX no input is lost after a cancel.
 
     Raises:
         EOFError: the input has ended.
