@@ -9,7 +9,8 @@ from portico.cli.completion import every_command
 _HEAD = """# Commands
 
 This page is made from the commands' help; a test compares the two. Every command also takes `--config PATH`, `--json`, `--quiet`,
-`--verbose` and `--no-color`, before or after its other arguments. [Exit codes](exit-codes.md) are the same for all commands.
+`--verbose` and `--no-color`, before or after its other arguments. [Exit codes](exit-codes.md) are the same for all commands,
+unless a command's help names others.
 """
 
 

@@ -144,7 +144,7 @@ def section(name: str, *then: str, before: str = "", env: dict[str, str] | None 
         "allowed-models": '{prog} config set \'agents.defaults.models["REF"]\' "{}"',
         "health": "{prog} models status --probe",
     }
-    scenario(f"To do the same without one:\n  {templates[name]}", name=f"configure, and nobody can be asked: {name}")(run)
+    scenario(f"To do the same without a terminal:\n  {templates[name]}", name=f"configure, and nobody can be asked: {name}")(run)
 
 
 section("model", "--no-background", env=KEY)

@@ -7,6 +7,7 @@ from asyncio import CancelledError
 from typing import TYPE_CHECKING, Final
 
 from portico.cli.dispatch import finish_pending_sign_ins
+from portico.cli.parser import MODEL_HELP
 from portico.errors import ExitCode, PorticoError, UsageError
 from portico.models.catalog import retirement_notice
 from portico.models.client import ask as ask_model
@@ -33,28 +34,30 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger one
 _CLIENT: Final = "ask"  # its name in the history
 _LEAVING: Final = (KeyboardInterrupt, CancelledError, BrokenPipeError)
+_MAX_TOKENS: Final = "limit of the answer, in tokens (default: 8192; 32768 with thinking)"
+_EFFORT: Final = "how much a reasoning model thinks; not every model has every level (default: the model decides)"
 _EXAMPLES = """examples:
   {prog} ask "Why is the sky blue?"
   {prog} ask --model minimax-portal/MiniMax-M2.1-lightning "Say it in one sentence."
   git diff | {prog} ask - --model opus          read the question from a pipe; name the model by an alias
   {prog} ask --json --no-fallback "Hello"       print the model, its answer, the tokens used and the cost
 
-If the default model cannot answer (no credential, a used-up plan, a failing server), the configured fallbacks are asked in their
-order; stderr names the model that answered. Other models have no fallbacks.
+If the default model cannot answer (no credential, a used-up plan, a failing server), {prog} asks the configured fallbacks in
+their order; stderr names the model that answered. Other models have no fallbacks.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ask`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("--model", metavar="REF", help="provider/model or an alias (default: the default model)")
-    parser.add_argument("--profile", metavar="PROFILE", help="the account to use; `auth list` shows their names")
-    parser.add_argument("--no-fallback", action="store_true", help="ask the model once, with one account or key")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="limit of the answer, in tokens (8192; 32768 with thinking)")
-    parser.add_argument("--effort", choices=EFFORTS, help="how much a reasoning model thinks; models differ in their levels")
+    parser.add_argument("--model", metavar="REF", help=MODEL_HELP)
+    parser.add_argument("--profile", metavar="PROFILE", help="use only this account; `auth list` shows the names of the accounts")
+    parser.add_argument("--no-fallback", action="store_true", help="ask one model with one account or key, and try no other")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help=_MAX_TOKENS)
+    parser.add_argument("--effort", choices=EFFORTS, help=_EFFORT)
     parser.add_argument("--thinking", choices=("on", "off"), help="switch thinking on or off (default: the model decides)")
     parser.add_argument("--image", action="append", default=[], metavar="FILE", help="add a picture to the question; repeatable")
-    parser.add_argument("text", nargs="?", metavar="TEXT", help="the question; - or a pipe: read it from standard input")
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="the question; with - or a pipe, it is read from standard input")
     parser.set_defaults(handler=ask)
 
 

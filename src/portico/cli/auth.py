@@ -1,7 +1,7 @@
 """`auth`: its subcommands, the order of a provider's accounts (`auth.order.<provider>` in the config), and `auth token`.
 
-Other tools run `auth token` each time they start, as an `apiKeyHelper`. Therefore this module imports only what that command
-needs: no HTTP library, no event loop and no plugin if the token is fresh.
+Other tools run `auth token` each time they start, for example as Claude Code's `apiKeyHelper`. Therefore this module imports
+only what `auth token` needs: no HTTP library, no event loop and no plugin if the token is fresh.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """examples:
   {prog} auth list --verbose            list your accounts, and where their tokens are stored
-  {prog} auth token                     print an access token, for an apiKeyHelper
+  {prog} auth token                     print an access token, for a tool that runs a command to get its key
   {prog} auth logout minimax-portal:cn --yes
   {prog} auth import --dry-run          look for accounts to import from other tools
 """
+_CHECK = "allow the keyring to ask you to unlock it; also exit with 12 if an account expires soon (see below)"
 _ORDER_EXAMPLES = """examples:
   {prog} auth order get --provider minimax-portal
   {prog} auth order set --provider minimax-portal minimax-portal:work minimax-portal:default
   {prog} auth order clear --provider minimax-portal
 
-Accounts that are not in the order are not used until you clear it.
+Accounts that are not in the order are not used until you clear the order.
 """
 
 
@@ -43,9 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers()
     add_list(commands)
     add_status(commands)
-    token = commands.add_parser("token", help="print an access token", epilog="example:\n  {prog} auth token")
+    printing = "print an access token of PROFILE, or of the account in use"
+    token = commands.add_parser("token", help=printing, epilog="example:\n  {prog} auth token")
     token.add_argument(
-        "profile", nargs="?", metavar="PROFILE", help="account, such as minimax-portal:cn (default: the one in use)"
+        "profile", nargs="?", metavar="PROFILE", help="account, such as minimax-portal:cn (default: the account in use)"
     )
     token.set_defaults(handler=print_token, warns_of_ended=False)
     add_logout(commands)
@@ -60,8 +62,8 @@ def add_list(commands: Commands) -> None:
     """Add `list` to `auth` or to `models auth`."""
     epilog = (
         "example:\n  {prog} auth list --verbose\n\n"
-        "With --verbose --json, `generation` is a number that each stored token set gets once, across all accounts;\n"
-        "`refreshedAt` is null until the first refresh.\n"
+        "With --verbose --json, `generation` is the number of the stored token set; no two token sets of any account have the\n"
+        "same number. `refreshedAt` is null until the first refresh.\n"
     )
     parser = commands.add_parser("list", help="list your accounts", epilog=epilog)
     parser.set_defaults(handler="portico.cli.auth_status:show_list")
@@ -71,12 +73,12 @@ def add_status(commands: Commands) -> None:
     """Add `status` to `auth`."""
     epilog = (
         "example:\n  {prog} auth status --check --json\n\n"
-        "An account is ok if a request with it should succeed. The command contacts no server.\n\n"
+        "An account is ok if, by the data on this machine, a request with it will succeed. The command contacts no server.\n\n"
         "exit code: 0 all accounts are ok; 3 you must sign in; 7 the tokens could not be read (locked store, wrong passphrase);\n"
         "9 a plugin is off or broken; with --check also 12 if an account expires within 24 h and cannot be refreshed.\n"
     )
     parser = commands.add_parser("status", help="show whether each account works, and what to do", epilog=epilog)
-    parser.add_argument("--check", action="store_true", help="let the keyring ask you; exit with 12 if one expires within 24 h")
+    parser.add_argument("--check", action="store_true", help=_CHECK)
     parser.set_defaults(handler="portico.cli.auth_status:show_status")
 
 
@@ -85,7 +87,7 @@ def add_logout(commands: Commands) -> None:
     epilog = "example:\n  {prog} auth logout minimax-portal:default --yes"
     parser = commands.add_parser("logout", help="sign out: revoke an account's tokens and delete them", epilog=epilog)
     parser.add_argument(
-        "profile", nargs="?", metavar="PROFILE", help="account, such as minimax-portal:cn (default: your only one)"
+        "profile", nargs="?", metavar="PROFILE", help="account, such as minimax-portal:cn (default: your only account)"
     )
     parser.add_argument("--all", action="store_true", help="sign out of every account")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
@@ -115,7 +117,7 @@ def _add_order_command(
 ) -> argparse.ArgumentParser:
     epilog = f"example:\n  {{prog}} auth order {example}\n"
     parser = commands.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=epilog)
-    parser.add_argument("--provider", metavar="ID", help="the provider's id or alias")
+    parser.add_argument("--provider", metavar="ID", help="the provider's id or alias (required)")
     parser.set_defaults(handler=handler)
     return parser
 
@@ -213,7 +215,7 @@ def print_token(args: argparse.Namespace, app: App) -> int:
     """Print the access token of the named account, or of the account that the default model uses.
 
     Raises:
-        SignInNeeded: no such account, or it must sign in again. Nothing is printed.
+        SignInNeeded: there is no such account, or the user must sign in to the account again. Nothing is printed.
     """
     profile = pick_profile(args.profile, app)
     token, expires_at = _fresh(profile, app) or _refreshed(profile, app)
@@ -228,12 +230,12 @@ def print_token(args: argparse.Namespace, app: App) -> int:
 
 
 def pick_profile(name: str | None, app: App) -> Profile:
-    """Return the profile with the id `name`; without a name the only profile, or the one that the default model uses.
+    """Return the profile with the id `name`; without a name the only profile, or the profile that the default model uses.
 
     Raises:
         SignInNeeded: `not-signed-in`.
         StoreError: `record-damaged`.
-        UsageError: `which-profile`: there are several, and the default model uses none of them.
+        UsageError: `which-profile`: there are several profiles, and the default model uses none of them.
     """
     index = app.token_store.snapshot()
     profiles = {profile.id: profile for profile in index.profiles}

@@ -8,6 +8,7 @@ from portico.accounts import imports
 from portico.accounts.imports import why_retired
 from portico.accounts.view import id_in_use, in_use_after, iso, summary_lines
 from portico.cli.auth_status import STORE_WORDS, expiry_words
+from portico.cli.parser import PROFILE_HELP, STORE_HELP
 from portico.errors import ExitCode
 from portico.store.profiles import login_command
 
@@ -30,7 +31,7 @@ files that are read:
   mmx        ~/.mmx/config.json (MMX_CONFIG_DIR)
   hermes     ~/.hermes/auth.json (HERMES_HOME)
   opencode   ~/.local/share/opencode/auth.json (XDG_DATA_HOME)
-MiniMax Code's account is not imported: its refresh token works only once, so the app would be signed out.
+MiniMax Code's account is not imported: its refresh token works only once, so an import would sign the app out.
 API keys are not imported.
 """
 _EXPLANATION = (
@@ -43,19 +44,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `auth import`."""
     parser.epilog = _EPILOG
     parser.add_argument("--from", dest="tool", choices=TOOLS, help="the tool to import from (default: all of them)")
-    parser.add_argument("--path", metavar="FILE", help="the tool's file, if it is not in its usual place")
-    parser.add_argument("--region", metavar="ID", help="global or cn, if the file does not name the region")
-    parser.add_argument("--profile", metavar="NAME", help="name of the account, for example work")
-    parser.add_argument("--store", choices=("keyring", "file"), help="where to store the tokens")
+    parser.add_argument("--path", metavar="FILE", help="the tool's file (default: the usual places, see below)")
+    parser.add_argument("--region", metavar="ID", help="region of the account: global or cn (default: as in the file, else ask)")
+    parser.add_argument("--profile", metavar="NAME", help=PROFILE_HELP)
+    parser.add_argument("--store", choices=("keyring", "file"), help=STORE_HELP)
     parser.add_argument("--dry-run", action="store_true", help="show what would be imported; change nothing")
-    parser.add_argument("--yes", action="store_true", help="do not ask; keep the other tool's copy unless --remove-source")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask; without --remove-source, do not change the other tool's file"
+    )
     removal = parser.add_mutually_exclusive_group()
     removal.add_argument(
         "--remove-source",
         dest="remove_source",
         action="store_true",
         default=None,
-        help="remove it from the other tool's file",
+        help="remove the imported account from the other tool's file (default: ask)",
     )
     removal.add_argument("--keep-source", dest="remove_source", action="store_false", help="do not change the other tool's file")
     parser.set_defaults(handler=import_, remove_source=None)

@@ -1,7 +1,7 @@
 """`auth list` and `auth status`: the accounts and their state. Neither shows a secret, and `auth list` opens no keyring.
 
-An account is ok only if a request with it should succeed: its plugin is on, its tokens can be read, and they have not expired
-(openclaw#66952). No server and no person is asked.
+An account is ok only if, by the data on this machine, a request with the account will succeed: its plugin is on, and its tokens
+can be read and have not expired (openclaw#66952). Neither command contacts a server. Only `--check` lets a keyring ask the user.
 """
 
 from __future__ import annotations

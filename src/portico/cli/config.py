@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from portico.cli.parser import add_command
+from portico.cli.parser import WRITE_BASE_HELP, add_command
 from portico.config.document import (
     MAX_SHOWN,
     ConfigFile,
@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers()
     add_command(commands, "config path", "print the path of the config file", show_path)
-    getting = add_command(commands, "config get", "print the effective value", show_value, "plugins.entries --json")
+    summary = "print the effective value, merged from all config files"
+    getting = add_command(commands, "config get", summary, show_value, "plugins.entries --json")
     getting.add_argument(
         "path", nargs="?", help=r"for example models.providers.minimax.baseUrl; a\.b for a key with a dot (default: everything)"
     )
@@ -76,12 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting.add_argument("path", help="where to set the value; missing parents are created")
     setting.add_argument("value", help=_JSON5)
     inserting = add_command(commands, "config insert", "insert a value into an array", insert_value, "plugins.deny[0] telegram")
-    inserting.add_argument("path", help="the array and the index; later items move up by one")
+    inserting.add_argument("path", help="the array and the index of the new value; later items move up by one")
     inserting.add_argument("value", help=_JSON5)
     unsetting = add_command(commands, "config unset", "remove a value", unset_value, "plugins.allow")
     unsetting.add_argument("path", help="the value to remove")
     for changing in (setting, inserting, unsetting):
-        changing.add_argument("--write-base", action="store_true", help="edit the OpenClaw file that `base` names")
+        changing.add_argument("--write-base", action="store_true", help=WRITE_BASE_HELP)
     add_command(commands, "config validate", "show every problem in every config file", validate, "--json")
     summary = "print the JSON Schema of the config file, for editors"
     add_command(commands, "config schema", summary, show_schema, "> portico.schema.json")

@@ -39,8 +39,8 @@ _EXAMPLES = """examples:
   {prog} demo --flow device --region cn     sign in by a device code, CN portal
   {prog} demo --keep                        keep the emulator and the account, to try commands by hand
 
-You need no account and no network: an emulator on this machine stands in for MiniMax. The browser flow is the emulator's
-extension; MiniMax offers third parties only the device code.
+You need no account and no network: an emulator on this machine stands in for MiniMax. Only the emulator offers the browser flow;
+MiniMax itself offers third parties only the device code.
 """
 
 
@@ -53,8 +53,8 @@ class DemoFailed(PorticoError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `demo`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("--flow", choices=("browser", "device"), default="browser", help="the sign-in flow (browser)")
-    parser.add_argument("--region", choices=("global", "cn"), default="global", help="the region (global)")
+    parser.add_argument("--flow", choices=("browser", "device"), default="browser", help="the sign-in flow (default: browser)")
+    parser.add_argument("--region", choices=("global", "cn"), default="global", help="the region (default: global)")
     parser.add_argument("--keep", action="store_true", help="keep the emulator and the account, to try commands")
     parser.set_defaults(handler=demo, warns_of_ended=False)
 
@@ -209,7 +209,7 @@ class Script:
             f"An emulator answers for {', '.join(sandbox.hosts[:4])} and {len(sandbox.hosts) - 4} more, on this machine only."
         )
         if self.flow == "browser":
-            sandbox.detail("The browser flow is the emulator's extension: MiniMax offers third parties only the device code.")
+            sandbox.detail("Only the emulator offers the browser flow; MiniMax itself offers third parties only the device code.")
         store = _store(sandbox)
         await self._sign_in(sandbox, store)
         await self._show_store(sandbox)

@@ -31,7 +31,7 @@ _EXAMPLES = """examples:
   {prog} doctor                            run all checks and list the problems, the worst first
   {prog} doctor --fix                      also fix what is safe to fix
   {prog} doctor --json
-  {prog} doctor --bundle report.tar.gz     write a report for a bug report, without secrets
+  {prog} doctor --bundle report.tar.gz     write an archive to attach to a bug report; it contains no secrets
 
 exit code: 0 no errors (there may be warnings); 9 at least one error.
 With --json, `results` has the status of each check: ok, warning, error, or skipped if there was nothing to check.
@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--fix", action="store_true", help="fix what is safe to fix, and list the fixes")
-    parser.add_argument("--bundle", metavar="FILE", help="write the findings into an archive for a bug report, without secrets")
+    parser.add_argument(
+        "--bundle", metavar="FILE", help="also write an archive to attach to a bug report; it contains no secrets"
+    )
     parser.set_defaults(handler=doctor, warns_of_ended=False)
 
 

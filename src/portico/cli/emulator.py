@@ -8,7 +8,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn, PorticoError, UnknownName, UsageError
 from portico.terminal.output import SHELLS, shell_lines, shell_of
@@ -32,6 +32,8 @@ _RUN_EXAMPLES = """examples:
   {prog} emulator run --region cn --redirect
   {prog} emulator run --knob lmstudio=1234 --knob expiry=s --knob token-fault=503
 """
+_REGION: Final = "region in the commands that the emulator prints (default: global); it always emulates both regions"
+_AUTO_APPROVE: Final = "approve every sign-in immediately (default: a sign-in waits for the approval on its page)"
 _ENV_EXAMPLES = """examples:
   eval "$({prog} emulator env)"
   {prog} emulator env --shell fish | source
@@ -65,18 +67,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers()
     running = commands.add_parser("run", help="run the emulator until Ctrl-C", epilog=_RUN_EXAMPLES)
-    running.add_argument(
-        "--region", choices=("global", "cn"), default="global", help="region in the printed commands; both are emulated (global)"
-    )
+    running.add_argument("--region", choices=("global", "cn"), default="global", help=_REGION)
     running.add_argument("--redirect", action="store_true", help="also serve the browser flow, which MiniMax does not offer")
-    running.add_argument("--access-ttl", type=_positive, metavar="S", help="lifetime of access tokens, in seconds")
-    running.add_argument("--auto-approve", action="store_true", help="approve every sign-in at once")
+    running.add_argument(
+        "--access-ttl", type=_positive, metavar="S", help="lifetime of access tokens, in seconds (default: as long as at MiniMax)"
+    )
+    running.add_argument("--auto-approve", action="store_true", help=_AUTO_APPROVE)
     running.add_argument(
         "--knob",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a setting, such as notice=Hello; repeatable",
+        help="change how the emulator behaves, for example token-fault=503 (the plugin's README lists all); repeatable",
     )
     running.set_defaults(handler=run, warns_of_ended=False)
     leading = commands.add_parser("env", help="print the variables that point a shell at the emulator", epilog=_ENV_EXAMPLES)

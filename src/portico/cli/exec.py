@@ -13,6 +13,7 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from portico.cli.parser import MODEL_HELP
 from portico.errors import ConfigError, ExitCode, UnknownName, UsageError
 from portico.gateway.keys import name_for, tool_of
 from portico.terminal.output import SHELLS, shell_lines, shell_of
@@ -38,9 +39,9 @@ _EXEC_EXAMPLES = """examples:
   {prog} exec -- python my_script.py                 run a script that uses an official SDK
 
 The tool gets the gateway's address, its own gateway key and the model in the variables that the official SDKs read; claude,
-codex, aider and opencode also get the settings they need. The key is revoked when the tool ends. If no gateway is running, one
-runs as long as the tool does, on a free port if the usual one is taken.
-The exit code is the tool's; if a signal ended the tool, it is 128 plus the signal's number.
+codex, aider and opencode also get the settings they need. The key is revoked when the tool ends. If no gateway is running,
+{prog} starts a gateway and stops it when the tool ends. If the usual port is taken, that gateway uses a free port.
+The exit code is that of the tool, or 128 plus the signal's number if a signal ended the tool.
 """
 # Signals to forward to the tool. It gets the terminal's signals itself, because it is in the same process group.
 _FORWARDED: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
@@ -53,7 +54,7 @@ def add_exec_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = _EXEC_EXAMPLES
     parser.usage = "%(prog)s [--model REF] [--] TOOL [ARGUMENT ...]"
-    parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
+    parser.add_argument("--model", metavar="REF", help=MODEL_HELP)
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="TOOL", help="the tool and its arguments")
     parser.set_defaults(handler=run)
 
@@ -124,7 +125,8 @@ _ENV_EXAMPLES = """examples:
   {prog} env --shell powershell | Invoke-Expression
   {prog} env --json --model opus --key aider
 
-The output contains a gateway key. It works only with the gateway on this machine; `{prog} gateway key revoke` revokes it.
+The output contains a gateway key, which works only with the gateway on this machine.
+To revoke the key: {prog} gateway key revoke NAME
 To run a single tool, use {prog} exec, which prints no key.
 """
 
@@ -133,8 +135,10 @@ def add_env_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `env`."""
     parser.epilog = _ENV_EXAMPLES
     parser.add_argument("--shell", choices=SHELLS, help="the shell to print for (default: yours)")
-    parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
-    parser.add_argument("--key", metavar="NAME", default="default", help="name of the gateway key to use (default)")
+    parser.add_argument("--model", metavar="REF", help=MODEL_HELP)
+    parser.add_argument(
+        "--key", metavar="NAME", default="default", help="name of the gateway key to use (default: the key named default)"
+    )
     parser.set_defaults(handler=env)
 
 

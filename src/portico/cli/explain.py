@@ -23,8 +23,8 @@ _EXAMPLES = """examples:
   {prog} explain keyring-locked     print what happened and what to do
   {prog} explain                    list all ids with their titles
 
-An error prints its id in its last line, and as `error.id` with --json. Answers of the gateway and findings of `{prog} doctor`
-have ids too.
+An error prints its id in its last line; with --json the id is in `error.id`. The gateway's error responses and the findings of
+`{prog} doctor` have ids too.
 """
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 _TABLE_ROW: Final = re.compile(r"^\| `([^`|]+)` \| ([^|]+) \|$", re.MULTILINE)

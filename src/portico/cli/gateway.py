@@ -61,7 +61,7 @@ _EXAMPLES = """examples:
   {prog} gateway install        start the gateway now and at each login
   {prog} gateway logs --follow
 
-The gateway serves the models of your accounts on this machine, and refreshes the accounts' tokens.
+On this machine, the gateway gives your tools the models of your accounts, and refreshes the accounts' tokens.
 """
 _LONGEST_LINE = 64 * 1024
 _VERSION_POLL_S = 2.0
@@ -105,7 +105,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_command(commands, "gateway uninstall", "stop the service and remove it", uninstall)
     reading = add_command(commands, "gateway logs", "show the gateway's log", logs)
     reading.add_argument(
-        "-n", "--lines", type=int, default=_DEFAULT_LINES, metavar="N", help=f"number of lines to show ({_DEFAULT_LINES})"
+        "-n",
+        "--lines",
+        type=int,
+        default=_DEFAULT_LINES,
+        metavar="N",
+        help=f"number of lines to show (default: {_DEFAULT_LINES})",
     )
     reading.add_argument("-f", "--follow", action="store_true", help="also show new lines, until Ctrl-C")
     summary = "replace the running gateway; running streams finish"
@@ -113,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_port(parser: argparse.ArgumentParser) -> None:
-    help_text = f"port on 127.0.0.1; 0 picks a free one (default: {PORT_ENV}, gateway.port in the config, or 18444)"
+    help_text = f"port on 127.0.0.1; 0 means any free port (default: {PORT_ENV}, else gateway.port in the config, else 18444)"
     parser.add_argument("--port", type=int, metavar="PORT", help=help_text)
 
 

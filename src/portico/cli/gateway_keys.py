@@ -1,8 +1,11 @@
-"""`gateway key show|list|add|rotate|revoke`: the keys that tools send to the gateway. Each key can be revoked alone."""
+"""`gateway key show|list|add|rotate|revoke`: the keys that tools send to the gateway.
+
+Each tool can have its own key, so the user can revoke it without affecting the other tools.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico.accounts.view import iso
 from portico.cli.parser import add_command
@@ -19,10 +22,13 @@ if TYPE_CHECKING:
     from portico.store.records import StoreName
 
 _EXAMPLES = """examples:
-  {prog} gateway key show                 print the default key
+  {prog} gateway key show                 print the key named default
   {prog} gateway key add aider            create a key for one tool
   {prog} gateway key revoke aider         revoke this key immediately
 """
+
+
+_STORE: Final = "where to store the key (default: the configured store, else where your tokens are)"
 
 
 def add_key_commands(commands: Commands) -> None:
@@ -33,14 +39,14 @@ def add_key_commands(commands: Commands) -> None:
     _name(add_command(actions, "gateway key show", "print a gateway key", show, "aider"), "default")
     adding = add_command(actions, "gateway key add", "create a gateway key and print it", add, "aider")
     _name(adding, None)
-    adding.add_argument("--store", choices=("keyring", "file"), help="where to store the key (default: where your tokens are)")
+    adding.add_argument("--store", choices=("keyring", "file"), help=_STORE)
     _name(add_command(actions, "gateway key rotate", "replace a gateway key and print the new one", rotate, "aider"), "default")
     revoking = add_command(actions, "gateway key revoke", "revoke a gateway key immediately, and delete it", revoke, "aider")
     _name(revoking, None)
 
 
 def _name(parser: argparse.ArgumentParser, default: str | None) -> None:
-    suffix = f" ({default})" if default else ""
+    suffix = f" (default: the key named {default})" if default else ""
     parser.add_argument("name", metavar="NAME", nargs="?" if default else None, default=default, help=f"the key's name{suffix}")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.cli.dispatch import finish_pending_sign_ins
-from portico.cli.parser import add_command
+from portico.cli.parser import WRITE_BASE_HELP, add_command
 from portico.errors import ExitCode, PorticoError, UnknownName, UsageError
 from portico.interfaces.plugins import ModelSpec
 from portico.models.catalog import CONFIG, CORRECTIONS, host_of
@@ -34,6 +34,9 @@ _EXAMPLES = """examples:
   {prog} models aliases add opus anthropic/claude-opus-4-6
   {prog} models auth login --provider minimax-portal --set-default
 """
+_CHECK: Final = "exit with 1 if a model in use has no credential, with 2 if a credential expires soon"
+_PROBE_PROFILE: Final = "with --probe, test only this account; repeatable"
+_METHOD: Final = "OpenClaw's name for the region: oauth is --region global, oauth-cn is --region cn"
 _STATUS: Final = "portico.cli.models_status:show_status"
 _EDIT: Final = "portico.cli.models_edit"
 # OpenClaw's names of the MiniMax methods.
@@ -58,8 +61,8 @@ def _add_list(commands: Commands) -> None:
     epilog = "examples:\n  {prog} models list --all --json\n  {prog} models list --live --provider minimax-portal"
     parser = commands.add_parser("list", help="list models", epilog=epilog)
     parser.add_argument("--all", action="store_true", help="list every known model, not only those in the config")
-    parser.add_argument("--local", action="store_true", help="list only models on this machine; asks LM Studio for its models")
-    parser.add_argument("--live", action="store_true", help="ask your providers which models they have now")
+    parser.add_argument("--local", action="store_true", help="list only models on this machine; ask LM Studio for its models")
+    parser.add_argument("--live", action="store_true", help="also ask your providers which models they have now")
     parser.add_argument("--plain", action="store_true", help="print model references only, one per line")
     parser.add_argument("--provider", metavar="ID", help="list only models of this provider")
     parser.set_defaults(handler=show_models)
@@ -69,15 +72,17 @@ def _add_status(commands: Commands) -> None:
     epilog = "examples:\n  {prog} models status --check; echo $?\n  {prog} models status --probe --probe-provider minimax-portal"
     parser = commands.add_parser("status", help="show the default model, fallbacks, aliases and accounts", epilog=epilog)
     parser.add_argument("--plain", action="store_true", help="print only the default model's reference")
-    parser.add_argument(
-        "--check", action="store_true", help="exit with 1 if a model in use has no credential, 2 if one expires soon"
-    )
+    parser.add_argument("--check", action="store_true", help=_CHECK)
     parser.add_argument("--probe", action="store_true", help="test each credential with a small request")
-    parser.add_argument("--probe-provider", metavar="ID", help="test only this provider")
-    parser.add_argument("--probe-profile", action="append", default=[], metavar="ID", help="test only this account; repeatable")
-    parser.add_argument("--probe-timeout", type=float, default=8000.0, metavar="MS", help="timeout of a request, in ms (8000)")
-    parser.add_argument("--probe-concurrency", type=int, default=2, metavar="N", help="number of requests at a time (2)")
-    parser.add_argument("--probe-max-tokens", type=int, default=8, metavar="N", help="limit of an answer, in tokens (8)")
+    parser.add_argument("--probe-provider", metavar="ID", help="with --probe, test only this provider")
+    parser.add_argument("--probe-profile", action="append", default=[], metavar="ID", help=_PROBE_PROFILE)
+    parser.add_argument(
+        "--probe-timeout", type=float, default=8000.0, metavar="MS", help="timeout of a request, in ms (default: 8000)"
+    )
+    parser.add_argument(
+        "--probe-concurrency", type=int, default=2, metavar="N", help="number of requests at the same time (default: 2)"
+    )
+    parser.add_argument("--probe-max-tokens", type=int, default=8, metavar="N", help="limit of an answer, in tokens (default: 8)")
     parser.set_defaults(handler=_STATUS)
 
 
@@ -85,7 +90,7 @@ def _add_set(commands: Commands) -> None:
     epilog = "example:\n  {prog} models set minimax-portal/MiniMax-M2.1"
     parser = commands.add_parser("set", help="set the default model", epilog=epilog)
     parser.add_argument("reference", metavar="REF", help="provider/model or an alias")
-    parser.add_argument("--write-base", action="store_true", help="edit the OpenClaw file that `base` names")
+    parser.add_argument("--write-base", action="store_true", help=WRITE_BASE_HELP)
     parser.set_defaults(handler="portico.cli.models_edit:set_default")
 
 
@@ -127,9 +132,9 @@ def add_auth_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers()
     epilog = "example:\n  {prog} models auth login --provider minimax-portal"
     signing_in = actions.add_parser("login", help="sign in to a provider", epilog=epilog)
-    signing_in.add_argument("--provider", metavar="ID", help="the provider to sign in to")
-    signing_in.add_argument("--method", metavar="ID", help="oauth (Global) or oauth-cn (CN), as in OpenClaw; same as --region")
-    signing_in.add_argument("--set-default", action="store_true", help="make the provider's model the default")
+    signing_in.add_argument("--provider", metavar="ID", help="the provider to sign in to (default: ask)")
+    signing_in.add_argument("--method", metavar="ID", help=_METHOD)
+    signing_in.add_argument("--set-default", action="store_true", help="set the provider's model as the default model")
     add_sign_in_options(signing_in)
     signing_in.set_defaults(handler=login)
     add_list(actions)

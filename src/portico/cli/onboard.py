@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from portico.accounts import choices
 from portico.accounts.sign_in import KeyRequest, SetUpRequest, SignInRequest, set_up
 from portico.cli.dispatch import COMMANDS
-from portico.cli.parser import make_parser
+from portico.cli.parser import PROFILE_HELP, STORE_HELP, make_parser
 from portico.errors import ExitCode
 from portico.secret import Secret
 from portico.terminal.prompts import JSON_ASKS_NOTHING, InputNeeded
@@ -31,11 +31,22 @@ _ONBOARD_EXAMPLES = """examples:
   {prog} onboard --auth-choice lmstudio                           use a model on this machine
 """
 _CONFIGURE_EXAMPLES: Final = """examples:
-  {prog} configure                      choose from the menu: Model/auth, MiniMax, MiniMax M2.1, the default model
-  {prog} configure --section model      go to Model/auth at once
+  {prog} configure                      choose from menus, for example Model/auth > MiniMax > MiniMax M2.1
+  {prog} configure --section model      open the section Model/auth directly
 
-Ctrl-C quits, and the current section changes nothing.
+Ctrl-C quits without saving the current section. The sections that you completed before stay saved.
 """
+_AUTH_CHOICE: Final = "sign-in method, for example minimax-portal or minimax-api (default: ask)"
+_FLOW: Final = (
+    "browser: redirect to this machine; device: enter a code on the provider's page; "
+    "auto: every flow that the provider offers (default: auto)"
+)
+_REPLACE: Final = "replace an account of the same name, and revoke its tokens (default: ask)"
+_BACKGROUND: Final = "start, or do not start, a background process that refreshes the tokens (default: ask)"
+_KEEP_KEY: Final = (
+    "where to keep the key; keyring: in the token store; env: only in the environment variable that you set; "
+    "config: in the config file, as plain text (default: ask; without a terminal, keyring)"
+)
 # The commands that do the same without a terminal.
 _SAME: Final = {
     "model": "{prog} onboard --auth-choice ID --non-interactive",
@@ -49,38 +60,36 @@ _SAME: Final = {
 def add_onboard_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `onboard`."""
     parser.epilog = _ONBOARD_EXAMPLES
-    parser.add_argument("--auth-choice", metavar="ID", help="sign-in method, for example minimax-portal or minimax-api")
+    parser.add_argument("--auth-choice", metavar="ID", help=_AUTH_CHOICE)
     add_sign_in_options(parser)
-    parser.add_argument("--default-model", metavar="MODEL", help="the default model to set (default: the provider's own)")
-    parser.add_argument("--keep-default", action="store_true", help="do not change the default model and the account in use")
+    parser.add_argument("--default-model", metavar="MODEL", help="the default model to set (default: the model of the provider)")
+    parser.add_argument("--keep-default", action="store_true", help="change neither the default model nor the account in use")
     keys = parser.add_argument_group("with an API key")
     keys.add_argument("--api-key-stdin", action="store_true", help="read the key from standard input")
-    keys.add_argument("--keep-key", choices=("keyring", "env", "config"), help="where to store the key (keyring)")
+    keys.add_argument("--keep-key", choices=("keyring", "env", "config"), help=_KEEP_KEY)
     keys.add_argument("--no-check", action="store_true", help="do not test the key with a request")
     parser.set_defaults(handler=onboard)
 
 
 def add_sign_in_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a sign-in. All of them are optional."""
-    parser.add_argument("--region", metavar="ID", help="region of the portal, for example global or cn")
-    parser.add_argument(
-        "--flow", choices=("auto", "browser", "device"), help="browser: redirect to this machine; device: enter a code (auto)"
-    )
+    parser.add_argument("--region", metavar="ID", help="region of the portal, for example global or cn (default: ask)")
+    parser.add_argument("--flow", choices=("auto", "browser", "device"), help=_FLOW)
     parser.add_argument("--force", action="store_true", help="try the flow even if the provider is not known to offer it")
-    parser.add_argument("--profile", metavar="NAME", help="name of the account, for example work")
-    parser.add_argument("--store", choices=("keyring", "file"), help="where to store the tokens")
+    parser.add_argument("--profile", metavar="NAME", help=PROFILE_HELP)
+    parser.add_argument("--store", choices=("keyring", "file"), help=STORE_HELP)
     parser.add_argument("--no-browser", action="store_true", help="print the sign-in address; do not open a browser")
     parser.add_argument("--non-interactive", action="store_true", help="do not ask questions; works without a terminal")
-    parser.add_argument("--timeout", type=float, metavar="S", help="time to wait for your approval, in seconds (900)")
-    parser.add_argument("--replace", action="store_true", help="replace an account of the same name, and revoke its tokens")
+    parser.add_argument("--timeout", type=float, metavar="S", help="time to wait for your approval, in seconds (default: 900)")
+    parser.add_argument("--replace", action="store_true", help=_REPLACE)
     parser.add_argument(
         "--callback-port", type=int, metavar="PORT", help="port for the browser's redirect (default: any free one)"
     )
-    parser.add_argument("--background", action=BooleanOptionalAction, default=None, help="refresh the account in the background")
+    parser.add_argument("--background", action=BooleanOptionalAction, default=None, help=_BACKGROUND)
 
 
 def onboard(args: argparse.Namespace, app: App) -> int:
-    """Sign in; ask for everything that the options leave open."""
+    """Sign in; ask for everything that the options do not specify."""
     if args.non_interactive:
         app = app.unattended()
     if args.auth_choice is None and app.prompter.interactive:
@@ -148,7 +157,7 @@ def configure(args: argparse.Namespace, app: App) -> int:
     if not app.prompter.interactive:
         same = "\n  ".join(_SAME[section] for section in (wanted or _SAME))
         why = JSON_ASKS_NOTHING if app.options.json else None
-        raise InputNeeded("`configure` needs a terminal.", why=why, hint=f"To do the same without one:\n  {same}")
+        raise InputNeeded("`configure` needs a terminal.", why=why, hint=f"To do the same without a terminal:\n  {same}")
     by_id = {section.id: section for section in menu_sections(app)}
     if wanted:
         for id in dict.fromkeys(wanted):

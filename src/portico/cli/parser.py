@@ -1,4 +1,4 @@
-"""The argparse parser of every command: it raises `UsageError`, keeps lines of examples, and takes global options."""
+"""The argparse parser of every command: it raises `UsageError`, keeps the line breaks of examples, adds the global options."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ _LONGEST_USAGE: Final = 72
 _FORMATTER_MARGIN: Final = 2  # columns that argparse leaves empty
 _PLAIN_WORDS: Final = {"float": "a number", "int": "a whole number"}
 
+# The help of options that several commands have.
+MODEL_HELP: Final = "provider/model or an alias (default: the default model)"
+PROFILE_HELP: Final = "name of the account, for example work (default: depends on the region)"
+STORE_HELP: Final = "where to store the tokens (default: the configured store, else the store used last)"
+WRITE_BASE_HELP: Final = "change the OpenClaw file that `base` in your config names, not your own config file"
+
 
 class CommandParser(argparse.ArgumentParser):
     """The parser of a command or subcommand.
 
-    `{prog}` in a description or epilog becomes the program's name. `arguments_from` names a `module:function` that adds the
-    arguments when they are needed, so that a command does not load its neighbours' modules. `global_actions` are the global
-    options; usage lines leave them out.
+    `{prog}` in a description or epilog becomes the program's name. `arguments_from` is the `module:function` that adds the
+    arguments when they are needed, so that a command does not load the modules of other commands. `global_actions` are the
+    global options; usage lines do not show them.
     """
 
     program: str = "portico"
@@ -53,7 +59,7 @@ class CommandParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def complete(self, *, lazily: bool = True) -> None:
-        """Add the arguments of `arguments_from` and the global options, `lazily` as for `add_global_options`."""
+        """Add the arguments of `arguments_from` and the global options. For `lazily` see `add_global_options`."""
         if self.is_complete:
             return
         if self.arguments_from:
@@ -113,7 +119,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def load_function(target: str) -> Callable[..., Any]:
-    """The function that `module:function` names; its module is imported."""
+    """Import the module in `target`, which is `module:function`, and return the function."""
     from importlib import import_module
 
     module, _, function = target.partition(":")
@@ -122,14 +128,14 @@ def load_function(target: str) -> Callable[..., Any]:
 
 
 def make_parser(program: str, command: str, summary: str, streams: Streams | None = None) -> CommandParser:
-    """Return the parser of a top-level command. Its help goes to `streams`; None for the process's."""
+    """Return the parser of a top-level command. It prints its help to `streams`, by default the process's own."""
     # argparse makes subparsers from the class alone, so the program's name and the streams are class attributes.
     named: type[CommandParser] = type("CommandParser", (CommandParser,), {"program": program, "streams": streams})
     return named(prog=f"{program} {command}", description=f"{summary}.")
 
 
 def add_command(commands: Commands, words: str, summary: str, handler: Handler, arguments: str = "") -> argparse.ArgumentParser:
-    """Add the subcommand whose full name is `words`; its help ends with an example that has `arguments`."""
+    """Add the subcommand with the full name `words`. Its help ends with an example of the command with `arguments`."""
     example = f"{words} {arguments}".rstrip()
     parser = commands.add_parser(words.rpartition(" ")[2], help=summary, epilog=f"example:\n  {{prog}} {example}\n")
     parser.set_defaults(handler=handler)
@@ -137,9 +143,9 @@ def add_command(commands: Commands, words: str, summary: str, handler: Handler, 
 
 
 def add_global_options(parser: CommandParser, *, lazily: bool = False) -> None:
-    """Add the global options to `parser` and its subcommands, and let the parsed arguments name their parser.
+    """Add the global options to `parser` and its subcommands. The parsed arguments have their parser in `parser`.
 
-    With `lazily`, a subcommand gets its options only when it is called (`CommandParser.complete`).
+    With `lazily`, a subcommand gets its global options only when it is called (`CommandParser.complete`).
     """
     parser.is_complete = True
     group = parser.add_argument_group("global options")

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers()
     listing = add_command(commands, "plugins list", "list the plugins, and whether they are enabled", list_plugins, "--json")
-    listing.add_argument("--enabled", action="store_true", help="list only the loaded plugins")
+    listing.add_argument("--enabled", action="store_true", help="list only the enabled plugins that could be loaded")
     example = "minimax-portal-auth"
     for each in (
         add_command(commands, "plugins info", "show a plugin", show_plugin, example),

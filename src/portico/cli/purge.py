@@ -20,8 +20,8 @@ _EXAMPLES = """examples:
   {prog} purge --keep-config        keep the config file and its backups
   {prog} purge --yes --json         do not ask (for scripts)
 
-The program itself stays; remove it with pipx, uv or pip. If the keyring is not available, the files that name its records stay,
-so that you can run the command again. The settings of other tools are not changed; {prog} wrote none of them.
+The program itself stays; remove it with pipx, uv or pip. If the keyring is not available, {prog} keeps the files that list the
+keyring's records, so that you can run the command again. It does not change the settings of other tools: it wrote none of them.
 
 exit code: 0 everything is deleted; 11 a provider did not revoke the tokens; 7 something could not be deleted.
 """

@@ -25,19 +25,21 @@ _EXAMPLES: Final = """examples:
   {prog} usage --watch 60                          update every minute, until Ctrl-C
   {prog} usage cost --days 7 --by client           show what requests cost, from the history on this machine
 
-Shown are all accounts, and the first key that is set: MINIMAX_CODE_PLAN_KEY, MINIMAX_API_KEY or a key in the config.
-exit code: 0 ok; 3 an account must sign in again, or its credential was rejected; 8 a provider could not be reached.
+The command shows all accounts, and one API key: the first that is set of MINIMAX_CODE_PLAN_KEY, MINIMAX_API_KEY and the key in
+the config.
+exit code: 0 ok; 3 you must sign in to an account again, or a credential was rejected; 8 a provider could not be reached.
 """
 _COST_EXAMPLES: Final = """examples:
   {prog} usage cost                                show the last 30 days, by model
   {prog} usage cost --days 7 --by client
   {prog} usage cost --by day --csv > cost.csv
 
-Each request is priced when it is made: by the config, models.json or the catalog.
+The price of a request is fixed when the request is made. It comes from models.json, else from the config, else from the catalog.
 """
 _DEFAULT_WATCH_S: Final = 60.0
 _DEFAULT_DAYS: Final = 30
 _MOST_DAYS: Final = 4000
+_DAYS: Final = f"show the last N days, including today (default: {_DEFAULT_DAYS})"
 _NAMES: Final = {
     "requests": "requests",
     "input_tokens": "inputTokens",
@@ -64,16 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=_DEFAULT_WATCH_S,
         metavar="SECONDS",
-        help="repeat every SECONDS seconds (60)",
+        help="repeat every SECONDS seconds; without a number, every 60 seconds (default: show the plans once)",
     )
-    parser.add_argument("--profile", metavar="ID", help="show only this account; `auth list` shows their names")
+    parser.add_argument("--profile", metavar="ID", help="show only this account; `auth list` shows the names of the accounts")
     parser.add_argument("--provider", metavar="ID", help="show only accounts of this provider")
     parser.set_defaults(handler="portico.cli.usage_plan:show_plans")
     commands = parser.add_subparsers()
     costs = commands.add_parser("cost", help="show what requests cost", epilog=_COST_EXAMPLES)
-    costs.add_argument("--days", type=int, default=_DEFAULT_DAYS, metavar="N", help="show the last N days, including today (30)")
+    costs.add_argument("--days", type=int, default=_DEFAULT_DAYS, metavar="N", help=_DAYS)
     costs.add_argument(
-        "--by", choices=("model", "profile", "client", "day"), default="model", help="what to group the costs by (model)"
+        "--by", choices=("model", "profile", "client", "day"), default="model", help="what to group the costs by (default: model)"
     )
     costs.add_argument("--csv", action="store_true", help="print CSV for a spreadsheet")
     costs.set_defaults(handler=show_cost)
