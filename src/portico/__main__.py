@@ -5,7 +5,7 @@ import sys
 
 
 def _leave_current_folder() -> None:
-    """Take the current folder, which `python -m` puts first, off the import path; the `src` folder of a checkout stays.
+    """Remove the current folder, which `python -m` puts first, from the import path. The `src` folder of a checkout stays.
 
     Then a `json.py` in the current folder cannot replace the real module. A `portico.py` there still runs in place of this
     module. The `portico` script does not have this problem.

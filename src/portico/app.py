@@ -197,7 +197,9 @@ class App:
 
     @cached_property
     def settings(self) -> LoadedConfig:
-        """As `config`, but a base or `models.json` that cannot be used is only a warning: for values that neither decides.
+        """As `config`, but a base or `models.json` that cannot be used is only a warning.
+
+        This is for values that do not depend on the base or `models.json`.
 
         Raises:
             ConfigError: the config file cannot be read or used.
@@ -208,7 +210,7 @@ class App:
 
     @cached_property
     def _loaded(self) -> LoadedConfig:
-        if self._edited is not None:  # its text is in memory, and its warnings are shown already
+        if self._edited is not None:  # the text is in memory, and the warnings have been shown
             from portico.config.load import checked
 
             return checked(self._edited, self.paths, self.env)
@@ -259,7 +261,7 @@ class App:
         if look_for_plugins:
             self.__dict__.pop("_first_host", None)
         loaded = self._load_config()
-        # Replace the config before its derived objects are dropped, so another thread always finds a loaded config.
+        # Replace the config before the objects derived from it are dropped, so another thread always finds a loaded config.
         self.__dict__["_loaded"] = loaded
         self._forget_config()
         return loaded
@@ -285,7 +287,7 @@ class App:
 
     @cached_property
     def plugins(self) -> PluginHost:
-        """The plugins, enabled as in the present config. A run searches for them once."""
+        """The plugins, enabled as in the present config. A run searches for plugins only once."""
         return self._first_host.for_config(self.settings.config.plugins)
 
     @cached_property
@@ -354,9 +356,9 @@ class App:
     ) -> LocalTokenStore:
         """Make the token store of this machine. New profiles go to `store`, else to the store that the config chooses.
 
-        All stores of a run share its keyrings, since opening one again may prompt the user again. `on_wait` is called when a
-        keyring waits for the user; the default prints a note. `paths`, `default_store`, `passphrase` and `keyrings` replace those
-        of the run.
+        All stores of a run share its keyrings, because opening a keyring again may prompt the user again. `on_wait` is called
+        when a keyring waits for the user; the default prints a note. `paths`, `default_store`, `passphrase` and `keyrings`
+        replace those of the run.
         """
         from portico.store.token_store import local_token_store
 
@@ -384,7 +386,7 @@ class App:
 
     @cached_property
     def passphrase(self) -> PassphraseSource:
-        """The passphrase of the encrypted file, asked once."""
+        """The passphrase of the encrypted file; the user is asked only once."""
         from portico.store.encrypted_file import PassphraseSource
 
         return PassphraseSource(self.env, self.ask_passphrase)
@@ -396,7 +398,10 @@ class App:
         return load_config(self.paths, self.env)
 
     def gateway_runs(self) -> bool:
-        """Whether a gateway of this state folder runs, even if it is too busy to answer. It must restart to use a new config."""
+        """Whether a gateway of this state folder is running, even if it is too busy to answer.
+
+        The gateway must restart to use a new config.
+        """
         if not self.paths.gateway.exists():
             return False
         from portico.services.gateway_state import status

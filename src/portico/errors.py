@@ -17,9 +17,9 @@
      +-- LockBusy               10    another process holds the lock
      +-- NotRevoked             11    signed out here; not revoked at the provider
 
-A leaf class is defined beside the code that raises it, and has an `id`. Code branches on the class, never on the id, which is for
-scripts and for `explain`. Classes with the same advice share an id. A leaf class takes the message alone:
-`KeyringLocked("...")`. A class of this tree without an id takes one first: `OAuthError("some-id", "...")`; plugins do this for
+A leaf class is defined beside the code that raises it, and has an `id`. Code branches on the class, never on the id. The id is
+for scripts and for `explain`. Classes with the same advice share an id. A leaf class takes the message alone:
+`KeyringLocked("...")`. A class of this tree without an id takes an id first: `OAuthError("some-id", "...")`; plugins do this for
 their own errors.
 
 An exception outside this tree is a bug and is shown with its traceback. Hints name commands as `{prog} ...`; `{prog}` is
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _Error = TypeVar("_Error", bound="PorticoError")
 # The OAuth error codes that end a profile: RFC 6749 section 5.2, RFC 6750 section 3.1, OpenID Connect Core section 3.1.2.6, and
-# GitHub's for a spent refresh token. Any other response may come from a firewall or a busy server.
+# GitHub's code for a spent refresh token. Any other response may come from a firewall or a busy server.
 ENDS_A_GRANT: Final = frozenset(
     {
         "invalid_grant",
@@ -93,7 +93,7 @@ class PorticoError(Exception):
 
     id: str
     exit_code: ClassVar[int] = ExitCode.INTERNAL
-    # Whether the provider page quotes the message: its line then starts with it, so that a search finds it.
+    # Whether the provider page quotes the message. Then the printed line starts with the message, so that a search finds it.
     is_quoted: ClassVar[bool] = False
 
     def __init__(
@@ -229,7 +229,8 @@ class NetworkError(PorticoError):
     """The network or the server failed; a retry may help.
 
     Attributes:
-        unsent: the request was certainly not sent: no name, no connection or no TLS. Otherwise the server may have acted on it.
+        unsent: the request was certainly not sent: no name, no connection or no TLS. Otherwise it is possible that the server has
+        acted on the request.
     """
 
     exit_code = ExitCode.NETWORK

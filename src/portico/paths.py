@@ -42,7 +42,7 @@ _SET_HOME: Final = "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR."
 
 
 class NoHome(ConfigError):
-    """The home folder is unknown, and with it the place of the files."""
+    """The home folder is unknown, so the place of the files is unknown too."""
 
     id = "no-home"
 
@@ -139,7 +139,7 @@ def expand_home(text: str, source: str, env: Mapping[str, str] | None = None) ->
         return home.joinpath(*path.parts[1:])
     try:
         return path.expanduser()
-    except RuntimeError:  # its message lacks the user's name
+    except RuntimeError:  # its message does not name the user
         raise UnknownHome(source, path.parts[0].removeprefix("~")) from None
 
 
@@ -185,7 +185,7 @@ def _state_id(state: Path, env: Mapping[str, str]) -> str:
 
 
 def _real_path(path: Path) -> str:
-    # Every spelling of a folder has the same id, so that a sign-out finds all its records.
+    # Every spelling of a folder has the same id, so that a sign-out finds all records of the folder.
     return os.path.normcase(os.path.realpath(path))
 
 

@@ -26,7 +26,7 @@ _FIELD = (
 _SHAPE = r"\b(?:mmo?[a-z]{0,2}t_|sk-|ory_|gh[opsu]_|eyJ)[A-Za-z0-9._~+/=-]{8,}"
 _BEARER = r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{4,}"
 
-# A shorter secret is searched for only as it is: its encoded forms could be any word.
+# A shorter secret is searched for only in plain text: its encoded forms could be ordinary words.
 _FORMS_FROM: Final = 8
 # This many characters of a secret in a row count as the secret.
 _PART: Final = 12
@@ -42,7 +42,7 @@ _ONE_SPELLING: Final = {ord("-"): "+", ord(" "): "+", ord("_"): "/"}
 
 
 class Secret:
-    """Text whose `str`, `repr`, `format` and pickling never show it.
+    """Text that `str`, `repr`, `format` and pickling never show.
 
     Equality is constant-time in the content. A `Secret` is unhashable, so it cannot become a dictionary key that a dump
     would print.
@@ -54,7 +54,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The text itself: for the wire, the token store and the one command made to print it."""
+        """Return the text itself: for the wire, the token store, and the command whose purpose is to print it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -94,8 +94,8 @@ def redact(text: str, *secrets: Secret) -> str:
 def hide(text: str, *secrets: Secret) -> str:
     """Return `text` without `secrets`.
 
-    A secret is found as it is, URL-encoded, JSON- or HTML-escaped (up to three times), in hex, and in base64, also of a longer
-    text; in upper or lower case. Twelve characters of a secret in a row count as the secret.
+    A secret is found in plain text, URL-encoded, JSON- or HTML-escaped (up to three times), in hex and in base64, even as a part
+    of a longer encoded text; upper and lower case are the same. Twelve characters of a secret in a row count as the secret.
     """
     return Hider(secrets)(text)
 
@@ -104,7 +104,7 @@ class Hider:
     """Hides the same secrets in many texts; see `hide`."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        # The longest first: otherwise, of a token that starts with a shorter one, the end would stay.
+        # The longest first: otherwise, if a token starts with a shorter token, its end would stay.
         self._secrets = sorted({secret.reveal() for secret in secrets if secret}, key=len, reverse=True)
         long_enough = [secret for secret in self._secrets if len(secret) >= _FORMS_FROM]
         self._forms = [form for secret in long_enough for form in _forms(secret)]

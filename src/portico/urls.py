@@ -63,18 +63,18 @@ def check_endpoint_url(url: object, name: str = "endpoint", *, nearby: bool = Fa
     """Return `url` if it is safe to request or open (`why_not_a_safe_url`).
 
     Raises:
-        ConfigError: `endpoint-refused`. It does not quote the URL, which may be made to deceive the reader.
+        ConfigError: `endpoint-refused`. The error does not quote the URL, because the text of a URL can deceive the reader.
     """
     return usable(url, why_not_a_safe_url(url, nearby=nearby), name)
 
 
 def usable(url: object, why_not: str | None, name: str) -> str:
-    """Return `url` unless there is a reason `why_not`. The error, that of `check_endpoint_url`, calls it `name`."""
+    """Return `url`. If `why_not` is a reason, raise the same error as `check_endpoint_url`; its message calls the URL `name`."""
     if why_not is not None or not isinstance(url, str):
         raise EndpointRefused(
             f"The {name} is not a URL that can be used safely.",
             why=why_not,
-            hint="Correct it, or `issuer`, in the provider's settings: `{prog} config edit`. Do not sign in there as it is.",
+            hint="Correct this URL or `issuer` in the provider's settings: `{prog} config edit`. Do not sign in before that.",
         )
     return url
 
@@ -127,17 +127,17 @@ def why_not_a_base_url(url: str) -> str | None:
         return why
     if "?" in url:
         return "it has a query"
-    return "it is the address of one endpoint, to which requests add a path of their own" if endpoint_end(url) else None
+    return "it ends with the path of one endpoint, which Portico adds itself" if endpoint_end(url) else None
 
 
 def endpoint_end(url: str) -> str | None:
-    """Return the path of one endpoint at the end of `url`, such as `/chat/completions`, which an API base must not have."""
+    """Return the endpoint's path at the end of `url`, such as `/chat/completions`. An API base URL must not have such an end."""
     found = _ENDPOINT.search(url)
     return found[0] if found is not None else None
 
 
 def is_in_the_clear(url: str) -> bool:
-    """Whether others in the network can read requests to `url`: it is plain http to another machine."""
+    """Whether others in the network can read requests to `url`, because it is plain http to another machine."""
     return url.startswith("http://") and not is_loopback(urlsplit(url).hostname or "")
 
 
@@ -145,7 +145,7 @@ def _is_host(host: str) -> bool:
     if ":" in host:
         return "%" not in host and _is_ip(host)
     labels = host.split(".")
-    # If the last label is a number, resolvers read the whole as an IPv4 address, with octal and hexadecimal parts.
+    # If the last label is a number, resolvers read the whole host as an IPv4 address, with octal and hexadecimal parts.
     if labels[-1].isdigit() or labels[-1].lower().startswith("0x"):
         return _is_ip(host)
     return all(_LABEL.fullmatch(label) for label in labels)
@@ -171,8 +171,8 @@ def without_query(url: str) -> str:
 def why_not_named_by(namer: str, url: object) -> str | None:
     """Return why `url`, found in a response of the server at `namer`, is not safe to request or open; None if it is safe.
 
-    Plain http is only for a server on this machine that uses plain http itself. A server elsewhere could otherwise make Portico
-    or the browser send requests to any program on this machine.
+    Only a server that itself uses plain http, so on this machine, may name a plain http URL. Otherwise a server elsewhere could
+    make Portico or the browser send requests to any program on this machine.
     """
     why = why_not_a_safe_url(url)
     if why is None and str(url).startswith("http://") and not namer.startswith("http://"):

@@ -168,4 +168,4 @@ def test_with_a_screen_a_throwaway_chromium_is_pointed_at_the_emulator_alone(tmp
 def test_its_help_says_that_the_redirect_is_the_emulators_own(portico_run):
     shown = portico_run("demo", "--help").stdout
 
-    assert "MiniMax offers third" in shown
+    assert "Only the emulator offers the browser flow" in shown

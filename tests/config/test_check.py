@@ -123,7 +123,7 @@ def test_every_problem_is_named_in_one_run_with_its_place_and_what_was_meant():
         "error f:3:85: `models.providers.m.models[1]` must be an object",
         "error f:3:88: `models.providers.m.models[2]` needs `id`",
         "error f:4:13: `env.A` must be a string that is not empty",
-        "warning f:4:18: `gateway` is written twice; the last one is used",
+        "warning f:4:18: `gateway` is written twice; the last value is used",
         "error f:5:3: `plugin` is not a key that Portico knows (did you mean `plugins`?)",
         "error f:5:58: `agents.defaults.model.fallbacks[0]` must be a string that is not empty",
         "error f:6:9: `auth` must not be null (leave the key out)",

@@ -96,8 +96,8 @@ def test_a_base_url_that_is_a_whole_endpoint_is_refused_with_what_to_leave_out(u
     ((level, message),) = problems_of(provider(url))
     assert level == "error"
     assert message == (
-        "f:1:44: `models.providers.p.baseUrl` cannot be used: it is the address of one endpoint, to which requests add a path "
-        f"of their own (write it without `{end}`)"
+        "f:1:44: `models.providers.p.baseUrl` cannot be used: it ends with the path of one endpoint, which Portico adds itself "
+        f"(write it without `{end}`)"
     )
 
 

@@ -87,7 +87,7 @@ def test_what_is_written_twice_is_warned_of_where_it_loses(files):
     files.write_own("{ gateway: { port: 1111,\n port: 2222 } }")
     loaded = files.load()
     assert loaded.config.gateway.port == 2222
-    assert files.warnings(loaded) == ["portico/portico.json5:1:14: `gateway.port` is written twice; the last one is used"]
+    assert files.warnings(loaded) == ["portico/portico.json5:1:14: `gateway.port` is written twice; the last value is used"]
 
 
 @pytest.mark.requirement("E75")

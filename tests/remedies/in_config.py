@@ -120,7 +120,7 @@ def a_config_in_another_encoding(desk):
     desk.ok(*LIST)
 
 
-@scenario("close it there and run the command again")
+@scenario("close the file in that program and run the command again")
 def a_config_that_another_program_keeps_changing(desk):
     path, saves = write(desk, "{}\n"), itertools.count()
 

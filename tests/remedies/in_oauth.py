@@ -44,7 +44,7 @@ def an_issuer_without_metadata(desk):
         portal.works("--replace")
 
 
-@scenario("Correct it, or `issuer`, in the provider's settings: `{prog} config edit`. Do not sign in there as it is.")
+@scenario("Correct this URL or `issuer` in the provider's settings: `{prog} config edit`. Do not sign in before that.")
 def a_server_whose_metadata_names_an_unsafe_endpoint(desk):
     with own_portal(desk) as portal:
         tenant = f"{portal.base}/tenant"

@@ -95,8 +95,16 @@ for _code, _hint, _run in (
     (errno.EMFILE, "this process has too many files open: raise its limit (ulimit -n)", _fails_for_a_while),
     (errno.EIO, "the disk reports an error: check it before you go on", _fails_for_a_while),
     (errno.EROFS, "that file system is read-only: set PORTICO_STATE_DIR to a folder that can be written", _fails_in_this_folder),
-    (errno.EACCES, "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is", _fails_in_this_folder),
-    (errno.EPERM, "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is", _fails_in_this_folder),
+    (
+        errno.EACCES,
+        "make yourself the owner of the folder (chown), or set PORTICO_STATE_DIR to a folder of your own",
+        _fails_in_this_folder,
+    ),
+    (
+        errno.EPERM,
+        "make yourself the owner of the folder (chown), or set PORTICO_STATE_DIR to a folder of your own",
+        _fails_in_this_folder,
+    ),
     (errno.ENOLCK, "set PORTICO_STATE_DIR to a folder of your own, on a file system that can lock files", _fails_in_this_folder),
 ):
     scenario(_hint, name=f"the disk answers {errno.errorcode[_code]}")(lambda desk, code=_code, run=_run: run(desk, code))

@@ -67,9 +67,9 @@ class KeyVariableNotSet(UsageError):
 class KeySetup:
     """The decisions of one key set-up.
 
-    `key` None: the provider needs no key. `expect_generation`: the stored profile's generation, None: replace any. `default`: the
-    new default model, None: unchanged. `replaces`: the key in the config that the new key may replace. `sets_base_url`: write
-    the choice's base URL, even over that of another region.
+    `key` None: the provider needs no key. `expect_generation`: the generation of the stored profile; None: replace any profile.
+    `default`: the new default model, None: unchanged. `replaces`: the key in the config that the new key may replace.
+    `sets_base_url`: write the base URL of the choice, even if it replaces the base URL of another region.
     """
 
     spec: ProviderSpec
@@ -108,7 +108,7 @@ def _read_key(text: str) -> Secret:
 
 
 def _callable_model(app: App, setup: KeySetup) -> CallableModel:
-    """The model of the choice with the future config and the new key.
+    """Return the model of the choice as it will be with the changed config and the new key.
 
     Raises:
         ConfigError: the config makes the model unusable.
@@ -127,7 +127,7 @@ async def _check_key(app: App, model: CallableModel) -> Probe:
 
 
 def _check_words(probe_result: Probe) -> str:
-    """The result of the check in words."""
+    """Return the result of the check in words."""
     if probe_result.status == "ok":
         return f"checked: {probe_result.model.reference} answers"
     error = probe_result.error
@@ -141,7 +141,7 @@ def store_key(app: App, setup: KeySetup) -> bool:
     """Store the key, then write the config. Return whether the config changed.
 
     Raises:
-        UsageError: `profile-exists`: another command has stored a key under this name meanwhile.
+        UsageError: `profile-exists`: in the meantime, another command has stored a key under this name.
         StoreError, ConfigError, LockBusy: nothing was stored, or only the config is not written; run the command again.
     """
     if setup.place == "keyring" and setup.key is not None:
@@ -163,7 +163,7 @@ def _key_exists(profile_id: str) -> UsageError:
 
 
 def _key_in_config(document: Document, setup: KeySetup) -> tuple[ConfigPath, Secret] | None:
-    """The key in the config file that a set-up would overwrite, with its path. A reference to a variable is not a key."""
+    """Return the key in the config file that a set-up would overwrite, and its path. A reference to a variable is not a key."""
     if setup.place == "keyring" or setup.key is None:
         return None
     spec, name = setup.spec, setup.spec.env_keys[0]
@@ -181,7 +181,7 @@ def _key_in_config(document: Document, setup: KeySetup) -> tuple[ConfigPath, Sec
 def _patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
     """Return `document` with the provider's block, the key's place, and the default model; the user's own entries stay.
 
-    `listed`: the document lists the allowed models.
+    `listed`: the document has a list of allowed models.
     """
     spec, place = setup.spec, ("models", "providers", setup.spec.id)
     written = _key_in_config(document, setup)
@@ -202,7 +202,7 @@ def _patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
 
 
 def _configured(document: Document, spec: ProviderSpec) -> dict[str, Any]:
-    """The provider's block of `document` merged with its base file."""
+    """Return the provider's block of `document`, merged with its base file."""
     return own_object(read_stack(document).effective, ("models", "providers", spec.id))
 
 
@@ -218,7 +218,7 @@ def _block(setup: KeySetup, configured: Mapping[str, Any]) -> dict[str, JsonValu
 
 
 def _model_block(setup: KeySetup) -> dict[str, JsonValue]:
-    """The model's entry. Prices and limits of a catalogue model stay in the catalogue, so that an update can correct them."""
+    """Return the model's entry. It has no prices and limits of the catalogue, so that an update of Portico can correct them."""
     if setup.choice.spec is not None:
         return model_block(setup.choice.spec)
     model = setup.model
@@ -258,7 +258,7 @@ def _ask_place(app: App, request: KeyRequest, choice: KeyChoice) -> KeyPlace:
 
 
 def _ask_key(app: App, request: KeyRequest, setup: KeySetup, rejected: PorticoError | None) -> Secret | None:
-    """Return the key from the request, from the environment, or typed. After a `rejected` key an empty line gives up.
+    """Return the key from the request or from the environment, or ask for it. After a `rejected` key, an empty answer gives up.
 
     Raises:
         UsageError: `bad-key`, `key-not-set`, or a question cannot be asked.
@@ -325,7 +325,7 @@ class KeySetUpResult:
 
 
 def prepare(app: App, request: KeyRequest) -> KeyPlan:
-    """Ask for what `request` does not specify, and check the key. Writes nothing.
+    """Ask for everything that `request` does not specify, and check the key. Writes nothing.
 
     Raises:
         PorticoError: the provider rejected the key, the store or the config cannot be read, a question cannot be asked.
@@ -420,7 +420,7 @@ def _with_model(app: App, setup: KeySetup) -> KeyPlan:
 
 
 def listed_for(app: App, plan: KeyPlan) -> tuple[Discovered, ...] | None:
-    """The models that the plan's provider lists; None if it does not answer within `LISTED_WITHIN_S`."""
+    """Return the models that the plan's provider lists; None if it does not answer within `LISTED_WITHIN_S`."""
     if plan.listed is not None or not plan.reached:
         return plan.listed
     try:
@@ -430,7 +430,7 @@ def listed_for(app: App, plan: KeyPlan) -> tuple[Discovered, ...] | None:
 
 
 def _listed_models(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
-    """The models that the provider lists for the key; None if it does not answer within `LISTED_WITHIN_S`.
+    """Return the models that the provider lists for the key; None if it does not answer within `LISTED_WITHIN_S`.
 
     Raises:
         SignInNeeded: the provider rejected the key.
@@ -444,7 +444,7 @@ def _listed_models(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
 
 
 def _agreed_generation(app: App, setup: KeySetup, *, replace: bool) -> int | None:
-    """The generation of the profile that the user agrees to replace; None: any, by `--replace`."""
+    """Return the generation of the profile that the user agrees to replace; None: with `--replace`, any profile."""
     if replace:
         return None
     profile = app.token_store.get(setup.profile_id)
@@ -457,7 +457,7 @@ def _agreed_generation(app: App, setup: KeySetup, *, replace: bool) -> int | Non
 
 
 def _agreed_key(app: App, setup: KeySetup, *, replace: bool) -> Secret | None:
-    """The key in the config that the user agrees to replace; None if the config has no other key."""
+    """Return the key in the config that the user agrees to replace; None if the config has no other key."""
     written = _key_in_config(app.config.document, setup)
     if written is None or written[1] == setup.key:
         return None

@@ -29,7 +29,7 @@ def choose_auth_choice(app: App, question: str = "Which provider?") -> str:
 
 
 def menu_rows(choices: Iterable[AuthChoice | KeyChoice]) -> list[Choice]:
-    """One row of a menu per auth choice."""
+    """Return the rows of a menu, one per auth choice."""
     return [Choice(choice.id, choice.label, choice.hint) for choice in choices]
 
 
@@ -40,7 +40,7 @@ def choose_provider(app: App) -> str:
 
 
 def choice_of_provider(app: App, provider: str) -> str:
-    """The auth choice of `provider`, an id or an alias.
+    """Return the auth choice of `provider`, which is an id or an alias.
 
     Raises:
         UsageError: `unknown-name`.
@@ -54,7 +54,7 @@ def choice_of_provider(app: App, provider: str) -> str:
 
 
 def resolve_choice(app: App, name: str, region: str | None) -> tuple[str, str | None]:
-    """Return the auth choice for `name` and its region: `region`, or the region that an alias stands for.
+    """Return the auth choice for `name`, and the region: `region`, or the region that the alias `name` stands for.
 
     Raises:
         UsageError: `unknown-name`: the alias stands for a region other than `region`.
@@ -73,7 +73,7 @@ def resolve_choice(app: App, name: str, region: str | None) -> tuple[str, str | 
 
 
 def host_for(app: App, choice: str) -> PluginHost:
-    """The plugin host with the plugin of `choice` enabled. Only `enable` also enables the plugin in the config.
+    """Return the plugin host with the plugin of `choice` enabled. The config stays unchanged; `enable` changes it.
 
     Raises:
         UsageError: `unknown-name`.
@@ -105,7 +105,7 @@ def enable(app: App, choice: str) -> None:
 
 
 def region_of(app: App, method: AuthMethod, name: str | None, *, host: PluginHost | None = None) -> Region:
-    """The region `name`; without a name the method's only region, or the user's answer.
+    """Return the region `name`; without a name, the method's only region or the user's answer.
 
     Raises:
         UsageError: `unknown-name`, or a question cannot be asked.
@@ -125,7 +125,7 @@ def region_of(app: App, method: AuthMethod, name: str | None, *, host: PluginHos
 
 
 def announced_choices(app: App) -> list[AuthChoice]:
-    """The auth choices in the manifests of all plugins, enabled or not.
+    """Return the auth choices in the manifests of all plugins, enabled or not.
 
     A plugin whose code another user can change comes last, and cannot take the name of a usable choice.
     """
@@ -142,7 +142,7 @@ def _names(choice: AuthChoice) -> set[str]:
 
 
 def key_choices(app: App) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
-    """Every choice with an API key, by its `--auth-choice` id."""
+    """Return every choice with an API key, by its `--auth-choice` id."""
     return {choice.id: (spec, choice) for spec in app.plugins.providers() for choice in spec.key_choices}
 
 
@@ -183,7 +183,8 @@ class Offer:
 class Question:
     """A prompt for a model. `typed_text` is the prompt for a typed answer.
 
-    `current` is the model in use, which can stay. Enter chooses `proposed`. `flag` answers the prompt on the command line.
+    `current` is the model in use, which the user can keep. Enter chooses `proposed`. `flag` is the option that replaces the
+    prompt.
     """
 
     text: str
@@ -194,7 +195,7 @@ class Question:
 
 
 def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discovered] | None) -> list[Offer]:
-    """The `known` models that are not retired, then further models that the provider lists. `listed` None: it did not answer."""
+    """Return the `known` models that are not retired, then further models that the provider lists. `listed` None: no answer."""
     live = {model.id: model for model in listed or ()}
     known_models = {model.id: model for model in known}
     offers = []
@@ -210,7 +211,7 @@ def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discov
 
 
 def pick(app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]) -> ModelReference | None:
-    """Ask for a model; None: keep the current model. `read` parses a typed answer."""
+    """Ask for a model, and return None to keep the current model. `read` parses a typed answer."""
     if not offers and question.current is None:
         return _typed_reference(app, question, offers, read)
     rows = [Choice(_KEEP, f"Keep current ({question.current})")] if question.current is not None else []

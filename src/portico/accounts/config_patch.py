@@ -1,8 +1,8 @@
 """Write a finished sign-in into the config: the provider's block, the aliases, the profile's name, the default model.
 
-The user's own entries stay: a key, an alias or a base URL of another host is never replaced, and a model list only grows. Models
-are restricted to a list only by the user's choice (else `listed` is False, as `Catalog.allowed` is None): an entry added for
-another reason must not block all other models (openclaw#20265).
+The user's own entries stay: a key, an alias or a base URL of another host is never replaced, and a model list only grows. Only
+the user restricts the models to a list: an entry that is added for another reason must not block all other models
+(openclaw#20265). Without such a list `listed` is False, and `Catalog.allowed` is None.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def with_allowed(document: Document, reference: str, agents: AgentDefaults, *, l
 
 
 def with_all_allowed(document: Document, agents: AgentDefaults, *, listed: bool) -> Document:
-    """If all models are allowed now, keep them allowed whatever entries are added."""
+    """If all models are allowed now, keep them allowed, even if entries are added."""
     return document if listed or agents.allow == "all" else document.set(ALLOW, "all")
 
 
@@ -113,8 +113,8 @@ def patched(
 ) -> Document:
     """Return `document` with the profile's provider and aliases; `default_model` None leaves the default model unchanged.
 
-    `in_use`: the profile is, or becomes, the account in use, so the base URL is that of its region. `listed`: the document lists
-    the allowed models. An explicit `auth.order` stays unchanged.
+    `in_use`: the profile is, or becomes, the account in use, so the base URL of its region is written. `listed`: the document has
+    a list of allowed models. An explicit `auth.order` stays unchanged.
     """
     named: dict[str, JsonValue] = {"auth": {"profiles": {profile.id: {"provider": profile.provider, "mode": "oauth"}}}}
     if spec is None:
@@ -157,7 +157,7 @@ def _with_new_models(document: Document, spec: ProviderSpec) -> Document:
 
 
 def custom_base_url(own: Mapping[str, object], spec: ProviderSpec) -> str | None:
-    """The base URL in the provider's block if its host is not one of the provider's; else None."""
+    """Return the base URL in the provider's block if its host does not belong to the provider; else None."""
     url = own.get("baseUrl")
     if not isinstance(url, str):
         return None
@@ -166,7 +166,7 @@ def custom_base_url(own: Mapping[str, object], spec: ProviderSpec) -> str | None
 
 
 def model_block(model: ModelSpec) -> dict[str, JsonValue]:
-    """The config entry of a model, with every known value."""
+    """Return the config entry of a model, with every known value."""
     block: dict[str, JsonValue] = {"id": model.id, "name": model.name, "reasoning": model.reasoning, "input": [*model.input]}
     if model.cost is not None:
         cost = model.cost
@@ -183,7 +183,7 @@ def model_block(model: ModelSpec) -> dict[str, JsonValue]:
 def _new_aliases(document: Document, spec: ProviderSpec) -> dict[str, JsonValue]:
     entries = own_object(document, ("agents", "defaults", "models"))
     taken = {str(entry.get("alias", "")).lower() for entry in entries.values() if isinstance(entry, dict)}
-    # An existing entry stays: the plugin has its alias anyway, and an entry of a list may be empty on purpose.
+    # An existing entry stays: the plugin defines the alias anyway, and the user may have left an entry empty on purpose.
     return {
         f"{spec.id}/{model.id}": {"alias": model.alias}
         for model in spec.models
@@ -192,13 +192,13 @@ def _new_aliases(document: Document, spec: ProviderSpec) -> dict[str, JsonValue]
 
 
 def own_object(document: Document | Effective, path: tuple[str, ...]) -> dict[str, Any]:
-    """The object at `path`; empty if the path has no object."""
+    """Return the object at `path`; empty if there is no object."""
     value = document.get(path) if document.has(path) else None
     return value if isinstance(value, dict) else {}
 
 
 def known_model(text: str, loader: ModelLoader) -> ModelReference:
-    """The existing model for `text`, an alias or a reference.
+    """Return the existing model for `text`, which is an alias or a reference.
 
     Raises:
         UsageError: `unknown-model`, with a similar name as hint; `invalid-model-reference`.
@@ -213,7 +213,7 @@ def known_model(text: str, loader: ModelLoader) -> ModelReference:
 
 
 def default_named(text: str, spec: ProviderSpec | None, loader: ModelLoader) -> ModelReference:
-    """The default model for `text` while provider `spec` is being set up: a model of `spec`, or a known model.
+    """Return the default model for `text` during the set-up of the provider `spec`: a model of `spec`, or a known model.
 
     Raises:
         UsageError: as `known_model`.
@@ -225,7 +225,7 @@ def default_named(text: str, spec: ProviderSpec | None, loader: ModelLoader) -> 
 
 
 def model_of(spec: ProviderSpec, text: str) -> ModelReference:
-    """The model of `spec` for `text`: a model id, an alias or `provider/id`.
+    """Return the model of `spec` for `text`, which is a model id, an alias or `provider/id`.
 
     An unknown id is accepted: the model may be newer than the catalogue, and the provider rejects a wrong id.
 

@@ -1,8 +1,8 @@
 """Take over another tool's sign-in: find it, check it like a new sign-in, store it, and only then remove the tool's copy.
 
-A rotating refresh token can have only one owner. If two tools share it, the first refresh ends the other tool's sign-in, and a
-server that sees a spent token again revokes everything (RFC 9700 section 4.14). So Portico copies nothing without a notice,
-replaces no stored profile, and removes the tool's copy only on request.
+A rotating refresh token can have only one owner. If two tools share the token, the first refresh ends the other tool's sign-in,
+and a server that receives a spent token again revokes all tokens (RFC 9700 section 4.14). So Portico copies nothing without a
+notice, replaces no stored profile, and removes the tool's copy only on request.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class PluginMissing(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """One `auth import`. A field is None if the user set no option; `remove_source` None asks, if there is a terminal."""
+    """The options of one `auth import`; None for an option that the user did not set. `remove_source` None: ask on a terminal."""
 
     tool: str | None = None
     path: str | None = None
@@ -106,7 +106,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The result of `find`: what can be taken over (`candidates`), and what was skipped.
+    """The result of `find`: the sign-ins that can be imported (`candidates`), and the skipped files and sign-ins.
 
     `older`: another candidate of the same name has a newer access token. `ended`: the access token has expired, and a file of
     the same tool is unreadable; that file may contain the tokens that replaced it.
@@ -121,7 +121,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """A candidate that passed every check, and its new profile. `present`: these tokens are already stored."""
+    """A candidate that passed every check, and its new profile. `present`: the store already has these tokens."""
 
     candidate: Candidate
     profile: OAuthProfile
@@ -191,7 +191,7 @@ def find(app: App, request: ImportRequest) -> Findings:
 
 
 def _retired(places: Sequence[tuple[Importer, Path]]) -> list[Retired]:
-    """The files whose tool now uses a database instead, even an empty one."""
+    """Return the files whose tool now uses a database instead, even if the database is empty."""
     retired = []
     for importer, place in places:
         # `isfile`, since Path raises for a folder that it may not read.
@@ -205,7 +205,7 @@ def _retired(places: Sequence[tuple[Importer, Path]]) -> list[Retired]:
 
 
 def _may_be_current(importer: Importer, path: Path) -> bool:
-    """Whether the tool may use this database now; an unreadable database counts."""
+    """Whether it is possible that the tool uses this database now; True for an unreadable database."""
     try:
         return is_current_database(importer, path)
     except ConfigError:
@@ -226,9 +226,9 @@ def _merge_copies(candidates: Sequence[Candidate], now_ms: int) -> list[Candidat
 
 
 def _newness(candidate: Candidate, now_ms: int) -> tuple[int, int]:
-    """A sort key by the access token's expiry, the newest highest.
+    """Return a sort key by the expiry of the access token; the newest token has the highest key.
 
-    An unknown expiry ranks below a valid token and above an expired token: an expired token was not refreshed since.
+    A token without a known expiry ranks below a valid token, and above an expired token, which has not been refreshed.
     """
     expires_at = candidate.credential.expires_at
     if expires_at is None:
@@ -237,10 +237,11 @@ def _newness(candidate: Candidate, now_ms: int) -> tuple[int, int]:
 
 
 def _is_older(candidate: Candidate, others: Sequence[Candidate], now_ms: int) -> bool:
-    """Whether another candidate of the same name is newer: the refresh token of the older candidate may be spent.
+    """Whether another candidate of the same name is newer. Then the refresh token of the older candidate may be spent.
 
-    openclaw 2026.2 copied the main agent's sign-ins to each new agent and refreshed each copy separately. If several expiries
-    are unknown, the first candidate wins: it is in the file that OpenClaw's agents share, or the main agent's.
+    openclaw 2026.2 copied the main agent's sign-ins to each new agent and refreshed each copy separately. If several expiries are
+    unknown, the first candidate counts as the newest: it is in the file that OpenClaw's agents share, or in the file of the main
+    agent.
     """
     same_name = [other for other in others if other.credential.location == candidate.credential.location]
     newest = max(same_name, key=lambda other: _newness(other, now_ms))
@@ -294,10 +295,10 @@ def check(app: App, request: ImportRequest, candidates: Sequence[Candidate]) -> 
 
 
 def keep(app: App, takeover: Takeover, *, chosen: StoreName | None) -> Profile:
-    """Store the tokens, then write the config. Leaves the other tool's file alone.
+    """Store the tokens, then write the config. The other tool's file stays unchanged.
 
     Raises:
-        UsageError: `profile-exists`: another command has signed in under this name since `check`.
+        UsageError: `profile-exists`: since `check`, another command has signed in under this name.
         StoreError, ConfigError, LockBusy: nothing was stored, or the next run writes the config.
     """
     choices.enable(app, CHOICE)
@@ -318,8 +319,8 @@ def remove(candidate: Candidate) -> str:
     """Remove the credential from the other tool's files.
 
     Returns:
-        `removed`; `gone`: it was not there; `changed`: a file has newer tokens now; `not-erased`: removed, but the text stays
-        in the database file until the tool closes it.
+        `removed`; `gone`: the credential was not there; `changed`: a file has newer tokens now; `not-erased`: removed, but the
+        text stays in the database file until the tool closes the database.
 
     Raises:
         ConfigError, LockBusy: at least one file still has the credential.
@@ -359,7 +360,7 @@ def _takeover(app: App, request: ImportRequest, candidate: Candidate, method: Au
 
 
 def _name(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod, region: str, taken_ids: set[str]) -> str:
-    """The profile id: from `--profile`, the profile that has these tokens, the region's default, or a numbered id."""
+    """Return the profile id: from `--profile`, of the profile with these tokens, the region's default, or a numbered id."""
     if request.profile is not None:
         return profile_named(app, request.profile, method.provider)
     known = [profile.id for profile in app.token_store.profiles() if profile.provider == method.provider]
@@ -374,7 +375,7 @@ def _name(app: App, request: ImportRequest, candidate: Candidate, method: AuthMe
 
 
 def _region(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod) -> str:
-    """The region in the file, else the user's answer. A guess would send the token to a server it does not belong to."""
+    """Return the region in the file, else the user's answer. A wrong guess would send the token to a foreign server."""
     credential, known = candidate.credential, [region.id for region in method.regions]
     region = credential.region
     if region is None and credential.api_url is not None:
@@ -419,7 +420,7 @@ def _token_set(credential: FoundCredential) -> TokenSet:
 
 
 def _is_present(app: App, profile: Profile, credential: FoundCredential) -> bool:
-    """Whether these tokens are already stored under this id.
+    """Whether the store already has these tokens under this id.
 
     Raises:
         UsageError: the id has other tokens, or these tokens are stored under another id.
@@ -489,7 +490,7 @@ def _nothing_found(places: Sequence[tuple[Importer, Path]], retired: Sequence[Re
 
 
 def why_retired(retired: Retired, now_ms: int) -> str:
-    """Why Portico takes nothing from a retired file, and the file's age."""
+    """Return why Portico imports nothing from a retired file, with the age of the file."""
     age = in_words(now_ms - max(0, now_ms - retired.written_at), now_ms).removeprefix("expired ")
     return f"{retired.importer.label} reads {retired.database} instead; last written {age}"
 

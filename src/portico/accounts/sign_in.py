@@ -1,7 +1,7 @@
 """Sign in, from start to end: plugin, region, store, flow, tokens, config, background.
 
-Every prompt and every check comes before the browser opens. Until the provider issues tokens, only the store's probe writes
-something: an interrupt changes nothing. Between the commit of the tokens and the write of the config, the profile is marked
+Every prompt and every check comes before the browser opens. Until the provider issues tokens, only the probe of the store writes,
+so an interrupt changes nothing. Between the commit of the tokens and the write of the config, the profile is marked
 `config_pending`: after a kill, the next run writes the config.
 """
 
@@ -73,7 +73,7 @@ class SignInRequest:
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """One key set-up. A field is None if the user set no option. `key` comes from standard input.
+    """The options of one key set-up; None for an option that the user did not set. `key` comes from standard input.
 
     `default_model`, if the provider has it, is also the model to set up. It becomes the default unless `keep_default`.
     """
@@ -99,7 +99,7 @@ class SetUpRequest:
 
     @property
     def settles_default(self) -> bool:
-        """Whether the options decide about the default model, so that no prompt is needed."""
+        """Whether the options decide about the default model, and no prompt is needed."""
         return self.key.default_model is not None or self.key.keep_default
 
 
@@ -119,7 +119,7 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All decisions of one sign-in, made before the first write. `host` has the plugin enabled."""
+    """All decisions of one sign-in, made before the first write. In `host` the plugin is enabled."""
 
     request: SignInRequest
     method: AuthMethod
@@ -134,7 +134,9 @@ class Plan:
 
 
 def set_up(app: App, choice: str, request: SetUpRequest, *, pick_default: bool = False) -> None:
-    """Ask what the options leave open, with `pick_default` also for the default model; then sign in or store the key.
+    """Ask for everything that the options do not specify, then sign in or store the key.
+
+    With `pick_default`, also ask for the default model.
 
     Raises:
         PorticoError: nothing was written, or the account is stored and the next run writes the config.
@@ -191,7 +193,7 @@ def _picked_default(app: App, spec: ProviderSpec | None, offers: list[Offer], ow
 
 
 def prepare(app: App, request: SignInRequest) -> Plan:
-    """Ask for what `request` does not specify, and check that the sign-in is possible. Writes nothing."""
+    """Ask for everything that `request` does not specify, and check that the sign-in is possible. Writes nothing."""
     from portico.oauth.sign_in import check_flow
 
     host = choices.host_for(app, request.choice)
@@ -220,7 +222,7 @@ def carry_out(app: App, plan: Plan) -> SignedIn:
     """Probe the store, run the flow, store the tokens.
 
     Raises:
-        PorticoError: of any kind; nothing was stored, or the next run writes the config.
+        PorticoError: any failure; nothing was stored, or the next run writes the config.
     """
     finish_pending(app)
     store = storing.ready_store(app, plan.request.store, choice=plan.request.choice)
@@ -280,7 +282,7 @@ async def _run_flow(app: App, plan: Plan, store: StoreName | None, http: HttpCli
 async def _store_token_set(
     app: App, plan: Plan, store: StoreName | None, token_set: TokenSet, http: HttpClient, overwritten: list[Replaced]
 ) -> SignedIn:
-    """Check the token set, store it, write the config. The browser's page, and an interrupt, wait for the end of this."""
+    """Check and store the token set, and write the config. The browser's page and an interrupt wait until this has finished."""
     question = storing.StoreQuestion()
     storing_task = asyncio.ensure_future(_store_and_configure(app, plan, store, token_set, http, overwritten, question))
     try:
@@ -344,10 +346,10 @@ async def _commit(
     revoke_new: Callable[[], Awaitable[bool]],
     question: storing.StoreQuestion,
 ) -> tuple[Profile, Replaced | None]:
-    """Commit the tokens and return the replaced profile: only the profile that the user agreed to replace.
+    """Commit the tokens and return the replaced profile, which must be the profile that the user agreed to replace.
 
-    Another command may have signed in, signed out or refreshed while this one waited for the user. So the check is repeated
-    under the lock of the commit.
+    Another command may have signed in, signed out or refreshed while this one waited for the user. Therefore the commit repeats
+    the check under its lock.
     """
     agreed = plan.replaced
     for left in reversed(range(_COMMIT_ROUNDS)):

@@ -1,6 +1,7 @@
 """Sign out: revoke the tokens at the provider, then delete every copy on this machine, even if the revocation failed.
 
-If a copy cannot be deleted, the profile stays as an unfinished sign-out. No command uses it, and the next sign-out finishes it.
+If a copy cannot be deleted, the profile stays in the index, marked as not completely signed out. No command uses the profile,
+and the next sign-out deletes the rest.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 REVOKE_WITHIN_S: Final = 10.0
 REFRESH_WITHIN_S: Final = 10.0
-# A refresh that did not end in time may change the profile while its tokens are being revoked.
+# How often to revoke and delete: a refresh that did not end in time can replace the tokens in between.
 _ROUNDS: Final = 3
 
 
@@ -34,8 +35,8 @@ class SignedOut:
     """The result for one profile.
 
     `not_revoked`: why the provider did not revoke the tokens. `left`: the copies that were not deleted. `may_be_left`: why a
-    running refresh may still store tokens. `is_key`: an API key, which Portico cannot revoke. `taken`: another command has signed
-    in under this name meanwhile; that account stays.
+    running refresh may still store tokens. `is_key`: the profile is an API key, which Portico cannot revoke. `taken`: another
+    command has signed in under this name meanwhile, and the new account was left alone.
     """
 
     profile_id: str
@@ -64,9 +65,10 @@ class _Stored:
 async def sign_out(app: App, profile_id: str, http: FormPoster, *, agreed: Profile | None) -> SignedOut:
     """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy, even if the profile's entry is damaged.
 
-    `agreed` is the profile that the user agreed to sign out, None if its entry is damaged. An account that was signed in under
-    this name since then stays. Waits at most 10 s for a running refresh, to revoke its new tokens as well. If tokens are
-    refreshed during the revocation, the new tokens are revoked too. Revoking needs no lock: a busy lock does not prevent it.
+    `agreed` is the profile that the user agreed to sign out, None if its entry is damaged. If another account has been signed in
+    under this name since then, that account is left alone. Waits at most 10 s for a running refresh, to revoke its new tokens as
+    well. If tokens are refreshed during the revocation, the new tokens are revoked too. A busy lock does not prevent the
+    revocation, because revoking needs no lock.
     """
     is_key = isinstance(agreed, ApiKeyProfile)
     # An API key is never refreshed.
@@ -98,7 +100,7 @@ def _stored(app: App, profile_id: str) -> _Stored:
         profile = app.token_store.get(profile_id)
         if profile is None:
             return _Stored(None)
-        # Reading may wait until the user unlocks the keyring; the profile may have changed until then.
+        # Reading may have to wait until the user unlocks the keyring. By then the profile may have changed.
         stored = app.token_store.read(profile_id)
         return _Stored(stored.profile, stored.tokens)
     except PorticoError as error:
@@ -113,7 +115,9 @@ async def _revoked(app: App, stored: _Stored, http: FormPoster) -> str | None:
 
 
 def _deleted(app: App, profile_id: str, generation: int | None) -> tuple[str, ...]:
-    """Delete every copy. Return the copies that were not deleted, or the reason; the profile then stays as unfinished.
+    """Delete every copy. Return the copies that were not deleted, or the reason.
+
+    Unless every copy was deleted, the profile stays, marked as not completely signed out.
 
     Raises:
         GenerationChanged: the profile no longer has `generation`.
@@ -143,7 +147,7 @@ def _unfinished(app: App) -> Failure:
 
 
 async def _take_turn(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
-    """Call `_turn` on a thread. If the caller is cancelled, end the turn that the thread may still get."""
+    """Call `_turn` on a thread. If the caller is cancelled, release the refresh lock that the thread may still acquire."""
     pending_turn = start_off_loop(partial(_turn, app, profile_id))
     try:
         return await asyncio.shield(pending_turn)
@@ -159,13 +163,16 @@ def _end_turn(pending_turn: asyncio.Future[tuple[RefreshTurn | None, str | None]
 
 
 def _turn(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
-    """Wait for the turn with the refresh token; if that fails, return why a refresh may still be running."""
+    """Acquire the profile's refresh lock, so that no other process refreshes the profile.
+
+    If that fails, return why a refresh may still be running.
+    """
     try:
         return app.token_store.begin_refresh(profile_id, wait_s=REFRESH_WITHIN_S), None
     except LockBusy as error:
         return (
             None,
-            f"{error.message.rstrip('.')}; a running refresh may still get new tokens, and revokes them itself",
+            f"{error.message.rstrip('.')}; if a running refresh still gets new tokens, it revokes them",
         )
     except StoreError as error:
         return None, f"{error}; a running refresh may still get new tokens"
@@ -183,7 +190,7 @@ async def revoke_tokens(app: App, profile: Profile, tokens: Tokens, http: FormPo
 
 
 async def revoke_at(server: OAuthServer, dialect: TokenDialect, tokens: Tokens, http: FormPoster) -> str | None:
-    """Revoke `tokens` at `server`; no profile needed. Return None on success, else the reason."""
+    """Revoke `tokens` at `server`. Return None on success, else the reason."""
     from portico.oauth.revocation import revoke
 
     try:

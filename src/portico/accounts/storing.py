@@ -1,7 +1,7 @@
 """Store the tokens of a finished sign-in, then its profile; no token is lost.
 
 The store worked when it was probed. If it fails now, Portico retries, then offers the other store; the tokens stay in memory.
-Without a terminal Portico revokes the tokens, so that no valid token exists that no store has.
+Without a terminal Portico revokes the tokens, so that every valid token is in a store.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class StoreQuestion:
         self._interrupted = False
 
     def give_up(self) -> None:
-        """Answer `drop`: after Ctrl-C, or a signal that ends the command."""
+        """Answer `drop`, after Ctrl-C or a signal that ends the command."""
         self._interrupted = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_result("drop")
@@ -143,7 +143,7 @@ async def _commit(app: App, profile: Profile, tokens: Tokens, chosen: StoreName 
 
 
 def _store_in_use(app: App, profile_id: str, chosen: StoreName | None) -> StoreName:
-    """The store that a commit uses: chosen, the profile's, the store used last, or the keyring, in this order."""
+    """Return the store for a commit: `chosen`, else the profile's store, else the store used last, else the keyring."""
     if chosen is not None:
         return chosen
     try:
@@ -165,7 +165,7 @@ def _ask_where_to_store(app: App, error: StoreError | LockBusy, store: StoreName
 
 
 def revocation_words(*, revoked: bool) -> str:
-    """Whether the tokens of a failed sign-in were revoked, as the end of a sentence."""
+    """Return the end of a sentence that says whether the tokens of a failed sign-in were revoked."""
     return "the new tokens were revoked" if revoked else "the provider did not revoke the new tokens"
 
 
@@ -189,10 +189,10 @@ class Replaced:
 def to_replace(
     app: App, request: SignInRequest, profile_id: str, method: AuthMethod, *, first: bool, agreed: Replaced | None = None
 ) -> Replaced | None:
-    """The existing account `profile_id`, which the user agrees to replace; None if it does not exist.
+    """Return the existing account `profile_id`, which the user agrees to replace; None if there is no such account.
 
-    Called before the browser opens (`first`), and again before the new tokens are stored. `agreed` is the first call's result:
-    it is valid only for the same sign-in. The second call asks nothing: tokens outside a store must not wait for a person.
+    Called before the browser opens (`first`), and again before the new tokens are stored. `agreed` is the result of the first
+    call, and is valid only for the same sign-in. The second call asks nothing: tokens outside a store must not wait for a person.
 
     Raises:
         UsageError: `profile-exists`: the account belongs to another provider, or the user keeps it.
@@ -213,7 +213,10 @@ def to_replace(
 
 
 async def revoke_replaced(app: App, replaced: Replaced | None, http: FormPoster) -> bool | None:
-    """Revoke the old tokens, after the new tokens are stored. Return whether the provider revoked them; None: no old tokens."""
+    """Revoke the old tokens, after the new tokens are stored.
+
+    Return whether the provider revoked them, or None without old tokens.
+    """
     if replaced is None:
         return None
     if replaced.tokens is None:
@@ -248,8 +251,8 @@ def new_profile(
 ) -> OAuthProfile:
     """Return the profile of `token_set`; the commit adds the store.
 
-    `make_default` None: only if no default model is set. `default_model` None: the method's default model. `use_pending`: the
-    write of the config makes the profile the account in use.
+    `make_default` None: only if no default model is set. `default_model` None: the method's default model. `use_pending`: when
+    the config is written, the profile becomes the account in use.
     """
     return OAuthProfile(
         id=id,

@@ -1,7 +1,7 @@
 """The last step of a sign-in or sign-out: print the summary, start the background refresh, clean up the config.
 
 The plan's usage is requested once; a failure does not fail the sign-in. After a sign-out the config no longer names the profile,
-and the provider's base URL is that of the account now in use.
+and has the provider's base URL for the account that is now in use.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _sign_in_lines(app: App, signed_in: SignedIn, background: str | None) -> lis
 
 
 def _ask_command(app: App, signed_in: SignedIn) -> str:
-    """The `ask` command for the new account, with `--model` and `--profile` if the defaults belong to another account."""
+    """Return the `ask` command for the new account, with `--model` and `--profile` if the defaults belong to another account."""
     config = app.config.config
     loader = ModelLoader(config, app.plugins.providers(), app.token_store.profiles(), app.config.env)
     words = [app.program, "ask"]
@@ -139,7 +139,7 @@ def forget_profile(app: App, profile_id: str) -> None:
 
 
 def follow_remaining(app: App, gone: Profile) -> None:
-    """If the provider's `baseUrl` is still that of the removed profile `gone`, set it to that of the account now in use.
+    """If `baseUrl` still belongs to the removed profile `gone`, replace it with the base URL of the account now in use.
 
     Raises:
         ConfigError, LockBusy, StoreError: the config or the index cannot be read or changed.
@@ -184,7 +184,7 @@ _REFRESH_SCOPE: Final = "Add `offline_access` to the scope to get a refresh toke
 
 
 def remarks(server: OAuthServer, token_set: TokenSet, replaced: Profile | None) -> tuple[str, ...]:
-    """Notes on a token set: no refresh token, more scopes than requested (RFC 6749 section 3.3), or a different account."""
+    """Return notes on a token set: no refresh token, more scopes than requested (RFC 6749 section 3.3), a different account."""
     notes = []
     requested = set(server.scope.split())
     if token_set.refresh is None:
@@ -201,7 +201,7 @@ def remarks(server: OAuthServer, token_set: TokenSet, replaced: Profile | None) 
 
 
 def wants_background(app: App, wanted: bool | None) -> bool:
-    """Whether to start a background refresh; `wanted` None asks, if there is a terminal."""
+    """Whether to start a background refresh. `wanted` None: ask on a terminal."""
     if wanted is not None:
         return wanted
     if app.gateway_runs() or not app.prompter.interactive:
@@ -251,7 +251,7 @@ def _running_gateway_state(app: App) -> str:
 def _restart_gateway(app: App, port: int) -> None:
     """Restart the gateway with the passphrase, on its port.
 
-    A service manager would not free its port and does not know the passphrase: its service is stopped until the next login.
+    A service manager does not know the passphrase and would not free its port, so its service is stopped until the next login.
 
     Raises:
         PorticoError: as `control.restart`; `service-failed`.

@@ -87,7 +87,7 @@ class SignInView:
         self._out.warn(f"{self._or()}{page}:\n\n  {device.verification_uri}\n\nThere, enter the code\n\n  {device.user_code}\n")
 
     def _or(self) -> str:
-        """The prefix of the second address."""
+        """Return the prefix of the second address."""
         is_second, self._address_shown = self._address_shown, True
         return "Or: " if is_second else ""
 
@@ -118,7 +118,7 @@ class SignInView:
 
 
 def _terminal_lines(out: Output) -> int:
-    """The terminal's height: from stderr, `LINES` or stdout, in this order; else 24."""
+    """Return the terminal's height in lines: from stderr, else `LINES`, else stdout, else 24."""
     import os
 
     with suppress(OSError, ValueError):
@@ -132,7 +132,7 @@ def _terminal_lines(out: Output) -> int:
 
 
 def tunnel_command(redirect_uri: str, env: Mapping[str, str]) -> str | None:
-    """The `ssh -N -L` command that forwards the callback port from the browser's machine; None outside an SSH session."""
+    """Return the `ssh -N -L` command that forwards the callback port from the browser's machine; None outside an SSH session."""
     from urllib.parse import urlsplit
 
     if not env.get("SSH_CONNECTION"):
@@ -154,7 +154,7 @@ def _fields(event: object) -> dict[str, object]:
 
 
 def asdict_shallow(event: object) -> dict[str, object]:
-    """The fields of a dataclass, not copied: `asdict` copies them, and a `Secret` cannot be copied."""
+    """Return the fields of a dataclass without copying them: `asdict` copies, and a `Secret` cannot be copied."""
     return {name: getattr(event, name) for name in getattr(event, "__dataclass_fields__", {})}
 
 
@@ -177,7 +177,7 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def in_words(at_ms: int | None, now_ms: int) -> str:
-    """The time until `at_ms` in its two largest units: `2h 5m`, `expired 3m ago`; None: `as long as the provider says`."""
+    """Return the time until `at_ms` in its two largest units: `2h 5m`, `expired 3m ago`; None: `as long as the provider says`."""
     if at_ms is None:
         return "as long as the provider says"
     seconds = abs(at_ms - now_ms) // 1000
@@ -185,7 +185,7 @@ def in_words(at_ms: int | None, now_ms: int) -> str:
 
 
 def iso(at_ms: int) -> str:
-    """`at_ms` (wall ms) in ISO 8601, UTC, to the second."""
+    """Return `at_ms` (ms since the epoch) in ISO 8601, in UTC and to the second."""
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -216,7 +216,10 @@ class InUse:
 
 @dataclass(frozen=True, slots=True)
 class AccountSwitch:
-    """Whether the new account `profile_id` becomes the account in use. `wanted` is valid while `current` is in use."""
+    """The decision whether the new account `profile_id` becomes the account in use.
+
+    `wanted` is valid while `current` is in use.
+    """
 
     provider: str
     region: str
@@ -226,7 +229,7 @@ class AccountSwitch:
     wanted: bool
 
     def applies(self, app: App) -> bool:
-        """Return `wanted`; if another account is in use by now, decide again without a prompt."""
+        """Return `wanted`; but if another account is in use now, decide again without a prompt."""
         current = profile_in_use(app, self.provider)
         if (current.id if current is not None else None) == self.current:
             return self.wanted
@@ -234,7 +237,7 @@ class AccountSwitch:
 
 
 def profile_in_use(app: App, provider: str) -> Profile | None:
-    """The profile that requests use by default; None if the provider has no profile or the index is unreadable."""
+    """Return the profile that requests use by default; None if the provider has no profile or the index is unreadable."""
     try:
         return app.models().profile_in_use(provider)
     except PorticoError:
@@ -248,7 +251,7 @@ def id_in_use(app: App, provider: str) -> str | None:
 
 
 def in_use_after(app: App, profile: Profile, before: str | None) -> InUse:
-    """The account in use after `profile` was stored."""
+    """Return the account in use after `profile` was stored."""
     order = app.models().credentials.order_for(profile.provider)
     known = order or tuple(each.id for each in app.token_store.profiles() if each.provider == profile.provider)
     return InUse(before, id_in_use(app, profile.provider), (profile.id, *(id for id in known if id != profile.id)))
@@ -257,9 +260,9 @@ def in_use_after(app: App, profile: Profile, before: str | None) -> InUse:
 def decide_switch(app: App, provider: str, region: str, profile_id: str, *, make_default: bool | None) -> AccountSwitch:
     """Decide whether the new profile `profile_id` becomes the account in use.
 
-    The new profile does if the provider has no working account. An account in an explicit `auth.order`, or of the same region,
-    stays in use. An account of another region is replaced with `make_default`, after a prompt on a terminal; but not if the new
-    region has an older account, which would come into use without the user's choice.
+    If the provider has no working account, the new profile comes into use. An account in an explicit `auth.order`, or of the same
+    region, stays in use. An account of another region is replaced with `make_default`, on a terminal after a prompt. It is not
+    replaced if the new region has an older account, which would come into use without the user's decision.
     """
     current = profile_in_use(app, provider)
     wanted = _replaces(app, current, provider, region, profile_id, make_default)
@@ -273,7 +276,7 @@ def decide_switch(app: App, provider: str, region: str, profile_id: str, *, make
 def _replaces(
     app: App, current: Profile | None, provider: str, region: str, profile_id: str, make_default: bool | None
 ) -> bool | None:
-    """Whether `profile_id` replaces `current` as the account in use; None: ask the user, yes by default."""
+    """Whether `profile_id` replaces `current` as the account in use. None: ask the user; the default answer is yes."""
     if current is None or current.id == profile_id:
         return True
     if make_default is False or app.models().credentials.order_for(provider):
@@ -288,7 +291,7 @@ def _replaces(
 
 
 def summary_lines(in_use: InUse, profile: Profile, program: str) -> list[str]:
-    """The account in use after a sign-in, and how to change it. Empty if the provider has one account."""
+    """Return lines with the account in use after a sign-in, and how to change it. Empty if the provider has one account."""
     now, before = in_use.now, in_use.before
     if now is None or (now == profile.id and before in {None, profile.id}):
         return []
@@ -300,6 +303,6 @@ def summary_lines(in_use: InUse, profile: Profile, program: str) -> list[str]:
 
 
 def order_advice(in_use: InUse, profile: Profile, first: str, program: str) -> str:
-    """The command that puts the account `first` in use, on its own line."""
+    """Return the command that makes `first` the account in use, on its own line."""
     others = (id for id in in_use.order if id != first)
     return f"To use {first} instead:\n  {program} auth order set --provider {profile.provider} {' '.join((first, *others))}"

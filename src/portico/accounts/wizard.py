@@ -46,7 +46,7 @@ _LEAVE: Final = "done"
 class Section:
     """One row of the menu. `hint` returns the current setting.
 
-    `run` asks, then writes; if it raises, it has written nothing. It returns False if the user went back.
+    `run` asks, then writes. If it raises an error, nothing was written. It returns False if the user went back.
     """
 
     id: str
@@ -106,7 +106,7 @@ def offer_base(app: App) -> None:
 
 
 def openclaw_file(env: Mapping[str, str]) -> Path | None:
-    """OpenClaw's config file (docs.openclaw.ai/gateway/configuration); None if it does not exist."""
+    """Return OpenClaw's config file (docs.openclaw.ai/gateway/configuration); None if there is no such file."""
     home = Path(env.get("HOME") or Path.home())
     folder = setting_path(env.get("OPENCLAW_STATE_DIR")) or home / ".openclaw"
     path = (setting_path(env.get("OPENCLAW_CONFIG_PATH")) or folder / "openclaw.json").absolute()
@@ -114,13 +114,13 @@ def openclaw_file(env: Mapping[str, str]) -> Path | None:
 
 
 def _with_tilde(path: Path, env: Mapping[str, str]) -> str:
-    """`~/...` for a path in the home folder."""
+    """Return a path in the home folder as `~/...`."""
     home = Path(env.get("HOME") or Path.home())
     return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 def _error_as_base(app: App, base: str) -> str | None:
-    """The first error with `base` as the base file; None if it is valid."""
+    """Return the first error of the config if `base` is the base file; None if the config is valid."""
     try:
         _, problems = check_stack(read_stack(app.config.document.set(_BASE, base)))
     except ConfigError as error:
@@ -143,7 +143,7 @@ class ProviderGroup:
 
 
 def provider_groups(app: App) -> list[ProviderGroup]:
-    """All auth choices, grouped by company. A disabled plugin is known by its manifest alone."""
+    """Return all auth choices, grouped by company. Of a disabled plugin, only the manifest is read."""
     by_sign_in = {choice.id: choice for choice in announced_choices(app)}
     groups = []
     for spec in app.plugins.providers():
@@ -190,7 +190,7 @@ def first_set_up(app: App, request: SetUpRequest) -> None:
 
 
 def model_auth_hint(app: App) -> str:
-    """The accounts already set up."""
+    """Return the accounts that are already set up."""
     profiles = app.token_store.profiles()
     if not profiles:
         return "sign in to a provider, or enter an API key"
@@ -198,7 +198,7 @@ def model_auth_hint(app: App) -> str:
 
 
 def offered_models(app: App, loader: ModelLoader) -> list[Offer]:
-    """The models of all providers with a credential, then further models in the config, without duplicates."""
+    """Return the models of all providers with a credential, then further models in the config, without duplicates."""
     providers = [each for each in loader.catalog.providers.values() if loader.has_credential(each)]
     listed = list_models(app, _without_refresh(app, loader), within_s=LISTED_WITHIN_S)
     offers: dict[ModelReference, Offer] = {}
@@ -222,7 +222,7 @@ def expanded_references(loader: ModelLoader, texts: Iterable[str]) -> dict[Model
 
 
 def _without_refresh(app: App, loader: ModelLoader) -> dict[str, CallableModel]:
-    """One model of each provider that needs no token refresh: showing a prompt must not refresh tokens."""
+    """Return one model of each provider that needs no token refresh, because a prompt must not refresh tokens."""
     keyed = {None, *(profile.id for profile in app.token_store.profiles() if profile.type == API_KEY)}
     return {id: model for id, model in loader.one_of_each().items() if model.profile_id in keyed}
 
@@ -249,7 +249,7 @@ def default_model(app: App) -> None:
 
 
 def default_model_hint(app: App) -> str:
-    """The current default model."""
+    """Return the current default model."""
     return app.config.config.agents.primary or "none yet"
 
 
@@ -286,7 +286,7 @@ def _with_wanted_fallbacks(document: Document, wanted: list[str], agents: AgentD
 
 
 def fallbacks_hint(app: App) -> str:
-    """The current fallbacks."""
+    """Return the current fallbacks."""
     return ", ".join(app.config.config.agents.fallbacks) or "none"
 
 
@@ -330,7 +330,7 @@ def allowed_models(app: App) -> None:
 
 
 def allowed_models_hint(app: App) -> str:
-    """How many models are allowed."""
+    """Return how many models are allowed."""
     allowed = app.models().catalog.allowed
     return "all" if allowed is None else f"{len(allowed)} listed"
 
@@ -352,14 +352,15 @@ def _allowed_change(app: App, loader: ModelLoader, chosen: Collection[str]) -> _
     removed = tuple(key for key in unmarked if _may_remove(app, loader, key))
     added = tuple(text for text in chosen if text not in {str(reference) for reference in entries})
     remaining = [key for key in entries.values() if key not in removed]
-    # Entries with only a plugin's alias do not count as a list; empty entries do, and the plugin has its alias anyway.
+    # Entries with only a plugin's alias are not a list of allowed models, but empty entries are; the plugin defines its alias
+    # anyway.
     only_aliases = not added and all(_is_proposed(app, loader, key) for key in remaining)
     emptied = tuple(key for key in remaining if only_aliases and app.config.document.has((*ALLOWED, key)))
     return _AllowedChange(removed, added, emptied, restricts=app.config.config.agents.allow == "all")
 
 
 def _may_remove(app: App, loader: ModelLoader, key: str) -> bool:
-    """Whether Portico can remove an entry: it is in Portico's own file, and the user agrees to lose its settings."""
+    """Whether Portico can remove an entry: the entry is in Portico's own file, and the user agrees to lose its settings."""
     path = (*ALLOWED, key)
     if not app.config.document.has(path):
         app.out.note(f"{key} stays allowed: it is listed at {app.config.effective.origin(path)}.")

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from portico.models.protocols import Piece
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
-_LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger one
-_CLIENT: Final = "ask"  # its name in the history
+_LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger image
+_CLIENT: Final = "ask"  # the name of this client in the history
 _LEAVING: Final = (KeyboardInterrupt, CancelledError, BrokenPipeError)
 _MAX_TOKENS: Final = "limit of the answer, in tokens (default: 8192; 32768 with thinking)"
 _EFFORT: Final = "how much a reasoning model thinks; not every model has every level (default: the model decides)"
@@ -205,7 +205,7 @@ class RequestRecord:
         self._latency_ms = self._elapsed_ms()
         self._outcome = self._outcome_of(error)
         if isinstance(error, UsageError) and not self.failover.attempts:
-            self._began = None  # the question itself was invalid, and was not sent
+            self._began = None  # the question was invalid and was not sent
 
     def save(self, app: App) -> None:
         """Write the entry into the history, unless the config turns the history off. Takes two seconds at most."""
@@ -229,12 +229,12 @@ class RequestRecord:
             app.out.detail("The usage history was busy: this request is not in it.")
 
     def _model(self) -> CallableModel:
-        """The model that answered, or the last one that was asked."""
+        """Return the model that answered, or the last model that was asked."""
         attempts = self._relevant_attempts()
         return attempts[-1].model if attempts else self.failover.candidates[0]
 
     def _relevant_attempts(self) -> list[Attempt]:
-        """The attempts that sent a request; if none did, the skipped candidates."""
+        """Return the attempts that sent a request; if no attempt did, the skipped candidates."""
         return [attempt for attempt in self.failover.attempts if attempt.outcome != "passed over"] or self.failover.attempts
 
     def _outcome_of(self, error: BaseException) -> str:

@@ -121,7 +121,8 @@ def _show_skipped(found: Findings, app: App) -> dict[str, object]:
 def _import_one(takeover: Takeover, request: ImportRequest, app: App) -> str:
     """Store the account and return the state of the other tool's copy.
 
-    One of `removed`, `not-erased`, `kept`, `gone` (by itself) and `changed` (meanwhile, so the imported tokens are invalid).
+    The state is `removed`, `not-erased`, `kept`, `gone` (the tool had already removed it) or `changed` (the tool has refreshed
+    its tokens, so the imported tokens are invalid).
     """
     profile = takeover.profile
     if takeover.present:
@@ -142,7 +143,7 @@ def _import_one(takeover: Takeover, request: ImportRequest, app: App) -> str:
         app.out.warn(
             f"{candidate.importer.label} refreshed in the meantime, so the imported tokens are invalid. Its file was not changed."
         )
-        # `--replace` revokes the imported tokens, and perhaps the ones that the tool has now (RFC 7009, section 2.1).
+        # `--replace` revokes the imported tokens, and perhaps the tokens that the tool has now (RFC 7009, section 2.1).
         app.out.warn(f"  Sign in again: {login_command(profile).replace('{prog}', app.program)}")
         app.out.warn(f"  You may then have to sign in again in {candidate.importer.label} too.")
     else:

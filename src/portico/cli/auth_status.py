@@ -36,7 +36,7 @@ STORE_WORDS: Final = {"keyring": "the OS keyring", "file": "the encrypted file"}
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """Why an account cannot be used although its tokens may be valid. `word` is the short form."""
+    """Why an account cannot be used, even if its tokens are valid. `word` is the short form."""
 
     word: str
     error: PorticoError
@@ -95,7 +95,7 @@ def _profile_as_json(profile: Profile, app: App, *, verbose: bool) -> dict[str, 
 
 
 def _in_use(index: Snapshot, app: App) -> frozenset[str] | None:
-    """Return the ids of the accounts that are used when a command names none; None if the base file cannot be used.
+    """Return the ids of the accounts that commands use by default; None if the base file cannot be used.
 
     Raises:
         ConfigError: the config cannot be read.
@@ -150,8 +150,9 @@ def show_status(args: argparse.Namespace, app: App) -> int:
     """`auth status`: print the state of each account, and what to do.
 
     Returns:
-        3 if there is no account or one must sign in again; 7 if tokens cannot be read; 9 if a plugin that is needed cannot be
-        used. With `--check` also 12 if an account expires within 24 hours and cannot be refreshed; the keyring may then ask.
+        3 if there is no account, or the user must sign in to an account again; 7 if tokens cannot be read; 9 if a required plugin
+        cannot be used. With `--check`, also 12 if an account expires within 24 hours and cannot be refreshed; then the keyring
+        may ask the user.
     """
     index = app.token_store.snapshot()
     unusable = _unusable(index, app, may_ask=args.check)
@@ -187,7 +188,7 @@ def _code(index: Snapshot, unusable: dict[str, _Trouble], app: App, *, check: bo
 def _unusable(index: Snapshot, app: App, *, may_ask: bool) -> dict[str, _Trouble]:
     """Return the accounts whose plugin or tokens cannot be used, by id.
 
-    With `may_ask` a keyring may open its window. Portico never asks for a passphrase here.
+    With `may_ask`, a keyring may ask the user. Portico never asks for a passphrase here.
     """
     troubles: dict[str, _Trouble] = {}
     store = local_token_store(
@@ -262,14 +263,14 @@ def _show_account(profile: Profile, trouble: _Trouble | None, app: App, *, in_us
 
 
 def _to_do(profile: Profile, health: Health, trouble: _Trouble | None) -> str | None:
-    """Return the first thing to do. If the account has ended, that is to sign in again, which also stores new tokens."""
+    """Return the first thing to do. For an account that has ended, this is a new sign-in, which also stores new tokens."""
     if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED:
         return trouble.error.hint
     return _advice(profile, health)
 
 
 def _advice(profile: Profile, health: Health) -> str | None:
-    """Return what the user should do, or None if nothing."""
+    """Return what the user has to do, or None."""
     if health.status == "sign-out unfinished":
         return f"finish signing out: {{prog}} auth logout {profile.id}"
     if health.status in {"sign in again", "expiring"}:

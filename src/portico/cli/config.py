@@ -52,7 +52,7 @@ _EXAMPLES = """examples:
 _JSON5 = "JSON5 or plain text (with --json only JSON5); - reads plain text from standard input"
 _SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")
 _USER: Final = re.compile(r"(?<=://)[^/@\s]+@")
-# Public values of `apiKey` for a provider that needs no key. They are shown.
+# Values of `apiKey` for a provider that needs no key. They are public, so they are shown.
 _PLACEHOLDERS: Final = frozenset({"minimax-oauth", "qwen-oauth", "lmstudio"})
 
 
@@ -133,7 +133,7 @@ def validate(_args: argparse.Namespace, app: App) -> int:
 
 
 def _lines(problems: list[Problem], program: str) -> Iterator[str]:
-    """Yield the problems in the order of the text; if there are too many, the first ones, errors before warnings."""
+    """Yield the problems in the order of the text. If there are too many, yield only the first, errors before warnings."""
     shown = problems
     if len(problems) > MAX_SHOWN:
         shown = sorted(problems, key=lambda problem: problem.level != "error")[:MAX_SHOWN]
@@ -149,7 +149,7 @@ def _beside(folder: Path) -> tuple[Problem, ...]:
 
 
 def show_value(args: argparse.Namespace, app: App) -> int:
-    """Print a value: text as it is, anything else as JSON. Secrets are masked without `--reveal`.
+    """Print a value: text as it is, every other value as JSON. Without `--reveal`, secrets are masked.
 
     With `--verbose`, also print the file and line of each value.
     """
@@ -177,7 +177,7 @@ def show_value(args: argparse.Namespace, app: App) -> int:
 
 
 def _refuse_unknown_value(stack: Stack, path: ConfigPath) -> None:
-    """Fail if a file with an error could set the value at `path`. It cannot change a scalar of the user's own file."""
+    """Fail if a file with an error may set the value at `path`. Such a file cannot change a scalar of the user's own file."""
     error = next((problem for problem in stack.problems if problem.level == "error"), None)
     if error is None:
         return
@@ -233,7 +233,7 @@ def insert_value(args: argparse.Namespace, app: App) -> int:
 
 
 def unset_value(args: argparse.Namespace, app: App) -> int:
-    """Remove the value at a path, and name the file that sets it now, if another one does."""
+    """Remove the value at a path. If another file sets the value now, name that file."""
     path, in_base = parse_path(args.path), args.write_base
     try:
         changed = _change(app, path, lambda document: document.unset(path), in_base=in_base)
@@ -264,7 +264,7 @@ def _typed_value(text: str, stdin: TextIO, *, strict: bool) -> JsonValue:
 
 
 def _change(app: App, path: ConfigPath, edit: Edit, *, in_base: bool, private: bool = False, wanted: JsonValue = None) -> bool:
-    """Edit the file. A change that adds an error is refused; errors that the file already has do not block the edit.
+    """Edit the file. A change that adds an error is refused; the errors that the file already has do not block it.
 
     `private`: the edit adds a secret, so the file becomes readable and writable by its owner only.
     """
@@ -296,7 +296,9 @@ def _warn_if_without_effect(app: App, path: ConfigPath) -> None:
 
 
 def _refuse_new_errors(app: App, name: str, before: Checked, after: Checked) -> None:
-    """Refuse the errors that only `after` has. A URL that does not fit its `api` is a warning: the next edit may fix it.
+    """Refuse the errors that only `after` has.
+
+    A URL that does not fit its `api` is only a warning, because the next edit may fix it.
 
     Plugins are loaded only if the edit changes something that they check.
     """
@@ -315,7 +317,7 @@ def _new(before: Iterable[Problem], after: Iterable[Problem]) -> list[Problem]:
 
 
 def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:
-    """Refuse to change one item of another file's array: the own file's array would replace it or be joined to it."""
+    """Refuse to change one item of another file's array: an array in the own file would replace that array or be joined to it."""
     from portico.config.json5 import ConfigElsewhere
 
     for depth in range(1, len(path)):
@@ -407,7 +409,7 @@ def _stack(app: App) -> Stack:
 
 
 def masked(value: JsonValue, path: ConfigPath) -> JsonValue:
-    """Return `value` with its secrets masked: those that `path` marks as secret, and those that look like one."""
+    """Return `value` with its secrets masked: the values whose `path` is secret, and the values that look like a secret."""
     if isinstance(value, dict):
         return {key: masked(item, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -424,7 +426,7 @@ def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
 
 
 def _is_secret_place(path: ConfigPath) -> bool:
-    """Whether a value at `path` counts as a secret: a variable, a header, or a name that ends like `apiKey` or `token`."""
+    """Whether a value at `path` is treated as a secret: a variable, a header, or a key that ends like `apiKey` or `token`."""
     if path[:1] == ("env",) or "headers" in path:
         return True
     name = str(path[-1]) if path else ""
@@ -457,7 +459,7 @@ def problems_of(app: App, files: Checked) -> list[Problem]:
 
 
 def misfit_problems(app: App, files: Checked) -> Iterator[Problem]:
-    """Yield the base URLs that do not fit their provider's `api`, as far as enabled plugins know."""
+    """Yield the base URLs that, according to the enabled plugins, do not fit their provider's `api`."""
     effective, config = files.stack.effective, files.config
     if all(provider.base_url is None for provider in config.models.providers.values()):
         return

@@ -39,8 +39,8 @@ def edit(_args: argparse.Namespace, app: App) -> int:
 
     Raises:
         UsageError: there is no terminal, or `--json` is set (`input-needed`); there is no editor (`editor-failed`).
-        ConfigError: the copy is invalid (`config-invalid`), or the file was changed meanwhile. The copy is kept, and stderr
-            names its path.
+        ConfigError: the copy is invalid (`config-invalid`), or the file has changed in the meantime. The copy is kept, and stderr
+        names its path.
     """
     if not app.prompter.interactive:
         hint = "To change one value without a terminal: {prog} config set KEY VALUE"
@@ -83,7 +83,7 @@ def _edit_and_replace(app: App, editor: list[str], copy: Path, before: bytes | N
 
 
 def _checked(app: App, copy: Path) -> Document:
-    """Return the copy as a document with the config file's name, after checking it."""
+    """Check the copy and return it as a document with the config file's name."""
     data = read_bytes(copy)
     if data is None:
         raise InvalidConfig("the editor deleted the file")
@@ -103,7 +103,7 @@ def _copy(app: App, data: bytes) -> Path:
 
 
 def _run(app: App, editor: list[str], copy: Path) -> None:
-    """Run the editor on the terminal; Ctrl-C goes to the editor. It gets no secret from this process's environment."""
+    """Run the editor on the terminal; Ctrl-C goes to the editor. The editor gets no secret from this process's environment."""
     from portico.util.children import resolve_command
 
     try:

@@ -1,8 +1,8 @@
 """`demo`: run a complete sign-in against the emulator, with the real commands, in a few seconds.
 
 The demo runs in a throwaway folder: enable the plugin, sign in, wait for a background refresh, ask a question, sign out. The
-browser window has a throwaway profile that reaches only the emulator. With `--keep` the emulator is a process of its own, and
-keeps running; else nothing is left.
+browser window has a throwaway profile that reaches only the emulator. With `--keep`, the emulator is a separate process and keeps
+running; without it, nothing is left.
 """
 
 from __future__ import annotations
@@ -131,13 +131,13 @@ _END_S: Final = 30.0
 
 
 def run_and_keep(app: App, script: Script) -> int:
-    """Run the demo, and keep the emulator and the account; if the demo fails, nothing is left."""
+    """Run the demo, and keep the emulator and the account. If the demo fails, delete everything."""
     emulator = _start(app)
     try:
         sandbox = _sandbox_of(app, emulator)
         code = signals.run(script.run(sandbox))
     except BaseException:
-        emulator.terminate()  # the emulator deletes what the demo's commands made
+        emulator.terminate()  # the emulator deletes everything that the demo's commands made
         emulator.wait(_END_S)
         raise
     _show_next_steps(sandbox, emulator.pid)
@@ -349,7 +349,7 @@ class Sandbox:
             self.app.out.line(f"            {text}")
 
     async def command(self, *words: str, on_line: Callable[[str], None] | None = None) -> CommandResult:
-        """Run one of Portico's commands as a user would; call `on_line` with each line of its output.
+        """Run a command of Portico as a user would, and call `on_line` with each line of the output.
 
         Raises:
             PorticoError: `demo-failed`: the exit code is not 0.
@@ -397,7 +397,7 @@ async def _run_in(folder: Path, app: App, script: Script) -> int:
 
 @contextlib.asynccontextmanager
 async def set_up(app: App, folder: Path) -> AsyncIterator[Sandbox]:
-    """Run the emulator, with an environment that reaches it and nothing of the user's own."""
+    """Run the emulator, with an environment that leads to the emulator and has nothing of the user."""
     from portico.emulation.run import run_emulation
     from portico.interfaces.plugins import EmulatorOptions
     from portico.paths import resolve_paths

@@ -1,6 +1,6 @@
-"""From words to a handler: the host's commands and their help, global options, then a command's module and its arguments.
+"""Find the handler for the words of a command line: parse the global options, then load the command's module and its arguments.
 
-`COMMANDS` names a function of each command's module, `add_arguments(parser)`, which adds its arguments and subcommands. Every
+`COMMANDS` names the function `add_arguments(parser)` of each command's module, which adds the arguments and subcommands. Every
 leaf sets `handler`: a function of `(args, app)` that returns the exit code, or `module:function` of another module. A module is
 imported only when its command runs. The list of commands is printed without argparse, because that is faster.
 
@@ -144,7 +144,7 @@ def _run_host_command(name: str, words: list[str], leading: dict[str, str], prog
 
 
 def _run_command(handler: Callable[[Namespace, App], int], args: Namespace, app: App) -> int:
-    """Run the command, then warn of accounts that ended, unless that is why the command failed."""
+    """Run the command, then warn of accounts that ended, unless the command failed for this reason."""
     if not getattr(args, "warns_of_ended", True):
         return handler(args, app)
     try:
@@ -205,7 +205,7 @@ def _unknown_command(name: str, known: list[str]) -> UsageError:
 
 
 def _leading_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Split off the global options that stand before the command."""
+    """Separate the global options before the command from the rest."""
     leading: dict[str, str] = {}
     rest = list(words)
     while rest and rest[0].startswith("-"):
@@ -251,13 +251,13 @@ def _print_help(program: str, stream: TextIO, streams: Streams) -> int:
 
 
 def finish_pending_sign_ins(app: App) -> None:
-    """Write the config of the profiles whose sign-in was interrupted before that.
+    """Write the config of the profiles whose sign-in was interrupted before this step.
 
     Raises:
         ConfigError, LockBusy, StoreError: the config or the index cannot be changed.
     """
     if any(profile.config_pending for profile in app.token_store.profiles()):
-        from portico.accounts.config_patch import finish_pending  # rarely needed, and it imports all of signing in
+        from portico.accounts.config_patch import finish_pending  # rarely needed, and imports everything for a sign-in
 
         finish_pending(app)
 

@@ -62,7 +62,7 @@ def doctor(args: argparse.Namespace, app: App) -> int:
     fixed = _fix(worst_first(results)) if args.fix else []
     if fixed:
         again = app.unattended(_ASKS_NOTHING)
-        again.passphrase = first_app.passphrase  # reading it removed it from the environment
+        again.passphrase = first_app.passphrase  # the first reading removed the passphrase from the environment
         results = examine(again)
     findings = worst_first(results)
     if args.bundle is not None:
@@ -130,7 +130,7 @@ def _fix(findings: Sequence[Finding]) -> list[str]:
 
 
 def _printable(line: str) -> str:
-    """Return `line` without control characters: a finding repeats names from files that other people may have written."""
+    """Return `line` without control characters: a finding quotes names from files that other people may have written."""
     return "".join(each if each.isprintable() else "?" for each in line)
 
 
@@ -146,7 +146,7 @@ def _show_finding(finding: Finding, app: App) -> None:
 def _write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
     """Write the archive: the findings, versions, the accounts without their tokens, and the end of the gateway's log.
 
-    The archive leaves the config out; the user decides whether to show it.
+    The archive does not contain the config, because the user decides whether to show it.
 
     Raises:
         StoreError: the archive could not be written.

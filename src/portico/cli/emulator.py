@@ -126,7 +126,7 @@ def approve(args: argparse.Namespace, app: App) -> int:
 
     Raises:
         UsageError: `unknown-name`: no sign-in waits for this code.
-        PorticoError: `emulator-not-approved`: the page did not accept it.
+        PorticoError: `emulator-not-approved`: the page did not accept the approval.
     """
     import subprocess
 
@@ -215,7 +215,7 @@ def run_emulator(app: App, options: EmulatorOptions, *, region: str) -> int:
 
 
 def known_emulators(app: App) -> tuple[Emulator, ...]:
-    """Return the emulators of all plugins, including plugins that are off by default. This enables no plugin.
+    """Return the emulators of all plugins, including plugins that are off by default. No plugin is enabled for good.
 
     Raises:
         NoWayToSignIn: `no-emulator`.
@@ -271,7 +271,7 @@ def _show_ready(app: App, emulators: tuple[Emulator, ...], info: EmulationInfo, 
     shown = ", ".join(hosts[:_SHOWN_HOSTS])
     app.out.line(f"Portico's emulator answers for {shown} and {len(hosts) - _SHOWN_HOSTS} more, on this machine only.")
     if options.redirect:
-        app.out.line("The browser flow is an extension: MiniMax offers third parties only the device code.")
+        app.out.line("Only the emulator offers the browser flow; MiniMax itself offers third parties only the device code.")
     app.out.line("")
     app.out.line("In another terminal:")
     app.out.exact(f'  eval "$({app.program} emulator env)"')

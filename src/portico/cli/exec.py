@@ -1,7 +1,7 @@
 """`exec` and `env`: run a tool through the gateway, with a key that is in no file or argument; print the variables for a shell.
 
-`exec` uses the running gateway. If none runs, it starts one, writes a note, and the last tool that uses this gateway stops it.
-The process that waits for a tool holds a lock named after the tool's key. A key without that lock is revoked.
+`exec` uses the running gateway. If no gateway is running, it starts a gateway and writes a note. The last tool that uses this
+gateway stops it. The process that waits for a tool holds a lock named after the tool's key. A key without that lock is revoked.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ codex, aider and opencode also get the settings they need. The key is revoked wh
 {prog} starts a gateway and stops it when the tool ends. If the usual port is taken, that gateway uses a free port.
 The exit code is that of the tool, or 128 plus the signal's number if a signal ended the tool.
 """
-# Signals to forward to the tool. It gets the terminal's signals itself, because it is in the same process group.
+# Signals to forward to the tool. The tool gets the terminal's signals itself, because it is in the same process group.
 _FORWARDED: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 _OF_TERMINAL: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
 
@@ -93,7 +93,10 @@ def _tool_path(words: list[str], env: Mapping[str, str]) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Leave signals to the tool while it runs, since it may survive a Ctrl-C; before that, a signal ends this process."""
+    """Leave signals to the tool while it runs, because it may survive a Ctrl-C.
+
+    Before the tool starts, a signal ends this process.
+    """
     running: list[subprocess.Popen[bytes]] = []
 
     def forward(number: int, _frame: object) -> None:
@@ -227,7 +230,7 @@ def _running(app: App) -> GatewayState:
     present = running(app.paths)
     if present is not None:
         return present
-    with suppress(ConfigError):  # the error of a gateway started here says more
+    with suppress(ConfigError):  # if the gateway does not start below, that error says more
         state = _start_service(app)
         if state is not None:
             return state
@@ -262,7 +265,7 @@ def _start_service(app: App) -> GatewayState | None:
 
 
 def _free_port(app: App) -> int:
-    """Return the configured port, which other tools may know, or "any free port" if it is taken."""
+    """Return the configured port, which other tools may know, or `_ANY_FREE` if that port is taken."""
     from portico.gateway.port import PortTaken, bind_port, configured_port
 
     port = configured_port(app)
@@ -289,7 +292,7 @@ def keep_running(app: App, state: GatewayState) -> bool:
 
 
 def is_for_tools(app: App, state: GatewayState) -> bool:
-    """Whether this gateway was started for a tool, and stops with it.
+    """Whether this gateway was started for a tool, and stops when the tool ends.
 
     Raises:
         StoreError: the note could not be read.

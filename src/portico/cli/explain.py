@@ -1,7 +1,8 @@
 """`explain`: print the page of an error.
 
-The pages are `docs/errors/<id>.md` in a checkout, and a copy of them in the wheel; `README.md` there is the index. The gateway's
-answers and the findings of `doctor` are sections of two pages. The id of an earlier version leads to the page of the present id.
+The pages are `docs/errors/<id>.md` in a checkout, and a copy of them in the wheel; `README.md` there is the index. Two pages have
+a section for each of the gateway's error responses, and for each finding of `doctor`. The id of an earlier version leads to the
+page of the present id.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _TABLE_ROW: Final = re.compile(r"^\| `([^`|]+)` \| ([^|]+) \|$", re.MULTILINE)
 COLLECTIONS: Final = ("gateway-answers", "findings")
 INDEX: Final = "README"
 RENAMED_PAGE: Final = "renamed"
-# Each id with the ids of version 0.6.0 that it replaces; `--json` errors list these as `oldIds`.
+# Each id, with the ids of version 0.6.0 that this id replaces; `--json` errors list these as `oldIds`.
 _MERGED: Final = {
     "callback-invalid": "id-token-refused issuer-mismatch state-mismatch",
     "certificate-refused": "certificates-unreadable",
@@ -150,7 +151,7 @@ def _unknown(id: str, known: list[str]) -> UnknownName:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """The paragraphs, list items and table rows (`old: new`) of a page, each on one line."""
+    """Yield the paragraphs, list items and table rows (`old: new`) of a page, each on one line."""
     for block in _LINK.sub(r"\1", text).strip().split("\n\n"):
         if block.startswith("#"):
             yield block.lstrip("# ")
@@ -162,12 +163,12 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def current_id(id: str) -> str:
-    """The present id of an error whose id may be of an earlier version."""
+    """Return the present id of an error; `id` may be an id of an earlier version."""
     return _NEW_IDS.get(id, id)
 
 
 def page_of(id: str) -> Path | None:
-    """The page of an error, a finding or an answer of the gateway; None for an unknown id, as a plugin may have."""
+    """Return the page for the id of an error, a finding or an error response; None for an unknown id, for example a plugin's."""
     id = current_id(id)
     page = _folder() / f"{id}.md"
     if Path(id).name == id and id != INDEX and page.is_file():
@@ -176,18 +177,18 @@ def page_of(id: str) -> Path | None:
 
 
 def section_of(id: str, page: Path) -> str | None:
-    """The section about `id`, if `page` has one section for each of many ids."""
+    """Return the section about `id`, if `page` has sections for several ids."""
     return _sections(page).get(id) if page.stem in COLLECTIONS else None
 
 
 def every_id() -> list[str]:
-    """The sorted ids of all pages and sections, without the ids of earlier versions."""
+    """Return the sorted ids of all pages and sections, without the ids of earlier versions."""
     pages = {page.stem for page in _folder().glob("*.md")} - {*COLLECTIONS, RENAMED_PAGE, INDEX}
     return sorted(pages.union(*map(_sections, _collections())))
 
 
 def index() -> list[dict[str, str]]:
-    """The `id`, `title` and `group` of each error, in the order of the index."""
+    """Return the `id`, `title` and `group` of each error, in the order of the index."""
     group, entries = "", []
     for line in (_folder() / f"{INDEX}.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):

@@ -78,7 +78,7 @@ def show(failure: PorticoError, streams: Streams, *, json_output: bool, program:
 
 
 def render(exc: PorticoError, program: str) -> str:
-    """Return the block for a person: what happened, why, and what to do next."""
+    """Return the text for a person: what happened, why, and what to do next."""
     place = f"{exc.where}: " if exc.where else ""
     prefix = "" if exc.is_quoted else f"{program}: "
     lines = [f"{prefix}{place}{exc.message}"]

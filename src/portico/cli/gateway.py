@@ -69,7 +69,7 @@ _SAME_VERSIONS = 3
 _VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
 # All packages that a running gateway may need: for requests, refreshes, and changes of the config, the accounts or the keys.
 _PACKAGES = ("auth", "config", "gateway", "interfaces", "models", "net", "oauth", "plugins", "services", "store", "usage", "util")
-# Modules that are imported late: by the token stores that this system has, by the output, and by a plugin enabled later.
+# Modules that are imported late: by the token stores of this system, by the output, and by a plugin that is enabled later.
 _LATER = (
     "cryptography.hazmat.backends.openssl.backend",
     "cryptography.hazmat.primitives.ciphers.aead",
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace, app: App) -> int:
         try:
             return _serve(args, app, watch, lock)
         except BaseException:
-            watch.guard(None)  # else the released lock would look like a lost one
+            watch.guard(None)  # otherwise the released lock would look like a lost lock
             lock.release()
             raise
 
@@ -220,7 +220,7 @@ def restart(args: argparse.Namespace, app: App) -> int:
 
 
 def _restart(args: argparse.Namespace, app: App) -> tuple[StoppedGateway, GatewayState] | None:
-    """Return the old and the new gateway; None if none was running."""
+    """Return the old and the new gateway; None if no gateway was running."""
     service, port = installed(app), _port(args, app)
     if service is None:
         return control.restart(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=app.store_choice())
@@ -250,7 +250,7 @@ def status(_args: argparse.Namespace, app: App) -> int:
 
 
 def _version_words(app: App, state: GatewayState) -> str:
-    """Return a line about a gateway whose version is not this command's, else an empty text."""
+    """Return a line about the gateway's version if this command has another version, else an empty text."""
     if state.version == __version__:
         return ""
     runs = "an earlier version" if state.version is None else f"Portico {state.version}"
@@ -258,7 +258,7 @@ def _version_words(app: App, state: GatewayState) -> str:
 
 
 def _refused_ids(app: App) -> list[str]:
-    """Return the accounts that must sign in again; none if the profile index cannot be read."""
+    """Return the accounts that must sign in again; empty if the profile index cannot be read."""
     try:
         return [profile.id for profile in ended_profiles(app.token_store.profiles())]
     except PorticoError:
@@ -360,7 +360,7 @@ async def keep_fresh(app: App, passphrase: Secret | None) -> None:
 
 @asynccontextmanager
 async def serving(app: App, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
-    """Provide the work of a gateway process that started at `started_at` (wall ms)."""
+    """Provide the work of a gateway process that started at `started_at` (ms since the epoch)."""
     from portico.gateway.router import open_front
     from portico.gateway.server import Inside
 
@@ -402,20 +402,20 @@ async def refreshing(app: App, store: TokenStore) -> AsyncIterator[TokenBroker]:
 
 
 def unattended_store(app: App, passphrase: Secret | None) -> TokenStore:
-    """Return the token store, opened with `passphrase` or the environment's; it never asks for one."""
+    """Return the token store, which takes the passphrase from `passphrase` or the environment and never asks for it."""
     variables = app.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
     return app.local_store(passphrase=PassphraseSource(variables), on_wait=lambda text: _log.warning("%s", text))
 
 
 def find_dialect(app: App, name: str) -> TokenDialect:
-    """Return the token dialect `name`, also of a plugin that was added or enabled after this process started.
+    """Return the token dialect `name`. Its plugin may have been added or enabled after this process started.
 
     Raises:
         ConfigError: as `PluginHost.dialect`.
     """
     try:
         return app.plugins.dialect(name)
-    except PluginDisabled:  # it may have been enabled since
+    except PluginDisabled:  # the plugin may have been enabled since then
         app.reload_config(look_for_plugins=True)
         return app.plugins.dialect(name)
 
@@ -448,7 +448,10 @@ class InstalledVersion:
         self._seen = signature([file])
 
     async def changed(self) -> str:
-        """Return a sentence once another version is installed, and stays for a few polls: installers write file by file."""
+        """Wait until another version is installed, and return a sentence.
+
+        The version must be the same for a few polls, because installers write file by file.
+        """
         versions: list[str | None] = []
         while True:
             await self._clock.sleep(_VERSION_POLL_S)

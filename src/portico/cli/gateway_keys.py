@@ -92,7 +92,7 @@ def revoke(args: argparse.Namespace, app: App) -> int:
 
 
 def gateway_keys(app: App, *, store: StoreName | None = None, passphrase: Secret | None = None) -> GatewayKeys:
-    """Return the keys. A new key goes into `store`, else into the configured store, else where the tokens are."""
+    """Return the keys. A new key goes into `store`, else into the configured store, else into the store of the tokens."""
     source = None if passphrase is None else PassphraseSource({TEXT_ENV: passphrase.reveal()})
 
     def usual() -> StoreName | None:

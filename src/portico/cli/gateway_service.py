@@ -1,4 +1,4 @@
-"""`gateway install|uninstall`: the gateway as a service of the operating system, and the other commands' use of that service."""
+"""`gateway install|uninstall`: the gateway as a service of the operating system. Other commands use this service too."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Installed:
         return _answering(app)
 
     def restart(self, app: App) -> tuple[StoppedGateway, GatewayState] | None:
-        """Replace the running gateway and return (old, new); None if none was running.
+        """Replace the running gateway and return (old, new); None if no gateway was running.
 
         If the manager keeps the port, clients wait until the old gateway has finished its requests, 30 s at most.
 
@@ -57,7 +57,7 @@ class Installed:
         return None if old is None else (old, self.start(app, None))
 
     def check_port(self, port: int | None) -> None:
-        """Refuse `--port`, since only the config sets the service's port.
+        """Refuse `--port`, because only the config sets the service's port.
 
         Raises:
             UsageError: `port` is not None.
@@ -78,7 +78,7 @@ class Installed:
         from portico.services.gateway_state import gateway_lock, running
 
         before = running(app.paths)
-        pid = before.pid if before is not None else gateway_lock(app.paths).owner_pid()  # also of a gateway that hangs
+        pid = before.pid if before is not None else gateway_lock(app.paths).owner_pid()  # the pid of a gateway that hangs, too
         self.manager.stop(self.service)
         ended = control.stop(app.paths)  # the manager does not stop a gateway that was started by hand
         return ended or (StoppedGateway(pid, before) if pid is not None else None)
@@ -116,7 +116,7 @@ def install(_args: argparse.Namespace, app: App) -> int:
         app.out.warn(proxy_warning)
     before = Installed(service, manager).stop(app) if manager.path(service).exists() else control.stop(app.paths)
     if service.port is not None:
-        bind_port(service.port).close()  # this error names the program on the port; the manager's would not
+        bind_port(service.port).close()  # this error names the program on the port; the manager's error would not
     path = manager.install(service)
     state = _answering(app)
     if app.out.is_json:

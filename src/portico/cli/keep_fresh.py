@@ -1,4 +1,4 @@
-"""`auth keep-fresh`: refresh accounts without the gateway: once, in the foreground, or as a service."""
+"""`auth keep-fresh`: refresh accounts without the gateway, either once, or continuously in the foreground or as a service."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def keep_fresh(args: argparse.Namespace, app: App) -> int:
-    """Do what the options say; without an option, refresh until a signal stops the process."""
+    """Run the action of the option; without an option, refresh until a signal stops the process."""
     if args.install:
         return install(app)
     if args.uninstall:
@@ -157,14 +157,14 @@ def keep_fresh_service(app: App) -> Service:
 
 
 def _no_manager(service: Service, why: str, app: App) -> PorticoError:
-    write_secrets(service)  # the line for cron names that file
+    write_secrets(service)  # the line for cron names the passphrase file
     line = cron_line(service, app.env)
     hint = f"Add this line to your crontab (crontab -e):\n  {line}\n  Or keep this running: {{prog}} auth keep-fresh"
     return ServiceFailed("Could not install the service: no service manager is available.", why=why, hint=hint)
 
 
 def cron_line(service: Service, env: Mapping[str, str]) -> str:
-    """Return a line for crontab(5), with the address of the keyring. An unescaped `%` would end the command there."""
+    """Return a line for crontab(5), with the address of the keyring. Every `%` is escaped, because it would end the command."""
     bus = next(({name: env[name]} for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR") if name in env), {})
     variables = " ".join(f"{name}={quote(value)}" for name, value in sorted({**service.environment, **bus}.items()))
     command = " ".join(quote(word) for word in (*service.command, "--once", "--quiet"))

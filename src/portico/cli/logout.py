@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def logout(args: argparse.Namespace, app: App) -> int:
-    """Sign out of the named account, of the only one, or of all. With `--json` the errors are part of the report.
+    """Sign out of the named account, of the only account, or of all accounts. With `--json` the errors are part of the report.
 
     Raises:
         NotRevoked: the tokens are deleted here, but the provider did not revoke them.
@@ -66,7 +66,10 @@ async def _sign_out(chosen: list[str], before: dict[str, Profile], app: App) -> 
 
 
 def forget(profile_id: str, gone: Profile | None, app: App) -> None:
-    """Remove the profile from the config; a failure is only a warning. With its entry `gone`, a remaining account takes over."""
+    """Remove the profile from the config; a failure is only a warning.
+
+    If its entry is `gone`, a remaining account comes into use.
+    """
     try:
         forget_profile(app, profile_id)
         if gone is not None:

@@ -138,7 +138,7 @@ def _fail(exc: BaseException, words: list[str], program: str, streams: Streams) 
 
 
 def _wants_json(words: Sequence[str]) -> bool:
-    # Looks at the bare words, since the command line may be invalid.
+    # This searches the words themselves, because the command line may be invalid.
     options = words[: words.index("--")] if "--" in words else words
     return "--json" in options
 

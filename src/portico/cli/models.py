@@ -177,7 +177,10 @@ _UNLISTED: Final = "nobody"  # in `listedBy`
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One model. `missing` says why it cannot be called; `listed_by` names the provider that lists it, if asked."""
+    """One model. `missing` says why the model cannot be called.
+
+    `listed_by` is the provider that lists the model, if it was asked.
+    """
 
     reference: ModelReference
     spec: ModelSpec | None
@@ -233,8 +236,8 @@ def _check_provider(provider: str, app: App) -> None:
 def model_rows(app: App, *, everything: bool, live: bool, provider: str | None) -> list[_Row]:
     """Return the models that the config names; with `everything` also all other known models, by provider and id.
 
-    If the config names none, return the models of the providers that have a credential, for example a key in the environment.
-    With `live` the providers are asked too; models that only they know come last.
+    If the config names no model, return the models of the providers that have a credential, for example a key in the environment.
+    With `live`, the providers are asked too; models that only the providers know come last.
     """
     loader = app.models()
     tags = _tags(loader, app)
@@ -338,7 +341,7 @@ def _is_local(url: str | None) -> bool:
 
 
 def _with_live(rows: list[_Row], accounts: _ProviderFacts, app: App, provider: str | None) -> list[_Row]:
-    """Return `rows` with the provider that lists each, and then the models that only a provider knows."""
+    """Return `rows`, each with the provider that lists the model, and then the models that only a provider knows."""
     listings = _listed_models(accounts, app, provider)
     lists = {id: {model.id: model for model in listed} for id, listed in listings.items()}
     checked = [_with_listing(row, lists) for row in rows]
@@ -353,7 +356,7 @@ def _with_live(rows: list[_Row], accounts: _ProviderFacts, app: App, provider: s
 
 
 def _listed_models(accounts: _ProviderFacts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
-    """Ask the providers that have a credential or need none for their models. A failure is printed and stops no other."""
+    """Ask every provider that can be asked, with a credential if it needs one, for its models. A failure is only printed."""
     from portico.models.client import list_models
     from portico.net.errors import Unreachable
 

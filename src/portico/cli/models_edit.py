@@ -1,7 +1,7 @@
 """`models set`, `models aliases` and `models fallbacks`: edit the default model, aliases and fallbacks in the config.
 
-These commands add models to an existing list of allowed models, and never start one: adding an alias must not forbid all other
-models (openclaw#20265).
+These commands add models to an existing list of allowed models, but never start such a list: a new alias must not forbid all
+other models (openclaw#20265).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def set_default(args: argparse.Namespace, app: App) -> int:
     reference = str(known_model(args.reference, app.models()))
     loaded = app.config
     path = loaded.base if args.write_base else loaded.file
-    # In OpenClaw any entry starts a list of allowed models.
+    # In OpenClaw, every entry starts a list of allowed models.
     listed = args.write_base or app.models().catalog.allowed is not None
 
     def change(document: Document) -> Document:
@@ -70,7 +70,7 @@ def set_default(args: argparse.Namespace, app: App) -> int:
 
 
 def _remove_own_default(app: App) -> str:
-    """Return how to remove the default model from the own config, which may have the short form or an included file."""
+    """Return the advice to remove the default model from the own config, which may have the short form or an included file."""
     from portico.accounts.config_patch import MODEL
 
     document = app.config.document
@@ -124,7 +124,7 @@ def add_alias(args: argparse.Namespace, app: App) -> int:
 
 
 def remove_alias(args: argparse.Namespace, app: App) -> int:
-    """Remove an alias. Its model stays allowed, and the file's uses of the alias become the model's reference.
+    """Remove an alias. Its model stays allowed. In the file, the model's reference replaces every use of the alias.
 
     Raises:
         NotListed: the config has no such alias.

@@ -49,7 +49,7 @@ _STATUS_WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """A provider and its profiles. `effective` is the kind of the credential in use, `detail` names it."""
+    """A provider and its profiles. `effective` is the kind of the credential in use; `detail` names the credential."""
 
     provider: Provider
     profiles: tuple[Profile, ...]
@@ -59,7 +59,7 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class _Overview:
-    """Everything to show. `missing` are the models in use that have no credential."""
+    """Everything that the command shows. `missing` are the models in use that have no credential."""
 
     loader: ModelLoader
     accounts: tuple[_Account, ...]
@@ -131,7 +131,7 @@ def _is_answered(reference: ModelReference, loader: ModelLoader) -> bool:
 
 
 def _resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
-    """Return the model that a name in the config stands for, or None."""
+    """Return the model for a name in the config, or None."""
     try:
         return loader.catalog.expand(text) if text is not None else None
     except UsageError:
@@ -212,7 +212,7 @@ def _probe_cells(probe: Probe) -> list[str]:
 
 
 def _as_json(overview: _Overview, app: App) -> dict[str, object]:
-    """Return OpenClaw's fields, without those that Portico has no value for."""
+    """Return OpenClaw's fields, without the fields for which Portico has no value."""
     agents, catalog = app.config.config.agents, overview.loader.catalog
     default = _resolved(overview.loader, agents.primary)
     oauth = [_profile_json(profile, app) for account in overview.accounts for profile in account.profiles]
@@ -280,7 +280,7 @@ def _probed(args: argparse.Namespace, loader: ModelLoader, app: App) -> tuple[Pr
 
 
 def _models_to_probe(args: argparse.Namespace, loader: ModelLoader) -> list[CallableModel]:
-    """Return each credential with the provider's model to probe: the default model if it is the provider's, else the first."""
+    """Return each credential with the model to probe: the default model if it is the provider's, else the first model."""
     providers = loader.catalog.providers
     if args.probe_provider is not None and args.probe_provider not in providers:
         raise UnknownName(f"Unknown provider: {args.probe_provider}", hint=f"--probe-provider {'|'.join(providers)}")

@@ -191,7 +191,7 @@ def menu_sections(app: App) -> list[Section]:
 
 
 def _empty_request(app: App) -> SetUpRequest:
-    """Return the request of `onboard` without options."""
+    """Return the request of an `onboard` command without options."""
     parser = make_parser("", "onboard", "")
     add_onboard_arguments(parser)
     return _set_up_request(parser.parse_args([]), app)

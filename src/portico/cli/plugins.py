@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def list_plugins(args: argparse.Namespace, app: App) -> int:
-    """Print every plugin. Enabled plugins are loaded first, so the status `loaded` is tested."""
+    """Print every plugin. First load the enabled plugins, so the status `loaded` is true."""
     app.plugins.load()
     app.plugins.cli_commands()
     _show_list(app, only_loaded=args.enabled)
@@ -123,7 +123,7 @@ def _print_change(app: App, record: PluginRecord, text: str, *, changed: bool) -
 
 
 def examine(_args: argparse.Namespace, app: App) -> int:
-    """Load the enabled plugins, call every hook once, and run the plugins' checks. Return 9 if something is broken."""
+    """Load the enabled plugins, call every hook once, and run the plugins' checks. Return 9 if any of this fails."""
     host = app.plugins
     host.load()
     for call_hook in (host.providers, host.auth_methods, host.dialects, host.emulators, host.cli_commands):

@@ -25,7 +25,7 @@ keyring's records, so that you can run the command again. It does not change the
 
 exit code: 0 everything is deleted; 11 a provider did not revoke the tokens; 7 something could not be deleted.
 """
-# The prefixes of Portico's names in the state folder. Other files stay, and the folder with them.
+# The prefixes of Portico's files in the state folder. If there are other files, they and the folder stay.
 _OWN: Final = (
     *("auth-profiles.json", "gateway-keys.json", "gateway.json", "gateway.log", "keep-fresh.log", "history.sqlite"),
     *("gateway-proxy.env", "keep-fresh-proxy.env"),
@@ -35,7 +35,7 @@ _OWN: Final = (
 
 @dataclass
 class _Purged:
-    """The results, in the order of the steps. `left` lists what is still there, and why."""
+    """The results, in the order of the steps. `left` lists everything that could not be deleted, with the reason."""
 
     services: list[str] = field(default_factory=list)
     gateway: int | None = None

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show_cost(args: argparse.Namespace, app: App) -> int:
-    """Print one row for each model, profile, client or day, and their total.
+    """Print one row for each model, profile, client or day, and the total.
 
     Raises:
         UsageError: invalid `--days`, or `--json` with `--csv`.

@@ -1,4 +1,4 @@
-"""`usage`: show what is left of the plans, once or with `--watch` again and again."""
+"""`usage`: show what is left of the plans, once or, with `--watch`, repeatedly."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _SHORTEST_WATCH_S: Final = 5.0
 
 
 def show_plans(args: argparse.Namespace, app: App) -> int:
-    """Ask for the plan of every account and print what is left; with `--watch` again and again.
+    """Ask for the plan of every account and print what is left; with `--watch`, repeat this.
 
     Returns:
-        0, or the exit code of a failed account; the other accounts are shown anyway.
+        0, or the exit code of a failed account. The other accounts are always shown.
 
     Raises:
         SignInNeeded: `not-signed-in`: there is no account to show.

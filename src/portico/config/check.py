@@ -47,7 +47,7 @@ def read(key: Key, source: Document | Effective) -> tuple[Any, list[Problem]]:
     problems: list[Problem] = []
     section = Section(effective, problems, (), None)
     for path, origin in effective.hidden():
-        message = f"{shown_path(path)} is written twice; the last one is used"
+        message = f"{shown_path(path)} is written twice; the last value is used"
         problems.append(Problem("warning", str(origin), path, message, layer=origin.layer))
     value = _object(section, (), effective.value(), key)
     return value, sorted(problems, key=problem_order(effective.document.name))

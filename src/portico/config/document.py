@@ -375,7 +375,8 @@ class ConfigFile:
                 if self._replace(target, before, data, private=private):
                     self._known = data, changed
                     return True
-        raise LockBusy(f"Another program keeps changing {self.path}.", hint="close it there and run the command again")
+        hint = "close the file in that program and run the command again"
+        raise LockBusy(f"Another program keeps changing {self.path}.", hint=hint)
 
     def put(self, document: Document, *, expected_data: bytes | None, private: bool = False) -> None:
         """Replace the whole file if its content still is `expected_data` (None: if it still does not exist).

@@ -288,7 +288,7 @@ _PRICES: Final = {
     "cacheWrite": Key("amount", "Price of tokens written to the provider's cache."),
 }
 _TIER: Final = _object(
-    "The prices of a request with more input than `inputAbove`; a price that is left out is that of smaller requests.",
+    "The prices of a request with more input than `inputAbove`; a missing price is the same as for smaller requests.",
     {
         "inputAbove": Key("whole", "The number of input tokens, including cached ones.", minimum=1, required=True, own=True),
         **{name: replace(key, own=True) for name, key in _PRICES.items()},
@@ -360,10 +360,10 @@ _DEFAULTS: Final = _object(
     {
         "model": _object("The model to use.", _CHOICE, or_text=True),
         "models": _map(
-            "The models that may be used, by reference; empty: all.",
+            "The models that you allow, by reference; empty: all models.",
             _object("The settings of a model.", _ALIAS, ModelSettings, openclaw_keys=openclaw.MODEL_SETTINGS),
         ),
-        "allow": _text("listed: only the models listed there; all: every model, listed or not.", "listed", "all", own=True),
+        "allow": _text("listed: allow only the models in `models`; all: allow every model.", "listed", "all", own=True),
     },
     AgentDefaults,
     "defaults",
@@ -385,7 +385,9 @@ _PLUGINS: Final = {
 TOP: Final = _object(
     "Portico's config.",
     {
-        "base": _text("An OpenClaw file that is read underneath this one, such as ~/.openclaw/openclaw.json.", own=True),
+        "base": _text(
+            "An OpenClaw file, such as ~/.openclaw/openclaw.json, for every value that this file does not set.", own=True
+        ),
         "history": _text("Record requests, without their text, for `usage cost`; default: on.", "on", "off", own=True),
         "env": Key(
             "map",

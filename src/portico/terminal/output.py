@@ -1,8 +1,8 @@
-"""The output of a command: results on stdout, notes on stderr, JSON with `--json`; and text wrapped to fit a terminal.
+"""The output of a command: results on stdout, notes on stderr, JSON with `--json`; and text that is wrapped to fit a terminal.
 
-Lines break between words, but never inside text that the user copies. Text from a model, a server or a file may contain control
-characters: they can repaint a terminal, fill its clipboard (OSC 52) or reverse text (U+202E), see CVE-2003-0063, CVE-2021-42574.
-So a terminal gets them as escapes. A pipe or a file gets the text unchanged.
+Lines break only between words, and never inside text that the user copies. Text from a model, a server or a file may contain
+control characters: they can repaint a terminal, fill its clipboard (OSC 52) or reverse text (U+202E), see CVE-2003-0063,
+CVE-2021-42574. So a terminal gets them as escapes. A pipe or a file gets the text unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CLEAR: Final = "\x1b[2J\x1b[H"
 _DEFAULT_WIDTH: Final = 80
 _GAP: Final = "  "
 _RICH_GAP: Final = 3  # columns
-_LONG_LIST: Final = 100  # a list with more entries is printed as JSON with one line per entry
+_LONG_LIST: Final = 100  # a longer list is printed as JSON with one line per entry
 
 
 class Streams:
@@ -140,7 +140,7 @@ class Output:
             self.line(line)
 
     def room(self) -> int | None:
-        """Return the columns of the terminal that stdout goes to; None if stdout is not a terminal."""
+        """Return the width in columns of the terminal at stdout; None if stdout is not a terminal."""
         if self.stdout is None or not self.stdout.isatty():
             return None
         return width_of(self.stdout, self.env)
@@ -204,7 +204,7 @@ def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _widest(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Return the columns that the table needs at most, plain or drawn by rich."""
+    """Return the largest width in columns that the table can need, in plain text or drawn by rich."""
     widths = _widths(headers, rows)
     return sum(widths) + _RICH_GAP * (len(widths) - 1)
 
@@ -217,7 +217,10 @@ def wants_color(env: Mapping[str, str], stream: TextIO | None, *, no_color: bool
 
 
 def _can_draw(stream: TextIO | None, env: Mapping[str, str] | None) -> bool:
-    """Whether the terminal can draw the lines of a table: in the C locale it may not, although Python would send them."""
+    """Whether the terminal can draw the lines of a table.
+
+    In the C locale it may be unable to, but Python would send the lines.
+    """
     env = os.environ if env is None else env
     locale = next(filter(None, (env.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))), "")
     try:
@@ -249,7 +252,7 @@ def _one_line_each(value: object) -> str:
 
 
 def _json_for(text: str, stream: TextIO | None) -> str:
-    r"""Escape every non-ASCII character of a JSON text if `stream` cannot encode one: Python's `\xc4` is not valid JSON."""
+    r"""Escape all non-ASCII characters of a JSON text if `stream` cannot encode them: Python's `\xc4` is not valid JSON."""
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -293,7 +296,7 @@ def _escaped(character: str) -> str:
 def fitted(text: str, stream: TextIO, env: Mapping[str, str] | None = None) -> str:
     """Return `text`; if `stream` is a terminal, `visible` and wrapped with the indent of each line.
 
-    A word, such as a URL, is never broken, nor is a command between backquotes: the user copies it.
+    Words, such as URLs, and commands between backquotes are never broken, because the user copies them.
     """
     if not stream.isatty():
         return text

@@ -66,7 +66,7 @@ class NonInteractive:
 
 
 def refuse(question: str, flag: str, *, why: str, values: Sequence[str] = ()) -> NoReturn:
-    """Fail a prompt that cannot be answered. `flag` is the flag to use instead, or a command that begins with `{prog}`.
+    """Fail because no prompt is possible. `flag` is the option to use instead, or a command that begins with `{prog}`.
 
     Raises:
         InputNeeded: always.
@@ -212,7 +212,7 @@ def described(choice: Choice) -> str:
 
 
 def _parse_choices(answer: str, values: Sequence[str]) -> set[str] | None:
-    """Return the values that `answer` lists by number or by name; None if a word in `answer` is neither."""
+    """Return the values that `answer` lists by number or by name; None if a word in `answer` is not a number or a name."""
     if answer.lower() in {"all", "none"}:
         return {*values} if answer.lower() == "all" else set()
     found: set[str] = set()
@@ -232,14 +232,14 @@ def _bracketed(default: str | None) -> str:
 
 
 _POINTER: Final = ">"
-_MARGIN: Final = 6  # columns before a row: the pointer and the mark
+_MARGIN: Final = 6  # columns before a row: for the pointer and the mark
 _NARROW: Final = 60  # a terminal with fewer columns shows too little of a hint
-_FILTER_FROM: Final = 16  # a list of so many rows can be filtered by typing
+_FILTER_FROM: Final = 16  # in a list with this number of rows, typing filters the rows
 _MARKS: Final = "●○"  # questionary's
 
 
 class MenuPrompter:
-    """Asks with menus. If a list does not fit into the terminal, `numbered` prints it: the terminal can wrap that."""
+    """Asks with menus. A list that does not fit into the terminal is printed by `numbered`, because the terminal can wrap it."""
 
     interactive = True
 
@@ -289,7 +289,7 @@ class MenuPrompter:
         default = default or ""
         shown, shown_default = visible(question, self._stderr), visible(default, self._stderr)
         editable = default if shown_default == default else ""
-        if editable != default:  # it has control characters: Enter accepts it, but it cannot be edited
+        if editable != default:  # the text has control characters: Enter accepts it, but the user cannot edit it
             shown = f"{shown} [{shown_default}]"
         answer = str(_run(questionary.text(shown, default=editable, **self._streams()), question, flag)).strip()
         return answer if editable else answer or default

@@ -36,7 +36,7 @@ async def read_line(stdin: TextIO) -> str:
 
 
 def _terminal_descriptor(stdin: TextIO) -> int:
-    # Open a new descriptor: O_NONBLOCK on the existing one would also make the shell's non-blocking.
+    # Open a new descriptor: O_NONBLOCK on the existing descriptor would also apply to the shell's.
     descriptor = stdin.fileno()
     try:
         return os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)

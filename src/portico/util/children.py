@@ -1,10 +1,10 @@
 """Start child processes: run Python safely, find programs, and build the environment of a child.
 
-`python -m` and `python SCRIPT` put the current folder, or the script's, first on the import path (docs.python.org: sys.path).
-Then a `portico.py` or `json.py` in a cloned project would run as the user (CWE-427). So Portico starts Python with `-P` or `-I`,
-and never searches the current folder for a program. No child gets the passphrase of the encrypted file, or the name of the
-passphrase file: any process of the user can read a child's environment, and every process that the child starts inherits it
-(CWE-214).
+`python -m` and `python SCRIPT` put the current folder, or the script's folder, first on the import path (docs.python.org:
+sys.path). Then a `portico.py` or `json.py` in a cloned project would run as the user (CWE-427). So Portico starts Python with
+`-P` or `-I`, and never searches the current folder for a program. No child gets the passphrase of the encrypted file, or the name
+of the passphrase file: any process of the user can read a child's environment, and every process that the child starts inherits
+it (CWE-214).
 
 Every child connects to servers on this machine directly (`without_proxy`). With `HTTP_PROXY` alone, a proxy would get a tool's
 prompts and gateway key in plain text, or the authorization code that a browser sends back.
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 NO_PROXY: Final = ("NO_PROXY", "no_proxy")
 """The variables with the hosts to reach without a proxy. Programs read one or the other first, so Portico sets both."""
-# The forms that curl, Go and Python (urllib, requests, httpx) match. undici matches only the first two. Not `[::1]`: httpx 0.25
-# to 0.27 fails on it. Java reads no such variable; its property `http.nonProxyHosts` has these names by default.
+# The forms that curl, Go and Python (urllib, requests, httpx) match. undici matches only the first two forms. Not `[::1]`: httpx
+# 0.25 to 0.27 fails on it. Java reads no such variable; its property `http.nonProxyHosts` has these names by default.
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _PATH_ENV: Final = "PYTHONPATH"
 _WINDOWS_EXTENSIONS: Final = ".COM;.EXE;.BAT;.CMD"
@@ -55,7 +55,7 @@ def script_command(script: str, *words: str) -> list[str]:
 def find_program(name: str, env: Mapping[str, str], platform: str = sys.platform) -> str | None:
     """Return the path of a program in the absolute folders of `PATH`; a name that includes a folder is not searched for.
 
-    The current folder is never searched, as Windows does first, and as others do if PATH has `.` or an empty entry.
+    The current folder is never searched. Windows searches it first, and other systems do if PATH has `.` or an empty entry.
     """
     if os.path.dirname(name):  # noqa: PTH120 - may not be a path
         return shutil.which(name)
@@ -67,7 +67,7 @@ def find_program(name: str, env: Mapping[str, str], platform: str = sys.platform
 
 
 def _executable_extensions(name: str, env: Mapping[str, str], platform: str) -> Sequence[str]:
-    """Return the extensions to try: on Windows those of `PATHEXT`, unless the name has one already."""
+    """Return the extensions to try: on Windows those of `PATHEXT`, unless the name already has such an extension."""
     if platform != "win32":
         return ("",)
     extensions = [extension for extension in env.get("PATHEXT", _WINDOWS_EXTENSIONS).split(";") if extension]
@@ -75,13 +75,13 @@ def _executable_extensions(name: str, env: Mapping[str, str], platform: str) -> 
 
 
 def resolve_command(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """Return `command` with the full path of its program (`find_program`); a path stays as it is.
+    """Return `command` with the full path of its program (`find_program`). If the program is a path, it stays the same.
 
     Raises:
         FileNotFoundError: there is no such program.
     """
     if os.path.dirname(command[0]):  # noqa: PTH120
-        return [*command]  # if it cannot run, the system's own error is better
+        return [*command]  # if the file cannot run, the system's own error is better
     program = find_program(command[0], env)
     if program is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
@@ -89,9 +89,9 @@ def resolve_command(command: Sequence[str], env: Mapping[str, str]) -> list[str]
 
 
 def without_proxy(env: Mapping[str, str]) -> dict[str, str]:
-    """Return `NO_PROXY` and `no_proxy` with the names of this machine added; a missing one takes the value of the other.
+    """Return `NO_PROXY` and `no_proxy` with the names of this machine added. If one is missing, it gets the value of the other.
 
-    The user's entries stay. A value of `*` stays alone: with other entries it no longer means every host (curl(1)).
+    The user's entries stay. A value of `*` gets no other entries, because it would then no longer mean every host (curl(1)).
     """
     values = {name: env[name] for name in NO_PROXY if name in env}
     return {name: _add_loopback(values.get(name, next(iter(values.values()), ""))) for name in NO_PROXY}

@@ -28,7 +28,7 @@ def _read_boot_id() -> str:
         return ""
 
 
-# Read at import, because a read could block an event loop. Empty if the system has no boot id.
+# Read when this module is imported, because a read could block an event loop. Empty if the system has no boot id.
 BOOT: Final = _read_boot_id()
 
 

@@ -1,15 +1,15 @@
 """Read files without blocking, and write files atomically.
 
 Every file is read here (`read_file`, `read_start`, `read_end`; `read_private` for Portico's own): never a FIFO or a device, and
-never more than the caller needs (CWE-400). A missing file is not the same as an unreadable file: if Portico took an unreadable
-index for an empty one, it would erase the other profiles.
+never more than the caller needs (CWE-400). A missing file is not the same as an unreadable file: if Portico treated an unreadable
+index as empty, it would erase the other profiles.
 
 A write goes to a temporary file beside the target (mode 0600 from the start), then fsync, rename, fsync of the folder. The
-process may be killed at any point; tests do so at the points in `FILE_CRASH_POINTS` with their own `CrashPoint`.
+process can be killed at any point. The tests kill it at the points in `FILE_CRASH_POINTS`, with their own `CrashPoint`.
 
 On a network file system (`network_file_system`) two machines may share one profile, but a lock may not work between them. On
-Linux NFS `flock` becomes a lock at the server (flock(2)), but Portico cannot know what the server, SMB or FUSE do with it. So
-Portico only warns.
+Linux NFS `flock` becomes a lock at the server (flock(2)), but Portico cannot know how the server, SMB or FUSE handle that lock.
+So Portico only warns.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _ADVICE: Final = {
 }
 _STATE_ADVICE: Final = {
     errno.EROFS: "that file system is read-only: set PORTICO_STATE_DIR to a folder that can be written",
-    errno.EACCES: "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
-    errno.EPERM: "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
+    errno.EACCES: "make yourself the owner of the folder (chown), or set PORTICO_STATE_DIR to a folder of your own",
+    errno.EPERM: "make yourself the owner of the folder (chown), or set PORTICO_STATE_DIR to a folder of your own",
 }
 
 
@@ -64,7 +64,7 @@ class UnsafeFile(StoreError):
 
 
 class FileFailed(StoreError):
-    """A file, a folder or a lock file of Portico's cannot be read or written."""
+    """A file, a folder or a lock file of Portico cannot be read or written."""
 
     id = "file-failed"
 
@@ -76,8 +76,8 @@ def no_crash_point(_name: str) -> None:
 def write_private(path: Path, data: bytes, *, durable: bool = True, crash_point: CrashPoint = no_crash_point) -> None:
     """Replace `path` with a 0600 file that contains `data`; on any failure the old file stays.
 
-    The folder is Portico's own: it is made if it is missing, with mode 0700. For other folders use `write_in_place`. `durable`
-    False skips the two fsyncs, for content that a power cut may lose.
+    The folder belongs to Portico: if it is missing, it is created with mode 0700. For other folders use `write_in_place`. With
+    `durable` False the two fsyncs are skipped, for content that may be lost in a power cut.
 
     Raises:
         StoreError: the write failed, or the target is not a regular file of this user.
@@ -147,7 +147,7 @@ def read_start(
     `follow` False refuses a symbolic link. `check` gets the open descriptor first, and may raise an error.
 
     Raises:
-        OSError: the system's error; EINVAL: not a regular file; EAGAIN: it has nothing to read now, such as /proc/kmsg.
+        OSError: the system's error; EINVAL: not a regular file; EAGAIN: the file has nothing to read now, such as /proc/kmsg.
     """
     fd = os.open(path, _READ_FLAGS if follow else _READ_FLAGS | _NO_FOLLOW)
     try:
@@ -241,10 +241,10 @@ def write_temporary(path: Path, data: bytes, *, durable: bool = True, crash_poin
 
 
 def write_in_place(path: Path, data: bytes, *, mode: int = 0o777) -> None:
-    """Replace `path` in a folder that is not Portico's own: the folder must exist, and keeps its mode and owner.
+    """Replace `path` in a folder that does not belong to Portico. The folder must exist, and keeps its mode and owner.
 
-    An existing file keeps its owner, its group and at most `mode` of its mode; a new file is 0600. On any failure the old file
-    stays, and no other file is left.
+    An existing file keeps its owner and group, and of its permissions only those in `mode`. A new file has mode 0600. On any
+    failure the old file stays, and no other file is left.
     """
     temporary = write_temporary(path, data)
     try:
@@ -257,9 +257,9 @@ def write_in_place(path: Path, data: bytes, *, mode: int = 0o777) -> None:
 
 
 def copy_permissions(temporary: Path, status: os.stat_result, *, mode: int = 0o777) -> None:
-    """Give `temporary` the group of the file with `status`, at most `mode` of its mode, and as root its owner too.
+    """Give `temporary` the group and permissions of the file with `status`, as root also its owner.
 
-    If the group cannot be set, the group gets no permissions, because it would be another group.
+    Permissions that are not in `mode` are left out. If the group cannot be set, the file has another group, which gets no permissions.
     """
     if os.name != "posix":
         return
@@ -282,7 +282,7 @@ def temporaries(path: Path) -> Iterator[Path]:
 
 
 def replace(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`; on Windows try for a second, because a scanner or a reader may have the old file open."""
+    """Rename `temporary` to `path`. On Windows, retry for a second, because a scanner or a reader may have the old file open."""
     for tries_left in reversed(range(_REPLACE_TRIES)):
         try:
             temporary.replace(path)
@@ -306,7 +306,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `UnsafeFile` if the folder, or the link to it, belongs to another user."""
+    """Raise `UnsafeFile` if the folder, or a link to the folder, belongs to another user."""
     if os.name == "posix" and {folder.stat().st_uid, folder.lstat().st_uid} != {os.geteuid()}:
         raise _unsafe_file(folder, "it belongs to another user")
 
@@ -347,7 +347,7 @@ _MOUNT_POINT_FIELD: Final = 4
 
 
 def network_file_system(folder: Path, mounts: Path = _MOUNTS) -> str | None:
-    """Return the type of the network file system of `folder`; None if it is local, or if the system does not say.
+    """Return the type of the network file system of `folder`; None if the file system is local or unknown.
 
     `mounts` has the format of /proc/PID/mountinfo (proc(5)).
     """
@@ -357,7 +357,7 @@ def network_file_system(folder: Path, mounts: Path = _MOUNTS) -> str | None:
         return None
     path = f"{os.path.realpath(folder).rstrip('/')}/"
     mounts_above = [mount for line in lines if (mount := _parse_mount(line)) and path.startswith(f"{mount[0].rstrip('/')}/")]
-    # Of several mounts at one mount point the last is visible.
+    # If there are several mounts at a mount point, only the last is visible.
     fs_type = max(reversed(mounts_above), key=lambda mount: len(mount[0]), default=("", ""))[1]
     return fs_type if fs_type in _NETWORK_TYPES else None
 

@@ -1,8 +1,8 @@
 """Locks between processes, on files that are never deleted.
 
 The lock is `flock` (POSIX) or a locked byte range (Windows), not the existence of the file: the system releases it when its owner
-dies. If the file were deleted on release, two processes could both own the lock, each on its own inode. Not `fcntl.lockf`:
-its locks belong to the process, so two owners in one process would not exclude each other.
+dies. If the file were deleted on release, two processes could own the lock at the same time, each on its own inode. `fcntl.lockf`
+is not used: its locks belong to the process, so two owners in one process would not exclude each other.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ else:
 class FileLock:
     """A lock with one owner at a time, between processes and within a process. Not reentrant.
 
-    `what` names the protected object in messages. `foreign`: another program uses this lock file too, in its own folder. Portico
-    then does not create or change the folder, and writes nothing to the file.
+    `what` names the protected object in messages. `foreign`: the lock file belongs to another program, which also locks it. Then
+    Portico does not create or change its folder, and writes nothing to the file.
     """
 
     def __init__(self, path: Path, *, what: str = "this file", foreign: bool = False) -> None:
@@ -97,7 +97,7 @@ class FileLock:
         return True
 
     def is_valid(self) -> bool:
-        """Whether this object owns the lock, and no one has deleted its file since."""
+        """Whether this object owns the lock, and the file has not been deleted since."""
         return self._fd is not None and self._is_current(self._fd)
 
     def acquire(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -125,7 +125,10 @@ class FileLock:
             os.close(fd)
 
     def is_locked(self) -> bool:
-        """Whether the lock has an owner. The check takes a shared lock, so an `acquire` at the same time must try again."""
+        """Whether the lock has an owner.
+
+        The check needs a shared lock for a moment, so an `acquire` at the same time must try again.
+        """
         try:
             fd = os.open(self.path, _EXISTING_FLAGS)
         except FileNotFoundError:
@@ -179,7 +182,7 @@ class FileLock:
 def _write_pid(fd: int) -> None:
     line = f"{os.getpid()}\n".encode()
     os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, line)  # before the truncate: a reader sees this id or the old one of a killed owner, never an empty file
+    os.write(fd, line)  # before the truncate: a reader sees this id, or the old id of a killed owner, but never an empty file
     os.ftruncate(fd, len(line))
 
 
@@ -192,7 +195,7 @@ def named_lock(folder: Path, kind: str, name: str | Path, *, what: str) -> FileL
 def file_lock(
     path: Path, timeout_s: float = DEFAULT_TIMEOUT_S, what: str = "this file", *, foreign: bool = False
 ) -> Iterator[FileLock]:
-    """Own the lock at `path` in the `with` block; errors as `FileLock.acquire`."""
+    """Own the lock at `path` in the `with` block. Raises the errors of `FileLock.acquire`."""
     lock = FileLock(path, what=what, foreign=foreign)
     lock.acquire(timeout_s)
     try:

@@ -1,13 +1,13 @@
-"""Find out if another user can change or replace a file, by the owner and mode of the file and of each folder above it.
+"""Find out whether another user can change or replace a file. This depends on the owner and mode of the file and of its folders.
 
-Another user who owns, or can write to, a folder above a file can rename that folder and put another in its place. So each folder
-up to `/` is checked, as OpenSSH's StrictModes does for `authorized_keys` (sshd_config(5)), and git since CVE-2022-24765. For a
-symbolic link, the folders of the link and of its target are checked.
+Another user who owns a folder above a file, or can write to it, can rename that folder and put another folder in its place. So
+each folder up to `/` is checked, as OpenSSH's StrictModes does for `authorized_keys` (sshd_config(5)), and git since
+CVE-2022-24765. For a symbolic link, the folders of the link and of its target are checked.
 
 Portico trusts the files of this user and of root. A group with write permission is harmless if it has no other member: Debian and
-Fedora have a group for each user and a umask of 002, so all their files are like this. In a sticky folder (`/tmp`) others can add
-files, but not replace ours. Root trusts only its own files, even under sudo: if root ran the code of a user, all programs of that
-user could become root. Windows has no such owners and modes, so nothing is found there.
+Fedora have a group for each user and a umask of 002, so all their files are like this. In a sticky folder (`/tmp`), other users
+can add files, but cannot replace this user's files. Root trusts only its own files, even under sudo: if root ran the code of a
+user, all programs of that user could become root. Windows has no such owners and modes, so nothing is found on Windows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_FILES: Final = 5_000
 class Exposure:
     """Why another user can change a file: the `path` of the file or of a folder above it, and the command that corrects it.
 
-    `is_by_mode` is true if the mode allows it; else the path belongs to another user.
+    `is_by_mode` is true if the mode lets other users write; otherwise the path belongs to another user.
     """
 
     path: str
@@ -62,10 +62,10 @@ class OwnershipCheck:
         try:
             return self._check_path(str(path.absolute()))  # `..` stays: after a link it is another folder than in the text
         except OSError:
-            return None  # missing or unreachable: the code that reads the file reports it
+            return None  # missing or unreachable: the code that reads the file reports this
 
     def exposure_within(self, folder: Path) -> Exposure | None:
-        """Return why another user can change `folder`, a file in it, or add a file to it."""
+        """Return why another user can change `folder` or a file in `folder`, or can add a file; None if no other user can."""
         if os.name != "posix":
             return None
         exposure = self.exposure(folder)
@@ -75,7 +75,7 @@ class OwnershipCheck:
             return _unreadable(folder, error)
 
     def exposure_beside(self, folder: Path, reference: Path) -> Exposure | None:
-        """Return why a user can change the content of `folder`, but not `reference`; both are in the same folder."""
+        """Return why a user who cannot change `reference` can change the content of `folder`, which is beside `reference`."""
         if os.name != "posix":
             return None
         try:
@@ -121,7 +121,7 @@ class OwnershipCheck:
             with os.scandir(current) as entries:
                 for entry in entries:
                     count += 1
-                    # It may be gone, such as a temporary .pyc, or a link to a missing file, such as an editor's lock.
+                    # The file may be gone (a temporary .pyc), or be a link to a missing file (an editor's lock).
                     with contextlib.suppress(FileNotFoundError):
                         exposure = self._check_entry(entry)
                     if entry.is_dir():
@@ -147,7 +147,7 @@ class OwnershipCheck:
     def _check_status(self, path: str, status: os.stat_result, *, may_be_sticky: bool = True) -> Exposure | None:
         if status.st_uid not in self._trusted and not self._modes_only:
             hint = "move your files to a folder of your own"
-            if not stat.S_ISDIR(status.st_mode):  # no chown for a folder: it may be the other user's home
+            if not stat.S_ISDIR(status.st_mode):  # no chown for a folder: the folder may be the other user's home
                 hint = f"move it to a folder of your own, or take it over: {_chown_command(path)}"
             return Exposure(path, f"it belongs to {_user_name(status.st_uid)}", hint)
         mode = stat.S_IMODE(status.st_mode)
@@ -171,10 +171,10 @@ def _unreadable(folder: Path, error: OSError) -> Exposure:
 
 
 def _members(group: int) -> set[int]:
-    """Return the users in a group, by their own entries and by the group's; -1 means that there may be unknown users.
+    """Return the users in a group, from the entries of the users and of the group. -1 means that there may be unknown users.
 
-    The entry of a group does not name the users whose primary group it is. A directory service (SSSD, LDAP) lists them only if
-    `enumerate` is set; without it only a group with the name of a user is private (login.defs(5): USERGROUPS_ENAB).
+    The entry of a group does not name the users whose primary group it is. A directory service (SSSD, LDAP) lists such users only
+    if `enumerate` is set; without `enumerate`, only a group with the name of a user is private (login.defs(5): USERGROUPS_ENAB).
     """
     import grp
     import pwd
@@ -200,7 +200,7 @@ def _user_id(name: str) -> int:
 
 
 def _has_access_list(path: str) -> bool:
-    """Whether the path has an access list (acl(5)): then the group's bits are the limit for all users in the list."""
+    """Whether the path has an access list (acl(5)). Then the mode bits of the group are the limit for all users in the list."""
     if sys.platform != "linux":
         return False
     try:

@@ -1,7 +1,7 @@
 """Make SIGTERM and SIGHUP end a command as Ctrl-C does: work that must finish is finished, and everything is cleaned up.
 
-By default they end the process at once. But the response that is on its way may contain the only copy of a rotated token. Ignored
-signals (nohup) stay ignored.
+By default these signals end the process immediately. But a response that has not arrived yet may contain the only copy of a
+rotated token. Ignored signals (nohup) stay ignored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TERMINATION_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for signal n is 128 + n
-_REPEAT_S: Final = 2.0  # a closing terminal sends several signals, which should not interrupt the cleanup
-_MAX_BLOCK_S: Final = 5.0  # the longest block of the main thread of a program that uses the library
+_REPEAT_S: Final = 2.0  # a closing terminal sends several signals; they must not interrupt the cleanup
+_MAX_BLOCK_S: Final = 5.0  # the longest time for which the main thread of a program that uses the library is blocked
 _MAX_WAIT_S: Final = 60.0  # for work that must finish
 
 
@@ -42,7 +42,7 @@ class EndedBySignal(KeyboardInterrupt):
 class _SignalState:
     """The state of signal handling in the process; only the main thread gets signals.
 
-    `cancel` cancels the work of `run`, None if there is none. `first` is the first signal, received at `received_at`.
+    `cancel` cancels the work of `run`; None if no work is running. `first` is the first signal, received at `received_at`.
     `unfinished` is the work that must finish; `changed` is notified of its changes. The library registers `finishers`;
     `finishing` is their progress.
     """
@@ -67,15 +67,15 @@ _state = _SignalState([])
 
 
 def _on_main_thread() -> bool:
-    threading = sys.modules.get("threading")  # if no module has imported it, there is only one thread
+    threading = sys.modules.get("threading")  # if no module has imported `threading`, there is only one thread
     return threading is None or threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
 def handle_signals() -> Iterator[None]:
-    """Raise `EndedBySignal` in the main thread for a signal that would end the process, while in the `with` block.
+    """In the `with` block, a signal that would end the process raises `EndedBySignal` in the main thread instead.
 
-    If `run` is active, its work is cancelled instead, once. The end of the block waits for the work that must finish; a second
+    If `run` is active, the first signal only cancels its work. The end of the block waits for the work that must finish; a second
     Ctrl-C ends the wait.
     """
     previous: dict[int, Any] = {}
@@ -162,7 +162,7 @@ def unfinished() -> bool:
 
 
 def finished(work: object) -> None:
-    """Note that `work` has ended; does nothing if it was not registered with `must_finish`."""
+    """Note that `work` has ended. Does nothing if `work` was not registered with `must_finish`."""
     with _state.changed:
         _state.unfinished.discard(work)
         _state.changed.notify_all()
@@ -184,25 +184,28 @@ def block_signals() -> Iterator[None]:
 
 
 def finish_before_exit(finish: Callable[[], None]) -> None:
-    """Call `finish` before an unhandled signal ends the process; the process then still ends by that signal.
+    """Call `finish` before an unhandled signal ends the process. The process still ends by that signal.
 
-    Only the main thread can set handlers, so `install_handlers` must also be called there.
+    Only the main thread can set handlers, so `install_handlers` must be called in the main thread too.
     """
     _state.finishers.append(finish)
     install_handlers()
 
 
 def install_handlers() -> None:
-    """Handle the unhandled signals, if this is the main thread: Python allows it only there."""
+    """Handle the unhandled signals, if this is the main thread: Python allows handlers only in the main thread."""
     if _state.finishers and _on_main_thread():
-        with contextlib.suppress(ValueError):  # a sub-interpreter: its main thread is not the process's
+        with contextlib.suppress(ValueError):  # a sub-interpreter: its main thread is not the main thread of the process
             for number in TERMINATION_SIGNALS:
                 if signal.getsignal(number) is signal.SIG_DFL:
                     signal.signal(number, _finish_and_end)
 
 
 def _finish_and_end(number: int, _frame: object) -> None:
-    """Run the finishers, then end by the signal. Blocks only briefly: the interrupted code may own a lock that they need."""
+    """Run the finishers, then end by the signal.
+
+    Blocks only briefly: the interrupted code may own a lock that a finisher needs.
+    """
     import threading
 
     if _state.finishing == "idle":
@@ -229,7 +232,7 @@ def _run_finishers(number: int) -> None:
 
 
 def _reset_in_child() -> None:
-    """Forget the parent's work: it is not the child's, and in the child its locks might never be released."""
+    """Forget the parent's work: it does not run in the child, and its locks might never be released there."""
     global _state  # noqa: PLW0603 - a process has one
     _state = _SignalState(_state.finishers)
 

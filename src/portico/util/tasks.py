@@ -20,7 +20,10 @@ async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def first_of(*work: Coroutine[Any, Any, Any]) -> int:
-    """Run several coroutines until the first has ended, cancel the others, and return its index; raise its exception."""
+    """Run several coroutines until one has ended, then cancel the others.
+
+    Return the index of that coroutine, or raise its exception.
+    """
     tasks = [asyncio.create_task(each) for each in work]
     try:
         finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -33,9 +36,9 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> int:
 
 @asynccontextmanager
 async def background_tasks() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
-    """Let the body of `async with` start background tasks, and cancel those that still run at its end.
+    """Let the body of `async with` start background tasks. At the end of the body, cancel the tasks that are still running.
 
-    A task that fails does not end the body; its exception is raised after a body without one.
+    A task that fails does not end the body. Its exception is raised after the body, unless the body raises an exception.
     """
     tasks: list[asyncio.Task[None]] = []
     try:
@@ -54,7 +57,7 @@ class Deadline:
     """A point in time on the monotonic clock, which cannot be set.
 
     If that clock may stop while the machine sleeps, the wall clock is used too: a server's lifetimes go on. The deadline has
-    passed when either clock says so.
+    passed when one of the two clocks has reached it.
     """
 
     def __init__(self, clock: Clock, seconds: float) -> None:

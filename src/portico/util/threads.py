@@ -31,9 +31,9 @@ _IDLE_S: Final = 10.0  # an idle thread ends after this time
 
 
 def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
-    """Start `call` on a daemon thread and return a future of its result; to cancel the future does not stop the call.
+    """Start `call` on a daemon thread and return a future of its result. Cancelling the future does not stop the call.
 
-    A `StopIteration` or `SystemExit` of the call becomes a `RuntimeError`.
+    If the call raises `StopIteration` or `SystemExit`, the future has a `RuntimeError` instead.
     """
     import asyncio  # not at the top: `auth token` has no event loop
 
@@ -66,9 +66,10 @@ def idle_threads() -> frozenset[threading.Thread]:
 
 
 def _settable(error: BaseException) -> BaseException:
-    """Replace an exception that a future cannot have: it refuses `StopIteration`, and `SystemExit` would end the event loop.
+    """Replace an exception that a future cannot have.
 
-    A plugin may raise the first by `next()` of an empty iterator, the second by `sys.exit()`.
+    A future refuses `StopIteration`, which a plugin may raise by `next()` of an empty iterator. `SystemExit`, which `sys.exit()`
+    raises, would end the event loop.
     """
     if not isinstance(error, (StopIteration, SystemExit)):
         return error
@@ -79,7 +80,8 @@ class _Worker:
     """A thread that makes calls, and ends after it has been idle for a while."""
 
     def __init__(self) -> None:
-        self.calls: SimpleQueue[Callable[[], Callable[[], None]]] = SimpleQueue()  # a call returns what delivers its result
+        # Each call returns a function that delivers its result.
+        self.calls: SimpleQueue[Callable[[], Callable[[], None]]] = SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="portico-off-loop", daemon=True)
 
     def _run(self) -> None:
@@ -90,7 +92,7 @@ class _Worker:
                 try:
                     _idle.remove(self)
                 except ValueError:
-                    continue  # another thread has just taken this worker: its call will come
+                    continue  # another thread has just taken this worker, and will put a call into the queue
                 return
             deliver = call()
             _idle.append(self)  # before the result is delivered, so the next call can use this thread
@@ -126,7 +128,7 @@ class Deadlines:
 
 
 class PromptWatch:
-    """Measures how long the prompts of a keyring are open; shared by the thread that calls the keyring and the one that waits.
+    """Measures how long the prompts of a keyring are open. Two threads share it: one calls the keyring, the other waits.
 
     All prompts of one call together may stay open for `limit_s` seconds. `on_wait` is called with a message if a prompt does not
     close at once. `now` returns the time in seconds. While `prompts_forbidden`, the keyring must not open a prompt.
@@ -145,7 +147,7 @@ class PromptWatch:
         self.prompts_forbidden = False
 
     def begin_call(self, *, ask: bool = True, during_prompt: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
-        """Reset for a new call. `ask` False forbids prompts; `during_prompt` is entered while a prompt is open."""
+        """Reset for a new call. If `ask` is False, prompts are forbidden. The context `during_prompt` surrounds each prompt."""
         self._remaining_s, self._opened_at, self._closed_at = self.limit_s, None, None
         self.prompts_forbidden, self._during_prompt = not ask, during_prompt
 
@@ -179,16 +181,17 @@ class PromptWatch:
             self._on_wait(text)
 
     def extra_s(self, seconds: float) -> float:
-        """Return how much longer to wait for a call that may take `seconds` in addition to its prompts; 0.0 if it is late."""
+        """Return how many more seconds to wait for a call that may take `seconds`, not counting its prompts; 0.0: none."""
         opened_at, closed_at = self._opened_at, self._closed_at
         if opened_at is not None:
-            # Wait in slices, because the call goes on when the prompt closes. At the limit the thread that opened it gives up.
+            # Wait in slices, because the call goes on when the prompt closes. At the limit, the thread that opened the prompt
+            # gives up.
             return min(seconds, max(0.0, opened_at + self._remaining_s + seconds - self._now()))
         return 0.0 if closed_at is None else max(0.0, closed_at + seconds - self._now())
 
 
 class DeadlinePassed(Exception):
-    """The call has not returned; thread `worker` still runs it. The store turns this into a StoreError."""
+    """The call has not returned, and the thread `worker` still runs it. The store turns this exception into a StoreError."""
 
     def __init__(self, worker: threading.Thread, seconds: float) -> None:
         super().__init__(f"no answer within {seconds:g} s")
@@ -223,8 +226,8 @@ def call_with_deadline(
 ) -> T:
     """Return the result of `call`, or raise its exception, if it ends within `seconds`.
 
-    At the deadline `extra_s` returns how many more seconds to wait, and so on until it returns 0. Ctrl-C calls `abort`, which
-    should end `call`.
+    At the deadline, `extra_s` returns how many more seconds to wait. After these seconds it is called again, until it returns 0.
+    On Ctrl-C, `abort` is called, which ends `call` if that is possible.
 
     Raises:
         DeadlinePassed: the call has not ended.
@@ -247,6 +250,6 @@ def call_with_deadline(
 
 
 def retrieve_exception(outcome: asyncio.Future[Any]) -> None:
-    """Mark the exception of `outcome` as seen, since every caller may have left."""
+    """Mark the exception of `outcome` as retrieved: perhaps no caller waits for it any more, and asyncio would log it."""
     if not outcome.cancelled():
         outcome.exception()
