@@ -259,7 +259,8 @@ def write_in_place(path: Path, data: bytes, *, mode: int = 0o777) -> None:
 def copy_permissions(temporary: Path, status: os.stat_result, *, mode: int = 0o777) -> None:
     """Give `temporary` the group and permissions of the file with `status`, as root also its owner.
 
-    Permissions that are not in `mode` are left out. If the group cannot be set, the file has another group, which gets no permissions.
+    Permissions that are not in `mode` are left out. If the group cannot be set, the file has another group, which gets no
+    permissions.
     """
     if os.name != "posix":
         return
