@@ -217,7 +217,7 @@ def _other_home(env: Mapping[str, str] | None) -> Path | None:
 
 
 def _other_folder(env: Mapping[str, str], variable: str, below_home: str) -> Path | None:
-    """Return the folder by `variable` or `HOME` in `env`, or None if both are the process's own: platformdirs reads those."""
+    """Return the folder by `variable` or `HOME` in `env`; None if both are as in the process, where platformdirs reads them."""
     chosen = env.get(variable, "").strip()
     if chosen and chosen != os.environ.get(variable, "").strip():
         return Path(chosen) / _APP

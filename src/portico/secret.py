@@ -1,4 +1,4 @@
-"""A value that must not be shown, and the redaction of text that may hold one.
+"""A value that must not be shown, and the redaction of text that may contain such a value.
 
 A token, code, verifier, passphrase or key is a `Secret` from the moment it enters the program. Only `reveal()` returns its text,
 so a search for that word finds every exposure.
@@ -17,7 +17,7 @@ SECRET_VARIABLES: Final = ("PORTICO_PASSPHRASE_FILE", "PORTICO_PASSPHRASE")
 SHORTEST: Final = 6
 """The shortest form value that is hidden, in characters: hiding shorter ones would change ordinary words of a response."""
 
-# Field names first, then texts that look like tokens. Rather redact too much: a leaked secret cannot be taken back.
+# Field names first, then texts that look like tokens. When in doubt, redact: a leaked secret cannot be made secret again.
 _FIELD = (
     r"(?i)(\b(?:access|refresh|id|bearer|api|device|user|client)?[_-]?"
     r"(?:token|secret|password|passphrase|code_verifier|device_code|api[_-]?key|authorization|code|state|verifier|key)"
@@ -116,7 +116,7 @@ class Hider:
             text = text.replace(secret, REDACTED)
         if not self._forms or len(text) < self._shortest:
             return text
-        # Made once, at the first long text: a response may have thousands of short ones.
+        # Made once, at the first long text: a response may have thousands of short texts.
         positions = self._positions = self._positions or _index_pieces(self._forms)
         spans: list[tuple[int, int]] = []
         for layer, starts, ends in _layers(text):

@@ -45,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--fix", action="store_true", help="fix what is safe to fix, and list the fixes")
-    parser.add_argument(
-        "--bundle", metavar="FILE", help="also write an archive to attach to a bug report; it contains no secrets"
-    )
+    parser.add_argument("--bundle", metavar="FILE", help="also write an archive for a bug report; it contains no secrets")
     parser.set_defaults(handler=doctor, warns_of_ended=False)
 
 

@@ -139,9 +139,7 @@ def add_env_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _ENV_EXAMPLES
     parser.add_argument("--shell", choices=SHELLS, help="the shell to print for (default: yours)")
     parser.add_argument("--model", metavar="REF", help=MODEL_HELP)
-    parser.add_argument(
-        "--key", metavar="NAME", default="default", help="name of the gateway key to use (default: the key named default)"
-    )
+    parser.add_argument("--key", metavar="NAME", default="default", help="gateway key to use (default: the key named default)")
     parser.set_defaults(handler=env)
 
 

@@ -104,14 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_command(commands, "gateway install", summary, install)
     add_command(commands, "gateway uninstall", "stop the service and remove it", uninstall)
     reading = add_command(commands, "gateway logs", "show the gateway's log", logs)
-    reading.add_argument(
-        "-n",
-        "--lines",
-        type=int,
-        default=_DEFAULT_LINES,
-        metavar="N",
-        help=f"number of lines to show (default: {_DEFAULT_LINES})",
-    )
+    how_many = f"number of lines to show (default: {_DEFAULT_LINES})"
+    reading.add_argument("-n", "--lines", type=int, default=_DEFAULT_LINES, metavar="N", help=how_many)
     reading.add_argument("-f", "--follow", action="store_true", help="also show new lines, until Ctrl-C")
     summary = "replace the running gateway; running streams finish"
     _add_port(add_command(commands, "gateway restart", summary, restart))

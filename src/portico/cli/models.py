@@ -76,12 +76,8 @@ def _add_status(commands: Commands) -> None:
     parser.add_argument("--probe", action="store_true", help="test each credential with a small request")
     parser.add_argument("--probe-provider", metavar="ID", help="with --probe, test only this provider")
     parser.add_argument("--probe-profile", action="append", default=[], metavar="ID", help=_PROBE_PROFILE)
-    parser.add_argument(
-        "--probe-timeout", type=float, default=8000.0, metavar="MS", help="timeout of a request, in ms (default: 8000)"
-    )
-    parser.add_argument(
-        "--probe-concurrency", type=int, default=2, metavar="N", help="number of requests at the same time (default: 2)"
-    )
+    parser.add_argument("--probe-timeout", type=float, default=8000.0, metavar="MS", help="request timeout in ms (default: 8000)")
+    parser.add_argument("--probe-concurrency", type=int, default=2, metavar="N", help="number of parallel requests (default: 2)")
     parser.add_argument("--probe-max-tokens", type=int, default=8, metavar="N", help="limit of an answer, in tokens (default: 8)")
     parser.set_defaults(handler=_STATUS)
 

@@ -72,7 +72,7 @@ def problem_order(name: str) -> Callable[[Problem], tuple[bool, bool, str, int, 
 class Section:
     """An object or an array that is being checked.
 
-    The methods take the steps from this section to a value in it.
+    The methods take the steps from this section to a value inside it.
     """
 
     def __init__(self, source: Effective, problems: list[Problem], path: ConfigPath, value: JsonValue) -> None:
@@ -102,7 +102,7 @@ class Section:
     def report_warning(
         self, steps: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False, standing: bool = False
     ) -> None:
-        """Report that the value has less effect than it seems; `standing` as in `Problem`."""
+        """Report that the value has less effect than the user may expect. `standing` as in `Problem`."""
         path = (*self.path, *steps)
         origin = self._source.origin(path, of_key=of_key)
         message = f"{shown_path(path)} {message}"
@@ -212,7 +212,7 @@ def _is_foreign(section: Section, steps: ConfigPath, word: str, foreign: Sequenc
 
 
 def _string(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> str | None:
-    """Read a text; an empty one counts as absent."""
+    """Read a text; an empty text is treated as absent."""
     return None if value == "" else _text(section, steps, value, key)
 
 
@@ -324,7 +324,7 @@ def _config(_section: Section, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _variables(section: Section, entries: dict[str, Any]) -> dict[str, str]:
-    """Merge `env` and `env.vars`; if only one of them is in Portico's own file, that one wins."""
+    """Merge `env` and `env.vars`; if only one of the two is in Portico's own file, it takes precedence."""
     entries.pop("shellEnv", None)
     variables: dict[str, str] = entries.pop("vars", {})
     for name, text in entries.items():
@@ -353,7 +353,7 @@ def _folders(section: Section, folders: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _entries(section: Section, entries: dict[str, PluginEntry]) -> dict[str, PluginEntry]:
-    """An error in an entry disables only the plugin of that entry."""
+    """Check the entries of plugins: an error in an entry disables only the plugin of that entry."""
     errors = [problem for problem in section.assign_to_plugins() if problem.level == "error"]
     result = {}
     for id in section.value if isinstance(section.value, dict) else ():
@@ -363,7 +363,7 @@ def _entries(section: Section, entries: dict[str, PluginEntry]) -> dict[str, Plu
 
 
 def _provider(section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
-    """Leave out a provider whose protocol only OpenClaw knows, except its models that have another protocol."""
+    """Leave out a provider whose protocol only OpenClaw knows, but keep its models that have another protocol."""
     fields["base_url"], fields["problem"] = _base_url(section, fields.get("base_url"))
     if not _speaks_another_protocol(section):
         return fields
@@ -396,7 +396,7 @@ def _base_url(section: Section, text: str | None) -> tuple[str | None, str | Non
 
 
 def hint_for_base_url(url: str) -> str | None:
-    """Return what to write instead of a base URL that cannot be used, if that is known."""
+    """Return what to write instead of a base URL that cannot be used; None if that is unknown."""
     endpoint = endpoint_end(url)
     if endpoint is not None:
         return f"write it without `{endpoint}`"

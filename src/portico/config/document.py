@@ -1,4 +1,4 @@
-"""Config documents: JSON5 text with edits that keep every other byte, paths into it, its file, and its problems.
+"""Config documents: JSON5 text with edits that keep every other byte, paths into the text, the file of the text, and problems.
 
 A config file must be a regular file. A file that cannot be read is an error, never an empty config. An edit holds a lock and
 replaces the file in one step.
@@ -99,7 +99,7 @@ class ConfigNotFound(ConfigError):
 class Document:
     """A JSON5 text. Messages call it `name`, the path of its file. The text may contain API keys, so `repr` does not show it.
 
-    A document is immutable: an edit returns a new one, after it has parsed the changed parts again.
+    A document is immutable: an edit parses the changed parts again and returns a new document.
     """
 
     name: str
@@ -131,14 +131,14 @@ class Document:
         return plain(self.root)
 
     def get(self, path: ConfigPath) -> JsonValue:
-        """Return the value at `path`; KeyError if there is none."""
+        """Return the value at `path`; KeyError if there is no value."""
         return plain(self._node(path))
 
     def has(self, path: ConfigPath) -> bool:
         return len(self._walk(path)[1]) == 0
 
     def position(self, path: ConfigPath, *, of_key: bool = False) -> tuple[int, int]:
-        """Return the line and column, from 1, of the value at `path`, or of its key; KeyError if there is none."""
+        """Return the line and column, from 1, of the value at `path`, or of its key; KeyError if there is no value."""
         entry = self._entry(path[:-1], path[-1]) if of_key and path else None
         return self.line_and_column(entry.start if entry else self._node(path).start)
 
@@ -164,14 +164,14 @@ class Document:
         return line_starts(self.text)
 
     def duplicates(self) -> Iterator[tuple[ConfigPath, int]]:
-        """Yield the path and offset of each member that a later member with the same key hides."""
+        """Yield the path and offset of each member that is hidden by a later member with the same key."""
         for path, entry in hidden(self.root, ()):
             yield path, entry.start
 
     # --- edits -------------------------------------------------------------------------------------------------------------
 
     def set(self, path: ConfigPath, value: JsonValue) -> Document:
-        """Set the value at `path`, and make the objects that `path` needs. An index one past the end appends.
+        """Set the value at `path`, and make the objects that `path` needs. The index after the last element appends.
 
         Raises:
             ConfigElsewhere: `path` leads through a value that is neither an object nor an array.
@@ -194,7 +194,7 @@ class Document:
         """Insert `value` into an array before the element at `path`, which ends with an index.
 
         Raises:
-            ConfigElsewhere: there is no array at that path, or it is too short.
+            ConfigElsewhere: there is no array at that path, or the array is too short.
         """
         node, missing = self._walk(path[:-1])
         is_array = isinstance(node, Container) and not node.is_object and not missing
@@ -205,7 +205,7 @@ class Document:
         raise self._blocked(node, path, path[-1:])
 
     def unset(self, path: ConfigPath) -> Document:
-        """Remove the value at `path`; KeyError if there is none."""
+        """Remove the value at `path`; KeyError if there is no value."""
         document = self
         while True:
             entry = document._entry(path[:-1], path[-1])
@@ -402,7 +402,7 @@ class ConfigFile:
         return self._known[1]
 
     def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
-        """Replace the content `before` with `after`; False if the file has other content by now."""
+        """Replace the content `before` with `after`; False if the file no longer has the content `before`."""
         try:
             make_folder(target.parent)
             for old_temporary in temporaries(target):
@@ -506,7 +506,7 @@ def config_file_error(message: str, error: OSError) -> ConfigUnreadable:
 
 
 Layer = Literal["own", "base"]
-MAX_SHOWN: Final = 20  # problems of one config in an error for people
+MAX_SHOWN: Final = 20  # problems of one config that an error for people shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,7 +520,7 @@ class Problem:
         message: the problem; `hint` says what to write instead.
         plugin: if set, the error stops only this plugin.
         only: if set, the error stops only the object at this path.
-        standing: a warning that may be intended: only `config validate` and `doctor` show it.
+        standing: a warning about a value that the user may have intended: only `config validate` and `doctor` show it.
     """
 
     level: Literal["error", "warning"]

@@ -1,7 +1,7 @@
 """Parse JSON5 (https://spec.json5.org) into a tree of values with their places in the text.
 
-One expression matches a token and the colon, comma or bracket after it. On a syntax error the parser reads the tokens before it
-again one by one, so the error can name the missing token.
+One expression matches a token and the colon, comma or bracket after it. On a syntax error the parser reads the tokens before the
+error again, one by one, so the error can name the missing token.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ConfigElsewhere(ConfigError):
 class Json5SyntaxError(ValueError):
     """The text is not JSON5 at `offset`, in characters.
 
-    The message shows nothing of the text but punctuation, because any word may be an API key without quotes (CWE-209).
+    From the text, the message shows only punctuation, because any word may be an API key without quotes (CWE-209).
     """
 
     def __init__(self, message: str, offset: int) -> None:
@@ -107,7 +107,7 @@ class Container:
     _by_key: dict[str | None, Entry] | None = field(default=None, init=False, repr=False)
 
     def find(self, key: str | int) -> Entry | None:
-        """Return the entry at `key`: of several members with this key the last, as in JavaScript."""
+        """Return the entry at `key`; if several members have this key, the last, as in JavaScript."""
         if not self.is_object:
             index = array_index(key)
             return self.entries[index] if index is not None and index < len(self.entries) else None
@@ -120,14 +120,14 @@ Node = Scalar | Container
 
 
 def array_index(step: str | int) -> int | None:
-    """Return `step` as an array index, also if it is a string as in `models.0.id`; None if it is not an index."""
+    """Return `step`, an int or a string as in `models.0.id`, as an array index; None if it is not an index."""
     if isinstance(step, str):
         return int(step) if step.isascii() and step.isdecimal() and len(step) <= MAX_INDEX_DIGITS else None
     return step if step >= 0 else None
 
 
 def plain(node: Node) -> JsonValue:
-    """Return the value of `node` as plain JSON; of several members with the same key the last is used."""
+    """Return the value of `node` as plain JSON; if several members have the same key, the last is used."""
     if isinstance(node, Scalar):
         return node.value
     if node.is_object:
@@ -136,7 +136,7 @@ def plain(node: Node) -> JsonValue:
 
 
 def hidden(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Entry]]:
-    """Yield each member below `node`, at `path`, that a later member with the same key hides."""
+    """Yield each member below `node`, at `path`, that is hidden by a later member with the same key."""
     if not isinstance(node, Container):
         return
     last = {entry.key: entry for entry in node.entries} if node.is_object else None
@@ -203,7 +203,8 @@ class _Reader:
     def __init__(self, text: str, offset: int) -> None:
         self._text = text
         self.offset = offset
-        self._scalar: re.Match[str] | None = None  # the last token if it was a scalar: the match includes the mark after it
+        # The last token if it was a scalar: the match includes the mark after the token.
+        self._scalar: re.Match[str] | None = None
 
     def entry(self, depth: int, closing: str) -> Entry | None:
         """Parse the next entry of a container of this `depth`; None at its `closing` bracket."""
@@ -408,5 +409,5 @@ def line_starts(text: str) -> list[int]:
 def line_start(text: str, offset: int) -> int:
     """Return the start of the line that contains `offset`."""
     start = text.rfind("\n", 0, offset) + 1
-    start = max(start, text.rfind("\r", start, offset) + 1)  # searched only after the last LF, because CR is rare
+    start = max(start, text.rfind("\r", start, offset) + 1)  # only after the last LF, because CR is rare
     return start + 1 if start == 0 and text.startswith(_BOM) else start

@@ -35,7 +35,7 @@ WIDTH: Final = 100
 _BARE_KEY: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _INVISIBLE: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\ufeff": "\\ufeff", "\x7f": "\\u007f"}
-# The style is taken from so many containers, and entries of each: to read all would cost more than the edit.
+# The style is taken from this number of containers, and of entries in each: reading all would cost more than the edit.
 _SAMPLE: Final = 8
 _START: Final = attrgetter("start")
 _NEWLINE: Final = re.compile(r"\r\n|\n|\r")
@@ -130,7 +130,7 @@ def quoted(text: str, quote: str) -> str:
 
 
 def could_be_bare(key: str) -> bool:
-    """Whether a key, with or without its quotes, needs none."""
+    """Whether a key, given with or without its quotes, needs no quotes."""
     return _BARE_KEY.fullmatch(key.strip("\"'")) is not None
 
 
@@ -142,7 +142,7 @@ def _items(value: dict[str, JsonValue] | list[JsonValue]) -> Iterable[JsonValue]
 
 
 def read_style(text: str, root: Node, *, strict_json: bool) -> Style:
-    """Return the style of `text`; its default is that of the documentation's examples, or of JSON if `strict_json`."""
+    """Return the style of `text`; by default the style of the documentation's examples, or of JSON if `strict_json`."""
     first_line = text[: text.find("\n") + 1]
     style = Style(newline="\r\n" if first_line.endswith("\r\n") else "\n")
     if strict_json:
@@ -194,7 +194,7 @@ def _has_bare_keys(keys: list[str]) -> bool:
 
 
 def _unit(text: str, tall: list[Container]) -> str | None:
-    """Return the most common step of indentation, from a bracket's line to its first entry's."""
+    """Return the most common step of indentation, from the line of a bracket to the line of its first entry."""
     steps: Counter[str] = Counter()
     for container in tall[: _SAMPLE // 2]:
         outer, inner = line_indent(text, container.start), line_indent(text, container.entries[0].start)
@@ -286,7 +286,7 @@ class Editor:
     # --- adding ------------------------------------------------------------------------------------------------------------
 
     def append(self, node: Container, items: list[tuple[str | None, JsonValue]]) -> Iterator[Splice]:
-        """Add entries after the last one; keys are None in an array."""
+        """Add entries after the last entry; keys are None in an array."""
         if not node.entries:
             yield self._fill(node, items)
             return
@@ -302,7 +302,7 @@ class Editor:
         yield Splice(offset, offset, added if comma is None else added + ",")
 
     def insert(self, node: Container, index: int, value: JsonValue) -> Iterator[Splice]:
-        """Add an element before the element at `index`, above its comments and below those of the previous element."""
+        """Add an element before the element at `index`, below the comments of the previous element."""
         entry = node.entries[index]
         tall = begins_line(self._text, entry.start)
         if not index and not tall:
@@ -362,7 +362,7 @@ class Editor:
         yield self._widen(entry.start, end)
 
     def _widen(self, start: int, end: int) -> Splice:
-        """Remove `start` to `end`, and the line or the spaces that would be left empty."""
+        """Remove `start` to `end`, and the empty line or the spaces that would be left."""
         text = self._text
         if begins_line(text, start):
             line_end = blanks_end(text, comments_end(text, end))
@@ -394,7 +394,7 @@ def check_edit(root: Node, text: str, splices: Sequence[Splice], *, grown: int) 
     following = bisect_left(entries, high, key=_START)
     stop = entries[following].start if following < len(entries) else container.end - 1
     entry = entries[first] if first >= 0 else None
-    # After an entry only a comma, a bracket or a comment can follow, and none of them can become a part of the entry.
+    # Only a comma, a bracket or a comment can follow an entry, and none of these can become a part of the entry.
     is_after_entry = entry is not None and low >= entry.end
     start = container.start + 1 if entry is None else entry.end if is_after_entry else entry.start
     check_stretch(text, start, stop + grown, is_object=container.is_object, depth=depth, after_entry=is_after_entry)
@@ -437,7 +437,7 @@ def stale(node: Node, value: JsonValue, path: ConfigPath) -> Iterator[ConfigPath
 
 
 def _removed_elements(old: list[JsonValue], new: list[JsonValue], path: ConfigPath) -> Iterator[ConfigPath]:
-    """Yield the elements to remove from `old` to get `new`; none if `new` is not a part of `old`."""
+    """Yield the elements to remove from `old` to get `new`; nothing if `new` is not a part of `old`."""
     removed, remaining = [], list(new)
     for index in range(len(old) - 1, -1, -1):
         if remaining and same(old[index], remaining[-1]):

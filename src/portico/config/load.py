@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
 
 MODELS_FILE: Final = "models.json"
-# The author of the trusted CA certificates can impersonate any server that receives tokens.
+# A user who can write the trusted CA certificates can impersonate any server that receives tokens.
 _FILE_VARIABLES: Final = (SECRET_VARIABLES[0], "SSL_CERT_FILE")
 # OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
 _FOLDERS_VARIABLE: Final = "SSL_CERT_DIR"
@@ -50,12 +50,12 @@ class LoadedConfig:
         document: the document of the config file, which edits change.
         file: the config file.
         effective: the effective value at each path, with its file and line.
-        problems: the warnings of all files; `shown_warnings` are those that every command shows.
-        env: the environment for `${VAR}`: the process's, then `.env` beside the file, then `env` in the file, then the same two
-            of the base.
+        problems: the warnings of all files; `shown_warnings` are the warnings that every command shows.
+        env: the environment for `${VAR}`: the variables of the process, then `.env` beside the file, then `env` in the file, then
+        `.env` and `env` of the base.
         corrections: the models of `models.json` beside the file, by provider and model id.
         base: the file that `base` names, or None.
-        sources: every file that was read, or would be if it existed. If one changes, this object is out of date.
+        sources: every file that was read, or would be read if it existed. If such a file changes, this object is out of date.
         fault: why the base or `models.json` cannot be used. `config` and `corrections` then come from the other files: enough
             to list plugins or to sign out, but not to choose a model.
     """
@@ -106,7 +106,8 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
 def checked(file: ConfigFile, paths: Paths, env: Mapping[str, str] | None = None) -> LoadedConfig:
     """Check the config with the latest document of `file`, and read the files that it names.
 
-    An error in the base or in `models.json` becomes the `fault` of the result: a caller that needs either must raise it.
+    An error in the base or in `models.json` becomes the `fault` of the result: a caller that needs the base or `models.json` must
+    raise this error.
 
     Raises:
         InvalidConfig: the config file has errors; the error names all of them.
@@ -143,7 +144,7 @@ def protected_paths(sources: Iterable[Path], paths: Paths, env: Mapping[str, str
 
 
 def _implicit_files(config: Path, base: Path | None) -> tuple[Path, ...]:
-    """Return the files that are read although no file names them, and the base, which may not exist."""
+    """Return the base, which may not exist, and the files that are read although no file names them."""
     more = () if base is None else (base, base.parent / DOTENV)
     return (config.parent / MODELS_FILE, config.parent / DOTENV, *more)
 
@@ -158,7 +159,7 @@ def _as_warning(problem: Problem) -> Problem:
 def _environment(
     stack: Stack, config: Config, folder: Path, process: Mapping[str, str]
 ) -> tuple[Mapping[str, str], tuple[Problem, ...]]:
-    """Merge the variables of the process, of `.env` and `env` of the config file, and of both of the base."""
+    """Merge the variables of the process, and of `.env` and `env` of the config file and of the base."""
     dotenv, problems = read_dotenv(folder)
     own_env = {name: value for name, value in config.env.items() if _is_own(stack.effective, name)}
     merged = with_defaults(process, with_defaults(dotenv, own_env))
@@ -202,7 +203,7 @@ def read_corrections(folder: Path) -> tuple[Mapping[tuple[str, str], ModelConfig
 
 
 def checked_for_openclaw(before: Document, after: Document) -> Document:
-    """Return `after` if OpenClaw still accepts it as far as it differs from `before`.
+    """Return `after` if OpenClaw still accepts the differences between `before` and `after`.
 
     Raises:
         ConfigElsewhere: OpenClaw would refuse it.
@@ -269,7 +270,7 @@ def model_names(config: Config) -> Iterator[tuple[ConfigPath, str]]:
 
 
 def _model_names(document: Document) -> Iterator[tuple[ConfigPath, str]]:
-    """Yield the same for one file, where the default model also has a short form."""
+    """Yield the model names of one file, in which the default model also has a short form."""
     model = document.get(_MODEL) if document.has(_MODEL) else None
     if isinstance(model, str):
         yield _MODEL, model

@@ -42,7 +42,7 @@ class AuthProfile:
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
-    """`auth`. `order` lists the profiles of each provider in the order of use. `store` None means the last store that worked."""
+    """`auth`. `order` lists the profiles of each provider in the order of use. `store` None means the store that worked last."""
 
     profiles: Mapping[str, AuthProfile] = field(default_factory=dict)
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class TierConfig:
     cache_write: float | None = None
 
     def over(self, base: ModelCost) -> PriceTier:
-        """Return the tier, with the prices of `base` for those that are None."""
+        """Return the tier, with the prices of `base` in place of the prices that are None."""
         cost = _with_prices(base, self)
         return PriceTier(self.input_above, cost.input, cost.output, cost.cache_read, cost.cache_write)
 
@@ -76,9 +76,10 @@ class CostConfig:
     tiers: tuple[TierConfig, ...] | None = None
 
     def over(self, known: ModelCost | None) -> ModelCost:
-        """Return these prices, with those of `known`, then 0, for those that are None.
+        """Return these prices. A price that is None is replaced by the price in `known`, else by 0.
 
-        An input or output price without tiers is for every size: the tiers of `known` belong to other prices.
+        If there is an input or output price but no tiers, the prices are for every size: the tiers of `known` belong to other
+        prices.
         """
         known = known or ModelCost(0.0, 0.0)
         base = replace(_with_prices(known, self), tiers=())
@@ -96,8 +97,8 @@ def _with_prices(base: ModelCost, own: TierConfig | CostConfig) -> ModelCost:
 class ModelConfig:
     """A model in a config file; None means that the file does not have the key.
 
-    `context_window` and `max_tokens` are in tokens. `api` and `headers` override the provider's; `${VAR}` in a header is not
-    resolved yet.
+    `context_window` and `max_tokens` are in tokens. `api` and `headers` override those of the provider; `${VAR}` in a header is
+    not resolved yet.
     """
 
     id: str
@@ -145,7 +146,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentDefaults:
-    """`agents.defaults`. Only the `models` may be used, unless there are none or `allow` is `all`."""
+    """`agents.defaults`. The `models` are the only allowed models, unless the map is empty or `allow` is `all`."""
 
     primary: str | None = None
     fallbacks: tuple[str, ...] = ()
@@ -157,8 +158,8 @@ class AgentDefaults:
 class PluginEntry:
     """An entry of `plugins.entries`. `config` has the plugin's own settings, which may be secret.
 
-    `problem` says why the entry, and so the plugin, cannot be used. `inherited` is true if only the base has the entry: the
-    plugin may be OpenClaw's.
+    `problem` says why the entry, and so the plugin, cannot be used. `inherited` is true if only the base has the entry: it may be
+    a plugin of OpenClaw.
     """
 
     enabled: bool | None = None
@@ -234,7 +235,7 @@ class Key:
         kind: the type of its value: a `text` is not empty, a `string` may be; a `secret` is a text or a reference.
         description: the text for the reference page and for editors.
         words: the allowed texts, if limited; `openclaw_words` are those that only OpenClaw knows.
-        minimum: the least value of a whole number; `maximum` is its greatest, None means no limit.
+        minimum: the smallest allowed whole number; `maximum` is the largest, None means no limit.
         keys: the keys of an object, without which it is not checked; `openclaw_keys` are those that only OpenClaw uses.
         of: the items of a map or an array.
         or_text: whether a plain text is allowed instead.
@@ -435,7 +436,7 @@ TOP: Final = _object(
     openclaw.SECTIONS,
 )
 _CORRECTED_MODEL: Final = replace(_MODEL, keys={**_MODEL.keys, "headers": replace(_HEADERS, rule="corrected-headers")})
-# `models.json`; OpenClaw reads more of its keys.
+# `models.json`; OpenClaw reads more keys of this file.
 CORRECTIONS: Final = _object(
     "Corrections of models.",
     {

@@ -46,7 +46,7 @@ NOT_FROM_BASE: Final[tuple[ConfigPath, ...]] = (
     ("plugins", "installs"),
 )
 MAX_DEPTH: Final = 10
-MAX_FILES: Final = 200  # without a limit, files that each include several others could multiply without end
+MAX_FILES: Final = 200  # without a limit, files that each include several other files could multiply without end
 Content = dict[str, "Part"] | list["Part"] | None
 
 
@@ -65,7 +65,7 @@ class Stack:
         effective: the values of `own` merged over the base.
         base_path: the path of the base, or None.
         base: the document of the base; None if the base does not exist or cannot be read.
-        problems: one for each file that could not be read.
+        problems: a problem for each file that could not be read.
         others: the files that were read, except Portico's own.
     """
 
@@ -154,7 +154,7 @@ def _paths(assembly: Assembly) -> tuple[Path, ...]:
 
 
 def exposed_files(paths: Iterable[Path]) -> tuple[Problem, ...]:
-    """Return a warning for each path that other users can change: they could choose the servers that get your keys.
+    """Return a warning for each path that other users can change: these users could choose the servers that get your keys.
 
     A folder that exposes several of `paths` is reported once.
     """
@@ -238,7 +238,7 @@ class Effective:
         return self._origin_at(*part.location(of_key=of_key and depth == len(path)))
 
     def hidden(self) -> Iterator[tuple[ConfigPath, Origin]]:
-        """Yield each member that a later member of the same object with the same key hides."""
+        """Yield each member that is hidden by a later member of the same object with the same key."""
         for document in (*self._own, *self._base):
             for path, offset in document.duplicates():
                 yield path, self._origin_at(document, offset)
@@ -324,7 +324,7 @@ def without(part: Part, path: ConfigPath) -> Part:
 def with_long_form(part: Part, path: ConfigPath, key: str, over: Part) -> Part:
     """Turn the text at `path` into an object with the text as its `key`, if `over` has an object at `path`.
 
-    Otherwise the object in `over`, which may not have that key, would hide the text.
+    Otherwise the object in `over` would hide the text, even without that key.
     """
     if path:
         step = str(path[0])
@@ -435,9 +435,9 @@ def _identity(name: str) -> str:
     return os.path.realpath(name)
 
 
-# Not compiled here, because most commands need none of these; `re` caches them.
+# Not compiled here, because most commands need no such pattern; `re` caches the patterns.
 _REFERENCE: Final = r"(\$?)\$\{([A-Z_][A-Z0-9_]*)\}"
-# With an underscore: one word in capitals is a key, not the name of a variable.
+# The name needs an underscore: a single word in capitals is a key, not the name of a variable.
 _BARE_NAME: Final = r"(?=.*_)[A-Z][A-Z0-9_]*"
 DOTENV: Final = ".env"
 _LINE: Final = (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from portico.interfaces import plugins
 
 LONGEST_S: Final = 5.0
-# A check comes after those that it depends on; findings of the same level are shown in this order.
+# A check comes after the checks that it depends on. Findings of the same level are shown in this order.
 CHECKS: Final = (
     Check("config", "the config", file_checks.config),
     Check("index", "the profile index", file_checks.index),

@@ -70,7 +70,7 @@ def writable_by_others(context: CheckContext) -> Iterator[Outcome]:
 
 
 def _has_keys(context: CheckContext, loaded: LoadedConfig) -> bool:
-    """Whether the config file contains a key: not the name of a variable, nor the placeholder that a sign-in writes."""
+    """Whether the config file contains a key that is not the name of a variable or the placeholder of a sign-in."""
     signed_in = {profile.provider for profile in context.profiles}
     keys = {name: each.api_key for name, each in loaded.config.models.providers.items() if name not in signed_in}
     specs = context.models.catalog.specs if context.models is not None else {}
@@ -119,7 +119,7 @@ def _profiles(context: CheckContext, loaded: LoadedConfig) -> Iterator[Finding]:
     try:
         snapshot = context.app.token_store.snapshot()
     except StoreError:
-        return  # `index` reports it
+        return  # `index` reports this
     known = {profile.id: profile.provider for profile in snapshot.profiles if not profile.sign_out_unfinished}
     damaged = frozenset(snapshot.damaged)  # the user can sign in again under the same id
     for provider, order in loaded.config.auth.order.items():

@@ -29,7 +29,7 @@ Status = Literal["ok", "warning", "error", "skipped"]
 class Finding:
     """A problem: why it matters, and what to do (`hint`, with `{prog}` for the program's name).
 
-    `fix` solves it, if that is safe without a prompt, and returns what it did.
+    `fix` is set if the problem can be fixed safely without a prompt; it returns a description of the fix.
     """
 
     id: str
@@ -59,7 +59,7 @@ Outcome = Finding | Examined | Skipped
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check of one part of an installation. `run` may block: it has a thread and a time limit."""
+    """A check of one part of an installation. `run` may block, because it has its own thread and a time limit."""
 
     id: str
     label: str
@@ -73,7 +73,7 @@ def of_error(error: PorticoError, *, level: Level = "error", why: str | None = N
 
 
 class CheckContext:
-    """The parts of `app`; a part is None, or empty, if it cannot be read, which another check reports."""
+    """The parts of `app`; a part that cannot be read is None or empty, and another check reports this."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -82,7 +82,7 @@ class CheckContext:
         self._keyrings: list[KeyringStore] = []
 
     def store(self, check: str, store: StoreName | None = None) -> LocalTokenStore:
-        """Return the token store for a check, which gets more time if the keyring prompts the user."""
+        """Return the token store for a check. The check gets more time if the keyring prompts the user."""
         self._with_store.add(check)
         return self.app.local_store(store, on_wait=self._on_wait, keyrings=self._keyrings)
 

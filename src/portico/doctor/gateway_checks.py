@@ -45,7 +45,7 @@ def running(context: CheckContext) -> Iterator[Outcome]:
             bind_port(port).close()
     except PortTaken as error:
         is_other_user = error.owner is not None and error.owner.is_other_user
-        # A gateway that does not answer may use the port, and a service manager uses it while no gateway runs.
+        # A gateway that does not answer may have the port; a service manager has the port while no gateway runs.
         if is_other_user or not (condition == "unresponsive" or service_keeping_port(app, port)):
             yield of_error(error, level="error" if is_other_user else "warning")
     except PorticoError as error:

@@ -51,7 +51,7 @@ def credentials(context: CheckContext) -> Iterator[Outcome]:
         try:
             loader.check(text)
         except PorticoError:
-            continue  # `references` reports it
+            continue  # `references` reports this
         try:
             model = loader.load(text)
         except BaseUrlRefused:
@@ -92,7 +92,7 @@ def _cannot_be_called(path: ConfigPath, text: str, error: PorticoError, loader: 
 
 
 def base_urls(context: CheckContext) -> Iterator[Outcome]:
-    """Find a `baseUrl` that Portico does not use, or that probably does not serve the provider's `api`."""
+    """Find a `baseUrl` that Portico does not use, or whose server probably does not offer the provider's `api`."""
     if context.config is None or context.models is None:
         yield Skipped("the config cannot be read")
         return
@@ -126,7 +126,7 @@ _SET_CLOCK: Final = (
 
 
 def hosts(context: CheckContext) -> Iterable[Outcome]:
-    """Find a proxy that cannot be used, hosts that do not answer, once for each cause, and a wrong clock."""
+    """Find a proxy that cannot be used, hosts that do not answer (one finding for each cause), and a wrong clock."""
     findings = [*map(of_error, proxy.problems(context.app.env)), *signals.run(_hosts(context))]
     servers = sorted(_origins(context))
     examined = Examined(", ".join(servers)) if servers else Skipped("no account uses a server")

@@ -33,7 +33,7 @@ def store(context: CheckContext) -> Iterator[Outcome]:
         yield Examined("an encrypted file" if (chosen or context.app.local_store().last_store) == "file" else "the OS keyring")
         context.store("store").probe()
     except ConfigError:
-        return  # the config check reports it
+        return  # the config check reports this
     except PorticoError as error:
         if context.profiles or _has_gateway_keys(context) or not context.has_key:
             yield of_error(error, why=error.why or _NO_STORE)
@@ -104,7 +104,7 @@ def plugins(context: CheckContext) -> Iterator[Outcome]:
     host = context.app.plugins
     host.load()
     on = {record.id for record in host.records() if record.enabled}
-    off = {record.id for record in host.records()} - on  # if a plugin has two copies, one of them may be on
+    off = {record.id for record in host.records()} - on  # a plugin can have two copies, and one of them may be enabled
     yield Examined(f"on: {', '.join(sorted(on)) or 'none'}")
     for record in host.records():
         if record.candidate.exposure is not None:

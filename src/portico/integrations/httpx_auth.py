@@ -34,7 +34,7 @@ _DIGITS: Final = 10
 _ZLIB_WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 # Portico removes these from Accept-Encoding, because Python cannot decode them with a size limit.
 _UNBOUNDED_ENCODINGS: Final = frozenset({"br", "zstd"})
-# SDKs add these from the environment; they are for the servers of the SDK's maker.
+# SDKs add these from the environment; they are for the servers of the company that makes the SDK.
 _FOREIGN_HEADERS: Final = ("authorization", "x-api-key", "openai-organization", "openai-project")
 
 
@@ -113,7 +113,7 @@ class PorticoAuth(httpx.Auth):
 
 
 def _may_reject_token(response: httpx.Response) -> bool:
-    """Whether to look at the body: that of a 403, or JSON whose stated length is not too long."""
+    """Whether to look at the body: the body of a 403, or JSON whose stated length is not too long."""
     if "content-length" in response.headers and not _is_short(response):
         return False
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -128,7 +128,7 @@ def _is_short(response: httpx.Response) -> bool:
 def _needs_more(response: httpx.Response, buffer: _Buffer) -> bool:
     """Whether to read another part before the client gets the response.
 
-    JSON without a length may be a stream: then the first part is enough, unless MiniMax's error or compressed data starts there.
+    JSON without a length may be a stream. Then the first part is enough, unless it starts MiniMax's error or compressed data.
     """
     if response.status_code == _FORBIDDEN or _is_short(response):
         return buffer.size <= BODY_LIMIT
@@ -175,7 +175,7 @@ def _discard_body(response: httpx.Response) -> None:
 class _BodyTimeout:
     """Limits the wait for the body of a 403, because the client cannot see the status during that wait.
 
-    For a success the client's own timeout holds, because an answer that is cut off would be lost.
+    A successful response keeps the client's own timeout, because an answer that is cut off would be lost.
     """
 
     def __init__(self, response: httpx.Response) -> None:
@@ -231,7 +231,7 @@ async def _aread_start(response: httpx.Response) -> bytes:
 class _Buffer:
     """The parts of a body that have been read, and the error (`broken`) at its end.
 
-    `timeout_ends_body`: this module has shortened the client's timeout, and a body that reaches it ends there.
+    `timeout_ends_body`: this module has shortened the client's timeout, and a body that exceeds this timeout ends there.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ class Engine:
             raise
 
     async def wait(self, coroutine: Coroutine[object, object, T]) -> T:
-        """Run `coroutine` and await its result; to cancel the caller cancels `coroutine`."""
+        """Run `coroutine` and await its result. If the caller is cancelled, `coroutine` is cancelled too."""
         return await asyncio.wrap_future(self._submit(coroutine))
 
     def iterate(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
@@ -118,7 +118,7 @@ class Engine:
 
     async def _until_stopped(self, ready: Future[None]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        # Refreshes have their own connections: a program may use all others for answers that take minutes.
+        # Refreshes have their own connections: a program may use all other connections for answers that take minutes.
         async with self._app.http() as accounts, self._app.http() as self.http:
             self.broker = self._app.broker(accounts)
             ready.set_result(None)

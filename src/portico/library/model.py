@@ -34,10 +34,12 @@ _log: Final = logging.getLogger("portico")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The access token or API key for one request; get a new one for each. `expires_at` is in ms since the epoch, None for a key.
+    """The access token or API key for one request; get a new credential for each request.
 
-    If a server rejects the token, `model.credential(rejected=credential)` returns another one. If the `generation` is still the
-    same, a refresh is not possible, and the request should not be sent again.
+    `expires_at` is in ms since the epoch, None for a key.
+
+    If a server rejects the token, `model.credential(rejected=credential)` returns another credential. If the `generation` is
+    still the same, a refresh is not possible; do not send the request again.
     """
 
     token: Secret | None
@@ -60,9 +62,9 @@ class Reply:
 
 
 class Model:
-    """A model that can be called, with its account or API key.
+    """A model that can be called, with its account or API key. Every method has an asynchronous version with the prefix `a`.
 
-    Every method has an asynchronous version with the prefix `a`. Both work in any thread and any event loop.
+    Both versions work in any thread and any event loop.
     """
 
     def __init__(self, resolution: Resolution, engine: Engine, cooldowns: Cooldowns) -> None:
@@ -121,7 +123,7 @@ class Model:
         """Whether a response rejects the token: then send the request again with `credential(rejected=...)`.
 
         True for each 401, and for a 403, or a MiniMax `base_resp` 1004 under HTTP 200, that is about the token (RFC 6750 section
-        3.1). `body` is the whole body; a 401 needs none.
+        3.1). `body` is the whole body, which is not needed for a 401.
         """
         return rejects_token(status, headers, body, self._first.error_codes)
 
@@ -249,7 +251,7 @@ def load_model(
     Args:
         name: `provider/model` or an alias; None is the default model.
         profile: use only this profile.
-        fallback: whether the provider's other accounts and, for the default model, the fallbacks may answer too.
+        fallback: whether to try the provider's other accounts and, for the default model, the fallbacks if the request fails.
         config: the path of another config file.
         env: the environment; None is that of the process.
 
