@@ -55,8 +55,8 @@ MALFORMED = {
     "http://host:0": "port is not a number",
     "http://a:99999": "port is not a number",
     "http://host:-1": "port is not a number",
-    "http://user:p/ss@host:3128": "'/', '?' or '#' stands before its '@'",
-    "http://user:12#ss@host:3128": "'/', '?' or '#' stands before its '@'",
+    "http://user:p/ss@host:3128": "there is a '/', '?' or '#' before the '@'",
+    "http://user:12#ss@host:3128": "there is a '/', '?' or '#' before the '@'",
     "://x": "no http before its '://'",
     "://": "no http before its '://'",
     "http://pro xy:3128": "space in it",
@@ -245,7 +245,7 @@ def test_an_address_without_its_scheme_in_the_place_of_the_files_path_is_not_sho
     (error,) = problems()
 
     assert error.id == "proxy-unusable"
-    assert "looks like an address" in str(error.why)
+    assert "looks like a proxy's address" in str(error.why)
     assert "hunter2" not in f"{error.message} {error.why} {error.hint}"
 
 

@@ -2,8 +2,8 @@
 
 A URL is checked before a request: https; plain http only to this machine, or for a model API to the local network. Proxies and
 `SSL_CERT_FILE` of the environment are used. `.netrc` is not read, cookies are not kept, redirects are not followed, and nothing
-is logged. Connecting takes at most eight seconds. A POST is sent once: aiohttp retries only other methods, and the body knows
-whether any byte was written, so an error says whether the server may have acted on the request.
+is logged. Connecting may take at most eight seconds. A POST is sent only once: aiohttp retries only other methods. The body
+records if any byte was written, so an error states whether the server may have handled the request.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ _KEEPS_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = range(300, 400)
 _NOT_MODIFIED: Final = 304
 _FORM: Final = "application/x-www-form-urlencoded"
-# The exceptions of sending a request and reading its response when the connection breaks or the server sends nothing.
+# The exceptions when a connection breaks or the server sends nothing.
 _BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError)
-# Form fields whose values are secret even if a dialect did not make a `Secret` of them. A user code is one when it polls.
+# Form fields whose values are secret even if a dialect did not make a `Secret` of them. Some dialects poll with the user code.
 _SECRET_FIELDS: Final = frozenset(
     {
         *("code", "code_verifier", "refresh_token", "access_token", "token", "id_token_hint", "device_code", "user_code"),
@@ -81,9 +81,9 @@ _SECRET_FIELDS: Final = frozenset(
 class HttpClient:
     """Requests to authorization servers and model APIs, over one session that the first request opens.
 
-    A server may send nothing for `silence_s` seconds before and within its response. At most `connections` are open (0: any).
-    `unpacks`: compressed bodies are decompressed; otherwise they stay as received.
-    `env` has the proxies and certificates; None is the process's environment.
+    `silence_s`: how many seconds a server may send nothing before and within its response. `connections`: how many may be open
+    (0: no limit). `unpacks`: decompress compressed bodies. `env` names the proxies and certificates; None means the process's
+    environment.
     """
 
     def __init__(
@@ -129,9 +129,9 @@ class HttpClient:
         await self._trusted(url)
 
     async def send(self, url: str, *, headers: Mapping[str, str], body: bytes | Iterable[Buffer] | None = None) -> Response:
-        """POST `body` (GET if None), and return the response when its headers have come. The caller closes it.
+        """POST `body` (GET if None), and return the response when its headers have arrived.
 
-        A body in several parts is not joined, so it is in memory once.
+        The caller closes the response. The parts of a body are not joined, which would need the memory twice.
 
         Raises:
             AnswerUnknown: the request was sent and no response came.
@@ -156,11 +156,13 @@ class HttpClient:
         return post_error(error, url, written=sent.started, env=self._env)
 
     async def post(self, url: str, *, body: object, headers: Mapping[str, str]) -> Response:
-        """As `send`, with `body` as JSON."""
+        """As `send`, but encode `body` as JSON."""
         return await self.send(url, body=json.dumps(body).encode(), headers={"Content-Type": "application/json", **headers})
 
     async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply:
-        """POST a form once. A 307 or 308 is followed only to the URL that `relocated` has for the request's URL.
+        """POST a form once.
+
+        A 307 or 308 is followed only if `relocated` maps the request's URL to the URL of the redirect.
 
         Raises:
             NetworkError: `network`, `certificate-refused`, `reply-unreadable`.
@@ -196,7 +198,7 @@ class HttpClient:
         if not complete:
             raise ReplyTooLong("The server's response is too long.", why="over 1 MiB", where=without_query(url))
         took_ms = int((self._clock.monotonic() - start) * 1000)
-        # The earlier of two: a wall clock that was set back meanwhile must not make the reply younger.
+        # The earlier time, because the wall clock may have been set back while the request ran.
         sent_at_ms = min(wall_start_ms, self._clock.wall_ms() - took_ms)
         names = {name.lower(): value for name, value in response.headers.items()}
         text = b"".join(parts).decode("utf-8", errors="surrogateescape")
@@ -249,7 +251,7 @@ class HttpClient:
         return _Route(URL(url, encoded=True), proxy, await self._trusted(url), time.monotonic() + _ROUTE_HOLDS_S)
 
     async def _trusted(self, url: str) -> ssl.SSLContext | bool:
-        # Not aiohttp's default context, which is made at import, before SSL_CERT_FILE may be set.
+        # aiohttp makes its default context at import. SSL_CERT_FILE may be set later, so that context is not used.
         if not url.startswith("https:"):
             return True
         if self._trust is None or (self._trust.done() and self._trust.exception() is not None):
@@ -282,7 +284,7 @@ class HttpClient:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How to reach a URL. `trust` has the certificate authorities; `until` is when this expires (monotonic seconds)."""
+    """How to reach a URL. `trust` has the certificate authorities. The route expires at `until` (monotonic seconds)."""
 
     url: URL
     proxy: Proxy | None
@@ -291,7 +293,7 @@ class _Route:
 
 
 class Response:
-    """A response whose headers have come; its body is still to be read. The caller of `HttpClient.send` closes it."""
+    """A response of which only the headers were read. The caller of `HttpClient.send` closes the response."""
 
     def __init__(self, response: aiohttp.ClientResponse, url: str, body: _Body | None) -> None:
         connection = response.connection
@@ -309,7 +311,7 @@ class Response:
             body.content = response.content
 
     def _on_closed(self, _closed: asyncio.Future[None]) -> None:
-        """Fail the reader if the framing of the body broke: aiohttp then closes the connection without an exception."""
+        """Fail the reader if the framing of the body is invalid: aiohttp closes such a connection without an exception."""
         content = self._response.content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the framing of the body broke"))
@@ -327,16 +329,18 @@ class Response:
 
     @property
     def is_framed(self) -> bool:
-        """Whether the headers define the end of the body; otherwise the connection's end does (RFC 9112 section 6.3)."""
+        """Whether the headers define the end of the body.
+
+        Without them, the body ends with the connection (RFC 9112 section 6.3).
+        """
         return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
     async def read(self, limit: int, *, deadline_s: float | None = None) -> tuple[bytes, bool]:
-        """The body, and whether it is complete.
+        """Wait for the end of the body, and return the body and whether it is complete.
 
-        Waits for the end of the body, however many TCP segments it takes. Of a body that is longer than `limit` bytes, what has
-        come so far is returned (more than `limit` bytes) with False, and the rest can still be read.
-
-        `deadline_s` is the time in seconds for all of it; without one, only the time between two segments is limited.
+        If the body is longer than `limit` bytes, return the bytes that have arrived (more than `limit`) and False. The caller
+        can still read the rest. `deadline_s` limits the seconds for the whole body; if it is None, only the time between two
+        segments is limited.
 
         Raises:
             AnswerCut: the connection broke before the end of the body, or the deadline passed.
@@ -357,9 +361,10 @@ class Response:
         return parts[0] if len(parts) == 1 else b"".join(parts), complete
 
     async def read_error(self, *, forbidden_s: float | None = None, other_s: float | None = None) -> bytes:
-        """The body of an error response, as far as it comes in time; empty if the connection breaks. Raises nothing.
+        """Return the part of an error response's body that arrives in time; empty if the connection breaks. Raises nothing.
 
-        The time is `forbidden_s` seconds for a 403 (`FORBIDDEN_BODY_S` if None), `other_s` for other statuses (`ERROR_BODY_S`).
+        The limit is `forbidden_s` seconds for a 403 (None: `FORBIDDEN_BODY_S`), and `other_s` seconds for other statuses (None:
+        `ERROR_BODY_S`).
         """
         seconds, usual = (forbidden_s, FORBIDDEN_BODY_S) if self.status == _FORBIDDEN else (other_s, ERROR_BODY_S)
         parts: list[bytes] = []
@@ -401,10 +406,11 @@ class Response:
         try:
             return await content.readany()
         finally:
-            silence.stop(body)  # not `body.silence`, which is None if the response was closed meanwhile
+            silence.stop(body)  # `body.silence` would be None after the response was closed
 
     def _check_end(self) -> None:
-        """Check a body without a length: aiohttp takes a broken connection for its end (RFC 9112 section 6.3).
+        """Check the end of a body without a length. aiohttp treats a broken connection as the end of the body (RFC 9112 section
+        6.3).
 
         Raises:
             ConnectionResetError: the connection broke.
@@ -426,12 +432,12 @@ class Response:
             return
         connection = self._response.connection
         if connection is not None and connection.protocol is not None:
-            connection.protocol.abort()  # at once, even if the server has not read the whole request
+            connection.protocol.abort()  # do not wait until the server has read the whole request
         self._response.close()
 
 
 async def _read_into(parts: list[bytes], read_chunk: Callable[[], Awaitable[bytes]], limit: int) -> bool:
-    """Append the chunks of the body to `parts`; False as soon as it is longer than `limit` bytes."""
+    """Append the chunks of the body to `parts`. Return False as soon as the body is longer than `limit` bytes."""
     size = 0
     while chunk := await read_chunk():
         parts.append(chunk)
@@ -442,7 +448,9 @@ async def _read_into(parts: list[bytes], read_chunk: Callable[[], Awaitable[byte
 
 
 class _Body(ConnectedBody):
-    """A request's body, written once. A large body is written in slices, each when the server has received the one before.
+    """A request's body, written once.
+
+    A large body is written in slices; the next slice waits until the server has received the previous slice.
 
     `started`: the headers and the first byte were written to an open connection. `written`: the last byte was written too.
     `content` is the body of the response. Without `silence`, aiohttp's own timer limits how long the server sends nothing.
@@ -471,7 +479,7 @@ class _Body(ConnectedBody):
         self.started, self._transport = True, protocol.transport
         for part in self._parts:
             for at in range(0, len(part), _SLICE):
-                self._restart_timer(protocol)  # a server that receives nothing more counts as silent
+                self._restart_timer(protocol)  # a server that stops receiving counts as silent
                 await writer.write(bytes(part[at : at + _SLICE]))
         self._restart_timer(protocol)
         self.written, self._parts = True, ()
@@ -479,11 +487,12 @@ class _Body(ConnectedBody):
     def _restart_timer(self, protocol: ResponseHandler) -> None:
         if self.silence is None:
             protocol.start_timeout()
-        elif self.content is None or self.silence.watches(self):  # after the response's headers, only its reader waits
+        # after the response's headers, only the reader of the response has a timer
+        elif self.content is None or self.silence.watches(self):
             self.silence.start(self)
 
     def unwatch(self) -> None:
-        """Stop the timer for good. The body may still be unsent, and other requests may use its connection."""
+        """Stop the timer and never start it again. The body may still be unsent, and other requests may use its connection."""
         if self.silence is not None:
             self.silence.stop(self)
             self.silence = None
@@ -512,26 +521,29 @@ class _Body(ConnectedBody):
 
 
 class _Silence:
-    """Times out requests whose server sends nothing for `longest_s` seconds. One timer for all; aiohttp uses three for each."""
+    """Times out requests whose server sends nothing for `longest_s` seconds.
+
+    All requests share one timer; aiohttp uses three timers for each request.
+    """
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
-        self._since: dict[_Body, float] = {}  # the longest wait comes first
+        self._since: dict[_Body, float] = {}  # the request that has waited longest comes first
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, body: _Body) -> None:
-        """The request waits for its server from now on."""
+        """Start waiting for the server of a request."""
         self._since.pop(body, None)
         self._since[body] = time.monotonic()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._longest_s, self._check)
 
     def watches(self, body: _Body) -> bool:
-        """Whether the request waits."""
+        """Whether a request waits for its server."""
         return body in self._since
 
     def stop(self, body: _Body) -> None:
-        """The request does not wait any more."""
+        """Stop waiting for the server of a request."""
         self._since.pop(body, None)
 
     def close(self) -> None:
@@ -552,7 +564,7 @@ class _Silence:
 
 
 def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
-    """The values of a form and of its headers that no message may show."""
+    """The values in a form and its headers that no message may show."""
     values = [
         value if isinstance(value, Secret) else Secret(value)
         for name, value in request.form.items()

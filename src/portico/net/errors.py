@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 BODY_LIMIT: Final = 64 * 1024
 """How many bytes of an error's body are read."""
 FORBIDDEN_BODY_S: Final = 10.0
-"""Seconds for the body of a 403. It shows whether a refresh can help; for other errors the status alone shows that."""
+"""Seconds to wait for the body of a 403.
+
+The body of a 403 shows whether a refresh can help; for other errors the status is enough.
+"""
 _OFFLINE: Final = "Check the connection and HTTPS_PROXY; `{prog} doctor` asks each server that is in use."
 _EMULATOR_AWAY: Final = "This shell uses the emulator, which does not answer. Start it again: `{prog} emulator run`."
 
@@ -28,7 +31,7 @@ class RedirectRefused(NetworkError):
 
 
 class ReplyTooLong(NetworkError):
-    """The response is longer than any token response."""
+    """The response is too long for a token response."""
 
     id = "reply-unreadable"
 
@@ -96,7 +99,7 @@ def after_head(error: NetworkError) -> AnswerUnknown:
 
 
 def post_error(error: Exception, url: str, *, written: bool, env: Mapping[str, str] | None = None) -> NetworkError:
-    """The error for a failed POST: `AnswerUnknown`, unless certainly no byte of it was `written`."""
+    """The error for a failed POST: `AnswerUnknown`, unless it is certain that no byte was `written`."""
     failed = network_error(error, url, unsent=not written, env=env)
     return failed if failed.unsent else AnswerUnknown(failed.why, timed_out=isinstance(error, TimeoutError))
 
@@ -115,8 +118,8 @@ def header_breaks() -> NetworkError:
 def network_error(error: Exception, url: str, *, unsent: bool = False, env: Mapping[str, str] | None = None) -> NetworkError:
     """The error for an exception of aiohttp, TLS or the socket. `url` is shown without its query.
 
-    `unsent`: nothing of the request was written. This is also known from exceptions that only occur while connecting.
-    `env` is the environment for the hint; None is the process's.
+    `unsent`: no byte of the request was written. Exceptions that only occur while connecting also show this. `env` is the
+    environment for the hint; None means the process's environment.
     """
     import aiohttp
 
@@ -141,7 +144,7 @@ def network_error(error: Exception, url: str, *, unsent: bool = False, env: Mapp
 
 
 def _offline_hint(env: Mapping[str, str] | None) -> str:
-    """The hint if a server cannot be reached; in a shell that uses the emulator, if the emulator cannot."""
+    """The hint for an unreachable server, or for an unreachable emulator if this shell uses the emulator."""
     return _EMULATOR_AWAY if EMULATOR_ENV in (os.environ if env is None else env) else _OFFLINE
 
 

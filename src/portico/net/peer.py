@@ -1,10 +1,10 @@
 """Find the user at the other end of a loopback connection, on Linux (sock_diag(7), proc_pid_net(5)).
 
-Any local user can connect to a port on 127.0.0.1. Linux shows the user of each TCP socket, so the client's socket, found by its
-two addresses, shows which user has connected. Other systems do not show that to every user.
+Any local user can connect to a port on 127.0.0.1. Linux shows the user of each TCP socket. The two addresses of a connection
+identify the client's socket, and so its user. Other systems do not show every user the owner of a socket.
 
 The kernel looks up one socket by both addresses (sock_diag(7)) in a fifth of a millisecond, however many sockets there are. The
-list of all sockets (proc_pid_net(5)) is read only to find a listener, and if the kernel does not support the lookup.
+list of all sockets (proc_pid_net(5)) is read only if the kernel does not support the lookup, or to find a listener.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ANSWER_S: Final = 1.0
 class TcpSocket(NamedTuple):
     """One TCP socket: its addresses in the format of `written`, its state in hexadecimal, its user and its inode.
 
-    `inode` is 0 after its process has closed it; then `uid` has no meaning.
+    After the process has closed the socket, `inode` is 0 and `uid` has no meaning.
     """
 
     local: str
@@ -56,7 +56,10 @@ class TcpSocket(NamedTuple):
 
 
 def between(local: tuple[Address, int], remote: tuple[Address, int]) -> TcpSocket | None:
-    """The socket at `local` that is connected to `remote`; None if there is none, or if the kernel does not support this."""
+    """The socket at `local` that is connected to `remote`.
+
+    None if no such socket exists or the kernel does not support the lookup.
+    """
     ends = _ENDS.pack(local[1], remote[1], local[0].packed, remote[0].packed) + _ANY_INTERFACE_AND_COOKIE
     family = socket.AF_INET if local[0].version == 4 else socket.AF_INET6  # noqa: PLR2004 - of IP
     lookup = _LOOKUP.pack(family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends
@@ -77,7 +80,7 @@ def between(local: tuple[Address, int], remote: tuple[Address, int]) -> TcpSocke
 
 
 def listed(table: str, part: str) -> Iterator[TcpSocket]:
-    """The sockets of a table (`IPV4` or `IPV6`) whose line contains `part`; none if the system has no such list."""
+    """The sockets of a table (`IPV4` or `IPV6`) whose line contains `part`; empty if the system has no such list."""
     try:
         with (TABLES / table).open(encoding="ascii", errors="replace") as lines:
             for line in lines:
@@ -96,7 +99,7 @@ def written(address: Address, port: int) -> str:
 
 
 def plain(host: str) -> Address:
-    """The IP address of a socket. An IPv4 address that IPv6 has mapped is returned as IPv4."""
+    """The IP address of a socket. An IPv4-mapped IPv6 address is returned as IPv4."""
     address = ip_address(host.partition("%")[0])
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
@@ -107,9 +110,9 @@ def mapped(address: IPv4Address) -> IPv6Address:
 
 
 Peer = Literal["this-user", "other-user", "unknown", "gone"]
-"""`unknown`: the system does not show the user, or it is root, whose process may act for another user.
+"""`unknown`: the system does not show the user, or the user is root: a process of root may act for another user.
 
-`gone`: the client has closed the connection. Then its user is not shown any more, and a response would reach no one.
+`gone`: the client has closed the connection. The system then no longer shows the user.
 """
 
 _SELF: Final = Path("/proc/self")
@@ -124,8 +127,8 @@ def peer_of(connection: socket.socket | TransportSocket, *, users: Collection[in
     """Which user the client of an accepted TCP `connection` belongs to. Blocking: it reads files in /proc.
 
     Processes of root are `unknown`: sshd, WSL's relay and port forwarders of containers run as root and forward a user's data.
-    So are clients in another network namespace, whose sockets are not visible, and clients whose user has no id in this user
-    namespace (user_namespaces(7)).
+    Clients in another network namespace are `unknown` too, because their sockets are not visible; so are clients whose user has
+    no id in this user namespace (user_namespaces(7)).
 
     Args:
         connection: the server's end.
@@ -136,7 +139,7 @@ def peer_of(connection: socket.socket | TransportSocket, *, users: Collection[in
     mine = own_users() if users is None else users
     try:
         sockets = _sockets(connection.getpeername(), connection.getsockname())
-        # Checked after the lookup: a client that was not found and is still connected is in another network namespace.
+        # Checked after the lookup: a client without a visible socket that is still connected is in another network namespace.
         connected = _is_connected(connection)
     except OSError:
         return "gone"
@@ -151,7 +154,7 @@ def peer_of(connection: socket.socket | TransportSocket, *, users: Collection[in
 
 
 def _is_connected(connection: socket.socket | TransportSocket) -> bool:
-    """Whether the client has not closed the connection; True if the system does not show it (WSL 1)."""
+    """Whether the client is still connected; True if the system does not show this (WSL 1)."""
     try:
         return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
     except OSError as error:
@@ -188,7 +191,7 @@ def _number(path: Path) -> int | None:
 
 
 def _sockets(local: tuple[str, int], remote: tuple[str, int]) -> list[TcpSocket]:
-    """The sockets at `local` that are connected to `remote`; none if the system does not show them."""
+    """The sockets at `local` that are connected to `remote`; empty if the system does not show them."""
     one = between((plain(local[0]), local[1]), (plain(remote[0]), remote[1]))
     if one is not None:
         return [one]

@@ -1,15 +1,15 @@
 """Proxies, DNS, connections and trusted certificates for all requests that Portico sends.
 
-The environment selects the proxy for a URL. aiohttp's `trust_env` would do that too. But it also sends the credentials of
-`~/.netrc` to any host that matches, and a `default` entry matches an authorization server; and it silently connects directly if
-it cannot use the proxy.
+The environment selects the proxy for a URL. aiohttp's `trust_env` would do that too. But aiohttp also sends credentials from
+`~/.netrc` to every host with an entry there, and a `default` entry matches every host. And if aiohttp cannot use the proxy, it
+connects directly without a warning.
 
 `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` work as in curl (curl(1), ENVIRONMENT): the lower-case name takes precedence, an
-empty value means no proxy, and `ALL_PROXY` is for schemes without a variable of their own. `NO_PROXY` lists hosts, domains,
+empty value means no proxy, and `ALL_PROXY` is used if the URL's scheme has no variable. `NO_PROXY` lists hosts, domains,
 addresses and networks, each with an optional port, as in curl and Go's golang.org/x/net/http/httpproxy.
 
-DNS lookups run on daemon threads. asyncio's default executor would keep the interpreter from exiting: without a network a failed
-command would hang until the resolver times out.
+DNS lookups run on daemon threads. With asyncio's default executor, a command that failed because there is no network could not
+exit until the DNS lookup times out.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 FILE_ENV: Final = "PORTICO_PROXY_FILE"
-"""The path of a file with `NAME=value` lines: proxy variables with a password, for a service whose own file may hold none."""
+"""The path of a file with proxy variables as `NAME=value` lines.
+
+A service uses this file for a proxy with a password, because the service's unit file must not contain a password.
+"""
 VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 """The variables that name a proxy."""
 
@@ -65,7 +68,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 _LAST_PORT: Final = 65_535
 _LARGEST: Final = 64 * 1024
 _OTHER_KINDS: Final = frozenset({"https", "socks", "socks4", "socks4a", "socks5", "socks5h"})
-# A scheme, or the user before a password. Not a single letter: that is a drive of Windows.
+# A scheme, or the user before a password. At least two letters: a single letter is a Windows drive.
 _SCHEME: Final = re.compile(r"[^/\\:]{2,}:")
 _PLACE: Final = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<host>[A-Za-z0-9._\-\u0080-\uffff]*))(?::(?P<port>[^:\[\]]*))?")
 
@@ -79,7 +82,7 @@ class Proxy:
     password: Secret | None = None
 
     def headers(self) -> dict[str, str]:
-        """The headers for the proxy alone (RFC 9110 section 11.7.2)."""
+        """The headers that only the proxy gets (RFC 9110 section 11.7.2)."""
         if self.user is None:
             return {}
         pair = f"{self.user}:{self.password.reveal() if self.password else ''}"
@@ -109,16 +112,16 @@ def proxy_for(url: str, env: Mapping[str, str] = os.environ) -> Proxy | None:
 
 
 async def proxy_off_loop(url: str, env: Mapping[str, str] = os.environ) -> Proxy | None:
-    """As `proxy_for`; the file in `PORTICO_PROXY_FILE` is read on another thread, since its disk may be slow or not respond."""
+    """As `proxy_for`, but read the file in `PORTICO_PROXY_FILE` on another thread, because its disk may be slow."""
     return await off_loop(lambda: proxy_for(url, env)) if env.get(FILE_ENV) else proxy_for(url, env)
 
 
 def goes_direct(host: str, port: int, no_proxy: str) -> bool:
     """Whether `no_proxy` lists `host` and `port`.
 
-    An entry is `*`, `host` or `.host` (that name and its subdomains), `*.host` (its subdomains), an address, or a network such
-    as `10.0.0.0/8`, for a URL with an address in it. A port such as `:443` may follow; an IPv6 address then needs brackets.
-    Entries are separated by commas or spaces. Any other entry matches nothing.
+    An entry is `*`, `host` or `.host` (this name and its subdomains), `*.host` (only its subdomains), an address, or a network
+    such as `10.0.0.0/8`. Addresses and networks match only a `host` that is an IP address. A port such as `:443` may follow the
+    entry; an IPv6 address then needs brackets. Entries are separated by commas or spaces. Any other entry matches nothing.
     """
     host, address = host.lower(), _address(host)
     return any(
@@ -152,16 +155,16 @@ def effective_variables(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def sets_proxy(env: Mapping[str, str]) -> bool:
-    """Whether `env` selects a proxy, or none with an empty value. `NO_PROXY` alone does not count."""
+    """Whether `env` sets a proxy variable, even to an empty value. `NO_PROXY` alone does not count."""
     return FILE_ENV in env or any(name in VARIABLES for name in effective_variables(env))
 
 
 def proxy_file_path(env: Mapping[str, str]) -> Path | None:
-    """The path in `PORTICO_PROXY_FILE` of `env`, None without one.
+    """The path in `PORTICO_PROXY_FILE` of `env`; None if the variable is not set.
 
     Raises:
-        NetworkError: `proxy-unusable`: the value is a URL or looks like a proxy's address (it is not shown, as it may hold a
-            password), or its home folder is unknown.
+        NetworkError: `proxy-unusable`: the value is a URL, looks like a proxy's address, or begins with an unknown home folder.
+            The error does not show the value, because it may contain a password.
     """
     value = env.get(FILE_ENV)
     if not value:
@@ -183,14 +186,14 @@ def _address_reason(value: str, env: Mapping[str, str]) -> str | None:
     with contextlib.suppress(UnknownHome):
         if os.path.exists(expand_home(value, FILE_ENV, env)):  # noqa: PTH110 - Path.exists raises for an impossible file name
             return None
-    return "it looks like an address, which may hold a password and is not shown, and there is no such file"
+    return "it looks like a proxy's address, not like a path (the value may contain a password, so it is not shown)"
 
 
 def file_variables(env: Mapping[str, str], path: Path) -> dict[str, str]:
     """The variables of the file at `path` that `env` does not set, in upper or lower case.
 
-    An empty or misspelt file would silently bypass the proxy. So each line must be `NAME=value` with the name of a proxy
-    variable, except empty lines and lines that begin with `#`, and at least one value must be a proxy.
+    Each line must be `NAME=value` with the name of a proxy variable, or empty, or begin with `#`. At least one value must be a
+    proxy: an empty or misspelt file would silently bypass the proxy.
 
     Raises:
         NetworkError: `proxy-unusable`: the file is missing or invalid, or other users may read or write it.
@@ -202,7 +205,7 @@ def file_variables(env: Mapping[str, str], path: Path) -> dict[str, str]:
 def may_hold_password(value: str) -> bool:
     """Whether a variable's value may hold credentials of a proxy. True for a value that cannot be parsed.
 
-    Also true for a path, query or fragment: these have no meaning in a proxy's address, and may be a token.
+    Also true for a value with a path, query or fragment: a proxy's address has no use for them, so they may be a token.
     """
     if not value:
         return False
@@ -214,7 +217,7 @@ def may_hold_password(value: str) -> bool:
 
 
 def _with_file(env: Mapping[str, str]) -> Mapping[str, str]:
-    """`env`, with the variables of the file in its `PORTICO_PROXY_FILE` that it does not set itself.
+    """Return `env`, plus the variables that only the file in `PORTICO_PROXY_FILE` sets.
 
     Raises:
         NetworkError: `proxy-unusable`, as `proxy_file_path` and `file_variables`.
@@ -244,7 +247,7 @@ def _file(path: Path) -> dict[str, str]:
         if not line.strip() or line.startswith("#"):
             continue
         name, separator, value = line.partition("=")
-        if not separator or name not in VARIABLES:  # the line is not shown: it may hold a password
+        if not separator or name not in VARIABLES:  # the error does not show the line, because it may contain a password
             raise _unusable_file(path, f"line {number} is not NAME=value with one of the names {', '.join(VARIABLES)}")
         variables[name] = value
     if not any(value.strip() for value in variables.values()):
@@ -260,7 +263,7 @@ def _unusable_file(path: Path, why: str, hint: str | None = None) -> NetworkErro
 def _variable(env: Mapping[str, str], name: str) -> tuple[str, str] | None:
     """The variable in effect for `name`: its name in `env`, and its value without surrounding spaces.
 
-    In a CGI program `HTTP_PROXY` is ignored, since a request's `Proxy` header would set it (httpoxy, CVE-2016-1000110).
+    In a CGI program `HTTP_PROXY` is ignored: there a request's `Proxy` header sets it (httpoxy, CVE-2016-1000110).
     """
     for written in (name, name.upper()):
         if written in env and not (written == "HTTP_PROXY" and "REQUEST_METHOD" in env):
@@ -288,8 +291,8 @@ def _read(value: str, variable: str) -> Proxy:
         raise _unusable(variable, _why_not_this_kind(scheme.lower()))
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in rest[len(authority) :]:
-        raise _unusable(variable, "a '/', '?' or '#' stands before its '@': in a password they are written %2F, %3F and %23")
-    # The last `@` ends the credentials, as in curl: a password may hold an `@` that is not written as %40.
+        raise _unusable(variable, "there is a '/', '?' or '#' before the '@'; in a password, write them as %2F, %3F and %23")
+    # The last `@` ends the credentials, as in curl, because a password may contain an unescaped `@`.
     credentials, separator, place = authority.rpartition("@")
     user, has_secret, secret = credentials.partition(":")
     return Proxy(
@@ -300,7 +303,7 @@ def _read(value: str, variable: str) -> Proxy:
 
 
 def _place(text: str, variable: str) -> str:
-    """The URL of `host:port`. Not by urlsplit, whose versions differ in what they accept after a bracket."""
+    """The URL of `host:port`. Not parsed by urlsplit, because Python's versions accept different text after a bracket."""
     found = _PLACE.fullmatch(text)
     if found is None:
         brackets = text.count("[") != text.count("]") or text.find("[") > text.find("]")
@@ -326,14 +329,14 @@ def _unusable(variable: str, why: str) -> NetworkError:
     change = "Change them" if variable == _SETTINGS else f"Set {variable}"
     return ProxyUnusable(
         f"The proxy in {place} cannot be used.",
-        why=f"{variable}: {why}",  # with the variable, since some messages show only the reason
+        why=f"{variable}: {why}",  # names the variable, because some messages show only the reason
         unsent=True,
         hint=f"{change} to a proxy such as http://proxy.example:3128, or list the host in NO_PROXY to go there directly.",
     )
 
 
 def _entry(text: str) -> tuple[str, int | None]:
-    """An entry of `NO_PROXY` without its port, and the port; None if the entry is for every port."""
+    """Split an entry of `NO_PROXY` into the entry without its port, and the port (None: every port)."""
     host, separator, port = text.rpartition(":")
     is_port = separator and port.isascii() and port.isdigit()
     if not is_port or (":" in host and not host.endswith("]")):  # the colons of an address without brackets
@@ -365,7 +368,7 @@ def trusted_certificates(env: Mapping[str, str]) -> ssl.SSLContext:
     """The TLS context with the certificate authorities of this machine, or of the file in `SSL_CERT_FILE` of `env`. Blocking.
 
     Raises:
-        NetworkError: `certificate-refused`: that file cannot be read or is endless. OpenSSL would wait forever for a FIFO.
+        NetworkError: `certificate-refused`: the file cannot be read or is endless. For a FIFO, OpenSSL would wait forever.
     """
     named = env.get(CERTIFICATES_ENV)
     try:
@@ -379,7 +382,7 @@ def trusted_certificates(env: Mapping[str, str]) -> ssl.SSLContext:
         raise CertificatesUnreadable(message, unsent=True, why=error.strerror, hint=hint) from None
     if all(env.get(name) == os.environ.get(name) for name in (CERTIFICATES_ENV, _CERTIFICATES_FOLDER_ENV)):
         return ssl.create_default_context()
-    # OpenSSL reads these variables of the process alone.
+    # OpenSSL reads these variables only from the process's environment, not from `env`.
     usual = ssl.get_default_verify_paths()
     context = ssl.create_default_context(capath=env.get(_CERTIFICATES_FOLDER_ENV) or usual.openssl_capath)
     with contextlib.suppress(FileNotFoundError, ssl.SSLError):  # as OpenSSL does: without certificates no server is trusted
@@ -387,7 +390,7 @@ def trusted_certificates(env: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-_AddressInfo = Any  # typeshed names a union of tuples here that no function signature can repeat
+_AddressInfo = Any  # typeshed uses a private union of tuples here
 
 
 class DaemonResolver(AbstractResolver):
@@ -420,21 +423,22 @@ def _result(host: str, info: _AddressInfo) -> ResolveResult:
 
 IDLE_S: Final = 15.0
 """How long an idle connection may be reused, in seconds."""
-_LOOP_PASSES: Final = 20  # in which asyncio closes an ended socket; it needs about three
+_LOOP_PASSES: Final = 20  # passes of the event loop to wait until asyncio closes an ended socket; usually three are enough
 _SURELY_SENT: Final = 64 << 10
 
 
 class ConnectedBody(aiohttp.Payload):
-    """A request's body that knows the connection it is sent on."""
+    """A request's body with the connection that sends it."""
 
     protocol: ResponseHandler | None = None
 
 
 class Connections(aiohttp.TCPConnector):
-    """A pool of at most `limit` connections (0: any number) that checks idle ones before use, and closes all of them.
+    """A pool of at most `limit` connections (0: no limit).
 
-    aiohttp ends a TLS connection with a close_notify and then forgets the connection (RFC 8446 section 6.1 allows a client not
-    to wait for the server's). If the server is slow, aiohttp would leave the socket open when the client is closed.
+    An idle connection is checked before each use. `close` closes every socket: aiohttp ends a TLS connection with a
+    close_notify and does not wait for the server's (RFC 8446 section 6.1), so it could leave a socket open if the server is
+    slow.
     """
 
     def __init__(self, *, limit: int) -> None:
@@ -443,7 +447,10 @@ class Connections(aiohttp.TCPConnector):
         super().__init__(resolver=DaemonResolver(), limit=limit, keepalive_timeout=IDLE_S, socket_factory=self._new_socket)
 
     async def connect(self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's name
-        """A connection for `req`. A pooled one is reused only if it is open, idle, and has received nothing, not even its end."""
+        """Return a connection for `req`.
+
+        A pooled connection is reused only if it is open and idle and nothing has arrived on it.
+        """
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
@@ -454,7 +461,8 @@ class Connections(aiohttp.TCPConnector):
                 self._arrivals[protocol] = _arrivals(protocol)
                 if protocol.closed is not None:
                     protocol.closed.add_done_callback(_retrieve_exception)
-            elif protocol.should_close or _is_unsent(protocol) or arrived(0):  # aiohttp would take that for the next response
+            # aiohttp would read arrived bytes as the next response
+            elif protocol.should_close or _is_unsent(protocol) or arrived(0):
                 protocol.abort()
                 connection.close()
                 continue
@@ -462,8 +470,8 @@ class Connections(aiohttp.TCPConnector):
             if isinstance(body, ConnectedBody):
                 body.protocol = protocol
                 if req.is_ssl() and (body.size or 0) > _SURELY_SENT:
-                    # A response may come before the whole request is sent. The data that waits below TLS is unknown, and would
-                    # be sent before the next request.
+                    # A response may come before the whole request is sent. The TLS layer does not show how much of the request
+                    # it still has to send, and would send the rest before the next request.
                     protocol.force_close()
             return connection
 
@@ -479,7 +487,7 @@ class Connections(aiohttp.TCPConnector):
         await self._wait_for_close()
         for opened in self._still_open():
             try:
-                # Ends both directions: asyncio then reads the end of the connection.
+                # After this, asyncio reads the end of the connection and closes the socket.
                 opened.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # not connected, or ended by the server
@@ -497,7 +505,7 @@ class Connections(aiohttp.TCPConnector):
 
 
 def _retrieve_exception(closed: asyncio.Future[None]) -> None:
-    """Retrieve a connection's error, which asyncio would log otherwise. The request on it gets an error of its own."""
+    """Retrieve a connection's error, so that asyncio does not log it. The request gets its own error."""
     if not closed.cancelled():
         closed.exception()
 
@@ -508,7 +516,7 @@ def _is_unsent(protocol: ResponseHandler) -> bool:
 
 
 def _arrivals(protocol: ResponseHandler) -> Callable[[int], object]:
-    """A function that returns at once whether a connection has received bytes that the event loop has not read."""
+    """Return a function that tests, without waiting, if unread bytes have arrived on a connection."""
     opened: Any = None if protocol.transport is None else protocol.transport.get_extra_info("socket")
     if opened is None:
         return lambda _ms: False

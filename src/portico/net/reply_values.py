@@ -14,8 +14,8 @@ _LONGEST_WAIT_S: Final = 365 * 86_400.0
 def seconds_to_wait(value: str, date: str, now: float | None = None) -> float | None:
     """The seconds of a `Retry-After` header, a number or a date (RFC 9110 section 10.2.3); None if invalid. At most a year.
 
-    A date is relative to the server's `date` header, since the clocks of two machines may differ; without that, to `now` (seconds
-    since the epoch).
+    A date is compared with the server's `date` header, because the clocks of two machines may differ. Without this header it is
+    compared with `now` (seconds since the epoch).
     """
     value = value.strip()
     if value.isascii() and value.isdigit():
@@ -28,7 +28,7 @@ def seconds_to_wait(value: str, date: str, now: float | None = None) -> float | 
 def http_date(value: str) -> float | None:
     """A date in any of HTTP's formats (RFC 9110 section 5.6.7) as seconds since the epoch; None if it is invalid.
 
-    HTTP dates are in UTC, even with a missing zone or `-0000` (RFC 5322 section 3.3), which Python takes for local time.
+    HTTP dates are in UTC. Python would read a date without a zone, or with `-0000` (RFC 5322 section 3.3), as local time.
     """
     from datetime import UTC
     from email.utils import parsedate_to_datetime

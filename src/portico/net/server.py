@@ -2,8 +2,9 @@
 
 Sockets are bound to loopback, so that only this machine can reach them (RFC 8252 sections 7.3 and 8.3).
 
-By default aiohttp names its version, echoes a malformed request line and logs received data. `_Handler.handle_error` and
-`QuietAnswer` replace that. A malformed request reaches no handler, and a response contains no data of its request.
+By default aiohttp sends its version, repeats a malformed request line in the response, and logs received data.
+`_Handler.handle_error` and `QuietAnswer` prevent this. A malformed request reaches no handler, and no response repeats data of
+its request.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _LINE_CAP: Final = 16 * 1024
 # Bytes of a request that are read after its response was sent.
 _LONGEST_REST: Final = 4 << 20
-# Decompressed bytes of several pipelined requests that may wait behind the current one.
+# How many decompressed bytes of pipelined requests may wait behind the current request.
 _MOST_AHEAD: Final = 64 << 10
 _log = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ class CallbackPortTaken(NoWayToSignIn):
 class Bounds:
     """The limits of a server for its clients. `idle_s`: seconds for the headers of a request, and between two requests.
 
-    `connections`: the default is well below the smallest limit of open files (macOS: 256), with room for a burst of as many.
-    `lingers_s`: if a request was answered before its end, how long the rest of it (at most 4 MiB) is still read, so that the
-    client sees the response and no reset. `cancels`: whether a client that disconnects cancels its request's handler.
+    `connections`: how many clients may be connected. The default is less than half of the smallest limit of open files (macOS:
+    256). `lingers_s`: how long the server reads on (at most 4 MiB) after it answered an incomplete request, so that the client
+    sees the response and not a reset. `cancels`: whether the handler of a request is cancelled if the client disconnects.
     `line_cap`: bytes of a request's first line. `head`: bytes of first line and headers before the connection is closed; each
     header line may have 16 KiB.
     """
@@ -63,7 +64,7 @@ class Bounds:
 
 
 class QuietAnswer(web.Response):
-    """A response without the name of the server software, after which the connection is closed unless `keeps_open`."""
+    """A response without the name of the server software. The connection is closed after the response unless `keeps_open`."""
 
     def __init__(
         self, status: int, body: bytes, *, content_type: str, headers: Mapping[str, str], keeps_open: bool = False
@@ -95,7 +96,7 @@ def receiving(request: web.BaseRequest) -> Iterator[None]:
 class QuietServer(web.Server):
     """aiohttp's low-level server with bounded requests and connections, and no access log.
 
-    `refuse` makes the response, with a given status, to a request that cannot be parsed or handled.
+    For a request that cannot be parsed or handled, `refuse` makes the response with a given status.
     """
 
     def __init__(
@@ -109,14 +110,18 @@ class QuietServer(web.Server):
         self.refuse = refuse
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Accept a connection. If there are too many, close the one that has waited longest for a request, else this one."""
+        """Accept a connection.
+
+        If there are too many, close the connection that has waited longest for a request; if none waits, close this new
+        connection.
+        """
         super().connection_made(handler, transport)
         if len(self.connections) > self._bounds.connections:
             waiting = (each for each in self.connections if isinstance(each, _Handler) and each.is_waiting)
             next(waiting, handler).force_close()
 
     def pre_shutdown(self) -> None:
-        """Accept no more requests, and close connections with an incomplete body: nothing more is read from now on."""
+        """Accept no more requests, and close connections with an incomplete body, because nothing more will be read."""
         super().pre_shutdown()
         for each in [*self.connections]:
             if isinstance(each, _Handler) and each.is_receiving:
@@ -134,10 +139,10 @@ class QuietServer(web.Server):
 
 
 def _request(message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: asyncio.Task[None]) -> web.BaseRequest:
-    """Make a request object. An offer to upgrade the protocol is ignored (RFC 9110 section 7.8).
+    """Make a request object, and ignore an offer to upgrade the protocol (RFC 9110 section 7.8).
 
-    After such an offer aiohttp's parser skips received data, so it could take the middle of a request for the start of another.
-    So the connection is closed after the response, and the client sends its next request on a new one.
+    After such an offer aiohttp's parser skips received data, and could read the middle of a request as the start of the next
+    request. So the connection is closed after the response, and the client must open a new connection.
     """
     if "Upgrade" in message.headers:
         message = message._replace(should_close=True)
@@ -155,7 +160,7 @@ class _Handler(web.RequestHandler):
         self.is_receiving = False
 
     def data_received(self, data: bytes) -> None:
-        """Handle received data, and close the connection of a client that sends too much of it."""
+        """Handle received data, and close the connection of a client that sends too much data."""
         requests = self._request_count
         if data:  # aiohttp calls this with no data after a body was read
             self._head = self._head + len(data) if self._awaits_head() else 0
@@ -177,22 +182,22 @@ class _Handler(web.RequestHandler):
         return self._waiter is not None and not self._waiter.done()
 
     def _is_far_ahead(self) -> bool:
-        """Whether a client has pipelined so many bytes that one connection could fill the memory.
+        """Whether a client has pipelined too many bytes.
 
-        aiohttp keeps up to 32 whole requests, decompressed. One waiting request is always allowed. A client that pipelines must
-        resend unanswered requests (RFC 9112 section 9.3.2).
+        aiohttp keeps up to 32 whole decompressed requests in memory for each connection. One waiting request is always allowed.
+        A client that pipelines must resend unanswered requests (RFC 9112 section 9.3.2).
         """
         ahead = [*self._messages][0 if self._waiter is None else 1 :]
         return len(ahead) > 1 and sum(_size(message, payload) for message, payload in ahead) > _MOST_AHEAD
 
     def _reads_rest(self) -> bool:
-        """Whether the next data is the rest of an answered request, which is read and thrown away."""
+        """Whether the next data is the rest of an answered request. This rest is discarded."""
         return not self._request_in_progress and self._waiter is None
 
     def set_receiving(self, is_receiving: bool) -> None:
         """Set whether the body of the current request is incomplete."""
         self.is_receiving = is_receiving
-        if is_receiving and self._close:  # the server shuts down, and reads nothing more
+        if is_receiving and self._close:  # the server is shutting down and reads nothing more
             self.force_close()
 
     @property
@@ -222,9 +227,10 @@ def _size(message: Any, payload: Any) -> int:
 
 
 def is_for(request: web.BaseRequest, hosts: Collection[str]) -> bool:
-    """Whether the request has exactly one Host header, which is one of `hosts`, and a target in origin form.
+    """Whether the request has exactly one Host header, the header's value is in `hosts`, and the target has the origin form.
 
-    `request.host` is no substitute: aiohttp takes it from a target that is a whole URL, and without the header from the socket.
+    `request.host` is not used: if the target is a whole URL, aiohttp takes the host from the target; without a Host header,
+    from the socket.
     """
     values = request.headers.getall(hdrs.HOST, ())
     return len(values) == 1 and values[0].lower() in hosts and request.raw_path.startswith("/")
@@ -235,10 +241,10 @@ _NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def bind_loopback(redirect: Redirect) -> list[socket.socket]:
-    """Sockets that listen for `redirect`, all on one port.
+    """Return sockets that listen for `redirect`, all on one port.
 
-    A browser may resolve `localhost` to IPv4 or IPv6, so both are bound, or neither: a program of another user on the other one
-    would receive the code. On a machine without IPv6, IPv4 alone is enough.
+    A browser may resolve `localhost` to IPv4 or IPv6, so both addresses are bound, or none. If only one were bound, another
+    user's program could bind the other address and receive the code. On a machine without IPv6, IPv4 alone is enough.
 
     Raises:
         ConfigError: `endpoint-refused`.
@@ -281,10 +287,10 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if sys.platform == "win32":
-            # Without it a second listener on the port would silently win.
+            # Without this option, a second program could listen on the port and receive the connections.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
-            # A fixed port can be reused at once. This does not allow a second listener.
+            # A fixed port can be bound again at once. This option does not allow two listeners at the same time.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 EVENT_STREAM: Final = "text/event-stream"
 EVENT_LIMIT: Final = 4 << 20
-"""The maximum length of an event of a model API in bytes."""
+"""The maximum length of a model API's event in bytes."""
 _MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -37,11 +37,11 @@ class EventParser:
         self._dropping = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of each event that `chunk` completes. Events without data are ignored."""
+        """Return the data of each event that `chunk` completes. Events without data are ignored."""
         return [*self.events(self.blocks(chunk))]
 
     def blocks(self, chunk: bytes) -> bytes:
-        """The raw events that `chunk` completes, separated by empty lines, for `events`."""
+        """Return the raw events that `chunk` completes, separated by empty lines. `events` parses them."""
         data = chunk if self._mark is None else self._without_mark(chunk)
         if self._after_cr or b"\r" in data:
             data = self._with_lf(data)
@@ -70,7 +70,7 @@ class EventParser:
 
     @property
     def is_within_event(self) -> bool:
-        """Whether the last event is incomplete: its final empty line has not come."""
+        """Whether the last event is incomplete: its final empty line has not arrived."""
         return self._dropping or bool(self._rest.strip(b"\n"))
 
     @property
@@ -87,7 +87,7 @@ class EventParser:
         return start.removeprefix(_MARK)
 
     def _with_lf(self, chunk: bytes) -> bytes:
-        """`chunk` with all line ends as LF. A CR ends its line at once, since no LF may follow at the end of a stream."""
+        """`chunk` with all line ends as LF. A CR ends its line at once; at the end of a stream, no LF may follow."""
         if not chunk:
             return chunk
         data = chunk.removeprefix(b"\n") if self._after_cr else chunk
