@@ -1,9 +1,9 @@
-"""Background refresh: keeps every profile fresh, all the time or once for cron and timers.
+"""Background refresh: keep the tokens of every profile fresh, in a loop or once for cron and timers.
 
-Every two seconds, the wall clock is compared with a list of profiles that is read again when the index changes. So a woken
-machine, a changed clock and a sign-in by another process are noticed within two seconds. Long timers would be late, since an
-event loop's timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). An unused profile is refreshed only
-as often as its refresh token needs.
+Every two seconds, the loop checks by the wall clock which profiles are due. It reads the profile index again if the file has
+changed. So within two seconds it notices that the machine woke, that the clock changed, or that another process signed in. Long
+timers would be late, because an event loop's timers stop while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). An
+unused profile is refreshed only as often as its refresh token needs.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from portico.store.token_store import TokenStore
 
 TICK_S: Final = 2.0
-# A token that lives for seconds only is not refreshed in the background: callers refresh it.
+# A token that is valid only for seconds is not refreshed in the background; callers refresh it.
 _MIN_INTERVAL_MS: Final = 5_000
-# How often the last use of an unused profile is read again. A caller that uses it gets a fresh token in any case.
+# How often to check if an unused profile is in use again. A caller always gets a fresh token without this check.
 _IDLE_RECHECK_MS: Final = 60_000
 
 _log = logging.getLogger(__name__)
 
 
 class BackgroundRefresh:
-    """Refreshes each profile when it is due. `run` continues until it is cancelled, whatever fails."""
+    """Refreshes each profile when it is due. `run` continues after every error, until it is cancelled."""
 
     def __init__(self, broker: TokenBroker, store: TokenStore, clock: Clock) -> None:
         self._broker = broker
@@ -64,7 +64,7 @@ class BackgroundRefresh:
                 task.add_done_callback(partial(self._forget_task, profile.id))
 
     def _log_ended(self, profile: Profile) -> None:
-        """Log that a profile has ended, whichever process noticed. Log it again only after a new sign-in."""
+        """Log that a profile must sign in again, even if another process noticed it. Log this only once for each sign-in."""
         error = sign_in_expired(profile)
         if profile.has_ended:
             self._log_error(profile.id, error)
@@ -76,12 +76,12 @@ class BackgroundRefresh:
 
     async def _profiles(self) -> tuple[Profile, ...]:
         try:
-            # Reads only the file's time and size, unless they have changed.
+            # Checks the file's time and size, and reads the file only if they have changed.
             profiles = await off_loop(self._store.profiles)
         except PorticoError as error:
             self._log_error("the profile index", error)
             return ()
-        except Exception as error:  # noqa: BLE001 - the loop goes on; the next read may succeed
+        except Exception as error:  # noqa: BLE001 - the loop continues; the next read may succeed
             self._log_error("the profile index", internal_error(error))
             return ()
         self._logged_errors.pop("the profile index", None)
@@ -108,8 +108,9 @@ class BackgroundRefresh:
             bug = f"{error_location(error)}\n{frames_of(error)}"
         else:
             return
-        # Outside the except block: if the log cannot be written, its traceback would show the exception, which may quote a token.
-        _log.error("%s: refreshing failed by a bug: %s", profile_id, bug)
+        # Outside the except block: if the log cannot be written, `logging` prints the handled exception, which may quote a
+        # token.
+        _log.error("%s: could not refresh because of a bug: %s", profile_id, bug)
 
     def _log_error(self, subject: str, error: PorticoError) -> None:
         """Log a failure when it starts or changes, not at every attempt."""
@@ -132,7 +133,8 @@ Result = Literal["refreshed", "not due", "resting", "waiting", "left to another 
 class Outcome:
     """The outcome for one profile.
 
-    `resting`: it is unused. `waiting`: an attempt failed a moment ago, and the backoff is active.
+    `resting`: the account is unused, and its refresh token needs no refresh yet. `waiting`: an attempt failed, and its backoff
+    has not ended.
     """
 
     profile_id: str

@@ -1,14 +1,15 @@
-"""Who may use the gateway: which requests are admitted, on which paths, and how much each key may use at once.
+"""Access to the gateway: which requests are admitted, on which paths, and how much each key may use at once.
 
-Only programs of this machine are admitted, with a gateway key. A web page can reach loopback too: by DNS rebinding
-(CVE-2025-66416) or by a simple cross-site request. Both show in a header that the browser sets and the page cannot change.
+Only programs of this machine are admitted, with a gateway key. A web page can reach loopback too, by DNS rebinding
+(CVE-2025-66416) or by a simple cross-site request. Both change a header that the browser sets and the page cannot forge.
 
-A key may use more requests or memory only while its total stays below what is left for all others. So one busy key gets half,
-two get a third each, and some is always left for the next key. Switches share their buffers by this rule (Choudhury and Hahne,
-"Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", IEEE/ACM Transactions on Networking 6(2), 1998).
+A key may use no more requests and memory than what then remains free. So one busy key gets half, two get a third each, and some
+is always free for the next key. Network switches share their buffers by this rule (Choudhury and Hahne, "Dynamic Queue Length
+Thresholds for Shared-Memory Packet Switches", IEEE/ACM Transactions on Networking 6(2), 1998).
 
-OpenAI's SDKs add `/chat/completions` to their base URL, which ends in `/v1`; Anthropic's add `/v1/messages` to theirs, which does
-not (openai-python and anthropic-sdk-python: `_client.py`). A base URL of the other kind doubles the `/v1` or leaves it out.
+OpenAI's SDKs expect a base URL with `/v1` at its end and add `/chat/completions`. Anthropic's SDKs expect a base URL without
+`/v1` and add `/v1/messages` (openai-python and anthropic-sdk-python: `_client.py`). With the wrong base URL, `/v1` comes twice
+or not at all.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ METRICS: Final = "/metrics"
 MODELS: Final = "/v1/models"
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # there is one of each path
+@dataclass(frozen=True, slots=True, eq=False)  # one object for each path
 class Route:
-    """A path that is forwarded to models. `suffix` follows the protocol's own path at the provider.
+    """A path that is forwarded to models.
 
-    `counts`: it only counts tokens, so its failures say nothing about the model.
+    `suffix` is added to the protocol's path at the provider. `counts`: the path only counts tokens, so a failure does not
+    affect the model's cooldown.
     """
 
     path: str
@@ -56,7 +58,7 @@ class Route:
     counts: bool = False
 
     def url(self, base: str, query: str) -> str:
-        """The URL at a provider. Only the query comes from the client, unchanged."""
+        """The URL at a provider. Only the query is from the client; it is not changed."""
         url = _at_provider(self, base)
         return f"{url}?{query}" if query else url
 
@@ -74,7 +76,7 @@ ROUTES: Final[Mapping[str, Route]] = {
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """The served path that a client probably meant, and advice on its base URL. `route` is None for the list of models."""
+    """The path that a client probably meant, and advice on its base URL. `route` is None for the list of models."""
 
     path: str
     route: Route | None
@@ -82,9 +84,9 @@ class Meant:
 
 
 def meant_by(path: str, origin: str) -> Meant | None:
-    """The served path that a client probably meant by the unknown `path`; None if none is similar.
+    """The path that a client probably meant by the unknown `path`; None if no path is similar.
 
-    `origin` is the URL by which the client reached the gateway, without a path. The result has no text of `path`.
+    `origin` is the URL by which the client reached the gateway, without a path. The result does not quote `path`.
     """
     segments = [segment for segment in path.lower().split("/") if segment]
     if segments[-2:-1] == ["models"]:
@@ -130,7 +132,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _JSON: Final = "application/json"
 _BEARER: Final = "bearer "
 _LONGEST_KEY: Final = 512
-# The content codings of a body that the server decodes.
+# The content codings that the server decodes.
 _CODINGS: Final = ("gzip", "deflate")
 READABLE: Final[Mapping[str, str]] = MappingProxyType({"Accept-Encoding": ", ".join(_CODINGS)})
 """The header of a 415 response that lists the accepted codings (RFC 9110 section 15.5.16)."""
@@ -140,12 +142,12 @@ WRONG_CODING: Final = (
 
 
 def local_hosts(port: int) -> frozenset[str]:
-    """The values of `Host` that mean the gateway on `port`."""
+    """The values of `Host` that name the gateway on `port`."""
     return frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
 
 
 def rejection(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | None:
-    """The error response to a foreign Host (421) or to a web page (403), on every path; None for all other requests."""
+    """The error response to a foreign Host (421) or to a web page (403), for every path. None if the request is admitted."""
     if not is_for(request, hosts):
         why = f"The request is not addressed to this gateway: its base URL is http://{min(hosts)}"
         return refused(421, "wrong-host", why, request)
@@ -158,19 +160,22 @@ def rejection(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | 
 
 
 def is_json(request: web.BaseRequest) -> bool:
-    """Whether the content type is JSON. A web page needs a preflight request to send that (Fetch Standard, CORS-safelisted)."""
+    """Whether the content type is JSON.
+
+    A web page can send JSON only after a preflight request (Fetch Standard, CORS-safelisted).
+    """
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
     return content_type == _JSON or content_type.partition(";")[0].strip().lower() == _JSON
 
 
 def is_readable(request: web.BaseRequest) -> bool:
-    """Whether the body has no content coding, or one that the server decodes."""
+    """Whether the server can decode the body's content coding, if it has one."""
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     return coding is None or coding.strip().lower() in {"", "identity", *_CODINGS}
 
 
 def shown_keys(request: web.BaseRequest) -> list[str]:
-    """The keys in `Authorization: Bearer` and `x-api-key`; none if one of these headers comes twice."""
+    """The keys in `Authorization: Bearer` and `x-api-key`; empty if one of these headers comes twice."""
     bearers, keys = request.headers.getall(hdrs.AUTHORIZATION, ()), request.headers.getall(_API_KEY, ())
     if len(bearers) > 1 or len(keys) > 1:
         return []
@@ -190,7 +195,7 @@ def text(status: int, value: str, content_type: str) -> QuietAnswer:
 
 
 def refused(status: int, id: str, message: str, request: web.BaseRequest | None = None, **headers: str) -> QuietAnswer:
-    """An error response in the protocol of the request's path. It has no text of the request."""
+    """An error response in the protocol of the request's path. It does not quote the request."""
     route = ROUTES.get(request.raw_path.partition("?")[0]) if request is not None else None
     body = error_body(None if route is None else route.api, status, id, message)
     return answer(status, {**body, "error": {**body["error"], "id": id}}, headers)
@@ -213,13 +218,11 @@ _SPARE: Final = 48
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits for all keys together: `requests` at once, and `body_bytes` in memory.
+    """Limits for all keys together: `requests` at the same time, and `body_bytes` in memory.
 
-    `wait_s`: how long a body waits for memory. `waiting`: how many bodies of one key may wait, since the start of each is in
-    memory.
-
-    Seconds for a body: `silence_s` between two chunks. For the whole body `grace_s` plus one second for each `rate` bytes
-    received, at most `longest_s`. Apache's mod_reqtimeout measures bodies in the same way.
+    `wait_s`: how many seconds a body waits for memory. `waiting`: how many bodies of one key may wait; the start of each is in
+    memory. `silence_s`: seconds between two chunks of a body. The whole body may take `grace_s` seconds plus one second for
+    each `rate` bytes received, and at most `longest_s` seconds. Apache's mod_reqtimeout limits bodies in the same way.
     """
 
     requests: int = 2000
@@ -232,7 +235,7 @@ class Limits:
     longest_s: float = 300.0
 
     def seconds_for(self, received: int) -> float:
-        """How many seconds a body may have taken when `received` bytes have arrived."""
+        """How many seconds a body may take until `received` bytes have arrived."""
         return min(self.longest_s, self.grace_s + received / self.rate)
 
 
@@ -251,7 +254,7 @@ class ShareUsed(Exception):
 
 @dataclass(slots=True)
 class _Key:
-    """What one key uses now. `turn` is a lock: only one large body of a key is parsed at a time."""
+    """The requests and memory that one key uses now. `turn` is a lock: only one large body of a key is parsed at a time."""
 
     requests: int = 0
     body_bytes: int = 0
@@ -260,7 +263,10 @@ class _Key:
 
 
 class Shares:
-    """Counts what all keys and each key use, and keeps each within its share. For one event loop. Idle keys take no memory."""
+    """Counts the requests and memory of all keys and of each key, and keeps each key within its share.
+
+    Use each object in one event loop. Idle keys take no memory.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -292,7 +298,7 @@ class Shares:
             del self._keys[client]
 
     def take(self, key: _Key, amount: int) -> bool:
-        """Count `amount` more bytes for `key` if its share allows it; returns whether it does."""
+        """Count `amount` more bytes for `key` if its share allows this. Return whether it does."""
         if key.body_bytes + amount > self.limits.body_bytes - self.body_bytes - amount:
             return False
         key.body_bytes += amount
@@ -318,7 +324,10 @@ class Shares:
 
 
 class Lease:
-    """What one request uses of its key's share, until the `with` block ends. `turn` is the lock for parsing its body."""
+    """The part of its key's share that one request uses until the `with` block ends.
+
+    `turn` is the lock for parsing its body.
+    """
 
     def __init__(self, shares: Shares, key: _Key, client: str) -> None:
         self._shares = shares
@@ -337,7 +346,7 @@ class Lease:
         self._shares.leave(self._client)
 
     async def hold(self, amount: int) -> None:
-        """Count `amount` more bytes in memory. If there is no room, wait for it within the limits.
+        """Count `amount` more bytes in memory. If there is no room, wait within the limits.
 
         Raises:
             ShareUsed: there was no room in time.

@@ -85,7 +85,7 @@ def share_error(used: ShareUsed) -> BadRequest:
 
 
 async def delivered(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-    """Send the response unless it was sent, and return it once the client's connection has taken all of it."""
+    """Send the response if it was not sent yet. Return it after the client's connection has taken the whole response."""
     if not isinstance(response, (SentAnswer, AnswerStream)):
         await response.prepare(request)
         await response.write_eof()
@@ -93,7 +93,7 @@ async def delivered(request: web.BaseRequest, response: web.StreamResponse) -> w
 
 
 async def received_body(request: web.BaseRequest, lease: Lease) -> bytes | bytearray:
-    """The whole body. Its memory is counted in advance if its length is known, else as it arrives.
+    """Read the whole body. Its memory is counted in advance if the length is known, else as the body arrives.
 
     Raises:
         BadRequest: 408 if it does not arrive or is too slow, 413 if it is too long, 400 if it ends early.
@@ -154,7 +154,7 @@ class AnswerStream(web.StreamResponse):
 
 
 class SentAnswer(web.StreamResponse):
-    """A response that `AiohttpClient.send` has already sent when aiohttp's server gets it."""
+    """A response that `AiohttpClient.send` has already sent."""
 
     def __init__(self, *, keeps_open: bool) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class AiohttpClient:
         if transport is None:
             return
         if self._request.version < (1, 1):
-            # Without chunked encoding the client takes the end of the connection for the end of the body, unless it is a reset.
+            # Without chunked encoding, only a reset shows the client that the body is incomplete.
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
@@ -225,7 +225,7 @@ def _too_long() -> BadRequest:
     return BadRequest(413, "body-too-long", f"The body is longer than {LIMIT >> 20} MiB.")
 
 
-# Both APIs require a date, and no public source has one for every model.
+# Both APIs require a date, but no public source has a date for every model.
 _UNKNOWN_DATE: Final = "1970-01-01T00:00:00Z"
 
 
@@ -247,7 +247,7 @@ def model_list(models: LiveModels) -> dict[str, object]:
 
 
 def one_model(models: LiveModels, name: str) -> dict[str, object] | None:
-    """The list's entry of one name; None without one.
+    """The entry of one name in the list of models; None if the list does not have this name.
 
     Raises:
         SignInNeeded: the model's provider has no credential.
@@ -256,7 +256,7 @@ def one_model(models: LiveModels, name: str) -> dict[str, object] | None:
     assert isinstance(listed, list)  # noqa: S101 - made above
     found = next((entry for entry in listed if entry["id"] == name), None)
     if found is None:
-        with suppress(UsageError, ConfigError):  # the name of no model
+        with suppress(UsageError, ConfigError):  # no model has this name
             models.loader.load(models.meant(name))
     return found
 
@@ -279,10 +279,7 @@ _log: Final = logging.getLogger("portico.gateway")
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """Answers requests. `models` and `keys` follow their files at each request; `started_at` is wall ms.
-
-    `shares` limits what each key may use at once.
-    """
+    """Answers requests. `models` and `keys` are read again when their files change. `started_at` is in ms since the epoch."""
 
     models: Reloading[LiveModels | None]
     keys: Reloading[tuple[KeyInfo, ...]]
@@ -334,7 +331,7 @@ class Front:
         return access.answer(200, shown, keeps_open=True)
 
     def _not_found(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        origin = f"http://{request.headers['Host']}"  # checked: a name of the gateway itself
+        origin = f"http://{request.headers['Host']}"  # safe: one of the gateway's own names
         meant = meant_by(path, origin)
         if meant is None:
             served = f"The gateway serves models at {origin}{MODELS}, {', '.join(ROUTES)}."
@@ -386,7 +383,10 @@ class Front:
 
 
 def _api_of_list(request: web.BaseRequest) -> ApiKind | None:
-    """The protocol of a client that lists models: the path is the same for both vendors."""
+    """The protocol of a client that lists models.
+
+    The path does not show the protocol, because both vendors use the same path.
+    """
     return "anthropic-messages" if "anthropic-version" in request.headers else None
 
 

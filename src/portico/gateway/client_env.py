@@ -1,4 +1,4 @@
-"""The variables and arguments with which tools use the gateway, from each tool's public documentation.
+"""The variables and arguments that make a tool use the gateway, from each tool's public documentation.
 
 A value may contain `{url}`, `{key}` and `{model}`. An argument never contains the key: other processes can read arguments.
 """
@@ -27,13 +27,13 @@ FOR_ALL: Final[Mapping[str, str]] = {
     "PORTICO_GATEWAY_KEY": "{key}",
     "PORTICO_MODEL": "{model}",
 }
-# If the user has a key there, tools would send it to the gateway instead of the gateway key.
+# If the user has set these, tools would send the user's key to the gateway instead of the gateway key.
 TAKEN_OUT: Final = ("ANTHROPIC_API_KEY",)
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What one tool needs in addition to `FOR_ALL`. `arguments` come before the user's own."""
+    """The variables and arguments of one tool, in addition to `FOR_ALL`. `arguments` come before the user's own."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ _OPENCODE: Final = {
     "small_model": "portico/{model}",
 }
 TOOLS: Final[Mapping[str, Tool]] = {
-    # https://code.claude.com/docs/en/env-vars: the models for its own names, including the small one.
+    # https://code.claude.com/docs/en/env-vars: which models its own model names mean, including the small model.
     "claude": Tool(
         {
             "ANTHROPIC_DEFAULT_OPUS_MODEL": "{model}",
@@ -80,7 +80,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
 
 
 def variables(url: str, key: Secret, model: str, tool: str = "") -> dict[str, str]:
-    """The variables for this tool; without a name, for any tool. `url` is the gateway's, without a path."""
+    """The variables for this tool; without a name, for any tool. `url` is the gateway's URL without a path."""
     known = TOOLS.get(tool, Tool())
     return {
         name: _filled(value, url, model).replace("{key}", key.reveal()) for name, value in {**FOR_ALL, **known.variables}.items()

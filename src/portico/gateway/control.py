@@ -1,6 +1,6 @@
 """Start, find, restart and stop the gateway of a state folder.
 
-A background gateway is a process of its own: it keeps running after the command and the terminal have ended.
+A background gateway keeps running after the command and the terminal have ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from portico.util.lock import FileLock
 
 TERM_S: Final = 5.0
-"""Seconds that a gateway has to end after SIGTERM. It forces its own end a little earlier (`shutdown.LONGEST_S`)."""
+"""A gateway may take this many seconds to end after SIGTERM. It forces its own end a little earlier (`shutdown.LONGEST_S`)."""
 _AFTER_KILL_S: Final = 5.0
 _KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows SIGTERM ends a process at once
 _LOOK_EVERY_S: Final = 0.02
@@ -41,7 +41,7 @@ _REAP_S: Final = 1.0
 
 
 class GatewayUnresponsive(LockBusy):
-    """A gateway process holds the lock, and does not respond or does not end."""
+    """The process that holds the gateway's lock does not respond or does not end."""
 
     id = "gateway-unresponsive"
 
@@ -54,7 +54,7 @@ class GatewayFailed(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class StoppedGateway:
-    """A gateway that was stopped. `state` is from its state file, None if it has not written one; `killed`: it needed SIGKILL."""
+    """A gateway that was stopped. `state` is from its state file (None: no file). `killed`: it was ended by SIGKILL."""
 
     pid: int
     state: GatewayState | None
@@ -83,15 +83,15 @@ def start(
 
 
 def stop(paths: Paths) -> StoppedGateway | None:
-    """Stop the gateway: SIGTERM, then SIGKILL if it has not ended after `TERM_S` seconds. None if no gateway is running.
+    """Stop the gateway: SIGTERM, then SIGKILL if it has not ended after `TERM_S` seconds. Return None if no gateway is running.
 
     A gateway proves its process id by its response to a challenge. If it cannot respond (it hangs, or all its connections are
-    in use), the id comes from the lock; where the system shows open files, the process must have the lock file open. A stale
-    state file is removed.
+    in use), the id is read from the lock file. On systems that show a process's open files, the process must also have the lock
+    file open. A stale state file is removed.
 
     Raises:
-        LockBusy: `gateway-unresponsive`: it does not respond, and could be another program; or it belongs to another user, or
-            did not end after SIGKILL.
+        LockBusy: `gateway-unresponsive`: the process may not be a gateway, belongs to another user, or did not end after
+            SIGKILL.
         StoreError: the state file cannot be read.
     """
     state = running(paths)
@@ -109,7 +109,7 @@ def stop(paths: Paths) -> StoppedGateway | None:
 
 
 def _end(paths: Paths, pid: int, *, proven: bool) -> bool:
-    """End process `pid`, which holds the lock; True if it had to be killed. `proven`: it has responded to the challenge."""
+    """End process `pid`, which holds the lock. Return True if it was killed. `proven`: it has responded to the challenge."""
     lock = gateway_lock(paths)
 
     def is_ours() -> bool:
@@ -156,10 +156,10 @@ def restart(
     env: Mapping[str, str] | None = None,
     store: StoreName | None = None,
 ) -> tuple[StoppedGateway, GatewayState] | None:
-    """Replace the running gateway by a new one; returns (old, new). If none is running, none is started: None.
+    """Replace the running gateway and return (old, new). If no gateway is running, start nothing and return None.
 
-    The old gateway closes its port and finishes its streams while the new one runs, for ten minutes at most. A gateway that
-    cannot do that (it hangs, has an older version, or runs on Windows) is stopped.
+    The old gateway closes its port and finishes its streams while the new gateway runs, for ten minutes at most. An old gateway
+    that cannot do this (it hangs, has an older version, or runs on Windows) is stopped.
 
     Raises: as `stop` and `start` do.
     """
@@ -173,7 +173,7 @@ def restart(
 
 
 def hand_over(paths: Paths, longest_s: float) -> StoppedGateway | None:
-    """Ask the gateway to release port and lock to a new one, and wait `longest_s` seconds for that; None if it does not.
+    """Ask the gateway to release port and lock, and wait up to `longest_s` seconds. Return None if it does not release them.
 
     Raises:
         StoreError: the state file cannot be read.
@@ -195,7 +195,7 @@ def hand_over(paths: Paths, longest_s: float) -> StoppedGateway | None:
 
 
 def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:
-    """Wait up to `longest_s` seconds until the gateway that a service manager has started responds.
+    """Wait up to `longest_s` seconds for the first response of a gateway that a service manager starts.
 
     Raises:
         ConfigError: `gateway-failed`.
@@ -223,12 +223,18 @@ def passphrase_for(
 
 
 def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
-    """Whether this gateway cannot open the encrypted file store: the first profile came there after the gateway had started."""
+    """Whether this gateway lacks the passphrase of the encrypted file store.
+
+    This happens if the first profile was stored there after the gateway had started.
+    """
     return not state.opens_encrypted_file and uses_encrypted_file(paths)
 
 
 def uses_encrypted_file(paths: Paths, store: StoreName | None = None) -> bool:
-    """Whether a profile is in the encrypted file store, or the next one will be. `store` is the one that the config selects."""
+    """Whether a profile is in the encrypted file store, or the next new profile will be.
+
+    `store` is the store that the config selects.
+    """
     from portico.store.token_store import local_token_store
 
     token_store = local_token_store(paths)
@@ -239,7 +245,7 @@ def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str
     from portico.gateway.port import bind_port
     from portico.gateway.server import already_running
 
-    if gateway_lock(paths).is_locked():  # by a live process: the system releases the lock of a dead one
+    if gateway_lock(paths).is_locked():  # by a live process: the system releases the lock of a dead process
         raise already_running(paths)
     # Checked here too, so that the error appears in this terminal and not only in the log.
     bind_port(port).close()
@@ -247,7 +253,7 @@ def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str
 
 
 def _reap(pid: int) -> None:
-    """Wait for the end of `pid` if it is a child process. It may run on to receive the response to a refresh."""
+    """Wait for the end of `pid` if it is a child process. The process may still wait for the response to a refresh."""
     deadline = time.monotonic() + _REAP_S
     if sys.platform != "win32":
         with contextlib.suppress(ChildProcessError):
@@ -257,10 +263,10 @@ def _reap(pid: int) -> None:
 
 def _unresponsive(paths: Paths) -> LockBusy:
     pid = gateway_lock(paths).owner_pid()
-    process = "the process that holds the lock" if pid is None else f"process {pid}"
+    process = "this process" if pid is None else f"process {pid}"
     return GatewayUnresponsive(
-        f"a gateway process (pid {pid or 'unknown'}) does not respond",
-        why="it could be another program, so Portico did not end it",
+        f"the process that holds the gateway's lock (pid {pid or 'unknown'}) does not respond",
+        why="it may not be a gateway, so Portico did not end it",
         hint=f"look at {paths.gateway_log}, end {process} yourself, and run the command again",
     )
 
@@ -271,7 +277,9 @@ _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
 def spawn(paths: Paths, port: int, *, env: Mapping[str, str], passphrase: Secret | None) -> GatewayState:
-    """Start a gateway and return once it responds. The passphrase goes through a pipe: others can read arguments and environment.
+    """Start a gateway and return once it responds.
+
+    The passphrase is sent through a pipe, because other processes can read arguments and environment.
 
     Raises:
         ConfigError: `gateway-failed`: it ended, or did not respond in time; the reason is in its log.
@@ -311,7 +319,7 @@ def _when_ready(paths: Paths, child: subprocess.Popen[bytes], log_start: int) ->
         state = running(paths)
         # On Windows the python.exe of a virtual environment is a launcher: the gateway is its child process.
         if state is not None and (state.pid == child.pid or sys.platform == "win32"):
-            child.returncode = 0  # no ResourceWarning: the child goes on running
+            child.returncode = 0  # prevents a ResourceWarning: the child keeps running
             return state
         if has_ended:
             raise _failed(paths, f"it ended with exit code {child.returncode}", log_start)
@@ -339,7 +347,7 @@ def gateway_environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _without_notify_socket(env: dict[str, str]) -> dict[str, str]:
-    """`env` without the socket of a service manager that waits for the parent process, not for the gateway (sd_notify(3))."""
+    """Return `env` without the socket of a service manager (sd_notify(3)), which waits for the parent process only."""
     return {name: value for name, value in env.items() if name != "NOTIFY_SOCKET"}
 
 

@@ -1,7 +1,8 @@
 """Forward one request: try the candidates until one answers, then pass its answer to the client as it arrives.
 
 `portico.models.client` makes an attempt, and `portico.models.acceptance` decides which response is an answer. This module adds
-what only a gateway has: forwarded bytes, a client that waits or disconnects, and token counts read from the forwarded stream.
+the parts that only a gateway needs: it forwards bytes, handles a client that waits or disconnects, and reads token counts from
+the forwarded stream.
 """
 
 from __future__ import annotations
@@ -41,16 +42,19 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 COMMENTS_S: Final = 2.0
-"""How long comments alone are held back, in seconds: the provider can still report an error, and no client gives up so soon."""
+"""Seconds to delay a stream that has only comments so far:
+
+the provider can still report an error, and no client gives up so soon.
+"""
 HEAD_ALONE_S: Final = 15.0
-"""How long headers alone are held back, in seconds. The strictest clients wait 30 s for headers."""
+"""Seconds to delay a response that has only headers so far. The most impatient clients wait 30 s for headers."""
 ERROR_BODY_S: Final = 30.0
-"""Time for the body of an error in seconds, so that the client gets the provider's whole message."""
-# Bytes kept of an unstreamed answer that was forwarded before its end, to read its token counts.
+"""Seconds to wait for the body of an error, so that the client gets the provider's whole message."""
+# How many bytes of an unstreamed answer stay in memory to read its token counts.
 _METERED: Final = 1 << 20
 # An event with token counts is small.
 _LONGEST_EVENT: Final = 1 << 20
-# Each event with token counts, an error or the end has one of these.
+# Each event with token counts, an error or the end of the answer contains one of these.
 _MARKERS: Final = (
     *(b'usage":{', b'usage": {', b'"error"', b"[DONE]", b"message_stop"),
     *(b"response.completed", b"response.incomplete", b"response.failed"),
@@ -60,9 +64,10 @@ _log: Final = logging.getLogger("portico.gateway")
 
 @dataclass(slots=True)
 class Call:
-    """A client's request. `client` is the name of its gateway key, `query` is as it was sent.
+    """A client's request.
 
-    `headers` are those that the provider gets too, their names in lower case.
+    `client` is the name of its gateway key, and `query` is the URL's unchanged query. `headers` are only the headers that the
+    provider gets too, with names in lower case.
     """
 
     route: Route
@@ -86,7 +91,7 @@ class NoAnswer(Exception):
 
 
 class ClientSide(Protocol):
-    """The connection to the client. Each method but the last raises `OSError` if the client has disconnected."""
+    """The connection to the client. Each method except `abort` raises `OSError` if the client has disconnected."""
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the headers of a response of unknown length."""
@@ -97,7 +102,7 @@ class ClientSide(Protocol):
         ...
 
     async def write(self, chunk: bytes) -> None:
-        """Send a chunk, and wait while the client has not received the chunks before."""
+        """Send a chunk. Wait first if the client is slow to receive earlier chunks."""
         ...
 
     async def end(self) -> None:
@@ -105,13 +110,16 @@ class ClientSide(Protocol):
         ...
 
     def abort(self) -> None:
-        """Reset the connection, so that the client does not take a cut response for a whole one."""
+        """Reset the connection, so that the client notices that the response is incomplete."""
         ...
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What every request needs. `cooldowns` is for all requests but those that only count tokens, which have `counting`."""
+    """The objects that all requests share.
+
+    Requests that only count tokens have cooldowns of their own, in `counting`. All other requests use `cooldowns`.
+    """
 
     upstream: HttpClient
     broker: TokenBroker
@@ -122,7 +130,7 @@ class Parts:
 
     @cached_property
     def patience(self) -> Patience:
-        """How long the start of an answer is delayed, since it may still be an error."""
+        """How long to delay the start of an answer, because it may still become an error."""
         return Patience(ERROR_BODY_S, ERROR_BODY_S, None, HEAD_ALONE_S, COMMENTS_S, self.clock)
 
 
@@ -153,7 +161,7 @@ class Forward:
             raise self._no_answer()
         self._first_byte_ms = self._elapsed_ms()
         if accepted.response.has_body:
-            self._call.body.free()  # no further candidate needs it
+            self._call.body.free()  # the next candidates do not need the body
         try:
             end, why = await self._send_answer(accepted, client)
         except asyncio.CancelledError:
@@ -169,7 +177,7 @@ class Forward:
         self._record("refused", status, None, why)
 
     def headers(self, model: CallableModel | None) -> dict[str, str]:
-        """The headers that name the model that answers, and why others did not."""
+        """The headers that name the model that answers, and why earlier candidates did not."""
         if model is not None and len(self.failover.attempts) == 1:
             return self._candidates.first_answers
         return headers_of(model, self.failover.attempts, self._candidates.passed)
@@ -205,7 +213,7 @@ class Forward:
         except NetworkError as error:
             client.abort()
             return "cut", str(error)
-        except OSError:  # the client's connection: an error of the provider's connection is a `NetworkError`
+        except OSError:  # from the client's connection; errors of the provider's connection are a `NetworkError`
             return "client-gone", ""
         finally:
             accepted.close()
@@ -257,7 +265,7 @@ async def attempt_call(
 
 
 def _bug_failure(error: Exception) -> AttemptFailed:
-    """The failed attempt for a bug: its type and place only, since its text may quote a token."""
+    """The failed attempt for a bug. It has only the error's type and place, because the error's text may quote a token."""
     why = error_location(error)
     failure = InternalError("The gateway has a bug.", why=why, hint="Please report it, with what {prog} gateway logs shows.")
     return AttemptFailed(local_error(failure), failure)
@@ -266,7 +274,7 @@ def _bug_failure(error: Exception) -> AttemptFailed:
 class StreamMeter:
     """Reads token counts from a stream of events. `complete`: the stream's end was seen; `error`: the provider's error message.
 
-    It reads chunks that were already forwarded, so it delays nothing, and keeps no text of an answer.
+    It reads chunks after they were forwarded, so it delays nothing. It does not store the answer's text.
     """
 
     def __init__(self, protocol: ApiProtocol) -> None:
@@ -285,10 +293,10 @@ class StreamMeter:
                     self._read(piece)
 
     def broke_off(self) -> bool:
-        """Whether a stream that ended with its connection is incomplete. Called after its last chunk.
+        """Whether the stream is incomplete. Call this after the connection has ended.
 
-        The empty line after the last event may be missing. Not every server of Chat Completions sends `[DONE]`, so such a
-        stream may also end between two events.
+        The empty line after the last event may be missing. Not every server of Chat Completions sends `[DONE]`, so a stream of
+        this protocol may also end between two events.
         """
         within_event = self._events.is_within_event and not is_json(self._events.rest or b"")
         self.feed(b"\n\n")

@@ -1,7 +1,8 @@
-"""Gateway keys: make, show, rotate and revoke them. Each tool has a key of its own, which can be revoked by name.
+"""Gateway keys: make, show, rotate and revoke them.
 
-The keys are in the token store, under an index of their own. That index holds the SHA-256 of each key. The gateway checks a
-request with it, so it never has to open a locked keyring for a request.
+Each tool has its own key, which can be revoked by name. The keys are in the token store. Their index is a separate file with
+the SHA-256 of each key. The gateway checks a request's key by this index, so it never has to open a locked keyring for a
+request.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from portico.store.token_store import TokenStore
 
 DEFAULT: Final = "default"
-# Clients and secret scanners recognise keys by their prefix; some clients accept only keys that begin with "sk-".
+# Clients and secret scanners recognise keys by their prefix. Some clients accept only keys that begin with "sk-".
 _PREFIX: Final = "sk-portico-"
 _BYTES: Final = 32
 _OF_TOOL: Final = re.compile(r"exec-(.+)-\d+")
@@ -42,7 +43,7 @@ class KeyPaths(Paths):
 
     @classmethod
     def of(cls, paths: Paths) -> KeyPaths:
-        """The same state folder's `KeyPaths`."""
+        """The `KeyPaths` of the same state folder."""
         return cls(paths.config, paths.state, paths.state_id)
 
     @property
@@ -52,7 +53,7 @@ class KeyPaths(Paths):
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What is known of a key, without the key itself. `created_at` is wall ms."""
+    """The name and times of a key, without the key itself. `created_at` is in ms since the epoch."""
 
     name: str
     created_at: int
@@ -60,7 +61,7 @@ class KeyInfo:
 
 
 class GatewayKeys:
-    """Makes, shows and revokes keys. Blocking. `store` is over the index of the keys (`KeyPaths`)."""
+    """Makes, shows and revokes keys. Blocking. `store` uses the index of the keys (`KeyPaths`)."""
 
     def __init__(self, store: TokenStore, clock: Clock) -> None:
         self._store = store
@@ -129,7 +130,7 @@ class GatewayKeys:
         return self._store.delete(_id(name))
 
     def ensure_one(self) -> str | None:
-        """Make the first key if there is no key yet; returns its name, else None.
+        """Make the first key if there is no key yet. Return its name, or None if there was a key.
 
         Raises:
             StoreError, LockBusy: it could not be stored.
@@ -139,7 +140,7 @@ class GatewayKeys:
         try:
             self._store_new(DEFAULT, None)
         except GenerationChanged:
-            return None  # another process made it at the same time
+            return None  # another process made a key at the same time
         return DEFAULT
 
     def _get(self, name: str) -> GatewayKeyProfile:
@@ -159,7 +160,7 @@ class GatewayKeys:
         key = Secret(_PREFIX + secrets.token_urlsafe(_BYTES))
         new = GatewayKeyProfile(id=_id(name), name=name, created_at=self._clock.wall_ms())
         profile, expected = (new, ABSENT) if before is None else (before, before.generation)
-        # One edit of the index sets fingerprint and pointer, so the old key ends exactly when the new one is stored.
+        # One edit of the index sets fingerprint and pointer, so the old key becomes invalid exactly when the new key is stored.
         profile = replace(profile, sha256=fingerprint(key))
         try:
             self._store.commit(profile, Tokens(key, None, None), expect_generation=expected, may_move=True)
@@ -176,7 +177,10 @@ def known(profiles: Iterable[Profile]) -> tuple[KeyInfo, ...]:
 
 
 def owner(keys: Iterable[KeyInfo], shown: Iterable[str]) -> str | None:
-    """The name of the key that a request shows, None if it shows no valid one. Always compares every key (constant time)."""
+    """The name of the key that a request carries; None if it carries no valid key.
+
+    Always compares every key (constant time).
+    """
     name = None
     for text in shown:
         digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
@@ -194,7 +198,7 @@ def tool_of(name: str) -> str | None:
 
 
 def name_for(tool: str, pid: int) -> str:
-    """The name of a key for one run of a tool, started by process `pid`."""
+    """The name of the key for one run of a tool that process `pid` started."""
     return f"exec-{_NOT_IN_NAMES.sub('-', tool)[:32] or 'tool'}-{pid}"
 
 

@@ -1,8 +1,8 @@
 """Report each request's outcome: in the metrics, the usage history, the log, and the response's headers.
 
 The metrics are in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/), without credentials.
-A row of the history has the time, tokens and cost of a request, and no text of it. The log has the messages of Portico and the
-warnings of other libraries, without secrets, up to a maximum size.
+A row of the history has the time, tokens and cost of a request, but not its text. The log has the messages of Portico and the
+warnings of other libraries. It contains no secrets, and its size is limited.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4"
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BOUNDS: Final = (*(f"{each:g}" for each in _SECONDS), "+Inf")
-# A client can name any number of models that no catalogue lists.
+# How many models outside the catalog are counted by name. A client can name any number of them.
 _UNLISTED: Final = 100
 _OTHER: Final = "other"
 _TOKENS: Final = "portico_tokens_total"
@@ -69,7 +69,7 @@ class Metrics:
             failed = attempt.provider_error if attempt.outcome == "failed" else None
             label = self._label(attempt.model)
             counts["portico_attempts_total", label, attempt.outcome if failed is None else failed.label] += 1
-        if outcome.model is not None and outcome.usage is not None:  # the last attempt is the one that answered
+        if outcome.model is not None and outcome.usage is not None:  # `label` is that of the last attempt, which answered
             self._add_tokens(label, outcome.usage)
         if outcome.first_byte_ms is not None:
             seconds = outcome.first_byte_ms / 1000
@@ -77,7 +77,7 @@ class Metrics:
             self._first_byte[bisect_left(_SECONDS, seconds)] += 1
 
     def _label(self, model: CallableModel) -> str:
-        """The model's name; `other` for an unlisted model after the first `_UNLISTED` of them."""
+        """The model's name. Only the first `_UNLISTED` unlisted models keep their names; all later ones are `other`."""
         name = str(model.reference)
         if model.listed or name in self._unlisted:
             return name
@@ -96,7 +96,7 @@ class Metrics:
         sums["cache_write"] += usage.cache_write
 
     def text(self, *, started_at: int) -> str:
-        """All metrics as text. `started_at` is wall ms."""
+        """All metrics as text. `started_at` is in ms since the epoch."""
         lines = ["# TYPE process_start_time_seconds gauge", f"process_start_time_seconds {started_at / 1000}"]
         lines += ["# TYPE portico_requests_in_progress gauge", f"portico_requests_in_progress {self.in_progress}"]
         counts = sorted([*self._counts.items(), *self._token_counts()])
@@ -135,10 +135,10 @@ End = Literal["answered", "refused", "cut", "client-gone"]
 
 @dataclass(slots=True)
 class Outcome:
-    """One request and its result. `started_at` is wall ms, the other times are durations in ms.
+    """One request and its result. `started_at` is in ms since the epoch; the other times are durations in ms.
 
-    `model` is the one that answered, if one did. `usage` is None if the provider did not report it. `why` is the reason if the
-    answer is incomplete.
+    `model` is the model that answered; None if no model answered. `usage` is None if the provider did not report it. `why` is
+    the reason for an incomplete answer.
     """
 
     call: Call
@@ -179,7 +179,7 @@ _WORDS: Final[Mapping[End, str]] = {"answered": ANSWERED, "cut": CUT, "client-go
 
 
 def entry_for(outcome: Outcome) -> Entry | None:
-    """The row of the history; None if the request used no model: it only counted tokens, or had no attempt."""
+    """The request's row in the history. None for a request that used no model: it only counted tokens, or had no attempt."""
     if outcome.call.route.counts or not outcome.attempts:
         return None
     asked = [attempt for attempt in outcome.attempts if attempt.outcome != "passed over"] or [outcome.attempts[-1]]
@@ -206,12 +206,12 @@ else:
     _Stream = logging.StreamHandler
 
 LIMIT: Final = 1 << 20
-# Non-blocking, so that opening a FIFO at this path fails (ENXIO) and does not wait for a reader.
+# Non-blocking: opening a FIFO at this path fails (ENXIO) and does not wait for a reader.
 _LOG_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def open_log(path: Path) -> int:
-    """Open the log for appending, and return its descriptor. A log that is too long is first renamed to `<name>.old`.
+    """Open the log for appending, and return its descriptor. If the log is too long, it is first renamed to `<name>.old`.
 
     Raises:
         StoreError: it cannot be opened.
@@ -229,7 +229,10 @@ def open_log(path: Path) -> int:
 
 
 def log_to_stderr(path: Path, *, verbose: bool) -> None:
-    """Log to stderr with times and without secrets, from any library. If stderr is the file at `path`, its size is limited."""
+    """Log the messages of all libraries to stderr, with times and without secrets.
+
+    If stderr is the file at `path`, limit its size.
+    """
     handler = _Capped(path)
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(capture=True)
@@ -238,7 +241,7 @@ def log_to_stderr(path: Path, *, verbose: bool) -> None:
 
 
 class _Capped(_Stream):
-    """Writes to stderr, and shortens the log file: the process may run for months."""
+    """Writes to stderr, and shortens the log file, because the process may run for months."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(sys.stderr)
@@ -246,7 +249,7 @@ class _Capped(_Stream):
 
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
-        # The gateway goes on if the log cannot be shortened.
+        # If the log cannot be shortened, the gateway keeps running.
         with contextlib.suppress(Exception):
             self._shorten()
 
@@ -255,7 +258,7 @@ class _Capped(_Stream):
         status = os.fstat(fd)
         if status.st_size <= LIMIT or not os.path.samestat(status, self._path.stat()):
             return
-        # Copied and truncated, not renamed: the descriptor stays valid, and Windows cannot rename an open file.
+        # The file is copied and truncated, not renamed: the descriptor stays valid, and Windows cannot rename an open file.
         write_private(_old_log(self._path), read_end(self._path, 2 * LIMIT), durable=False)
         os.ftruncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)

@@ -1,7 +1,8 @@
-"""The port of the gateway, and which process has it if the gateway has not.
+"""The port of the gateway, and which process uses the port instead of the gateway.
 
-Tools send their gateway key and their prompts to that port whether or not a gateway runs. After `gateway stop` any user of the
-machine can bind it (as in CVE-2026-22174). So messages name its owner, and no command sends a key to it.
+Tools send their gateway key and their prompts to this port even if no gateway runs. After `gateway stop` any user of the
+machine can bind the port (as in CVE-2026-22174). So messages name the port's owner, and no command sends a key to another
+program.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ LAST_PORT: Final = 65535
 _COMMAND_LIMIT: Final = 64 * 1024  # bytes; another user's command line can be of any length
 _FIRST_INHERITED_FD: Final = 3  # sd_listen_fds(3)
 _LOOPBACK: Final = IPv4Address("127.0.0.1")
-# The listening addresses that receive a connection to 127.0.0.1: itself and the wildcard address, each in IPv4 and IPv6.
+# A connection to 127.0.0.1 reaches a listener on this address or on the wildcard address, each in IPv4 and IPv6.
 _REACHED: Final[tuple[tuple[str, Address], ...]] = (
     (IPV4, _LOOPBACK),
     (IPV6, mapped(_LOOPBACK)),
@@ -43,14 +44,14 @@ _REACHED: Final[tuple[tuple[str, Address], ...]] = (
 
 
 class PortUnreadable(ConfigError):
-    """The environment variable for the gateway's port holds no port."""
+    """The environment variable for the gateway's port is not a valid port."""
 
     id = "config-invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who listens on a port. `pid` and `program` are None if this user may not see them."""
+    """The owner of a listening port. `pid` and `program` are None if the system does not show them to this user."""
 
     uid: int
     name: str | None
@@ -60,7 +61,7 @@ class Owner:
 
     @property
     def is_other_user(self) -> bool:
-        """Whether it is not this process's user."""
+        """Whether the owner is another user than this process's."""
         return self.uid != os.geteuid() if sys.platform != "win32" else False
 
     def __str__(self) -> str:
@@ -70,7 +71,7 @@ class Owner:
 
 
 class PortTaken(ConfigError):
-    """Another program has the port. `owner` is None if the system does not show it."""
+    """Another program uses the port. `owner` is None if the system does not show it."""
 
     id = "port-taken"
 
@@ -84,7 +85,7 @@ class PortTaken(ConfigError):
 
 
 def configured_port(app: App) -> int:
-    """The port in the environment, else in the config. An invalid config is an error in both cases.
+    """The port in the environment, else in the config. An invalid config is an error even if the environment has a port.
 
     Raises:
         ConfigError: `config-invalid`.
@@ -116,12 +117,12 @@ def bind_port(port: int) -> socket.socket:
 
 
 def inherited_socket(env: Mapping[str, str]) -> socket.socket | None:
-    """The listening socket that a service manager passed to this process (sd_listen_fds(3)); None without one.
+    """The listening socket that a service manager passed to this process (sd_listen_fds(3)); None if it passed no socket.
 
     Raises:
         UsageError: the manager passed something other than one socket that listens on 127.0.0.1.
     """
-    if env.get("LISTEN_PID") != str(os.getpid()):  # no socket, or one for another process with this environment
+    if env.get("LISTEN_PID") != str(os.getpid()):  # no socket, or a socket for another process that has the same environment
         return None
     received = f"{env.get('LISTEN_FDS')} files"
     if env.get("LISTEN_FDS") == "1":
@@ -147,9 +148,9 @@ def _listens_on_loopback(candidate: socket.socket) -> bool:
 
 
 def owner_of(port: int) -> Owner | None:
-    """Who receives a connection to `port` on 127.0.0.1; None if no program listens, or the system does not show it.
+    """The owner of the socket that receives connections to `port` on 127.0.0.1; None if the system shows no such socket.
 
-    Only Linux shows every user the owner of a socket (proc_net(5)). It shows the process only to that owner and to root.
+    Only Linux shows the owner of a socket to every user (proc_net(5)). It shows the process only to the owner and to root.
     """
     listener = _listener(port)
     if listener is None:
@@ -160,7 +161,10 @@ def owner_of(port: int) -> Owner | None:
 
 
 def _listener(port: int) -> tuple[int, int] | None:
-    """The user id and inode of the listening socket; the most specific address wins, as in the system."""
+    """The user id and inode of the listening socket.
+
+    If several sockets listen, the most specific address wins, as in the system.
+    """
     for table, address in _REACHED:
         local = written(address, port)
         for entry in listed(table, f" {local} "):

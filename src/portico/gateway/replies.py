@@ -4,7 +4,7 @@ If no model answers, the client gets an error in the format of its protocol. Ant
 https://docs.claude.com/en/api/errors. OpenAI's: https://platform.openai.com/docs/guides/error-codes.
 
 Headers are forwarded by an allowlist for each direction. So no cookie, origin, forwarding header, foreign credential, browser
-policy or hop-by-hop header (RFC 9110 section 7.6.1) is forwarded, whatever its name.
+policy or hop-by-hop header (RFC 9110 section 7.6.1) is forwarded.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def to_client(received: Iterable[tuple[str, str]]) -> dict[str, str]:
     }
 
 
-# A missing sign-in is not 401: a client would relate that to its own key, and may sign out of its own account.
+# A missing sign-in is not 401: a client would think that its own key is invalid, and may sign out of its own account.
 _OF_ERROR: Final[tuple[tuple[type[PorticoError], int], ...]] = (
     (TooManyValues, 413),
     (UnknownModel, 404),
@@ -88,9 +88,9 @@ _OF_PROVIDER_ERROR: Final[Mapping[ProviderErrorKind, int]] = {
     "invalid-request": 400,
     "content": 400,
 }
-# These have one status, whatever the provider's status was.
+# These kinds always have the same status, whatever status the provider sent.
 _OF_KIND_ALONE: Final = frozenset({"plan-used-up", "rate-limit", "auth"})
-# Only these kinds keep a provider's 5xx: MiniMax sends each of its error numbers under HTTP 500 too, and clients retry a 5xx.
+# Only these kinds keep a provider's 5xx, because clients retry a 5xx. MiniMax can send each of its error numbers with HTTP 500.
 _FAILURES: Final = frozenset({"server", "timeout"})
 _ANTHROPIC: Final = {
     400: "invalid_request_error",
@@ -110,8 +110,8 @@ _ANTHROPIC: Final = {
 _OPENAI: Final = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error", 429: "rate_limit_error"}
 _SERVER: Final = 500
 _TOO_MANY: Final = 429
-# The statuses that the SDKs of Anthropic and OpenAI, and Claude Code, retry unless `x-should-retry` is false; and the longest
-# `Retry-After` that they obey, in ms (`_base_client.py`, `client.ts`). After a longer one they retry much too early.
+# The SDKs of Anthropic and OpenAI, and Claude Code, retry these statuses unless `x-should-retry` is false. The number is the
+# longest `Retry-After` that they obey, in ms (`_base_client.py`, `client.ts`). If it is longer, they retry much too early.
 _RETRIED: Final = frozenset({408, 409, _TOO_MANY})
 _PATIENCE_MS: Final = 60_000
 
@@ -122,7 +122,10 @@ def status_of(error: PorticoError) -> int:
 
 
 def status_of_provider_error(kind: ProviderErrorKind, status: int | None) -> int:
-    """The status for a provider error: the provider's own, unless that concerns the gateway's credential or would mislead."""
+    """The status for a provider error.
+
+    It is the provider's own status, except for errors of the gateway's credential and for statuses that would mislead a client.
+    """
     if status is None or status in {401, 403} or kind in _OF_KIND_ALONE:
         return _OF_PROVIDER_ERROR.get(kind, 502)
     own = range(400, 600) if kind in _FAILURES else range(400, 500)  # RFC 9110 section 15.5
@@ -130,12 +133,13 @@ def status_of_provider_error(kind: ProviderErrorKind, status: int | None) -> int
 
 
 def provider_error_headers(id: str, status: int, provider_error: ProviderError, wait_ms: int | None) -> dict[str, str]:
-    """The headers of the response to a provider error: the provider's own, corrected where Portico knows more.
+    """The headers of the response after a provider error: the provider's own headers, corrected if Portico knows more.
 
-    `wait_ms` is the time in ms after which a retry may succeed, None if unknown. `x-should-retry: false` is sent if the answer
-    is unknown, if only the user can solve the problem, and if the wait is longer than an SDK waits. Anthropic's and OpenAI's
-    SDKs obey it. Without it Claude Code would retry for minutes while a plan is used up for hours. opencode ignores it and
-    sleeps as long as `retry-after-ms`, else `Retry-After`, even for hours; with 1 its five retries take a second.
+    `wait_ms` is the time in ms after which a retry may succeed, None if unknown. `x-should-retry: false` is sent in three
+    cases: the answer is unknown, only the user can solve the problem, or the wait is longer than an SDK waits. Anthropic's and
+    OpenAI's SDKs obey this header. Without it, Claude Code would retry for minutes although a plan is used up for hours.
+    opencode ignores the header and sleeps as long as `retry-after-ms` or else `Retry-After` states, even for hours. If the
+    value is 1, its five retries take a second.
     """
     headers = {} if provider_error.reply is None else to_client(provider_error.reply.headers)
     if wait_ms is not None:
@@ -158,8 +162,9 @@ def error_body(
     """The body of an error response, in Anthropic's format for its protocol, else in OpenAI's.
 
     `type`, `code` and `param` are the provider's own if `reply` has them; else `code` is `id`, Portico's stable error id.
-    `resets_at` (seconds since the epoch) is when a limit ends that is too long to wait for. Codex, which uses the Responses API,
-    sleeps for the whole `Retry-After` of a 429, unless its type is `usage_limit_reached`: then it shows that time (codex-rs).
+    `resets_at` (seconds since the epoch) is set if the limit ends too late to wait for. Codex, which uses the Responses API,
+    sleeps for the whole `Retry-After` of a 429. But if the error's type is `usage_limit_reached`, it shows the time `resets_at`
+    instead (codex-rs).
     """
     reply = reply or ErrorReply()
     if api == "anthropic-messages":
@@ -175,6 +180,6 @@ def error_body(
 
 
 def one_line(error: PorticoError) -> str:
-    """What happened, why, and what to do, in one line, since clients show one line."""
+    """What happened, why, and what to do. All in one line, because clients show only one line."""
     hint = error.hint_for("portico")
     return f"{error} - {hint}" if hint else str(error)

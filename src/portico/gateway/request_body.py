@@ -1,7 +1,8 @@
 """Read the model's name in a request's JSON body, and replace it.
 
-Python's C parser reads a small body in a fraction of a millisecond. For a large body only the members of the outermost object
-are read, in time slices between which the event loop serves other requests. Their values are skipped and left to the provider.
+Python's C parser reads a small body in a fraction of a millisecond. For a large body, only the keys of the outermost object and
+the model's name are parsed; all other values are skipped. Parsing is divided into time slices, and the event loop serves other
+requests between the slices.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LIMIT: Final = 32 << 20
 LONGEST_NAME: Final = 256
 """The maximum length of a model name: several times the longest name of any provider."""
 MOST_PARTS: Final = 500_000
-"""The maximum number of strings, arrays, objects and separators in a body: a limit for the parsing time."""
+"""The maximum number of strings, arrays, objects and separators in a body. This limits the parsing time."""
 DEEPEST: Final = 500
 """The maximum nesting of arrays and objects. Python's own parser fails near 1,000."""
 
@@ -39,7 +40,7 @@ _PLAIN: Final = 256 << 10
 _FEW: Final = 2_000
 _SLICE_S: Final = 0.0005
 _TOGETHER: Final = 64 << 10
-# Parsing a member of the outermost object takes as long as skipping so many strings.
+# Parsing a member of the outermost object takes as long as skipping this many strings.
 _MEMBER_PARTS: Final = 20
 _SHOWN: Final = 40
 _LONGEST_RAW_KEY: Final = len(r'"\u006d\u006f\u0064\u0065\u006c"')
@@ -48,12 +49,12 @@ _LONGEST_RAW_NAME: Final = 2 + LONGEST_NAME * len(r"\ud83d\ude00")
 _WHITESPACE: Final = " \t\n\r"
 _MEMBER: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")')
 _SPACE: Final = re.compile(rb"[ \t\r\n]{0,65536}+")
-# Each of these patterns matches at most a fraction of a millisecond's worth of bytes, and is then matched again.
+# One match of these patterns takes at most a fraction of a millisecond. For the rest of the bytes the pattern is matched again.
 _IN_STRING: Final = re.compile(rb'[^"\\]{0,65536}+(?:\\.[^"\\]{0,4096}+){0,64}+', re.DOTALL)
 _BETWEEN: Final = re.compile(rb"[ \t\r\n,:0-9A-Za-z+.-]{0,65536}+")
 _SCALAR: Final = re.compile(rb"[0-9A-Za-z+.-]{1,4096}")
 _BLANK: Final = re.compile(r"[ \t\r\n]*+")
-# Numbers are not converted: that takes quadratic time for thousands of digits (CVE-2020-10735).
+# Numbers are not converted, because conversion takes quadratic time for thousands of digits (CVE-2020-10735).
 _decode_but_numbers: Final = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
 _QUOTE, _COLON, _COMMA, _OPENS, _ENDS = b'":,{}'
 _CLOSES: Final = {ord("{"): ord("}"), ord("["): ord("]")}
@@ -85,7 +86,9 @@ class TooManyValues(UsageError):
 
 @dataclass(slots=True)
 class Body:
-    """The bytes of a body. `model` is the model's name, None without one; `start` and `end` are the place of that value.
+    """The bytes of a body.
+
+    `model` is the model's name (None: the body has no model); `start` and `end` are the place of the name.
 
     `freed` is called when the bytes are no longer needed.
     """
@@ -97,7 +100,7 @@ class Body:
     freed: Callable[[], None] | None = None
 
     def naming(self, model_id: str) -> Payload:
-        """The same body with another model's name. A large body is returned in parts, without a copy."""
+        """Return the body with another model's name. A large body is returned in parts and not copied."""
         name = _quoted(model_id)
         if self.model is None:
             comma = b"" if _next_byte(self.data, self.start) == _ENDS else b","
@@ -118,8 +121,8 @@ def read_body(data: bytes | bytearray) -> Body:
     """Parse a body and find the name of its model.
 
     Raises:
-        UsageError: `bad-json`: it is no JSON object; `too-many-values`; `bad-model-name`; `model-twice`: it names two models, and
-            servers differ in which one they use.
+        UsageError: `bad-json`: the body is not a JSON object; `too-many-values`; `bad-model-name`; `model-twice`: the body
+            names two models, and servers do not agree on which of them to use.
     """
     steps = _read_in_slices(data)
     while True:
@@ -142,7 +145,8 @@ async def read_in_turn(data: bytes | bytearray, turn: asyncio.Lock) -> Body:
             except StopIteration as end:
                 body: Body = end.value
                 return body
-            await asyncio.sleep(_SLICE_S)  # not 0: other requests need several loop passes, each of which would wait for a slice
+            # not 0: another request needs several loop passes, and each pass would wait for a slice
+            await asyncio.sleep(_SLICE_S)
 
 
 def _parsed(data: bytes | bytearray) -> Body:
@@ -168,7 +172,7 @@ def _is_plain(data: bytes | bytearray) -> bool:
 
 
 def _plain(data: bytes | bytearray) -> Body | None:
-    """Parse a usual body by the C parser alone; None for an unusual one, for `_walk`.
+    """Parse a usual body by the C parser alone. Return None for an unusual body, which `_walk` then parses.
 
     A usual body has `"model"` once, as a member of the outermost object, without escapes.
     """
@@ -263,7 +267,7 @@ class _Scan:
         decoder.decode(b"", final=True)
 
     def _key(self) -> Generator[None, None, str | None]:
-        """The name of the next member; None if it is too long to be `model`."""
+        """The name of the next member; None if the name is too long to be `model`."""
         if (yield from self._next()) != _QUOTE:
             raise ValueError(f"a name was expected at byte {self._at}")
         start = self._at
@@ -330,7 +334,7 @@ class _Scan:
                 yield from self._pause()
 
     def _next(self) -> Generator[None, None, int]:
-        """The next byte that is not white space. Raises IndexError at the end of the body."""
+        """Return the next byte that is not white space. Raise IndexError at the end of the body."""
         yield from self._skip_space()
         return self._data[self._at]
 

@@ -1,7 +1,4 @@
-"""Find the candidates for a model name, from the current config and profiles.
-
-Values read from files are read again after a file has changed.
-"""
+"""Find the candidates for a model name from the current config and profiles, which are read again after a file has changed."""
 
 from __future__ import annotations
 
@@ -49,21 +46,24 @@ class Candidates:
 
     @cached_property
     def first_answers(self) -> dict[str, str]:
-        """The headers of an answer by the first candidate, which gives most answers."""
+        """The headers of an answer by the first candidate, prepared because most answers come from it."""
         first = self.models[0]
         return headers_of(first, [Attempt(first, "answered")], self.passed)
 
 
 @dataclass(slots=True)
 class LiveModels:
-    """The models and their names at one moment. `names` maps clients' names; the pattern `claude-*` matches a prefix."""
+    """The models and their names at one moment.
+
+    `names` maps the names that clients use; a pattern such as `claude-*` matches a prefix.
+    """
 
     loader: ModelLoader
     names: Mapping[str, str]
     _known: dict[tuple[str | None, ApiKind], Candidates] = field(default_factory=dict)
 
     def candidates(self, name: str | None, api: ApiKind) -> Candidates:
-        """The candidates for this name over `api`; for None, those of the default model.
+        """The candidates for this name over `api`. If the name is None, the candidates of the default model.
 
         Raises:
             PorticoError: as `ModelLoader.resolve`; `no-such-protocol`, with the models that are served over `api`.
@@ -85,7 +85,7 @@ class LiveModels:
         return Candidates(fitting, (*resolution.passed, *(Passed(model.reference, why) for model in lacking)), resolution.wanted)
 
     def meant(self, name: str | None) -> str | None:
-        """The reference or alias to which `gateway.models` maps `name`; else `name` itself."""
+        """The reference or alias to which `gateway.models` maps `name`. Return `name` itself if it is not mapped."""
         if name is None or name in self.names:
             return self.names.get(name or "", name)
         patterns = [each for each in self.names if each.endswith("*") and name.startswith(each[:-1])]
@@ -107,7 +107,7 @@ class LiveModels:
         return NoSuchProtocol(f"{model.reference} is not served over {api}.", why=why, hint=served)
 
     def ready(self) -> Iterable[CallableModel]:
-        """Every model of the catalogue that has a credential and is not retired."""
+        """Every model in the catalog that has a credential and is not retired."""
         catalog = self.loader.catalog
         for reference in catalog.references():
             spec = catalog.find(reference)
@@ -122,7 +122,7 @@ class LiveModels:
 
 
 def live_models(app: App) -> tuple[LiveModels, tuple[Path, ...]]:
-    """The current models, and the files that they were read from. Blocking.
+    """Return the current models, and the files that they were read from. Blocking.
 
     Raises:
         PorticoError: the config or the index cannot be read.
@@ -139,11 +139,14 @@ _log = logging.getLogger(__name__)
 
 
 class Reloading(Generic[T]):
-    """A value read from files, which is read again after a change. `load` runs on another thread; it returns value and files.
+    """A value read from files, which is read again after a change.
 
-    If `load` raises an exception, the value becomes `failed`; with `keeps` the last good value stays. `error` has the error
-    (`internal-error` for an unexpected one) until a load succeeds. The next load follows a change of a file, or `RETRY_S`
-    seconds, since the cause may not be in a file. The files are checked at most every `every_s` seconds.
+    `load` runs on another thread and returns the value and its files.
+
+    If `load` raises an exception, the value becomes `failed`; with `keeps`, the last good value stays. `error` has the
+    exception until a load succeeds (`internal-error` for an unexpected exception). `load` runs again after a file has changed.
+    After an exception it also runs again after `RETRY_S` seconds, because the cause may not be in a file. The files are checked
+    at most every `every_s` seconds.
     """
 
     def __init__(
@@ -178,7 +181,8 @@ class Reloading(Generic[T]):
         return self._seen is None or signature(self._files) != self._seen
 
     def _loaded(self) -> tuple[T, tuple[str, ...], Signature]:
-        # The signature before the load, if the files are the same: the next check then sees a change during the load.
+        # If `load` has read the same files, use the signature from before the load: the next check then notices a change during
+        # the load.
         before = signature(self._files)
         value, paths = self._load()
         files = tuple(map(str, paths))
@@ -201,7 +205,7 @@ class Reloading(Generic[T]):
 
 
 def signature(files: Iterable[str | Path]) -> Signature:
-    """What changes when one of the files changes; None for a missing file."""
+    """A value for each file that changes when the file changes; None for a missing file."""
     return tuple(map(_file_signature, files))
 
 
@@ -213,17 +217,18 @@ def _file_signature(path: str | Path) -> tuple[object, int, int, int] | None:
     return path, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-# A model may take minutes for an unstreamed answer; Anthropic's own SDK waits as long (docs.claude.com/en/api/errors).
+# A model may take minutes for an unstreamed answer. Anthropic's own SDK has the same limit (docs.claude.com/en/api/errors).
 SILENCE_TIMEOUT_S: Final = 600.0
-# For the models, which have about ten files. The keys have one file, which is checked at each request.
+# For the models, which are read from about ten files. The one file of the keys is checked at each request.
 _CHECK_EVERY_S: Final = 0.1
-# The history is written in batches, since waking a thread for each row costs more than the row. A kill loses one batch.
+# The history is written in batches, because waking a thread costs more than writing a row. If the process is killed, one batch
+# is lost.
 _BATCH_S: Final = 0.25
 
 
 @asynccontextmanager
 async def open_front(app: App, broker: TokenBroker, started_at: int) -> AsyncIterator[Front]:
-    """The front of a gateway, with its connections to providers and its history. `started_at` is wall ms."""
+    """The `Front` of a gateway, with its connections to providers and its history. `started_at` is in ms since the epoch."""
     metrics, keys_store = Metrics(), app.local_store(paths=KeyPaths.of(app.paths))
 
     history = await off_loop(lambda: app.history(batch_s=_BATCH_S))

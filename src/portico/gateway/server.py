@@ -49,20 +49,21 @@ if TYPE_CHECKING:
     from portico.paths import Paths
     from portico.util.lock import FileLock
 
-# Enough streams for many tools; each needs a second connection, to a provider, within the process's limit of open files.
+# Enough streams for many tools. Each stream needs a second connection (to a provider), and the process's open files are
+# limited.
 BOUNDS: Final = Bounds(idle_s=75.0, connections=2048, lingers_s=2.0, cancels=True)
 
 
 class GatewayRunning(LockBusy):
-    """A gateway of this state folder is running."""
+    """A gateway of this state folder is already running."""
 
     id = "gateway-running"
 
 
 def make_server(state: GatewayState, front: Front | None, bounds: Bounds = BOUNDS) -> QuietServer:
-    """The server of one gateway process. `/health` needs no key, has no secret and responds to a challenge.
+    """The server of one gateway process.
 
-    Without a `front`, `/health` is the only path.
+    `/health` needs no key, shows no secret and responds to a challenge. Without a `front`, the server has no other path.
     """
     hosts = local_hosts(state.port)
 
@@ -87,24 +88,24 @@ def _health(request: web.BaseRequest, state: GatewayState) -> web.StreamResponse
 
 # Seconds until the connection of an unfinished request is aborted after the drain.
 _ABORT_S: Final = 0.5
-# Longest drain while a new gateway already serves.
+# Longest drain while a new gateway already serves requests.
 _LONG_DRAIN_S: Final = 600.0
 SERVICE_DRAIN_S: Final = 30.0
-"""Longest drain in seconds while the next process waits for the end of this one."""
-_READ_S: Final = 0.05  # from accepting a connection to reading its request
+"""Longest drain in seconds while the next process waits for the end of this process."""
+_READ_S: Final = 0.05  # seconds from accepting a connection to reading its request
 _CHECK_UNFINISHED_EVERY_S: Final = 0.05
-# Seconds for a refresh before port and lock are released: after an end signal, and at least (after an error).
+# Seconds to wait for a refresh before port and lock are released: after an end signal, and after an error.
 _REFRESH_S: Final = 3.7
 _LEAST_REFRESH_S: Final = 0.5
-# asyncio accepts a whole backlog of connections before the server sees the first and can close idle ones for them. So asyncio
-# gets a small backlog, and the system a large one.
+# asyncio accepts a whole backlog of connections before the server can close idle connections to make room. So asyncio gets a
+# small backlog, and the system a large backlog.
 _ACCEPTED_AT_ONCE: Final = 16
 _BACKLOG: Final = 1024
-# Thresholds of the garbage collector: a request makes and drops hundreds of objects, hardly any of them in a cycle.
+# Thresholds of the garbage collector: a request creates and drops hundreds of objects, but hardly any reference cycles.
 _GC_THRESHOLDS: Final = (10_000, 20, 20)
 _LOCK_WAIT_S: Final = 1.0
 _LOCK_RETRY_S: Final = 0.005
-# How long this process waits for the gateway that replaces it: for the first one to start, and without any after that. Between
+# How long this process waits for another gateway: at first until the new gateway starts, later while the lock is free. Between
 # two gateways the lock is free for a moment.
 _CHECK_GATEWAY_EVERY_S: Final = 0.25
 _FIRST_GATEWAY_S: Final = 20.0
@@ -119,9 +120,10 @@ Reason = Literal["end signal", "replaced", "upgraded"]
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What a gateway runs: `work` in the background, and `front` for requests (None: it serves `/health` alone).
+    """The parts of a running gateway: `work` in the background, and `front` for requests (None: only `/health` is served).
 
-    `upgraded` returns once another version is installed than this process runs, with a sentence that names both.
+    `upgraded` returns when the installed version is no longer the version of this process. It returns a sentence that names
+    both.
     """
 
     work: Callable[[], Coroutine[object, object, None]]
@@ -131,7 +133,10 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a gateway process runs. `announce` is called once it serves; `opens_encrypted_file`: it has its passphrase."""
+    """How a gateway process runs.
+
+    `announce` is called when it serves requests. `opens_encrypted_file`: it has the passphrase of the encrypted file.
+    """
 
     paths: Paths
     port: int
@@ -142,10 +147,10 @@ class Terms:
 
 
 def take_place(paths: Paths) -> FileLock:
-    """Take the lock that makes this process the gateway of its state folder. From then on `gateway stop` finds the process.
+    """Take the lock that makes this process the gateway of its state folder.
 
-    Call it first: the rest of the start takes time. The system releases the lock when the process ends. While another process
-    only tests the lock, this function tries again.
+    Call this first: from then on `gateway stop` finds the process, and the rest of the start takes time. The system releases
+    the lock when the process ends. If another process only tests the lock, this function tries again.
 
     Raises:
         LockBusy: `gateway-running`: this state folder has a gateway.
@@ -162,13 +167,13 @@ def take_place(paths: Paths) -> FileLock:
 def run_gateway(
     terms: Terms, watch: EndWatch, lock: FileLock, inside: Callable[[int], AbstractAsyncContextManager[Inside]]
 ) -> int:
-    """Enter `inside` (its argument: the start in wall ms), then serve it on 127.0.0.1 until a reason to end. Blocking.
+    """Enter `inside`, then serve on 127.0.0.1 until there is a reason to end. Blocking.
 
-    The port is bound only when the first request can be answered, unless a service manager keeps it open. The process should
-    end when this returns.
+    `inside` gets the start time in ms since the epoch. The port is bound only when requests can be answered, unless a service
+    manager keeps the port open. When this function returns, end the process.
 
     Returns:
-        The exit code: `UPGRADED` if the service manager is to start another version.
+        The exit code: `UPGRADED` if the service manager must start the newly installed version.
 
     Raises:
         ConfigError: `port-taken`.
@@ -207,7 +212,7 @@ async def _serve(
 
 
 async def _unless_ended(ended: asyncio.Future[None], work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` returns; None if an end signal comes first, which cancels `work`."""
+    """Return the result of `work`. If an end signal comes first, cancel `work` and return None."""
     task: asyncio.Future[T] = asyncio.ensure_future(work)
     await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -219,7 +224,10 @@ async def _unless_ended(ended: asyncio.Future[None], work: Coroutine[Any, Any, T
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What makes a process the gateway. `is_inherited`: the service manager keeps the socket open for the next process too."""
+    """The lock, socket and state file that make a process the gateway.
+
+    `is_inherited`: the service manager keeps the socket open for the next process too.
+    """
 
     listener: socket.socket
     lock: FileLock
@@ -257,7 +265,7 @@ class _Process:
             notify_service_manager(self._terms.env, f"READY=1\nSTATUS=Serving on {self._state.url}")
             self._terms.announce(self._state)
             reason = await self._wait_for_reason(working, replaced)
-            working.cancel()  # the wait for a refresh that was sent goes on below, while requests finish
+            working.cancel()  # the wait for a refresh that was sent continues below, while requests finish
             reason_at = loop.time()
             await self._finish(reason)
         finally:
@@ -275,7 +283,7 @@ class _Process:
             await off_loop(lambda: remove_state(self._terms.paths, self._state))
 
     async def _release_and_wait(self, working: asyncio.Task[None]) -> None:
-        """Release port and lock to another gateway, and wait for the responses to refreshes that were sent."""
+        """Release port and lock, so that another gateway can start, and wait for the responses to refreshes that were sent."""
         _log.info("waiting for the response to a refresh that was sent, %g s at most", ANSWER_S)
         self._watch.guard(None)
         self._place.listener.close()
@@ -283,7 +291,7 @@ class _Process:
         await self._wait_for_refreshes(working, ANSWER_S)
 
     async def _wait_for_refreshes(self, working: asyncio.Task[None], longest_s: float) -> None:
-        """Wait until the work has ended and each refresh that was sent is answered and stored, for `longest_s` seconds."""
+        """Wait up to `longest_s` seconds until the work has ended, and each refresh that was sent is answered and stored."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 await asyncio.wait([working])
@@ -296,9 +304,9 @@ class _Process:
         self._place.listener.listen(_BACKLOG)
 
     async def _stop_listening(self) -> None:
-        # When its server closes, asyncio fails a connection that it has accepted but not yet set up (`Server._attach`), and the
-        # client sees a reset; the same happens to a request that is not read any more. So accepting ends first, and accepted
-        # connections get time to be set up and read.
+        # If a server closes, asyncio resets connections that it has accepted but not yet set up (`Server._attach`). The client
+        # of an unread request sees a reset too. So the gateway first stops to accept connections, and then gives accepted
+        # connections time to be set up and read.
         if sys.platform != "win32" and self._runner.sites:
             asyncio.get_running_loop().remove_reader(self._accepting)
             await asyncio.sleep(_READ_S)
@@ -307,7 +315,7 @@ class _Process:
         self._place.listener.close()
 
     async def _wait_for_reason(self, working: asyncio.Task[None], replaced: asyncio.Future[None]) -> Reason:
-        """Wait for a reason to end. If the work ends, which only an error can make it do, raise its error."""
+        """Wait for a reason to end. The work ends only by an error, which is then raised."""
         upgrade: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if self._parts.upgraded is not None:
             upgrade = asyncio.create_task(self._parts.upgraded(), name="watch the installed version")
@@ -318,7 +326,8 @@ class _Process:
                 if self._place.is_inherited or has_manager(self._terms.env):
                     _log.warning("%s: ending, so that the service manager starts it", upgrade.result())
                     return "upgraded"
-                # No manager would start the next process, and this one has all of its code in memory.
+                # Without a service manager nothing would start the next process. This process has all of its code in memory, so
+                # it continues.
                 _log.warning("%s: to use it, run: portico gateway restart", upgrade.result())
                 await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -346,7 +355,7 @@ class _Process:
             await self._drain_at_length(_LONG_DRAIN_S, self._wait_for_no_gateway())
 
     async def _drain_at_length(self, longest_s: float, *conditions: Coroutine[Any, Any, None]) -> None:
-        """Drain for `longest_s` seconds, but for `DRAIN_S` after an end signal, and no longer than each of `conditions` runs."""
+        """Drain for `longest_s` seconds at most. Stop earlier if one of `conditions` ends, or `DRAIN_S` after an end signal."""
         draining = asyncio.create_task(self._drain(longest_s), name="drain")
         watching = [asyncio.create_task(condition) for condition in conditions]
         await asyncio.wait([draining, self._ended, *watching], return_when=asyncio.FIRST_COMPLETED)
@@ -366,7 +375,7 @@ class _Process:
                 await self._server.shutdown(longest_s)
 
     async def _wait_for_no_gateway(self) -> None:
-        """Return once the state folder has no gateway any more, since the one that replaced this process was stopped."""
+        """Return when the gateway that replaced this process was stopped, so that the state folder has no gateway any more."""
         left_s = _FIRST_GATEWAY_S
         while left_s > 0:
             await asyncio.sleep(_CHECK_GATEWAY_EVERY_S)
@@ -374,7 +383,7 @@ class _Process:
 
 
 def _freeze_memory() -> None:
-    """Exclude all objects of the start-up from garbage collection: only objects of requests come and go."""
+    """Exclude all objects of the start-up from garbage collection, because they stay until the process ends."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

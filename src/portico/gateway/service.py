@@ -46,16 +46,17 @@ def make_service(
 def with_environment(service: Service, app: App, installed: Mapping[str, str] | None = None) -> Service:
     """The service with the environment that its process needs: this installation, its proxy, certificates and passphrase file.
 
-    A service manager does not know the variables of this shell, so the service's file has those that concern the network. A
-    proxy with a password goes into a separate file, which only the user can read; the service's file has its path. If the user
-    has made such a file, its path is used, unless a variable of this shell has a password too.
+    A service manager does not know the variables of this shell, so the unit file gets the variables that concern the network. A
+    proxy with a password is written to a separate file that only the user can read, and the unit file has the path of this
+    file. If `PORTICO_PROXY_FILE` already names such a file, this file is used, unless a variable of this shell has a password
+    too.
 
-    `installed` has the variables of the service as it is installed. They stay if this environment has none of their kind.
+    `installed` has the variables of the installed service. A variable stays if this environment has no variable of its kind.
 
     Raises:
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
-        StoreError: the encrypted file store is in use, and no file has its passphrase.
-        ConfigError: `no-home`: the path of that file begins with the home folder of an unknown user.
+        StoreError: the encrypted file store is in use, and its passphrase is not in a file.
+        ConfigError: `no-home`: the path of the passphrase file begins with the home folder of an unknown user.
     """
     env = app.env if installed is None else _with_installed(app.env, installed)
     variables, secret = _proxy_variables(service, app, env)
@@ -74,7 +75,7 @@ def with_environment(service: Service, app: App, installed: Mapping[str, str] | 
 
 
 def _proxy_variables(service: Service, app: App, env: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
-    """The proxy variables that the service's file may hold, and those with a password, which it may not."""
+    """The proxy variables without a password, which the unit file may contain, and the proxy variables with a password."""
     own, path = proxy.effective_variables(env), proxy.proxy_file_path(env)
     in_file = proxy.file_variables(env, path) if path is not None else {}  # read in any case, to reject an unusable file now
     # A file that Portico made is removed with its service, which may be another one than this.
@@ -93,7 +94,7 @@ def _may_hold_password(variable: tuple[str, str]) -> bool:
 
 
 def _with_installed(env: Mapping[str, str], installed: Mapping[str, str]) -> dict[str, str]:
-    """`env`, with the variables of `installed` of each kind that `env` has none of."""
+    """Return `env`. If `env` has no variable of a kind, add those of `installed`."""
     kinds = [NO_PROXY, *((name,) for name in (*_CERTIFICATES, FILE_ENV))]
     stay = {name for kind in kinds if not any(name in env for name in kind) for name in kind}
     if not proxy.sets_proxy(env):
@@ -102,16 +103,16 @@ def _with_installed(env: Mapping[str, str], installed: Mapping[str, str]) -> dic
 
 
 def lost_proxy_warning(service: Service, before: Mapping[str, str]) -> str | None:
-    """A warning if the service loses its proxy or its `NO_PROXY` when it is installed again, else None.
+    """A warning if a new installation of the service would lose its proxy or its `NO_PROXY`, else None.
 
-    `before` has its variables until now. An empty value is a choice: no proxy.
+    `before` has the variables of the installed service. An empty value is a choice of no proxy, so it is not a loss.
     """
     now = dict(service.environment)
-    if service.secret_environment:  # the file with these variables is not written yet
+    if service.secret_environment:  # the file with these variables does not exist yet
         now.pop(proxy.FILE_ENV, None)
         now |= {name: value.reveal() for name, value in service.secret_environment.items()}
     had, has = _proxies(before, service.secrets), _proxies(now, None)
-    # Providers use https, so a proxy for http alone is no proxy for them.
+    # Providers use https, so a proxy only for http does not help.
     for scheme, missing in (("https", "https" not in has), ("http", not has.keys() & {"https", "http"})):
         if had.get(scheme) and missing:
             fix = f"To keep one, set {scheme.upper()}_PROXY and run the command again."
@@ -123,9 +124,9 @@ def lost_proxy_warning(service: Service, before: Mapping[str, str]) -> str | Non
 
 
 def _proxies(env: Mapping[str, str], old_file: Path | None) -> dict[str, str]:
-    """The proxies of `env` by scheme (`https`, `http`), and under `no` the hosts without a proxy; only what `env` sets.
+    """The proxies that `env` sets, by scheme (`https`, `http`), and under `no` the hosts without a proxy.
 
-    `old_file` is used if `env` names no file. A file that cannot be read may have a proxy for both schemes.
+    `old_file` is used if `env` names no file. An unreadable file counts as a proxy for both schemes.
     """
     try:
         path = proxy.proxy_file_path(env) or (old_file if old_file is not None and old_file.exists() else None)
@@ -133,7 +134,7 @@ def _proxies(env: Mapping[str, str], old_file: Path | None) -> dict[str, str]:
     except NetworkError:
         every = {"ALL_PROXY": "unknown", **env}
     proxies = {name.lower().removesuffix("_proxy"): value.strip() for name, value in proxy.effective_variables(every).items()}
-    if "no" in proxies:  # without the names of this machine, which every service has there
+    if "no" in proxies:  # without the names of this machine, because every service has these in NO_PROXY
         proxies["no"] = ",".join(host for host in proxies["no"].replace(",", " ").split() if host not in LOOPBACK)
     if "all" in proxies:
         for_all = proxies.pop("all")
@@ -142,9 +143,9 @@ def _proxies(env: Mapping[str, str], old_file: Path | None) -> dict[str, str]:
 
 
 def remove_service(service: Service, app: App) -> tuple[bool, bool]:
-    """Stop and remove the service and the file with its proxy.
+    """Stop and remove the service and its proxy file.
 
-    Returns whether there was a service, and whether there was only that file: a cron line may use it without a service.
+    Return whether the service existed, and whether only the proxy file existed: a cron line may use the file without a service.
 
     Raises:
         ConfigError, StoreError: as `Manager.uninstall`.
@@ -165,7 +166,7 @@ def gateway_service(app: HasPaths) -> Service:
 
 
 def gateway_to_install(app: App, installed: Mapping[str, str] | None = None) -> Service:
-    """The gateway's service as `gateway install` would install it now; `installed` as in `with_environment`.
+    """The gateway's service as `gateway install` would install it now. `installed` means the same as in `with_environment`.
 
     Raises: as `with_environment`.
         ConfigError: the config cannot be used.
@@ -174,7 +175,7 @@ def gateway_to_install(app: App, installed: Mapping[str, str] | None = None) -> 
 
 
 def with_configured_port(service: Service, app: App) -> Service:
-    """The gateway's service with the port of the config; None if that is 0, which means any free port.
+    """The gateway's service with the port of the config; None if the port is 0, which means any free port.
 
     Raises:
         ConfigError: the config cannot be used.
@@ -183,7 +184,7 @@ def with_configured_port(service: Service, app: App) -> Service:
 
 
 def service_keeping_port(app: App, port: int) -> tuple[Manager, Service] | None:
-    """The installed gateway's service and its manager, if the manager keeps this port open, also between two processes."""
+    """The installed gateway's service and its manager, if the manager keeps this port open even between two processes."""
     manager, service = service_manager(app.env), replace(gateway_service(app), port=port)
     if port == 0 or manager is None or not (manager.path(service).exists() and manager.keeps_port(service)):
         return None
@@ -191,7 +192,7 @@ def service_keeping_port(app: App, port: int) -> tuple[Manager, Service] | None:
 
 
 def usable_manager(app: App) -> tuple[Manager | None, str]:
-    """The service manager of this system; or None, and why none can be used."""
+    """The service manager of this system; or None and the reason why it cannot be used."""
     manager = service_manager(app.env)
     why = manager.why_unavailable() if manager is not None else "Portico knows no service manager of this system"
     return (manager, "") if why is None else (None, why)
@@ -208,7 +209,7 @@ def after_install(manager: Manager, service: Service) -> str:
 
 
 def proxy_file(service: Service) -> dict[str, str]:
-    """The `--json` member with the path of the service's proxy file; empty without such a file."""
+    """The `--json` member with the path of the service's proxy file; empty if no such file exists."""
     return {"proxyFile": str(service.secrets)} if service.secret_environment else {}
 
 

@@ -1,4 +1,4 @@
-"""Shut this process down in time after a signal, even if it hangs; and send signals to the gateway's process and to no other.
+"""End this process in time after a signal, even if it hangs; and send signals to the gateway's process only.
 
 A Python signal handler runs only in the main thread, between two bytecode instructions. It never runs while the main thread is
 in a system call that continues after a signal, while a plugin blocks the event loop, or while the interpreter waits at its end
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 DRAIN_S: Final = 3.0
 """Seconds that running requests get to finish after an end signal."""
 LONGEST_S: Final = 4.5
-"""Seconds from that signal to the end of the process, whatever it waits for. `gateway stop` kills it after 5 s.
+"""Seconds from an end signal to the end of the process, even if it still waits for something. `gateway stop` kills it after 5 s.
 
-The one exception is the response to a refresh that was already sent: it may hold the only copy of the next token. The process
-waits for it (`ANSWER_S`) after it has released port and lock, so that another gateway can start.
+The one exception is the response to a refresh that was already sent, because it may contain the only copy of the next token.
+The process releases port and lock, so that another gateway can start, and then waits for the response (`ANSWER_S`).
 """
 ANSWER_S: Final = 40.0
-"""Longest wait for that response in seconds: the time of a refresh with its one retry."""
+"""Longest wait for the response to a refresh in seconds: the time of a refresh with its one retry."""
 HAND_OVER: Final = getattr(signal, "SIGUSR1", None)
 """The signal by which `gateway restart` asks a gateway to release port and lock to a new process, and then to drain.
 
-None on Windows. A process without a handler dies of it, so it is only sent to a gateway whose state file names a version.
+None on Windows. The signal ends a process without a handler, so it is only sent to a gateway whose state file names a version.
 """
 END_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 _CHECK_LOCK_EVERY_S: Final = 2.0
@@ -51,14 +51,14 @@ _log = logging.getLogger(__name__)
 
 
 class EndWatch:
-    """Receives end signals on a thread of its own, and ends the process `LONGEST_S` seconds after the first one.
+    """Receives end signals on its own thread, and ends the process `LONGEST_S` seconds after the first signal.
 
-    `received` is that signal's number, 0 for another reason to end. `wakeup` is the socket that the interpreter writes signal
-    numbers to.
+    `received` is the number of the first signal; 0 for another reason to end. `wakeup` is the socket that the interpreter
+    writes signal numbers to.
 
-    The countdown is for a process that hangs. If a refresh was sent and the event loop that waits for its response still runs,
-    the process gets `ANSWER_S` more. A refresh that is abandoned even so is in the journal: the next process continues it, as
-    after a crash.
+    The countdown is for a process that hangs. If an event loop that still runs waits for the response to a refresh, the process
+    gets `ANSWER_S` more seconds. A refresh that is abandoned after that is in the journal, and the next process continues it,
+    as after a crash.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class EndWatch:
             callback()
 
     def on_end(self, callback: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        """Call `callback` on `loop` when the process has to end; at once if a signal has already come."""
+        """Call `callback` on `loop` when the process must end; at once if a signal has already arrived."""
 
         def notify() -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed
@@ -95,7 +95,7 @@ class EndWatch:
             notify()
 
     def guard(self, lock: FileLock | None) -> None:
-        """End the process if the file of `lock` is deleted, moved or replaced. None ends the watch.
+        """End the process if the file of `lock` is deleted, moved or replaced. None stops this check.
 
         No operating system reports this to the process, so a thread checks the file every two seconds.
         """
@@ -108,7 +108,7 @@ class EndWatch:
         while self._guarded_lock is lock:
             try:
                 is_lost = not lock.is_valid()
-            except OSError:  # the lock is being released, or the disk does not respond now
+            except OSError:  # the lock is being released, or the disk does not respond
                 is_lost = False
             if is_lost and self._guarded_lock is lock:
                 _log.warning("the lock in %s was deleted or replaced: ending", lock.path.parent)
@@ -147,7 +147,7 @@ class EndWatch:
         time.sleep(beat_s)
         if unfinished() and heartbeat.is_set():
             self._wait_for_responses()
-        # On a separate thread, since it may be the log that hangs.
+        # On a separate thread, because the log itself may hang.
         last = threading.Thread(target=_log.warning, args=("ended by force: something hung for %g s", longest_s), daemon=True)
         with contextlib.suppress(RuntimeError):  # the interpreter is shutting down and starts no more threads
             last.start()
@@ -155,7 +155,7 @@ class EndWatch:
         os._exit(SIGNAL_EXIT_BASE + self.received if self.received else 0)
 
     def _wait_for_responses(self) -> None:
-        """Wait for all unfinished work, for the timeout, or for an event loop that hangs and can read no response."""
+        """Wait until all work is finished, the time is over, or the event loop hangs and so cannot read a response."""
         deadline = time.monotonic() + ANSWER_S
         while unfinished() and time.monotonic() < deadline:
             if not self._request_heartbeat().wait(_BEAT_S):
@@ -179,10 +179,10 @@ _watch: EndWatch | None = None
 
 @contextlib.contextmanager
 def watched_end() -> Iterator[EndWatch]:
-    """An `EndWatch` that receives signals during a `with` block; after a signal, until the process ends.
+    """An `EndWatch` that receives signals during a `with` block; after a signal it stays until the process ends.
 
-    Python's own handlers stay: until an event loop runs, a signal raises `EndedBySignal` in the main thread. Outside the main
-    thread, where Python sets no signal handlers, the watch receives none.
+    Python's own handlers stay, so before an event loop runs, a signal raises `EndedBySignal` in the main thread. Outside the
+    main thread, where Python sets no signal handlers, the watch receives none.
     """
     global _watch  # noqa: PLW0603 - a process has one set of signals
     watch = EndWatch()
@@ -201,16 +201,16 @@ def watched_end() -> Iterator[EndWatch]:
         if watch.received is None:
             signal.set_wakeup_fd(before)
             for number, handler in handlers.items():
-                if handler is not None:  # Python cannot restore a handler that was set outside Python
+                if handler is not None:  # Python cannot restore a handler that was not set by Python
                     signal.signal(number, handler)
             _watch = None
             watch.stop()
 
 
 def end_signal() -> asyncio.Future[None]:
-    """A future of the running loop that completes when this process has to end (inside `watched_end`).
+    """A future of the running loop that completes when this process must end. Call it inside `watched_end`.
 
-    From then on the end signals do nothing else. Ignored signals stay ignored (nohup).
+    From then on, end signals have no other effect. Ignored signals stay ignored (nohup).
     """
     loop = asyncio.get_running_loop()
     received: asyncio.Future[None] = loop.create_future()
@@ -225,7 +225,7 @@ def end_signal() -> asyncio.Future[None]:
 
 
 def replace_signal() -> asyncio.Future[None]:
-    """A future of the running loop that completes when another gateway is to replace this process (`HAND_OVER`)."""
+    """A future of the running loop that completes when another gateway asks to replace this process (`HAND_OVER`)."""
     loop = asyncio.get_running_loop()
     received: asyncio.Future[None] = loop.create_future()
 
@@ -246,7 +246,7 @@ def _complete(future: asyncio.Future[None]) -> None:
 class PinnedProcess:
     """A process to send signals to, which is never confused with a later process of the same id.
 
-    On Linux pidfd_open(2) pins it before `is_ours` is called. Elsewhere `is_ours` is called again before each signal.
+    On Linux pidfd_open(2) pins the process before `is_ours` is called. Elsewhere `is_ours` is called again before each signal.
 
     Raises:
         ProcessLookupError: there is no such process.
@@ -306,7 +306,7 @@ if sys.platform == "linux":
 else:
 
     def has_open(_pid: int, _path: Path) -> bool | None:
-        """None: this system does not show the open files of a process."""
+        """Return None, because this system does not show the open files of a process."""
         return None
 
     def _pin(_pid: int) -> int | None:

@@ -409,8 +409,9 @@ class Response:
             silence.stop(body)  # `body.silence` would be None after the response was closed
 
     def _check_end(self) -> None:
-        """Check the end of a body without a length. aiohttp treats a broken connection as the end of the body (RFC 9112 section
-        6.3).
+        """Check the end of a body without a length.
+
+        aiohttp treats a broken connection as the end of such a body (RFC 9112 section 6.3).
 
         Raises:
             ConnectionResetError: the connection broke.
