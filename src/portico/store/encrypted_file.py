@@ -1,12 +1,12 @@
-"""The encrypted file store: records in files, for machines without a keyring. It is used only when chosen.
+"""The encrypted file store: records in files, for machines without a keyring. It is used only if the user chooses it.
 
-Every file holds one text, encrypted with AES-256-GCM, in JSON that names the record. `store.json` holds a random key,
-encrypted with a key derived from the passphrase (scrypt, RFC 7914); that random key encrypts each record. So the passphrase is
-stretched once per process, and a wrong passphrase is noticed before anything is written.
+Every file is JSON with the name of a record and its text, encrypted with AES-256-GCM. `store.json` has a random key, which
+encrypts every record. This random key is encrypted with a key derived from the passphrase (scrypt, RFC 7914). So each process
+derives a key only once, and a wrong passphrase is noticed before anything is written.
 
-A record that is too long for the keyring is also kept in such a file, with its own random key in the keyring. The Windows
-Credential Locker takes 1,280 UTF-16 units, less than one JWT. A record in several parts could be left half written; one small
-key and one file that is replaced as a whole cannot.
+A record that is too long for the keyring is also in such a file, and its own random key is in the keyring. The Windows
+Credential Locker accepts 1,280 UTF-16 units, less than one JWT. A record in several parts could be left half written; a small
+key and a file that is replaced as a whole cannot.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NONCE_BYTES: Final = 12
 
 
 class DecryptionError(ValueError):
-    """The data is damaged, or encrypted with another key: GCM cannot tell the two apart."""
+    """The data is damaged or was encrypted with another key. GCM cannot distinguish the two."""
 
 
 def new_key() -> bytes:
@@ -61,7 +61,7 @@ def encrypt(key: bytes, plain: bytes, context: str) -> dict[str, str]:
 
 
 def decrypt(key: bytes, encrypted: object, context: str) -> bytes:
-    """Return the plain bytes of what `encrypt` returned.
+    """Decrypt the result of `encrypt`.
 
     Raises:
         DecryptionError: the data is damaged, or encrypted with another key or context.
@@ -120,7 +120,7 @@ def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
 
 
 class EncryptedRecords:
-    """Encrypted records in a folder, a file for each user. File names are hashes, as file systems may ignore case."""
+    """Encrypted records in a folder, with a file for each user. File names are hashes, because file systems may ignore case."""
 
     def __init__(self, folder: Path, suffix: str, *, crash_point: CrashPoint = no_crash_point) -> None:
         self._folder = folder
@@ -128,11 +128,11 @@ class EncryptedRecords:
         self._crash_point = crash_point
 
     def path(self, user: str) -> Path:
-        """Return the path of the record of `user`, whether it exists or not."""
+        """Return the path of the record of `user`, even if the file does not exist."""
         return self._folder / f"{hashlib.sha256(user.encode()).hexdigest()[:32]}.{self._suffix}"
 
     def exists(self, user: str) -> bool:
-        """Whether the file of `user` exists, readable or not."""
+        """Whether the file of `user` exists, even if it is unreadable."""
         return os.path.lexists(self.path(user))
 
     def paths(self) -> Iterator[Path]:
@@ -140,10 +140,10 @@ class EncryptedRecords:
         return self._folder.glob(f"*.{self._suffix}")
 
     def write(self, user: str, key: bytes, value: Secret) -> None:
-        """Write `value`, encrypted, as the record of `user`, durably.
+        """Encrypt `value` and write it durably as the record of `user`.
 
         Raises:
-            StoreError: it cannot be written; the earlier record stays.
+            StoreError: the file cannot be written; the earlier record stays.
         """
         document = {"v": VERSION, "user": user, **encrypt(key, value.reveal().encode(), _record_context(user))}
         write_private(self.path(user), json.dumps(document).encode(), crash_point=self._crash_point)
@@ -167,7 +167,7 @@ class EncryptedRecords:
             ) from None
 
     def delete(self, user: str) -> None:
-        """Delete the record of `user`, and what killed writes have left of it.
+        """Delete the record of `user`, and the temporary files of killed writes.
 
         Raises:
             StoreError: the record cannot be deleted.
@@ -188,7 +188,7 @@ class PassphraseSource:
     """The passphrase: from the file in `PORTICO_PASSPHRASE_FILE`, from `PORTICO_PASSPHRASE`, or from a prompt.
 
     `prompt` gets the text of the prompt: once to open a store, twice to make one. It returns None if Portico cannot ask.
-    The process's own `PORTICO_PASSPHRASE` is removed when it is read, so that no child process inherits it.
+    After reading, `PORTICO_PASSPHRASE` is removed from the process's environment, so that no child process inherits it.
     Deriving a key takes 32 MiB and a tenth of a second; all stores of a run share the derived keys.
     """
 
@@ -199,10 +199,10 @@ class PassphraseSource:
         self._from_environment: Secret | None = None
         self._derived_keys: dict[str, tuple[Secret, bytes]] = {}
         self._deriving = threading.Lock()
-        self._lock = threading.Lock()  # a second thread would miss the removed variable, or prompt a second time
+        self._lock = threading.Lock()  # a second thread would not find the removed variable, or would prompt again
 
     def get(self, *, new: bool = False) -> Secret:
-        """Return the passphrase; `new` if a store is about to be made with it.
+        """Return the passphrase. `new`: a new store will use it.
 
         Raises:
             StoreError: there is no passphrase, it is empty, its file cannot be read, or the two prompts differ.
@@ -211,7 +211,9 @@ class PassphraseSource:
             return self._read(new=new)
 
     def derive_key(self, derive: Callable[[Secret], bytes], parameters: str, *, new: bool = False) -> bytes:
-        """Return the key that `derive` makes of the passphrase with `parameters` (salt and cost). `new` as for `get`.
+        """Return the key that `derive` makes from the passphrase with `parameters` (salt and cost).
+
+        `new` means the same as for `get`.
 
         Raises:
             StoreError: as `get`.
@@ -265,7 +267,8 @@ def _passphrase_path(text: str, env: Mapping[str, str]) -> Path:
 def _read_first_line(path: Path) -> str:
     from portico.util.ownership import OwnershipCheck
 
-    # Only the modes, since a secret mounted into a container has an outside owner. The finding `others-may-change` warns of it.
+    # Checks only the modes, because a secret mounted into a container has an owner from outside. The finding
+    # `others-may-change` warns about the owner.
     exposure = OwnershipCheck(modes_only=True).exposure(path)
     if exposure is not None:
         message = f"Other users can change the passphrase in {path}."
@@ -281,7 +284,7 @@ def _read_first_line(path: Path) -> str:
 
 
 def _check_not_writable(fd: int) -> None:
-    # Reading is not checked: inside a container, secrets are often readable for everyone.
+    # Read permissions are not checked, because in a container everyone can often read secrets.
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and os.name == "posix" and status.st_mode & 0o022:
         raise OSError(errno.EPERM, "other users may write to it")
@@ -341,7 +344,7 @@ class EncryptedFileStore:
         self._records.write(user, self._open(data), value)
 
     def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:  # noqa: ARG002 - it never asks
-        """Delete the record of `user`, without a passphrase. With `keep`: nothing, since there is one copy.
+        """Delete the record of `user`, without a passphrase. With `keep`, do nothing: this store has only one copy.
 
         Raises:
             StoreError: the record cannot be deleted.
@@ -398,7 +401,7 @@ class EncryptedFileStore:
 def _checked_kdf(kdf: object) -> dict[str, Any]:
     if not isinstance(kdf, dict) or kdf.get("name") != "scrypt":
         raise DecryptionError("`kdf` is missing or wrong")
-    for name, limit in _COST_LIMITS.items():  # a forged file could otherwise demand all memory
+    for name, limit in _COST_LIMITS.items():  # otherwise a forged file could make scrypt use all memory
         value = kdf.get(name)
         if type(value) is not int or not 0 < value <= limit:
             raise DecryptionError(f"`kdf.{name}` is missing or wrong")
@@ -425,7 +428,7 @@ _POINTER: Final = '{"sealed":'
 
 
 class LongRecordStore:
-    """A keyring for records of any length: one that is too long goes into an encrypted file, if `may_encrypt`."""
+    """A keyring for records of any length. A record that is too long for it goes into an encrypted file, if `may_encrypt`."""
 
     name: StoreName = "keyring"
 
@@ -447,7 +450,9 @@ class LongRecordStore:
         return self._keyring.has_pending_call
 
     def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
-        """Return the record, or None if it does not exist. Of several copies: the first that `matches`, else the first.
+        """Return the record, or None if it does not exist.
+
+        If there are several copies, return the first that `matches`, else the first.
 
         Raises:
             StoreError: the keyring or the file failed, or the file is missing or damaged.
@@ -485,7 +490,9 @@ class LongRecordStore:
         self._keyring.set(user, Secret(json.dumps({"sealed": 1, "key": to_base64(key)}, separators=(",", ":"))))
 
     def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
-        """Delete the record of `user` except copies that `keep`. The key goes first: without it the file is unreadable.
+        """Delete the record of `user`, except copies for which `keep` is true.
+
+        The key is deleted first: without it the file is unreadable.
 
         Raises:
             StoreUnknown: the keyring did not answer in time.

@@ -6,7 +6,7 @@ from portico.errors import SignInNeeded, StoreError, StoreUnknown, UsageError
 
 
 class WhichProfile(UsageError):
-    """The command is for one profile, but several match, or another one than the user was asked about."""
+    """The command needs one profile, but several match; or the match is not the profile that the prompt showed."""
 
     id = "which-profile"
 
@@ -60,13 +60,13 @@ class KeyringUnavailable(StoreError):
 
 
 class KeyringTimeout(StoreError):
-    """The keyring, or the user at its prompt, did not answer in time. Nothing was written."""
+    """The keyring did not answer in time, or the user did not answer the keyring's prompt. Nothing was written."""
 
     id = "keyring-timeout"
 
 
 class KeyringUnknown(StoreUnknown):
-    """A write to the keyring timed out: it may or may not have happened."""
+    """A write to the keyring timed out. The record may or may not be written."""
 
     id = "keyring-unknown"
 
@@ -102,7 +102,7 @@ class RecordNotText(StoreError):
 
 
 class KeyringNotOpen(StoreError):
-    """No open database of the keyring has the record; a closed or hidden one may."""
+    """No open database of the keyring has the record, but a closed or hidden database may have it."""
 
     id = "keyring-locked"
 
@@ -120,7 +120,7 @@ class PromptDismissed(StoreError):
 
 
 class StoreForgetful(StoreError):
-    """The store accepted a record and then did not return it."""
+    """The store accepted a record but did not return it later."""
 
     id = "store-forgetful"
 

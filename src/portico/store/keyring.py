@@ -1,8 +1,9 @@
-"""The operating system's keyring as a token store: every call has a deadline, and every error says what you can do.
+"""The operating system's keyring as a token store. Every call has a deadline, and every error has a hint.
 
-`keyring.get_keyring()` imports every entry point in the environment. It may return a backend that forgets (null), fails, keeps
-passwords in plain text, or chains several backends and deletes from the first only. So this module chooses by class, among the
-operating systems' own backends. You can name another one (`PYTHON_KEYRING_BACKEND`, `keyringrc.cfg`); unsafe ones are rejected.
+`keyring.get_keyring()` imports every entry point in the environment. It may return a backend that stores nothing (null), fails,
+stores passwords as plain text, or chains several backends and deletes only from the first. So this module chooses by class
+among the operating systems' own backends. The user can name another backend (`PYTHON_KEYRING_BACKEND`, `keyringrc.cfg`); unsafe
+backends are rejected.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ KWALLET: Final = "keyring.backends.kwallet.DBusKeyring"
 LIBSECRET: Final = "keyring.backends.libsecret.Keyring"
 MACOS: Final = "keyring.backends.macOS.Keyring"
 WINDOWS: Final = "keyring.backends.Windows.WinVaultKeyring"
-# Backends of other systems are not imported: macOS's calls `ctypes.util.find_library`, which on other systems runs the compiler
-# and the linker with this process's environment.
+# Backends of other systems are not imported. The macOS backend calls `ctypes.util.find_library`; on other systems this function
+# runs the compiler and the linker with this process's environment.
 SYSTEM_BACKENDS: Final = {"darwin": (MACOS,), "win32": (WINDOWS,)}.get(sys.platform, (FREEDESKTOP, KWALLET, LIBSECRET))
 
 # Windows: CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 bytes, python keyring #355 and #540.
@@ -63,7 +64,7 @@ _WHY_NONE: Final = {
 
 
 class NoKeyring(KeyringUnavailable):
-    """No keyring can be used. `reasons` says why, for each kind."""
+    """No keyring can be used. `reasons` has the reason for each kind."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("No keyring is available.", why=_WHY_NONE, hint=FILE_HINT)
@@ -77,21 +78,21 @@ def class_name(backend: KeyringBackend | type[KeyringBackend]) -> str:
 
 
 def max_record_length(backend: str) -> int | None:
-    """Return the longest record that a backend of this class keeps, in UTF-16 units, or None if no limit is known."""
+    """Return the length of the longest record that this class of backend accepts, in UTF-16 units; None if no limit is known."""
     return _LIMITS.get(backend)
 
 
 def import_keyring_module(module: str) -> ModuleType:
     """Import a module of `keyring`, one thread at a time.
 
-    Its modules import each other: two threads that start with different ones get a `_DeadlockError`.
+    The modules of `keyring` import each other. Two threads that start with different modules get a `_DeadlockError`.
     """
     with _IMPORT_LOCK:
         return importlib.import_module(module)
 
 
 def load_backend(name: str) -> KeyringBackend:
-    """Return the backend of class `name`, whether it works on this machine or not.
+    """Return the backend of class `name`, even if it does not work on this machine.
 
     Raises:
         StoreError: the class does not exist, cannot be instantiated, or is unsafe.
@@ -111,10 +112,10 @@ def load_backend(name: str) -> KeyringBackend:
 
 
 def choose_backend(env: Mapping[str, str]) -> KeyringBackend:
-    """Return the backend that the user named (of a chainer: its first safe member), else the best one of the system.
+    """Return the backend that the user named, else the system's best backend. From a chainer, return its first safe member.
 
     Raises:
-        StoreError: none works, or the named one does not work or is unsafe.
+        StoreError: no backend works, or the named backend does not work or is unsafe.
     """
     name = _configured_name(env)
     if name is None:
@@ -173,7 +174,7 @@ def _priority(backend: KeyringBackend, env: Mapping[str, str]) -> float:
         return backend.priority
     from portico.store.session_bus import why_unavailable
 
-    reason = why_unavailable(env)  # keyring's own test knows only the session bus in the environment
+    reason = why_unavailable(env)  # keyring's own test finds the session bus only by the environment
     if reason is not None:
         raise RuntimeError(reason)
     return _SECRET_SERVICE_PRIORITY
@@ -226,12 +227,12 @@ _ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
 
 
 class KeyringStore:
-    """One keyring. `backend` names its class, None for the best one. `on_wait` is called when a prompt waits for the user.
+    """One keyring. `backend` names its class (None: the best class). `on_wait` is called when a prompt waits for the user.
 
     With `asks` False the Secret Service does not ask its user, and another keyring gets no extra time for a prompt.
 
-    `lock` is the file on which processes take turns to write: gnome-keyring 42 loses sight of items, and aborts, when two
-    processes write at once. The lock is a courtesy: after its timeout the write goes ahead, and it is free during a prompt.
+    `lock` is a lock file, so that only one process writes at a time: with two writers, gnome-keyring 42 hides items and aborts.
+    The lock is not strict: after its timeout the write is done without it, and the lock is released during a prompt.
     """
 
     name: StoreName = "keyring"
@@ -260,9 +261,9 @@ class KeyringStore:
         _ALL.add(self)
 
     def reset_after_fork(self) -> None:
-        """In a child process: forget the parent's threads, locks and connection."""
+        """Drop the parent's threads, locks and connection in a child process."""
         self._load_lock = threading.Lock()
-        self._call_lock = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
+        self._call_lock = threading.Lock()  # two prompts at the same time can deadlock (poetry#8623)
         self._unfinished: list[threading.Thread] = []
         if self._service is not None:
             self._service.close()  # does not shut down the parent's socket
@@ -278,19 +279,19 @@ class KeyringStore:
 
     @property
     def limit(self) -> int | None:
-        """The longest record in UTF-16 units, None if no limit is known."""
+        """The length of the longest record in UTF-16 units; None if no limit is known."""
         return max_record_length(self.backend)
 
     def is_backend(self, backend: str | None) -> bool:
-        """Whether this is the keyring of class `backend`; None means the best one."""
+        """Whether this is the keyring of class `backend` (None: the best class)."""
         return backend == self._backend_name or (self._loaded is not None and backend == class_name(self._loaded))
 
     def same_or_new(self, opened: list[KeyringStore]) -> KeyringStore:
-        """Return the keyring of `opened` that is the same as this one; else add this one to `opened` and return it."""
+        """Return the same keyring from `opened`. If `opened` does not have it, add this keyring and return it."""
         with KeyringStore.sharing:
             same = self._find_same(opened)
             if same is None and opened:
-                for each in (self, *opened):  # the class of the best keyring is known once it is loaded
+                for each in (self, *opened):  # the class of the best keyring is known after it was loaded
                     with contextlib.suppress(StoreError):
                         each.backend  # noqa: B018 - it loads
                 same = self._find_same(opened)
@@ -308,7 +309,9 @@ class KeyringStore:
         return bool(self._unfinished)
 
     def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
-        """Return the record, or None if it does not exist. Of several copies: the first that `matches`, else the first.
+        """Return the record, or None if it does not exist.
+
+        If there are several copies, return the first that `matches`, else the first.
 
         Raises:
             StoreError: the keyring failed, is locked, did not answer in time, or may have the record in a closed database.
@@ -334,9 +337,9 @@ class KeyringStore:
         self._call("write", write, value)
 
     def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
-        """Delete every copy of the record of `user` except those that `keep`.
+        """Delete every copy of the record of `user` for which `keep` is false.
 
-        With `ask` False, a keyring that would have to ask its user fails. Only the Secret Service supports `keep` and `ask`.
+        With `ask` False, fail if the keyring would have to ask its user. Only the Secret Service supports `keep` and `ask`.
 
         Raises:
             StoreUnknown: the keyring did not answer in time.
@@ -376,7 +379,7 @@ class KeyringStore:
         seconds = self._deadlines.read_s if act == "read" else self._deadlines.write_s
         if not self._call_lock.acquire(timeout=self._deadlines.prompt_s):
             raise self._busy_error()
-        if self.has_pending_call:  # its worker thread has given the lock back, but is still in the keyring
+        if self.has_pending_call:  # its worker thread has released the lock, but is still in a call of the keyring
             self._call_lock.release()
             raise self._busy_error()
         file_turn = _LockTurn(None if act == "read" else self._lock, self._deadlines.read_s)
@@ -398,9 +401,9 @@ class KeyringStore:
             self._service.abort()
 
     def _extra_wait(self, seconds: float) -> Callable[[], float]:
-        """Return a function that says how many more seconds to wait for the user's answer to a prompt.
+        """Return a function that returns how many more seconds to wait for the user's answer to a prompt.
 
-        Only the Secret Service says that it shows one. Windows never does. The others get the time for one prompt, once.
+        Only the Secret Service reports its prompts. Windows never prompts. Other keyrings get the time for one prompt, once.
         """
         if self._service is not None:
             return lambda: self._prompts.extra_s(seconds)
@@ -427,7 +430,7 @@ class KeyringStore:
 
     def _timeout_error(self, act: str, error: DeadlinePassed) -> StoreError:
         keyring = self._label()
-        if act == "read" and self._service is not None:  # a read can be aborted: it changes nothing
+        if act == "read" and self._service is not None:  # a read can be aborted, because it changes nothing
             self._service.abort()
             error.worker.join(ABORT_GRACE_S)
         self._unfinished.append(error.worker)
@@ -455,14 +458,16 @@ class KeyringStore:
         return _UNLOCK_HINT_MACOS if self._class_name() == MACOS else _UNLOCK_HINT
 
     def _timeout_hint(self) -> str:
-        """Return the hint after a timeout. Only the Secret Service and Windows are surely not waiting for a prompt."""
+        """Return the hint after a timeout. Only for the Secret Service and Windows is it certain that no prompt is waiting."""
         return _RETRY_HINT if self._class_name() in {FREEDESKTOP, WINDOWS} else self._unlock_hint()
 
 
 class _LockTurn:
-    """A turn on the lock file `path`, waited for up to `timeout_s` seconds. Without a file, or after that time, it has no effect.
+    """The lock file `path`, taken for one call to the keyring.
 
-    A worker thread makes the call; the thread that waits for it ends the turn, maybe before the worker comes back.
+    Without a file, or after `timeout_s` seconds of waiting, the call is made without the lock.
+
+    A worker thread makes the call. The thread that waits for the worker releases the lock, maybe before the worker returns.
     """
 
     def __init__(self, path: Path | None, timeout_s: float) -> None:

@@ -1,8 +1,8 @@
 """The profile index (`auth-profiles.json`): which profiles exist and where their tokens are. It holds no secret.
 
-Every change is made under a lock, on the file's content at that moment, so two processes never lose each other's changes.
-The file has a version and a backup; a damaged file is moved aside. Beside the profiles, the index lists token records that a
-process may have left behind (`Leftover`), so that the next process can delete them.
+A process changes the file only under a lock, and reads it again first, so processes never lose each other's changes. The file
+has a version and a backup; a damaged file is moved aside. The index also lists token records that a process may have left
+behind (`Leftover`), so that the next process can delete them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LOCK_NAME: Final = "index.lock"
 
 
 class IndexFile:
-    """The file `auth-profiles.json`, with the version before the last save as `.bak`. The pointers of that are still valid."""
+    """The file `auth-profiles.json`. Its previous version is the `.bak` file, whose pointers are still valid."""
 
     def __init__(self, paths: Paths, *, crash_point: CrashPoint = no_crash_point) -> None:
         self.path = paths.index
@@ -56,8 +56,8 @@ class IndexFile:
         """Return the index, empty if the file does not exist. Do not change it.
 
         Raises:
-            StoreError: the file cannot be read, a later version wrote it, or it is damaged. A damaged file is moved aside, and
-                the backup put in its place.
+            StoreError: the file cannot be read, a later version wrote it, or it is damaged. A damaged file is moved aside and
+                replaced by the backup.
         """
         stamp = self._stamp()
         if stamp is not None and self._cached is not None and self._cached[0] == stamp:
@@ -92,7 +92,7 @@ class IndexFile:
             text = (json.dumps(document, indent=2) + "\n").encode()
             if text == data or (data is None and document == _empty()):
                 return
-            for temporary in temporaries(self.path):  # their writers are dead: a live one would have the lock
+            for temporary in temporaries(self.path):  # their writers are dead, because a live writer would have the lock
                 temporary.unlink(missing_ok=True)
             if data is not None:
                 self._save_backup()
@@ -104,10 +104,10 @@ class IndexFile:
             temporary.unlink(missing_ok=True)
             os.link(self.path, temporary)
             temporary.replace(self.backup)
-            temporary.unlink(missing_ok=True)  # rename(2) keeps both names if they are the same file already
+            temporary.unlink(missing_ok=True)  # if both names are the same file, rename(2) keeps both
 
     def _recover(self, cause: ValueError) -> StoreError:
-        """Under the lock: move the damaged file aside, and put the backup in its place. Return the error to raise."""
+        """Move the damaged file aside, and replace it by the backup. Return the error to raise. The caller has the lock."""
         data = read_private(self.path)
         if data is not None and _is_valid(data, self.path):
             return IndexDamaged(f"{self.path} was damaged and is now restored.", hint="Run the command again.")
@@ -167,7 +167,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RememberedStore:
-    """The store of the last sign-in; `backend` is the keyring's class, None for the encrypted file."""
+    """The store of the last sign-in. `backend` is the keyring's class; None for the encrypted file."""
 
     name: StoreName
     backend: str | None
@@ -186,7 +186,7 @@ class IndexDraft:
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """The ids of unreadable entries; they stay in the file until you sign in again or out."""
+        """The ids of unreadable entries. They stay in the file until you sign in again or sign out."""
         return tuple(id for id in self._entries if self.find(id) is None)
 
     def get(self, id: str) -> Profile | None:
@@ -214,7 +214,7 @@ class IndexDraft:
             return None
 
     def store_of_damaged(self, id: str) -> RememberedStore | None:
-        """Return the store that a damaged entry names, or None if that part is damaged too."""
+        """Return the store that a damaged entry names, or None if the store's name is damaged too."""
         entry = self._entries[id]
         if not isinstance(entry, dict):
             return None
@@ -240,7 +240,7 @@ class IndexDraft:
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
-        """Token records that may exist, and that can be deleted unless their profile points at them."""
+        """Token records that may exist. They can be deleted unless their profile points at them."""
         entries = self._document.get("leftovers")
         leftovers = []
         for value in entries if isinstance(entries, list) else []:
@@ -278,10 +278,10 @@ class IndexDraft:
 
 
 class ProfileIndex:
-    """Reads `auth-profiles.json` when asked, and changes it under its lock.
+    """Reads `auth-profiles.json` at each call, and changes it under its lock.
 
     Every method raises `StoreError` if the file cannot be read, is damaged, or was written by a later version: an unreadable
-    index is never taken for an empty one. Methods that change the file also raise `LockBusy`.
+    index is never treated as empty. Methods that change the file also raise `LockBusy`.
     """
 
     def __init__(self, paths: Paths, *, crash_point: CrashPoint = no_crash_point) -> None:
@@ -292,7 +292,7 @@ class ProfileIndex:
         return self._file.path
 
     def view(self) -> IndexDraft:
-        """Return the whole index as it is now, to read."""
+        """Return the whole current index. Do not change it."""
         return IndexDraft(self._file.load())
 
     def edit(self, change: Callable[[IndexDraft], T], *, durable: bool = True) -> T:
@@ -310,7 +310,7 @@ class ProfileIndex:
         self.edit(lambda draft: draft.put(profile))
 
     def update(self, id: str, change: Callable[[Profile], Profile]) -> Profile | None:
-        """Replace the profile `id` by what `change` returns for it. Return the new profile, or None if it does not exist."""
+        """Replace the profile `id` by the result of `change`. Return the new profile, or None if the profile does not exist."""
 
         def apply(draft: IndexDraft) -> Profile | None:
             current = draft.get(id)
@@ -344,7 +344,7 @@ SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
 
 
 def current_record(draft: IndexDraft, profile_id: str) -> Leftover | None:
-    """Return the record that a profile's entry points at, or None if it points at none or is damaged."""
+    """Return the record that a profile's entry points at; None if the entry has no record or is damaged."""
     profile = draft.find(profile_id)
     if profile is None or profile.slot is None:
         return None
@@ -382,12 +382,12 @@ def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
 
 NOT_SIGNED_IN: Final = "You are not signed in."
 FILE_COMMAND: Final = "{prog} onboard --store file"
-"""Signs in again with the encrypted file. Commands that need no sign-in replace it in the hint."""
+"""The hint's command that signs in again with the encrypted file. Commands that need no sign-in leave it out."""
 FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file encrypted with a passphrase)"
 
 
 def sign_in(choice: str = "minimax-portal") -> str:
-    """Return the line that says how to sign in by this auth choice; `{prog}` stands for the program name."""
+    """Return the hint how to sign in by this auth choice. `{prog}` stands for the program name."""
     return f"Run `{{prog}} onboard --auth-choice {choice}`."
 
 
@@ -411,7 +411,7 @@ def login_command(profile: Profile) -> str:
 
 
 def without_sign_in_hint(hint: str | None) -> str | None:
-    """Return `hint` for a stored key, which needs no sign-in: the config chooses the encrypted file."""
+    """Return `hint` for a stored key. A key needs no sign-in, so the hint names the config's setting for the encrypted file."""
     return None if hint is None else hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
 
 
@@ -432,7 +432,7 @@ def require_profile(snapshot: Snapshot, id: str) -> Profile:
 
 
 def not_signed_in(wanted: str | None, profile_ids: list[str]) -> SignInNeeded:
-    """Return the error of a profile that does not exist. The hint names similar ones."""
+    """Return the error for a profile that does not exist. The hint names similar profiles."""
     from difflib import get_close_matches
 
     matches = [id for id in profile_ids if wanted and (id.startswith(wanted) or id.endswith(f":{wanted}"))]

@@ -1,6 +1,6 @@
 """A profile's two records: its index entry, without secrets, and its token record in the token store.
 
-This module also converts both to and from JSON, and declares what a token store must be able to do (`RecordStore`).
+This module also converts both records to and from JSON, and declares the interface of a store (`RecordStore`).
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ _RECEIVED: Final = {"key": "got"}
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last failed refresh of a profile: `at` in wall ms, `id` of the PorticoError, `code` of the OAuth error (RFC 6749 5.2).
+    """The last failed refresh of a profile.
 
-    `terminal`: no further refresh can help, only a new sign-in. `attempts` counts failures in a row. No process contacts the
-    server again before `retry_at` (wall ms; None: at any time).
+    `at` is its time (wall ms), `id` is the id of the PorticoError, `code` is the OAuth error code (RFC 6749 section 5.2).
+
+    `terminal`: only a new sign-in can help. `attempts` counts failures in a row. No process contacts the server again before
+    `retry_at` (wall ms; None: at any time).
     """
 
     at: int
@@ -58,8 +60,8 @@ class Failure:
 class JournalEntry:
     """A refresh whose request was sent and whose outcome is not stored yet. Its refresh token may be spent.
 
-    `token` is the SHA-256 of the refresh token, in hex; `generation` that of its token set. The token may have reached the
-    server `sends` times, first at `started_at` and last at `sent_at` (wall ms). Process `pid` of boot `boot_id` sent it last.
+    `token` is the SHA-256 of the refresh token in hex, and `generation` is the generation of its token set. The token was sent
+    `sends` times, first at `started_at` and last at `sent_at` (wall ms). Process `pid` of boot `boot_id` sent it last.
     """
 
     generation: int
@@ -73,7 +75,10 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One moment by both clocks: the wall clock, and the steady clock, which cannot be set, since the machine's `boot`."""
+    """One moment by two clocks:
+
+    the wall clock, and the steady clock, which counts from the machine's `boot` and cannot be set.
+    """
 
     boot: str
     steady_ms: int
@@ -82,10 +87,12 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
-    """What a refresh changes in a profile besides the tokens. The token record has a copy, so that any process can finish.
+    """The changes of a refresh in the profile, besides the tokens.
+
+    The token record has a copy, so that any process can finish the refresh.
 
     `replaces` is the generation that was refreshed; `refreshed_at` is when the refresh was requested (wall ms). `received` and
-    `unread` are those of `Profile`.
+    `unread` are the fields of `Profile`.
     """
 
     replaces: int
@@ -99,16 +106,16 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is known about a stored credential: an `OAuthProfile`, `ApiKeyProfile` or `GatewayKeyProfile`. Times are wall ms.
+    """A stored credential without its secrets: an `OAuthProfile`, `ApiKeyProfile` or `GatewayKeyProfile`. Times are wall ms.
 
-    `plugin` is the plugin that the provider needs, `api_base` the URL that the credential is sent to.
-    `generation` changes with every stored token set and never repeats, not even after signing out and in again.
-    `store`, `backend` and `slot` say where the tokens are; `backend` is the keyring's class, None for the encrypted file.
-    `refresh_expires_at` is when the refresh token expires, None if the server does not say, as most do not.
-    `received` is when the tokens arrived, None if one of the clocks is unknown. `unread` names the fields of the last token
-    response that could not be read; they are treated as absent.
-    `config_pending`: the config edit of this sign-in is still to do. `default_pending`: this edit also sets the default model,
-    to `default_model` or else to the model of this sign-in. `use_pending`: it also makes this the provider's account in use.
+    `plugin` is the plugin that the provider needs. `api_base` is the URL that gets the credential. `generation` changes with
+    every stored token set and never repeats, not even after signing out and in again. `store`, `backend` and `slot` are the
+    place of the tokens. `backend` is the keyring's class; None for the encrypted file. `refresh_expires_at` is when the refresh
+    token expires; most servers do not state this, then it is None. `received` is when the tokens arrived; None if one of the
+    clocks is unknown. `unread` names the unreadable fields of the last token response; they are treated as absent.
+    `config_pending`: the config edit of this sign-in has not been made yet. `default_pending`: this edit also sets the default
+    model, to `default_model` or else to the model of this sign-in. `use_pending`: it also makes this the provider's account in
+    use.
     """
 
     id: str = field(metadata={"stored": False})
@@ -137,20 +144,24 @@ class Profile:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the last refresh failed for good, so that only a new sign-in can help."""
+        """Whether the last refresh failed so that only a new sign-in can help."""
         return self.failure is not None and self.failure.terminal
 
     @property
     def sign_out_unfinished(self) -> bool:
-        """Whether the profile was signed out but its tokens could not be deleted: it stays so that the sign-out can finish."""
+        """Whether the profile was signed out, but its tokens could not be deleted.
+
+        It stays in the index until this succeeds.
+        """
         return self.failure is not None and self.failure.id == SIGN_OUT_UNFINISHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthProfile(Profile):
-    """A signed-in account: an authorization server issues its tokens, refreshes them and revokes them.
+    """A signed-in account. An authorization server issues, refreshes and revokes its tokens.
 
-    `subject` is the account's name at the issuer, None if the issuer gives none. `relocated` holds (old URL, new URL) pairs.
+    `subject` is the account's name at the issuer; None if the issuer does not send a name. `relocated` holds (old URL, new URL)
+    pairs.
     """
 
     type: ProfileType = field(default="oauth", init=False)
@@ -165,7 +176,7 @@ class OAuthProfile(Profile):
     relocated: tuple[tuple[str, str], ...] = ()
 
     def renewed(self, renewal: Renewal) -> OAuthProfile:
-        """Return the profile as it is after a successful refresh."""
+        """Return the profile after a successful refresh."""
         return replace(
             self,
             refreshed_at=renewal.refreshed_at,
@@ -221,10 +232,11 @@ class Leftover:
     slot: Slot
 
 
-# Portico 0.2 ends a sign-in at the twelfth send, so the field that it reads never shows more than these.
+# Portico 0.2 ends a sign-in at the twelfth send, so Portico never writes a larger number into the field that version 0.2 reads.
 _MAX_SENDS_WRITTEN: Final = 11
 _ALL_SENDS: Final = "allSends"
-# Ids that Portico 0.2 stored as terminal without one of the error codes that end a sign-in. No terminal error of today has one.
+# Ids that Portico 0.2 stored as terminal without an error code that ends a sign-in. Today no terminal error has one of these
+# ids.
 _ENDED_BY_0_2: Final = frozenset(
     {
         "access-denied",
@@ -245,7 +257,7 @@ _ENDED_BY_0_2: Final = frozenset(
 # The values that a file may hold in a text field of these types.
 _ALLOWED_TEXTS: Final = {"StoreName": frozenset({"keyring", "file"}), "Slot": frozenset({"a", "b"})}
 _KINDS: Final[dict[str, type[Profile]]] = {"oauth": OAuthProfile, "api_key": ApiKeyProfile, "gateway_key": GatewayKeyProfile}
-# Earlier versions expect these in every entry, also in a key's, and write them in this order.
+# Earlier versions expect these fields in every entry, even in that of a key, and write them in this order.
 _ALWAYS_WRITTEN: Final[JsonObject] = {
     "provider": None,
     "plugin": "",
@@ -279,7 +291,7 @@ class _Column(NamedTuple):
 
 
 def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
-    """Return the file's entry of `profile`. Fields of `previous` that this version does not know stay."""
+    """Return the file's entry of `profile`. Unknown fields of `previous` stay."""
     fields = {**_ALWAYS_WRITTEN, **_to_json(profile)}
     last = {name: fields.pop(name, None) for name in _WRITTEN_LAST}
     return _drop_none({**previous, **fields, **last})
@@ -313,7 +325,10 @@ def leftover_from_json(value: JsonValue) -> Leftover:
 
 
 def _failure_from_json(value: JsonValue) -> Failure:
-    """Read a failure. One that Portico 0.2 stored as terminal without a server's verdict may be tried again."""
+    """Read a failure.
+
+    If Portico 0.2 stored it as terminal, but the server had not rejected the token, a refresh may be tried again.
+    """
     failure = Failure(**_from_json(Failure, value, "failure"))
     is_transient = failure.id in _ENDED_BY_0_2 and failure.code not in ENDS_A_GRANT
     return replace(failure, terminal=False) if is_transient else failure
@@ -335,7 +350,7 @@ def _moment_from_json(value: JsonValue) -> Moment:
 
 @cache
 def _columns(record: type) -> tuple[_Column, ...]:
-    """Return how files spell the fields of a dataclass of this module."""
+    """Return the columns for the fields of a dataclass of this module."""
     return tuple(_column(field) for field in fields(record) if field.metadata.get("stored", True))
 
 
@@ -408,23 +423,24 @@ _OBJECTS: Final[dict[str, tuple[Callable[[Any], JsonObject], Callable[[JsonValue
 SERVICE: Final = "portico"
 RECORD_VERSION: Final = 1
 RECORD_LIMIT: Final = 256 * 1024
-# The generation of a profile that does not exist; those of profiles start at 1.
+# The generation of a profile that does not exist. Real generations start at 1.
 ABSENT: Final = 0
-# The longest profile id, in characters. The id is part of its records' names.
+# The longest profile id, in characters. The id is part of the names of the profile's records.
 MAX_ID_LENGTH: Final = 200
 
 
 class GenerationChanged(StoreError):
-    """The profile is not as a commit expected it: other tokens were stored, or you signed out or in."""
+    """The profile has changed since it was read: other tokens were stored, or you signed out or in."""
 
     id = "generation-changed"
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A profile's token set. `expires_at` is wall ms, None if the server gave no lifetime.
+    """A profile's token set.
 
-    `renewal` describes the refresh that brought the tokens, None for those of a sign-in.
+    `expires_at` is wall ms; None if the server sent no lifetime. `renewal` describes the refresh that brought the tokens; None
+    for the tokens of a sign-in.
     """
 
     access: Secret
@@ -436,7 +452,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class RecordLocation:
-    """Where a record is: `service` and `user` are the keyring's terms, and also name the encrypted file."""
+    """The place of a record.
+
+    `service` and `user` are the keyring's terms, and also determine the name of the encrypted file.
+    """
 
     store: StoreName
     backend: str | None
@@ -461,7 +480,10 @@ class RecordStore(Protocol):
         """Whether a call that timed out is still running in this process."""
 
     def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
-        """Return the record, or None if it does not exist. Of several copies: the first that `matches`, else the first."""
+        """Return the record, or None if it does not exist.
+
+        If there are several copies, return the first that `matches`, else the first.
+        """
 
     def set(self, user: str, value: Secret) -> None: ...
 
@@ -469,19 +491,19 @@ class RecordStore(Protocol):
         """Delete every copy of the record for which `keep` is false. With `ask` False, no window is opened.
 
         Raises:
-            KeyringNotOpen: no copy was seen, but a closed database may hold one.
+            KeyringNotOpen: no copy was found, but a closed database may have one.
         """
 
 
 def fingerprint(token: Secret) -> str:
-    """Return the SHA-256 of `token` in hex: how an index without secrets names a token."""
+    """Return the SHA-256 of `token` in hex. An index without secrets identifies a token by this value."""
     import hashlib
 
     return hashlib.sha256(token.reveal().encode()).hexdigest()
 
 
 def record_user(profile_id: str, slot: str, state_id: str) -> str:
-    """Return the user of a record. State folders other than the default one have users of their own."""
+    """Return the user of a record. Each state folder except the default folder has its own users."""
     return f"{profile_id}#{slot}@{state_id}" if state_id else f"{profile_id}#{slot}"
 
 

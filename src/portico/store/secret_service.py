@@ -1,9 +1,9 @@
 """The Secret Service of a Linux desktop (gnome-keyring, KeePassXC, KWallet 6), over one connection.
 
 This module replaces python keyring's backend `keyring.backends.SecretService.Keyring`, and uses the same items. That backend
-opens a connection for every call, and KeePassXC prompts its user for each connection and item; it creates a missing default
-collection even for a read; it deletes an item without unlocking it; and it reports every failed unlock in the same way.
-See the Secret Service API, https://specifications.freedesktop.org/secret-service/latest/.
+opens a connection for every call, and KeePassXC prompts its user for each connection and item. Even a read creates a missing
+default collection. An item is deleted without unlocking it. Every failed unlock is reported in the same way. See the Secret
+Service API, https://specifications.freedesktop.org/secret-service/latest/.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _ABSENT: Final = frozenset(
 _NO_OWNER: Final = "org.freedesktop.DBus.Error.NameHasNoOwner"
 _IS_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
 _COPIES: Final = 8
-# KeePassXC answers every write with a prompt. It completes most of them at once, without a window.
+# KeePassXC answers every write with a prompt, but completes most prompts at once, without a window.
 _PROMPT_GRACE_S: Final = 0.3
 # The options that give gnome-keyring the password of its login keyring: by hand, and by PAM.
 _WITH_PASSWORD: Final = frozenset({"--unlock", "--login"})
@@ -84,10 +84,10 @@ class DBusError(Exception):
 
 
 class SecretService:
-    """Portico's records in the Secret Service. Not thread-safe.
+    """Portico's records in the Secret Service.
 
-    `keyring` is python keyring's backend, which knows an item's attributes. `prompts` is notified when a prompt opens. `env`
-    locates the session bus.
+    Not thread-safe. `keyring` is python keyring's backend, which determines an item's attributes. `prompts` is notified when a
+    prompt opens. `env` locates the session bus.
     """
 
     def __init__(self, keyring: KeyringBackend, prompts: PromptWatch, env: Mapping[str, str]) -> None:
@@ -100,7 +100,9 @@ class SecretService:
         self._session: Session | None = None
 
     def read(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
-        """Return the secret of `user`, or None if it does not exist. Of several copies: the first that `matches`, else the first.
+        """Return the secret of `user`, or None if it does not exist.
+
+        If there are several copies, return the first that `matches`, else the first.
 
         Raises:
             StoreError: the keyring is locked, has no default collection, or may have the secret in a closed database, or the user
@@ -160,9 +162,9 @@ class SecretService:
         self._remove_others(collection, user, item)
 
     def _remove_others(self, collection: str, user: str, written: str) -> None:
-        """Delete older copies beside the new item: `replace` keeps copies of another `KEYRING_PROPERTY_APPID`.
+        """Delete older copies of the new item, because `replace` leaves copies of another `KEYRING_PROPERTY_APPID`.
 
-        This opens no window and may fail: reads tell the copies apart.
+        This opens no window. It may fail, because a read can distinguish the copies.
         """
         with suppress(StoreError, DBusError, OSError), self._prompts.without_prompts():
             items = self._search(collection, self._attributes(user))
@@ -171,7 +173,7 @@ class SecretService:
                     self._remove(item)
 
     def delete(self, user: str, keep: RecordMatch | None = None) -> bool:
-        """Delete every copy of the secret of `user` except those that `keep`. Return whether none is left.
+        """Delete every copy of the secret of `user` for which `keep` is false. Return whether no copy is left.
 
         Raises:
             StoreUnknown: the user did not answer the prompt for the deletion itself.
@@ -221,7 +223,7 @@ class SecretService:
             raise self._dismissed_error("Nothing was deleted.")
 
     def abort(self) -> None:
-        """Shut the connection down from any thread: the waiting call fails, and gnome-keyring closes its prompt."""
+        """Shut the connection down; any thread may call this. The waiting call fails, and gnome-keyring closes its prompt."""
         bus = self._bus
         if bus is not None:
             with suppress(OSError):
@@ -237,7 +239,7 @@ class SecretService:
     # --- the connection ------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        """Connect to the service that runs now. A restarted service does not know the sessions of the old one."""
+        """Connect to the running service. A restarted service does not know the earlier sessions."""
         if self._bus is not None and not _is_alive(self._bus):
             self.close()
         if self._bus is None:
@@ -289,7 +291,7 @@ class SecretService:
     # --- collections and items -----------------------------------------------------------------------------------------
 
     def _default_collection(self) -> str | None:
-        """Return the collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one, else None."""
+        """Return the collection in `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default collection, else None."""
         preferred = getattr(self._keyring, "preferred_collection", None)
         if preferred is not None:
             return self._preferred_collection(str(preferred))
@@ -314,18 +316,18 @@ class SecretService:
         return {names["username"]: user, names["service"]: SERVICE}
 
     def _items(self, user: str, default: str | None) -> Iterator[str]:
-        """Yield the items of `user`: first those of the default collection, which is unlocked for this, then the others."""
+        """Unlock the default collection. Yield the items of `user` in this collection first, then the items in others."""
         attributes = self._attributes(user)
         if default is not None:
             self._unlock(default)
             yield from self._search(default, attributes)
-        # KeePassXC's default collection is the database of the front tab.
+        # KeePassXC's default collection is the database in the front tab.
         for path in self._get_property(_ROOT, "Service", "Collections"):
             if path != default:
                 yield from self._search(path, attributes)
 
     def _check_none_locked(self, user: str, default: str | None) -> None:
-        """Check that no locked collection may hide items. gnome-keyring shows items of locked collections; others may not."""
+        """Check that no locked collection may hide items: other services than gnome-keyring may hide them."""
         if self._program() == _GNOME:
             return
         for path in self._get_property(_ROOT, "Service", "Collections"):
@@ -341,7 +343,7 @@ class SecretService:
                 )
 
     def _not_found_error(self, user: str) -> StoreError:
-        """Return the error for a missing record: KeePassXC does not list databases that are closed or groups not exposed."""
+        """Return the error for a missing record. KeePassXC lists neither closed databases nor groups that are not exposed."""
         program = self._program()
         return KeyringNotOpen(
             f"{program} has no record of {user} in its open databases.",
@@ -362,7 +364,8 @@ class SecretService:
         """Create a default collection. The service's prompt asks for its password."""
         if self._cannot_prompt():
             raise self._no_collection_error("None can be made: no program on this session bus can ask for its password.")
-        if self._program() == "KeePassXC":  # it would create a new database, but the user has one that is closed or not exposed
+        # KeePassXC would create a second database, but the user has one that is closed or not exposed
+        if self._program() == "KeePassXC":
             raise self._no_collection_error("No token can be stored in it.")
         label = {f"{_PREFIX}Collection.Label": ("s", "Default")}
         path, prompt = self._call(_ROOT, "Service", "CreateCollection", "a{sv}s", label, "default")
@@ -388,7 +391,7 @@ class SecretService:
         if path in unlocked:
             return
         dismissed = prompt != _NO_OBJECT and self._prompt_was_dismissed(prompt, "unlock the keyring")
-        try:  # after dismissing the prompt, the user may have unlocked it in the service's own window
+        try:  # the user may have dismissed the prompt, and unlocked the item in the service's own window
             locked = bool(self._get_property(path, "Item" if _is_item(path) else "Collection", "Locked"))
         except DBusError as error:
             if error.name not in _GONE or _is_item(path):
@@ -424,17 +427,18 @@ class SecretService:
         return self._prompt(prompt, what, sent=False)[0]
 
     def _prompt(self, prompt: str, what: str, *, sent: bool = True) -> tuple[bool, str]:
-        """Open a prompt and wait while it is open, up to the limit for a user. Return whether it was dismissed, and its result.
+        """Open a prompt and wait until it closes or the user's time is over. Return whether it was dismissed, and its result.
 
         Raises:
-            StoreUnknown: the user did not answer; with `sent` the service may do the work later.
+            StoreUnknown: the user did not answer, and with `sent` the service may still do the work later.
             StoreError: the user did not answer.
         """
         from jeepney import MatchRule
         from jeepney.bus_messages import message_bus
 
         bus = self._connected_bus()
-        # Some services broadcast the signal, so the rule is for this prompt only. A rule for all would keep the connection busy.
+        # Some services broadcast the signal, so the rule is for this prompt only. A rule for all prompts would keep the
+        # connection busy.
         completed = MatchRule(type="signal", sender=self._owner, path=prompt, interface=f"{_PREFIX}Prompt", member="Completed")
         ended = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
         ended.add_arg_condition(0, self._owner)
@@ -451,7 +455,8 @@ class SecretService:
                     message = bus.recv_until_filtered(signals, timeout=watch.remaining_s())
             except TimeoutError:
                 error = self._unanswered_error(what, watch.limit_s, sent=sent)
-                # Without its client gnome-keyring closes the window; `Dismiss` aborts it (42: assertion in perform_next_unlock).
+                # gnome-keyring closes the window when its client disconnects. `Dismiss` would make gnome-keyring 42 abort
+                # (assertion in perform_next_unlock).
                 self.close()
                 raise error from None
         if ended.matches(message):
@@ -488,9 +493,10 @@ class SecretService:
         return "KeePassXC" if name.startswith(_KEEPASSXC) else name or "the keyring"
 
     def _cannot_prompt(self) -> bool:
-        """Whether gnome-keyring would dismiss every prompt: the program that shows its windows (GNOME Shell, gcr) is missing.
+        """Whether gnome-keyring would dismiss every prompt, because the program that shows its windows (GNOME Shell, gcr) is
+        missing.
 
-        gcr may be installed without a display; it then exits as soon as the bus has started it.
+        Without a display, gcr exits as soon as the bus has started it.
         """
         if self._program() != _GNOME or self._call_bus("NameHasOwner", _PROMPTER):
             return False
@@ -519,7 +525,10 @@ class SecretService:
         )
 
     def _started_early_error(self, consequence: str) -> StoreError:
-        """gnome-keyring-daemon(1): `--unlock` and `--login` pass the password, but not to a daemon that already runs."""
+        """Return the error for a gnome-keyring that was started without a password.
+
+        `--unlock` and `--login` pass the password only to a new daemon (gnome-keyring-daemon(1)).
+        """
         return KeyringStartedEarly(
             f"gnome-keyring (process {self._pid()}) was started without the password of the login keyring.",
             why=f"{consequence} `gnome-keyring-daemon --unlock` has no effect while that process runs",
@@ -551,7 +560,7 @@ def _is_item(path: str) -> bool:
 
 
 def _is_alive(bus: DBusConnection) -> bool:
-    """Whether the connection still works. Messages that arrived meanwhile are discarded."""
+    """Whether the connection still works. Discards all messages that have arrived."""
     try:
         while True:
             bus.receive(timeout=0)

@@ -27,10 +27,10 @@ _UCRED: Final = struct.Struct("3i")  # unix(7): process, user, group
 
 
 def open_session_bus(env: Mapping[str, str] = os.environ) -> DBusConnection:
-    """Connect to the bus at `DBUS_SESSION_BUS_ADDRESS`, else to the socket `bus` in `XDG_RUNTIME_DIR`. Both are read from `env`.
+    """Connect to the bus at `DBUS_SESSION_BUS_ADDRESS`, else to the socket `bus` in `XDG_RUNTIME_DIR`.
 
-    sd_bus_open_user(3) and libdbus use that socket too: cron, tmux and SSH often have no address in their environment. Of
-    several addresses, the first that answers is used.
+    `env` has both variables. sd_bus_open_user(3) and libdbus use this socket too, because cron, tmux and SSH often have no
+    address in their environment. If there are several addresses, the first that answers is used.
 
     Raises:
         ConnectionError: no bus can be reached; the message names the address.
@@ -51,7 +51,7 @@ def open_session_bus(env: Mapping[str, str] = os.environ) -> DBusConnection:
 
 
 def why_unavailable(env: Mapping[str, str]) -> str | None:
-    """Return why this session has no Secret Service, or None if one answers or the bus can start one."""
+    """Return why this session has no Secret Service; None if the service answers or the bus can start it."""
     try:
         from jeepney.bus_messages import message_bus
         from jeepney.io.blocking import Proxy
@@ -124,9 +124,10 @@ def _problems(folder: Path, bus: Path) -> Iterator[str]:
 
 
 def _connect_to_socket(path: bytes, *, of_this_user: bool = False) -> DBusConnection:
-    """Connect to the socket at `path`. With `of_this_user`, check that the listener is this user or root.
+    """Connect to the socket at `path`.
 
-    The check is on the connection, since the socket at `path` may have been replaced.
+    With `of_this_user`, check that the listener is this user or root. The check uses the connection, because the socket at
+    `path` may have been replaced.
     """
     from jeepney.io.blocking import DBusConnection, prep_socket
 

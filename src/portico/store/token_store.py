@@ -1,9 +1,11 @@
-"""The token store: credentials, and what is known about each. `TokenStore` is the interface, `LocalTokenStore` this machine's.
+"""The token store: profiles and their credentials.
 
-Code outside `store` uses `TokenStore` alone. The interface mentions no slots, lock files or keyrings, so that a store shared by
-several machines can implement it: one secret per profile with its tokens, metadata and refresh journal, each change a
-compare-and-set (OpenBao KV v2, https://openbao.org/api-docs/secret/kv/kv-v2/). Every implementation must pass
-`tests/store/test_token_store.py`.
+`TokenStore` is the interface; `LocalTokenStore` is this machine's implementation.
+
+Code outside `store` uses only `TokenStore`. The interface mentions no slots, lock files or keyrings, so a store that several
+machines share can implement it. Such a store has one secret for each profile, with its tokens, metadata and refresh journal,
+and each change is a compare-and-set (OpenBao KV v2, https://openbao.org/api-docs/secret/kv/kv-v2/). Every implementation must
+pass `tests/store/test_token_store.py`.
 """
 
 from __future__ import annotations
@@ -59,20 +61,20 @@ __all__ = (
 )
 
 _READ_TRIES = 3
-# How often `begin_refresh` tries the lock and calls `unless`; both take microseconds.
+# How often `begin_refresh` tries the lock and calls `unless`. Both take microseconds.
 _POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileTokens:
-    """A profile and its tokens: the stored ones, or newer ones that are in memory only."""
+    """A profile and its tokens: the stored tokens, or newer tokens that are only in memory."""
 
     profile: Profile
     tokens: Tokens
 
     @property
     def account(self) -> OAuthProfile:
-        """The profile, as an account.
+        """The profile as an `OAuthProfile`.
 
         Raises:
             TypeError: it is an API key.
@@ -96,7 +98,7 @@ class Snapshot(Protocol):
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """The ids of unreadable profiles; they stay until you sign in again or out."""
+        """The ids of unreadable profiles. They stay until you sign in again or sign out."""
 
     def get(self, id: str, /) -> Profile | None:
         """Return the profile `id`, or None if it does not exist.
@@ -107,14 +109,16 @@ class Snapshot(Protocol):
 
 
 class RefreshTurn(Protocol):
-    """The right to send a profile's refresh token. Of all that share the store, one owner has it at a time.
+    """The right to send a profile's refresh token.
 
-    An owner that dies loses it. Its journal entry stays and warns the next owner that the token may be spent. A commit of new
-    tokens removes the entry.
+    Only one owner has this right at a time, among all processes that share the store.
+
+    If the owner dies, it loses the right. Its journal entry stays, and warns the next owner that the token may be spent. A
+    commit of new tokens removes the entry.
     """
 
     def note_sending(self, profile: Profile, entry: JournalEntry) -> Profile:
-        """Write `entry` into the refresh journal, durably, before the token is sent. Return the profile as it now is.
+        """Write `entry` durably into the refresh journal, before the token is sent. Return the new profile.
 
         Raises:
             GenerationChanged: other tokens were stored meanwhile; nothing was written.
@@ -122,18 +126,18 @@ class RefreshTurn(Protocol):
         """
 
     def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
-        """Store why the refresh of `profile`'s tokens failed, with the journal entry that stays. If they changed: do nothing.
+        """Store why the refresh of `profile`'s tokens failed, and the journal entry. If the tokens have changed, do nothing.
 
         Raises:
             StoreError, LockBusy: nothing was written.
         """
 
     def end(self) -> None:
-        """Let others refresh. A second call does nothing."""
+        """Give up the right, so that others can refresh. A second call does nothing."""
 
 
 class TokenStore(Protocol):
-    """Stores profiles with their tokens. Blocking: call it from a thread, not from an event loop.
+    """Stores profiles with their tokens. Blocking: call the methods from a thread, not from an event loop.
 
     Every method raises `StoreError` if the store cannot be read or written, and `LockBusy` if another writer keeps it busy.
     A profile's `generation` is its version: each commit gives it a number that was never used before.
@@ -141,7 +145,7 @@ class TokenStore(Protocol):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that change whenever a profile does, for watchers; empty if the store has to be asked."""
+        """The files that change whenever a profile changes, for watchers. Empty if a watcher must call the store instead."""
 
     def snapshot(self) -> Snapshot:
         """Return all profiles, without their tokens. Needs no keyring."""
@@ -157,7 +161,9 @@ class TokenStore(Protocol):
         """
 
     def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
-        """Return a profile and its tokens; with `to_refresh` the newest: a dead owner's refresh is finished first.
+        """Return a profile and its tokens.
+
+        With `to_refresh`, first finish the refresh of a dead owner, to return the newest tokens.
 
         Raises:
             SignInNeeded: `not-signed-in`.
@@ -166,18 +172,18 @@ class TokenStore(Protocol):
     def commit(
         self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, may_move: bool = False
     ) -> Profile:
-        """Store `tokens` and `profile` durably. Return the profile as it now is.
+        """Store `tokens` and `profile` durably. Return the new profile.
 
-        With `expect_generation`, only if the profile has that generation; `ABSENT`: only if it does not exist. With `may_move`
-        the tokens may move to the store that new ones go to.
+        With `expect_generation`, only if the profile has that generation; `ABSENT`: only if it does not exist. With `may_move`,
+        the tokens may move to the store for new tokens.
 
         Raises:
             GenerationChanged: the profile is not as expected; nothing was stored.
-            StoreUnknown: the tokens may or may not be stored; the old ones are still in force.
+            StoreUnknown: the tokens may or may not be stored; the old tokens are still in force.
         """
 
     def update(self, profile_id: str, change: Callable[[Profile], Profile]) -> Profile | None:
-        """Replace a profile by what `change` returns for it. Return the new profile, or None if it does not exist.
+        """Replace a profile by the result of `change`. Return the new profile, or None if the profile does not exist.
 
         `change` may be called again if another writer was faster.
         """
@@ -185,7 +191,7 @@ class TokenStore(Protocol):
     def begin_refresh(
         self, profile_id: str, *, wait_s: float = 0.0, unless: Callable[[], bool] = lambda: False
     ) -> RefreshTurn | None:
-        """Become the owner of the profile's refresh token. A dead owner's turn is over.
+        """Become the owner of the profile's refresh token. The turn of a dead owner has ended.
 
         While another owner has the turn, `unless` is called repeatedly. Return None when `unless` returns true.
 
@@ -198,14 +204,18 @@ class TokenStore(Protocol):
     ) -> tuple[str, ...]:
         """Remove a profile and delete every copy of its tokens. Return what could not be deleted; `sweep` tries it again.
 
-        With `unfinished`, a profile with undeleted tokens stays, with this failure, so that it can be deleted again.
+        With `unfinished`, a profile whose tokens could not be deleted stays, with this failure, so that `delete` can be called
+        again.
 
         Raises:
             GenerationChanged: the profile is not of `expect_generation`; nothing was deleted.
         """
 
     def sweep(self) -> tuple[str, ...]:
-        """Finish or delete what dead writers have left. Return what could not be deleted. Cheap if nothing was left."""
+        """Finish or delete the records of dead writers.
+
+        Return the records that could not be deleted. Cheap if there are none.
+        """
 
     def probe(self) -> object:
         """Check that new tokens can be stored: write, read back, delete. Call it before a browser opens.
@@ -218,7 +228,7 @@ class TokenStore(Protocol):
 class LocalTokenStore:
     """The `TokenStore` of this machine: the profile index under its lock, and two slots for each profile's tokens (`Vault`).
 
-    `location`, `last_store` and `next_store` are extra: they are about this machine's keyring and files.
+    `location`, `last_store` and `next_store` are not in the interface; they are for this machine's keyring and files.
     """
 
     def __init__(self, paths: Paths, index: ProfileIndex, open_vault: Callable[[], Vault]) -> None:
@@ -230,7 +240,10 @@ class LocalTokenStore:
 
     @property
     def _vault(self) -> Vault:
-        """The vault, opened once, at the first need of tokens: a keyring that is opened again may prompt its user again."""
+        """The vault.
+
+        It is opened only once, when tokens are first needed, because a reopened keyring may prompt its user again.
+        """
         with self._open_lock:
             self._cached_vault = self._cached_vault or self._open_vault()
         return self._cached_vault
@@ -305,11 +318,11 @@ class LocalTokenStore:
         return self._vault.sweep()
 
     def probe(self) -> RecordLocation:
-        """See `TokenStore.probe`. The store that works is remembered."""
+        """See `TokenStore.probe`. A store that works is remembered."""
         return self._vault.probe()
 
     def location(self, profile_id: str) -> RecordLocation:
-        """Return where the tokens of a profile are.
+        """Return the place of a profile's tokens.
 
         Raises:
             SignInNeeded: `not-signed-in`.
@@ -317,7 +330,10 @@ class LocalTokenStore:
         return self._vault.location(profile_id)
 
     def next_store(self, profile_id: str) -> StoreName:
-        """Return the store of the profile's next commit if none is chosen: its own, the last one, the keyring."""
+        """Return the store of the profile's next commit if no store is chosen:
+
+        its own store, the last store, or the keyring.
+        """
         index = self._index.view()
         record = current_record(index, profile_id)
         if record is not None:
@@ -331,7 +347,7 @@ class LocalTokenStore:
 
 
 def refresh_lock(paths: Paths, profile_id: str) -> FileLock:
-    """Return the lock of a profile's refresh token, not taken yet."""
+    """Return the lock of a profile's refresh token. The lock is not taken yet."""
     return named_lock(paths.locks, "refresh", profile_id, what=f"the refresh of {profile_id}")
 
 
@@ -366,9 +382,9 @@ def local_token_store(
     passphrase: Callable[[], PassphraseSource | None] = lambda: None,
     **options: Unpack[StoreOptions],
 ) -> LocalTokenStore:
-    """Return the store of the state folder in `paths`, over `index` or an index of its own.
+    """Return the store of the state folder in `paths`, with `index` or the folder's own index.
 
-    `passphrase` is called at the first need of tokens; `options` are those of `Vault`.
+    `passphrase` is called when tokens are first needed. `options` are the options of `Vault`.
     """
     own_index = ProfileIndex(paths) if index is None else index
 

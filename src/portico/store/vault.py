@@ -1,20 +1,18 @@
-"""The vault: stores token sets in the token store so that a crash at any moment loses none of them.
+"""The vault: stores token sets so that a crash at any moment loses no tokens.
 
 Each profile has two slots, `a` and `b`, in its store. Its index entry points at one of them. A commit:
 
-1. lists both slots as leftovers in the index: a leftover is deleted unless the entry points at it;
-2. writes the new record into the idle slot and reads it back;
-3. points the entry at that slot;
-4. deletes the old slot and clears the list.
+1. lists both slots as leftovers in the index (a leftover is deleted unless the entry points at it); 2. writes the new record
+into the idle slot and reads it back; 3. points the entry at that slot; 4. deletes the old slot and clears the list.
 
 If the process dies before step 3, the old tokens are in force; after step 3, the new ones. The next process deletes the other
-slot, because it is listed. A keychain that deletes a record before it adds a new one, or keeps copies, does no harm.
+slot, because it is listed. A keychain may delete a record before it adds a new one, or keep copies; both do no harm.
 
-One case differs: a process that dies during a refresh, between steps 2 and 3. The server has spent the old refresh token, so the
-new record must not be deleted; the next process does step 3 (`finish_refresh`). It knows the case by two facts: the record
-names the generation that it replaces (`Renewal.replaces`), and the refresh journal names the generation whose refresh was
-sent. Both must be the profile's generation. Step 3 is not done if the journal entry is for the new record's own refresh token
-(a process has sent that from memory), or if a terminal failure has ended the profile.
+If a process dies during a refresh, between steps 2 and 3, the rule differs. The old refresh token is spent, so the new record
+must not be deleted, and the next process does step 3 (`finish_refresh`). It recognises such a record by two numbers: the
+generation that the record replaces (`Renewal.replaces`), and the generation whose refresh the journal notes. Both must be the
+profile's generation. Step 3 is left out in two cases: the journal entry is for the new record's own refresh token (a process
+has sent that token from memory), or a terminal failure has ended the profile.
 """
 
 from __future__ import annotations
@@ -96,7 +94,7 @@ def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
 
 
 def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None:
-    """Point the profile at `tokens` in slot `written`, if its unfinished refresh brought them."""
+    """Point the profile at `tokens` in slot `written`, if they are the result of its unfinished refresh."""
     profile, renewal = draft.get(written.profile), tokens.renewal
     if (
         not isinstance(profile, OAuthProfile)
@@ -120,10 +118,10 @@ def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None
 COMMIT_CRASH_POINTS: Final = ("intent", "written", "verified", "flipped", "deleted", "cleared")
 DELETE_CRASH_POINTS: Final = ("forgotten", "deleted", "cleared")
 _READ_TRIES: Final = 5
-# Another process may hold the lock while its keyring asks its user. This process's user does not see that window.
+# Another process may have the lock while its keyring prompts its user. The user of this process does not see this prompt.
 _MAX_LOCK_WAIT_S: Final = 60.0
 _LOCK_MARGIN_S: Final = 15.0
-# After one of these errors, the same operation opens no further window.
+# After one of these errors, the same operation opens no further prompt.
 _PROMPT_ENDED: Final = (PromptDismissed, KeyringTimeout, KeyringUnknown)
 _PROBE: Final = "probe"
 
@@ -131,10 +129,10 @@ _PROBE: Final = "probe"
 class Vault:
     """Reads, commits and deletes the tokens of profiles. Blocking: call it from a thread, not from an event loop.
 
-    Commits go to the first of these that is known: `store` (the user's choice), the profile's own store, `default_store()` (the
-    config's), the store of the last sign-in, the keyring. Reads depend on none of them, only on the profile.
-    `passphrase` opens the encrypted file. `keyrings` lists the keyrings that other vaults of this run have opened. With `asks`
-    False, a keyring that this vault opens does not ask its user anything.
+    A commit uses the first known store of these: `store` (the user's choice), the profile's own store, `default_store()` (from
+    the config), the store of the last sign-in, the keyring. A read uses only the profile's own store. `passphrase` opens the
+    encrypted file. `keyrings` lists the keyrings that other vaults of this run have opened. With `asks` False, a keyring that
+    this vault opens does not prompt its user.
     """
 
     def __init__(
@@ -181,7 +179,7 @@ class Vault:
         with self._locked(_PROBE):
             store.set(user, value)
             read_back = store.get(user, lambda copy: copy == value)
-            with contextlib.suppress(KeyringLocked):  # another database may hold an older copy; a probe record is harmless
+            with contextlib.suppress(KeyringLocked):  # another database may have an older copy, but a probe record is harmless
                 store.delete(user)
         if read_back != value:
             raise _not_read_back_error(store)
@@ -204,7 +202,7 @@ class Vault:
     def read(self, profile_id: str, *, to_refresh: bool = False) -> Tokens:
         """Return the tokens of a profile.
 
-        With `to_refresh` they are the newest: the refresh of a killed process is finished first.
+        With `to_refresh`, first finish the refresh of a killed process, to return the newest tokens.
 
         Raises:
             SignInNeeded: the profile does not exist.
@@ -239,8 +237,8 @@ class Vault:
     ) -> Profile:
         """Store `tokens` durably, point `profile`'s index entry at them, and delete the old tokens. Return the new entry.
 
-        With `expect_generation`, only if that is still the profile's generation; `ABSENT`: only if the profile does not exist.
-        With `may_move`, `default_store` comes before the profile's own store.
+        With `expect_generation`, do this only if the profile still has this generation; with `ABSENT`, only if the profile does
+        not exist. With `may_move`, `default_store` comes before the profile's own store.
 
         Raises:
             GenerationChanged: the profile is not as expected; nothing was stored.
@@ -278,7 +276,7 @@ class Vault:
     def delete(self, profile_id: str, *, expect_generation: int | None = None) -> tuple[str, ...]:
         """Remove a profile and delete every copy of its tokens. Return what could not be deleted; `sweep` tries it again.
 
-        With `expect_generation`, only if that is still the profile's generation.
+        With `expect_generation`, do this only if the profile still has this generation.
 
         Raises:
             GenerationChanged: the profile is not as expected; nothing was deleted.
@@ -294,7 +292,9 @@ class Vault:
             return self._discard(profile_id, _Prompts(), written=written if None not in written else None)
 
     def sweep(self) -> tuple[str, ...]:
-        """Finish or delete what killed or timed-out writes have left. Return what could not be deleted. Cheap if nothing is.
+        """Finish or delete the records of killed or timed-out writes.
+
+        Return the records that could not be deleted. Cheap if there are none.
 
         Raises:
             StoreError: the index cannot be read or written.
@@ -321,7 +321,7 @@ class Vault:
             raise
 
     def _clean_after_read(self, profile: Profile) -> None:
-        """Finish or delete what killed writes of `profile` have left in the store that has just answered."""
+        """Finish or delete the records of killed writes of `profile` in the store that has just answered."""
         location = (profile.id, profile.store, profile.backend)
         if all((leftover.profile, leftover.store, leftover.backend) != location for leftover in self._index.view().leftovers):
             return
@@ -334,7 +334,10 @@ class Vault:
                     lock.release()
 
     def _collect(self, profile_id: str, prompts: _Prompts) -> tuple[str, ...]:
-        """Under the profile's lock: finish a killed refresh, delete the other leftovers. Return what could not be deleted."""
+        """Finish a killed refresh and delete the other leftovers.
+
+        Return what could not be deleted. The caller has the profile's lock.
+        """
         try:
             self._adopt_written(profile_id)
         except StoreError as error:
@@ -342,13 +345,13 @@ class Vault:
         return self._discard(profile_id, prompts)
 
     def _finish_refresh(self, profile_id: str) -> None:
-        """Finish the refresh of a killed process, if there is one. Wait if another process is doing so."""
+        """Finish the refresh of a killed process, if there is one. If another process is doing this, wait."""
         if unfinished_refresh(self._index.view(), profile_id) is not None:
             with self._locked(profile_id):
                 self._adopt_written(profile_id)
 
     def _adopt_written(self, profile_id: str) -> None:
-        """Under the profile's lock: point the profile at the record of its unfinished refresh."""
+        """Point the profile at the record of its unfinished refresh. The caller has the profile's lock."""
         draft = self._index.view()
         written, profile = unfinished_refresh(draft, profile_id), draft.get(profile_id)
         if written is None or profile is None:
@@ -363,17 +366,20 @@ class Vault:
             self._index.edit(lambda draft: finish_refresh(draft, written, tokens))
 
     def _read_complete_record(self, location: RecordLocation, replaces: int) -> Tokens | None:
-        """Return the tokens there; of several copies, those that a refresh made from generation `replaces`."""
+        """Return the tokens at this place.
+
+        If there are several copies, return the one that a refresh made from generation `replaces`.
+        """
         try:
             value = self._store(location.store, location.backend).get(
                 location.user, _of_generation(replaces, location, renewed=True)
             )
         except KeyringNotOpen:
-            return None  # the kill may have come before the write; the old record is read next, and must be seen
+            return None  # the kill may have come before the write; then the old record is read next, and its error must be seen
         try:
             return None if value is None else decode_record(value, location)
         except RecordDamaged:
-            return None  # the kill cut the write short
+            return None  # the write was incomplete
 
     def _write(self, store: RecordStore, profile: Profile, slot: Slot, record: Secret) -> None:
         user = record_user(profile.id, slot, self._paths.state_id)
@@ -397,9 +403,9 @@ class Vault:
     def _discard(
         self, profile_id: str, prompts: _Prompts, *, written: Collection[Leftover | None] | None = None
     ) -> tuple[str, ...]:
-        """Under the profile's lock: delete its leftovers but not its current tokens. Return what could not be deleted.
+        """Delete the profile's leftovers but not its current tokens. Return what could not be deleted.
 
-        `written`: the only records that were ever written, as far as is known.
+        The caller has the profile's lock. `written`: the only records that, as far as is known, were ever written.
         """
         draft = self._index.view()
         leftovers = [leftover for leftover in draft.leftovers if leftover.profile == profile_id]
@@ -409,7 +415,8 @@ class Vault:
         deleted, stuck = set(), []
         for leftover in leftovers:
             location = self._location(leftover.store, leftover.backend, profile_id, leftover.slot)
-            # This slot is in use again. Only an older copy, in a database that was closed at its deletion, may go.
+            # This slot is in use again. So only an older copy may be deleted, in a database that was closed at the first
+            # deletion.
             keep = _of_generation(current.generation, location) if current is not None and leftover == current_slot else None
             try:
                 self._delete_record(location, keep, prompts)
@@ -450,7 +457,7 @@ class Vault:
         return profile, profile.slot
 
     def _store_for(self, current: Profile | None, *, may_move: bool) -> RecordStore:
-        """Return the store for new tokens, as the class says."""
+        """Return the store for new tokens (see the class)."""
         if self._probed is not None:
             return self._probed
         current_profile = current if current is not None and current.slot is not None else None
@@ -505,13 +512,13 @@ class Vault:
 
 @dataclass(slots=True)
 class _Prompts:
-    """Whether a keyring may still open a window during a clean-up."""
+    """Whether a keyring may still open a prompt during a clean-up."""
 
     allowed: bool = True
 
 
 def _of_generation(generation: int, location: RecordLocation, *, renewed: bool = False) -> RecordMatch:
-    """Match a record of `generation`; with `renewed`, one that a refresh made from `generation`."""
+    """Return a function that matches a record of `generation`; with `renewed`, a record that a refresh made from `generation`."""
 
     def matches(value: Secret) -> bool:
         try:
@@ -526,7 +533,7 @@ def _of_generation(generation: int, location: RecordLocation, *, renewed: bool =
 
 
 def _add_sign_in_hint(error: StoreError, profile: Profile) -> None:
-    """Name the command that signs `profile` in again. The code that found the error knows the record, not its profile."""
+    """Add the command that signs `profile` in again to the hint. The code that found the error knows only the record."""
     command = sign_in_again(profile)
     if isinstance(error, RecordDamaged):
         error.hint = f"Sign in again: {command}"
