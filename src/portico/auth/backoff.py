@@ -1,10 +1,9 @@
-"""What a failed refresh means, and how long Portico waits before it contacts that server again.
+"""Errors of a refresh, and how long Portico waits before it contacts the server again.
 
-The backoff is exponential with full jitter, at most a minute. A server's Retry-After is obeyed, up to an hour. The profile index
-stores the backoff, so every process waits. If a request could not be sent at all, the first backoffs are short and this
-process's own: a network returns seconds after a machine wakes, and a token whose response was lost is accepted again for
-seconds only.
-`auth/journal.py` says how long a token with lost responses waits.
+The backoff is exponential with full jitter, at most a minute. A server's Retry-After is obeyed, up to an hour. The profile
+index stores the backoff, so every process waits. If a request could not be sent at all, the first backoffs are short and apply
+only to this process. The reasons: a network returns seconds after a machine wakes, and after a lost response a server accepts
+the old token only for seconds. `auth/journal.py` determines how long to wait after a lost response.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from portico.store.records import Failure
 if TYPE_CHECKING:
     from portico.store.records import JournalEntry, Profile
 
-# RFC 6749 section 5.2: the client's registration is wrong, so another sign-in would fail too.
+# RFC 6749 section 5.2: the client's registration is wrong, so a new sign-in would fail too.
 _REGISTRATION_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client"})
 
 
@@ -34,7 +33,7 @@ class SignInExpired(SignInNeeded):
 
 
 class AnswerLost(OAuthError):
-    """The response with the new tokens was lost, and the server no longer accepts the old ones."""
+    """The response with the new tokens was lost, and the server no longer accepts the old tokens."""
 
     id = "sign-in-ended"
 
@@ -55,12 +54,12 @@ class RefreshInterrupted(NetworkError):
 
 
 def is_terminal(error: PorticoError) -> bool:
-    """Whether only a new sign-in can help: the server has ended the profile, or sends another account's tokens."""
+    """Whether only a new sign-in can help, because the server rejected the refresh token or sent another account's tokens."""
     return isinstance(error, OAuthError) and error.ends_grant
 
 
 def as_transient(error: PorticoError) -> OAuthError:
-    """Return `error`, such as `access_denied`, as transient: it may end a sign-in in progress, but not a stored profile."""
+    """Return `error` as transient. An error such as `access_denied` may end a sign-in in progress, but not a stored profile."""
     return ServerError(
         "The server rejected the refresh with an error that does not apply to refreshes.",
         transient=True,
@@ -92,7 +91,7 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
 
 
 def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
-    """Return the error for a rejected token that was sent before: the response with the new tokens was lost."""
+    """Return the error for a rejected token that was also sent earlier: the response with the new tokens was lost."""
     reasons = [describe_entry(entry)] if entry is not None else []
     return AnswerLost(
         "The response with the new tokens was lost, and the server does not accept the old ones again.",
@@ -119,7 +118,7 @@ _FIRST_BACKOFF_S: Final = 1.0
 _MAX_BACKOFF_S: Final = 60.0
 _MIN_BACKOFF_S: Final = 0.25
 _MAX_RETRY_AFTER_S: Final = 3600.0
-# Without a network, Portico tries this often in the first minute. No server notices.
+# Without a network, Portico tries this often in the first minute. No server receives these attempts.
 _MAX_OFFLINE_BACKOFF_S: Final = 5.0
 _OFFLINE_ATTEMPTS: Final = 12
 _RECENT_MS: Final = 5_000
@@ -127,7 +126,7 @@ _RECENT_MS: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """No attempt before `until_ms` (wall); until then, callers get `error`."""
+    """A time without attempts, until `until_ms` (wall clock). Callers get `error` during this time."""
 
     error: PorticoError
     attempts: int
@@ -138,7 +137,10 @@ class Backoff:
     def after(
         cls, error: PorticoError, previous: Backoff | None, now_ms: int, *, lost_entry: JournalEntry | None = None
     ) -> Backoff:
-        """Return the backoff after `error`, never shorter than an active one. `lost_entry`: the token may be spent."""
+        """Return the backoff after `error`, never shorter than an active backoff.
+
+        `lost_entry`: the journal entry of a token that may be spent.
+        """
         attempts = previous.attempts + 1 if previous is not None else 1
         max_s = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(attempts, 12))
         if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_ATTEMPTS:
@@ -154,7 +156,7 @@ class Backoff:
         return cls(error, attempts, until_ms, now_ms)
 
     def is_active(self, now_ms: int) -> bool:
-        """Whether the backoff is still active. Not if the wall clock was set back."""
+        """Whether the backoff is still active. It ends if the wall clock is set back."""
         return self.started_ms <= now_ms < self.until_ms
 
     def as_error(self) -> PorticoError:
@@ -163,7 +165,7 @@ class Backoff:
 
 
 def stored_backoff(profile: Profile, now_ms: int) -> Backoff | None:
-    """Return the active backoff in the profile's index entry, whichever process failed, or None."""
+    """Return the active backoff in the profile's index entry, or None. Any process may have stored it."""
     for backoff in (_failure_backoff(profile, now_ms), _killed_send_backoff(profile)):
         if backoff is not None and backoff.is_active(now_ms):
             return backoff
@@ -173,13 +175,13 @@ def stored_backoff(profile: Profile, now_ms: int) -> Backoff | None:
 def backoff_to_store(
     profile: Profile, error: PorticoError, now_ms: int, *, lost_entry: JournalEntry | None = None
 ) -> Backoff | None:
-    """Return the backoff for every process after `error`, or None if the server did not get the request."""
+    """Return the backoff that applies to every process after `error`; None if the server did not get the request."""
     was_sent = isinstance(error, NetworkError) and not error.unsent
     return Backoff.after(error, _failure_backoff(profile, now_ms), now_ms, lost_entry=lost_entry) if was_sent else None
 
 
 def failed_recently(profile: Profile, now_ms: int) -> bool:
-    """Whether a refresh, also of another process, failed a few seconds ago."""
+    """Whether a refresh by any process failed a few seconds ago."""
     return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
 
 

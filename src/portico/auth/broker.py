@@ -1,8 +1,8 @@
-"""The owner of refresh: gives out access tokens. No code outside `auth` and `store` sees a refresh token.
+"""The token broker: gives out access tokens and refreshes them. No code outside `auth` and `store` sees a refresh token.
 
-Callers in one process share one refresh. Processes take turns at a lock file and read the stored tokens again under it. The
-index remembers a server's rejection, so the rejected token is not sent again. While the network or the server fails, an access
-token is used until it expires.
+Callers in one process share one refresh. A lock file allows one process at a time to refresh; a process that gets the lock
+reads the stored tokens again. The index records a server's rejection, so a rejected token is not sent again. If the network or
+the server fails, an access token is used until it expires.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ("AccessToken", "TokenBroker")
 
-# Longer than any refresh, so that a waiting caller gets the new token instead of a busy lock.
+# Longer than any refresh, so that a waiting caller gets the new token and not `LockBusy`.
 PATIENCE_S: Final = POST_TIMEOUT_S + RETRY_TIMEOUT_S + 15.0
-# Some APIs reject every token, since their path is wrong or they are down. A refresh for each such request would rotate refresh
-# tokens for nothing. So a rejected token is not replaced if any process refreshed it less than REJECTED_AT_ONCE_MS ago, or if
-# this process got it as the replacement of a rejected one less than REJECTED_AGAIN_S ago.
+# An API may reject every token, because its path is wrong or it is down. A refresh for each such request would rotate refresh
+# tokens for nothing. So a rejected token is not replaced in two cases: it is less than REJECTED_AT_ONCE_MS old, or this process
+# got it less than REJECTED_AGAIN_S ago to replace another rejected token.
 REJECTED_AT_ONCE_MS: Final = 60_000
 REJECTED_AGAIN_S: Final = 300.0
 
@@ -50,7 +50,7 @@ def _random_spread() -> float:
 class TokenBroker:
     """Gives out access tokens, and refreshes them when needed. For one event loop; `dialects` is called on another thread.
 
-    `spread` gives -1 to 1, and moves this process's refreshes by a tenth of the margin.
+    `spread` returns -1 to 1, and shifts this process's refreshes by up to a tenth of the margin.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class TokenBroker:
 
         Args:
             profile_id: the profile.
-            rejected_generation: the generation of a token that a server has just rejected, to get another one. The same one
-                is returned if a refresh cannot help: it is an API key, was refreshed within the last minute, or replaced a
-                rejected token within the last five minutes. Then do not send the request again.
+            rejected_generation: the generation of a token that a server has just rejected. The same token is returned if a
+                refresh cannot help: it is an API key, was refreshed within the last minute, or replaced a rejected token within
+                the last five minutes. Then do not send the request again.
 
         Raises:
             SignInNeeded: `not-signed-in`, or `sign-in-expired`: only a new sign-in can help.
@@ -113,7 +113,7 @@ class TokenBroker:
             raise
 
     async def refresh_if_due(self, profile_id: str) -> bool:
-        """Refresh the token if it is due, for a timer. Return whether a request was sent.
+        """Refresh the token if it is due. Timers call this. Return whether a request was sent.
 
         Raises:
             PorticoError: as for `access`, except when another process is refreshing.
@@ -131,7 +131,7 @@ class TokenBroker:
             return False
 
     async def settle(self) -> None:
-        """Wait until no refresh is running. Refreshes that have sent nothing are abandoned."""
+        """Wait until no refresh is running. Abandon refreshes that have sent nothing."""
         for single_flight in tuple(self._single_flights.values()):
             await single_flight.settle()
 
@@ -142,7 +142,7 @@ class TokenBroker:
         return self._active_backoff(profile) is None and not failed_recently(profile, self._clock.wall_ms())
 
     def _active_backoff(self, profile: Profile) -> Backoff | None:
-        """Return the active backoff: this process's own, or the one in the index."""
+        """Return the active backoff of this process, or else the active backoff in the index."""
         now = self._clock.wall_ms()
         generation, own_backoff = self._backoffs.get(profile.id, (0, None))
         if own_backoff is not None and generation == profile.generation and own_backoff.is_active(now):
@@ -155,7 +155,7 @@ class TokenBroker:
         return not pending and is_idle(profile, self._last_uses.last(profile.id), self._token_clock.now(profile))
 
     async def _read_shared(self, profile_id: str) -> ProfileTokens:
-        """Call `_read_and_record_use`, once for all callers at the same time."""
+        """Call `_read_and_record_use`. Callers at the same time share one call."""
         read = self._reads.get(profile_id)
         if read is None or read.done():
             read = self._reads[profile_id] = start_off_loop(lambda: self._read_and_record_use(profile_id))
@@ -199,7 +199,10 @@ class TokenBroker:
         return self._cache.put(fresh, self._spread)
 
     def _was_just_refreshed(self, profile_tokens: ProfileTokens) -> bool:
-        """Whether this token comes from a recent refresh. If a server rejects it, the next one would be rejected too."""
+        """Whether this token comes from a recent refresh.
+
+        If a server rejects it, the server would also reject the next token.
+        """
         profile, tokens = profile_tokens.profile, profile_tokens.tokens
         if not profile.has_refresh or profile.has_ended:
             return False
@@ -211,7 +214,7 @@ class TokenBroker:
         return is_replacement and 0 <= self._clock.monotonic() - replaced_at < REJECTED_AGAIN_S
 
     def _stale_generation(self, profile: Profile) -> int | None:
-        """Return the generation to replace; None if only pending tokens are to store."""
+        """Return the generation to replace; None if there are only pending tokens to store."""
         return profile.generation if profile_due(profile, self._token_clock.now(profile), self._spread) else None
 
     async def _refresh_once(self, profile: OAuthProfile, stale_generation: int | None, *, needed: bool) -> Refreshed:
@@ -233,7 +236,7 @@ class TokenBroker:
         return refreshed
 
     def _start_backoff(self, profile: Profile, error: PorticoError) -> None:
-        """Start a backoff, once per single flight, however many callers see it fail."""
+        """Start a backoff, only once for each single flight, even if several callers get its error."""
         generation, previous = self._backoffs.get(profile.id, (0, None))
         if generation != profile.generation:
             previous = None

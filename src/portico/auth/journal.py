@@ -1,12 +1,12 @@
 """The refresh journal: an entry in the profile index, written before a refresh token is sent.
 
-The entry (`fence` in the index file) says: this token may be spent. It is removed by the same write that points the profile at
-the new tokens. So an owner that takes the refresh lock and finds an entry knows that an earlier owner sent the token, and died
-or gave up before it stored a response.
+The entry (`fence` in the index file) means that this token may be spent. One write of the index removes the entry and points
+the profile at the new tokens. So if an owner takes the refresh lock and finds an entry, an earlier owner sent the token, and
+then died or gave up before it stored a response.
 
-The new owner sends the token again at once, because servers that rotate tokens accept the last one again for some seconds. If
-the server rejects it now, the response was lost, and the profile has ended. If no response arrives, this may be an outage: the
-token is sent again after 1, 5, 30 and then every 60 minutes. Only the server's response ends a profile.
+The new owner sends the token again at once, because servers that rotate tokens accept the last token again for some seconds. If
+the server rejects the token, the response was lost, and the user must sign in again. If no response arrives, the server may be
+down: the token is sent again after 1, 5, 30 and then every 60 minutes. Only the server's response ends a sign-in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.records import Profile
 
-# How often a token is sent at once: many servers forgive another use for some seconds, and networks often return within them.
+# How often a token is sent without a wait: many servers accept a second use for some seconds, and networks often return in this
+# time.
 IMMEDIATE_SENDS: Final = 3
 _RESEND_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
 
@@ -36,7 +37,7 @@ def find_entry(profile: Profile, refresh: Secret) -> JournalEntry | None:
 
 
 def resend_wait_s(entry: JournalEntry) -> float | None:
-    """Return the seconds from the last send until the token is sent again; None: at once."""
+    """Return how many seconds after the last send the token is sent again; None means at once."""
     resends = entry.sends - IMMEDIATE_SENDS
     return None if resends < 0 else _RESEND_AFTER_S[min(resends, len(_RESEND_AFTER_S) - 1)]
 
@@ -56,7 +57,7 @@ def new_entry(profile: Profile, refresh: Secret, now_ms: int) -> JournalEntry:
 
 
 def describe_entry(entry: JournalEntry) -> str:
-    """Return when the token was sent first and which process sent it last, as text."""
+    """Describe in a text when the token was first sent, and which process sent it last."""
     sender = f"process {entry.pid}" if entry.boot_id == BOOT else f"process {entry.pid}, before this machine was restarted"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at / 1000))
     return f"sent at {at} by {sender}"

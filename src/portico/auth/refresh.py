@@ -2,20 +2,17 @@
 
 A refresh always takes these steps, in this order:
 
-1. lock: take the turn to refresh this profile, so that one owner at a time does;
-2. read the stored tokens again, and decide: use newer tokens that another owner has stored, or go on;
-3. write the journal entry: this refresh token is about to be sent;
-4. send the refresh token, once;
-5. validate the response;
-6. store the new tokens, and remove the journal entry;
-7. give the new access token to the callers.
+1. lock: take the turn to refresh this profile, which only one owner has at a time; 2. read the stored tokens again, and decide:
+use newer tokens that another owner has stored, or continue; 3. write the journal entry: this refresh token is about to be sent;
+4. send the refresh token, once; 5. validate the response; 6. store the new tokens, and remove the journal entry; 7. give the
+new access token to the callers.
 
-A server that rotates refresh tokens accepts each one once; a second use revokes everything (RFC 9700 section 4.14). So a token
-that another process may have sent is not sent, and a new token is not used before it is stored.
+A server that rotates refresh tokens accepts each token once; a second use revokes everything (RFC 9700 section 4.14). So a
+token that another process may have sent is not sent, and a new token is not used before it is stored.
 
-The exception is a lost response: without a second try, the profile would be lost for certain. Such servers forgive a second use
-within some seconds (Okta 0 to 60, Amazon Cognito 0 to 60, Auth0 configurable). So the first retry follows at once, and later
-ones at growing intervals (`auth/journal.py`).
+The exception is a lost response, because without a second try the user would have to sign in again. Many servers that rotate
+tokens accept a second use within some seconds (Okta 0 to 60, Amazon Cognito 0 to 60, Auth0 configurable). So the first retry
+follows at once, and later retries at growing intervals (`auth/journal.py`).
 """
 
 from __future__ import annotations
@@ -63,7 +60,7 @@ if TYPE_CHECKING:
     from portico.util.files import CrashPoint
 
     class Send(Protocol):
-        """How a refresh, on its thread, sends requests to the server."""
+        """The interface by which a refresh sends requests from its thread."""
 
         def claim(self) -> None:
             """Make the refresh uncancellable from now on. Raises `Abandoned` if every caller has left."""
@@ -74,7 +71,7 @@ if TYPE_CHECKING:
 
 POST_TIMEOUT_S: Final = 30.0
 RETRY_TIMEOUT_S: Final = 10.0
-# Errors after which the server has surely received the request.
+# Errors that show that the server has received the request.
 _UNUSABLE_REPLIES: Final = (RedirectRefused, ReplyTooLong)
 
 
@@ -88,7 +85,8 @@ class OtherAccount(OAuthError):
 class Exchange:
     """The exchange of one refresh token for a new token set.
 
-    `entry` is the journal entry to keep if the exchange fails. `response_lost`: a response to this token was lost, now or before.
+    `entry` is the journal entry to keep if the exchange fails. `response_lost`: a response to this token was lost, in this
+    exchange or an earlier one.
     """
 
     turn: RefreshTurn
@@ -107,7 +105,7 @@ class Exchange:
 
     @property
     def may_have_spent(self) -> bool:
-        """Whether this exchange has sent the token, and the server may have accepted it."""
+        """Whether this exchange has sent the token and the server may have accepted it."""
         return self.entry is not None and self.entry != self._earlier_entry
 
     def run(self, send: Send) -> tuple[TokenSet, int]:
@@ -157,9 +155,10 @@ class Exchange:
         return self.entry is None or self.entry.sends < journal.IMMEDIATE_SENDS
 
     def _write_journal(self) -> None:
-        """Write the journal entry, durably.
+        """Write the journal entry durably.
 
-        For tokens in memory only, this may fail: no other process has them, and the store that rejects them may reject the entry.
+        For tokens that are only in memory, this may fail: no other process has these tokens, and a store that rejects them may
+        also reject the entry.
         """
         if self.profile_tokens.stored:
             self._write_entry()
@@ -181,12 +180,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 def is_another_account(profile: OAuthProfile, token_set: TokenSet) -> bool:
-    """Whether the tokens belong to another account (OpenID Connect Core section 12.2); False if the server names none."""
+    """Whether the tokens belong to another account (OpenID Connect Core section 12.2); False if the server names no account."""
     return profile.subject is not None and token_set.subject not in {None, profile.subject}
 
 
 def make_renewal(profile: OAuthProfile, token_set: TokenSet, requested_at: int, received: Moment | None) -> Renewal:
-    """Return what `token_set` changes in `profile`, requested at `requested_at` (wall ms) and received at `received`."""
+    """Return the changes of `token_set` in `profile`.
+
+    It was requested at `requested_at` (wall ms) and received at `received`.
+    """
     refresh_expires_at = profile.refresh_expires_at if token_set.refresh is None else None
     return Renewal(
         replaces=profile.generation,
@@ -200,9 +202,11 @@ def make_renewal(profile: OAuthProfile, token_set: TokenSet, requested_at: int, 
 
 
 def log_scope_growth(before: OAuthProfile, after: OAuthProfile) -> None:
-    """Log added scopes. They are not rejected: the old refresh token is spent, so that would end the profile.
+    """Log added scopes.
 
-    RFC 6749 section 3.3 lets a server grant another scope than requested, if it says so.
+    They are not rejected, because the old refresh token is spent: without the new tokens the user would have to sign in again.
+
+    RFC 6749 section 3.3 allows a server to grant another scope than requested, if the response names it.
     """
     added = set(after.scope.split()) - set(before.scope.split())
     if added and before.scope:
@@ -216,7 +220,7 @@ _INVALID_GRANT: Final = "invalid_grant"
 
 @dataclass(frozen=True, slots=True)
 class RefreshCall:
-    """A caller's request: a token of `profile` newer than `stale_generation` (None: any usable token).
+    """A caller's request: a token of `profile` that is newer than `stale_generation` (None: any usable token).
 
     `needed`: the caller cannot use the stale token. `wait_s`: how long the caller waits while another process refreshes.
     """
@@ -239,7 +243,7 @@ class Refresher:
     crash_point: CrashPoint = no_crash_point
 
     def refresh(self, call: RefreshCall, send: Send) -> Refreshed:
-        """Return the token that `call` asks for, after a refresh if needed.
+        """Return the token for `call`; refresh first if needed.
 
         Raises:
             LockBusy: another owner was refreshing for all of `wait_s` seconds.
@@ -257,7 +261,10 @@ class Refresher:
             self._end_turn(call.profile.id, turn)
 
     def _take_turn(self, call: RefreshCall) -> RefreshTurn | Refreshed:
-        """Return the turn, or the tokens that another owner stored during the wait: all waiters can use those at once."""
+        """Return the turn, or the tokens that another owner stored during the wait.
+
+        All waiting callers can use such tokens at once.
+        """
         pending_turn = self.pending.turns.pop(call.profile.id, None)
         if pending_turn is not None:
             return pending_turn
@@ -266,7 +273,7 @@ class Refresher:
         return adopted[0] if turn is None else turn
 
     def _adopt_stored(self, call: RefreshCall, adopted: list[Refreshed]) -> bool:
-        """Whether another owner has stored what `call` asks for. If so, append it to `adopted`."""
+        """Whether another owner has stored a token for `call`. If so, append it to `adopted`."""
         profile = self.store.get(call.profile.id)
         if profile is None or call.stale_generation is None or profile.generation == call.profile.generation:
             return False
@@ -307,10 +314,10 @@ class Refresher:
         return refreshed
 
     def _exchange_tokens(self, exchange: Exchange, send: Send) -> Tokens:
-        """Return the new tokens. Revoke those of another account or of another token type.
+        """Return the new tokens. Revoke them if they are of another account or another token type.
 
-        An access token that came without a refresh token is not revoked: the server might revoke the old refresh token, which is
-        still valid, with it (RFC 7009 section 2.1).
+        An access token without a new refresh token is not revoked, because the server might also revoke the old refresh token,
+        which is still valid (RFC 7009 section 2.1).
         """
         token_set, sent_at = exchange.run(send)
         profile = exchange.profile_tokens.account
@@ -325,7 +332,7 @@ class Refresher:
         except OAuthError as error:
             if token_set.refresh is not None and not is_bearer(token_set):
                 revoke_orphaned(profile, tokens, self.dialects, send)
-                error.ends_grant = True  # the revoked refresh token had replaced the one that was sent
+                error.ends_grant = True  # the revoked refresh token had replaced the token that was sent
             elif token_set.refresh is not None:
                 self._save_refresh_token(exchange, tokens, send)
             raise
@@ -344,9 +351,9 @@ class Refresher:
             exchange.profile_tokens, exchange.entry = ProfileTokens(profile, profile_tokens.tokens), None
 
     def _store_new(self, profile: OAuthProfile, turn: RefreshTurn, send: Send) -> Refreshed:
-        """Store the pending tokens. If that fails, serve them from memory and record the failure in the profile."""
+        """Store the pending tokens. If this fails, serve them from memory and record the failure in the profile."""
         profile_tokens = self._store_pending(profile.id, send)
-        self.token_clock.now(profile_tokens.profile)  # starts measuring their age, independent of changes of the wall clock
+        self.token_clock.now(profile_tokens.profile)  # starts to measure the tokens' age, independent of the wall clock
         check_same_account(profile, profile_tokens.profile)
         if profile_tokens.stored:
             self.crash_point("stored")
@@ -372,7 +379,7 @@ class Refresher:
             revoke_orphaned(orphaned.account, orphaned.tokens, self.dialects, send)
 
     def _handle_failure(self, exchange: Exchange, error: PorticoError) -> Refreshed:
-        """Return the tokens that a new sign-in has stored meanwhile; else record the failure and raise it."""
+        """Return the tokens that a new sign-in has stored during the refresh; else record the failure and raise it."""
         sent = exchange.profile_tokens
         terminal = is_terminal(error)
         if terminal or isinstance(error, GenerationChanged):

@@ -1,4 +1,7 @@
-"""A single flight: one refresh on a thread, for which any number of callers wait. Once sent, it cannot be cancelled."""
+"""A single flight:
+
+one refresh on a thread, and any number of waiting callers. After its request was sent, it cannot be cancelled.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply
     from portico.interfaces.basics import Clock
 
-# How often the wall clock is checked: a machine that wakes from sleep notices a passed deadline at once.
+# How often to check the wall clock, so that a passed deadline is noticed as soon as the machine wakes from sleep.
 _STEP_S: Final = 1.0
 # Time to read a response that arrived before the deadline while this process was stopped.
 _READ_GRACE_S: Final = 1.0
 _NO_TIMEOUT_S: Final = 7 * 86_400.0
-# An event loop that is not running at this many checks has ended.
+# If the event loop is not running at this many checks, it has ended.
 _MAX_CHECKS: Final = 5
 
 
@@ -58,8 +61,8 @@ class SingleFlight:
     async def join(self) -> Refreshed:
         """Wait for the outcome.
 
-        A cancelled caller leaves at once if others still wait, or if nothing was sent. The last one stays until the response is
-        stored: if it left, the program might end and lose the only copy of a rotated token.
+        A cancelled caller returns at once if other callers still wait, or if nothing was sent. The last caller waits until the
+        response is stored. Otherwise the program might end and lose the only copy of a rotated token.
         """
         self._waiters += 1
         try:
@@ -96,7 +99,7 @@ class SingleFlight:
         """Send `request` once and wait at most `timeout_s` seconds of wall or monotonic time. Called on the refresh's thread.
 
         Raises:
-            NetworkError: nothing came back, or the program is ending (`refresh-answers-missing`).
+            NetworkError: no response arrived, or the program is ending (`refresh-answers-missing`).
         """
         coroutine = self._post(request, relocated, timeout_s)
         try:
@@ -123,7 +126,8 @@ class SingleFlight:
         raise RefreshInterrupted
 
     async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
-        # Only this deadline applies. The client's own would drop a response that arrived while the process was stopped.
+        # Only this deadline applies. The client's own deadline would drop a response that arrived while the process was
+        # stopped.
         client_timeout_s = timeout_s + _NO_TIMEOUT_S
         post_task = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=client_timeout_s))
         deadline_task = asyncio.ensure_future(self._sleep_until_deadline(timeout_s))
@@ -138,7 +142,7 @@ class SingleFlight:
         raise network_error(TimeoutError(), request.url)
 
     async def _sleep_until_deadline(self, timeout_s: float) -> None:
-        """Return at the deadline. Looks at the clock, since timers stand still while the machine sleeps."""
+        """Return at the deadline. Checks the clock repeatedly, because timers stop while the machine sleeps."""
         deadline = Deadline(self._clock, timeout_s)
         while (remaining := deadline.remaining()) > 0:
             await self._clock.sleep(min(remaining, _STEP_S))

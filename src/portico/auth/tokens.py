@@ -1,7 +1,7 @@
 """The tokens that the broker has in memory, with their age by both clocks.
 
-The broker returns a token again for up to a second without reading the disk. `PendingTokens` has new tokens that are not in any
-store yet. The previous tokens are used up, so the broker serves the pending ones from memory until a store accepts them.
+The broker may return a token for up to a second without reading the disk. `PendingTokens` has new tokens that are not in any
+store yet. The previous refresh token is spent, so the broker serves the pending tokens from memory until a store accepts them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AccountChanged(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token for callers, without its refresh token. `expires_at` is wall ms, None if the server gave no lifetime.
+    """An access token for callers, without its refresh token. `expires_at` is wall ms; None if the server sent no lifetime.
 
     `generation` is negative for a token that no store has accepted yet.
     """
@@ -55,17 +55,17 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A usable token, and whether a request was sent for it now (else another task or process has refreshed)."""
+    """A usable token, and whether this call sent a request for it (if not, another task or process has refreshed)."""
 
     profile_tokens: ProfileTokens
     posted: bool
 
 
 class TokenClock:
-    """The time for a profile's tokens: the wall clock, but at least the time that has passed since they arrived.
+    """The current time for a profile's tokens (`freshness.effective_now_ms`), independent of a wall clock that is set back.
 
-    The index has their arrival by the steady clock (`freshness.effective_now_ms`). If it does not, this process measures from the
-    moment when it first sees a generation.
+    If the index does not have the arrival of the tokens by the steady clock, this process measures from the moment when it
+    first sees their generation.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -84,7 +84,7 @@ class TokenClock:
 
 
 def check_same_account(expected: OAuthProfile, current: Profile) -> None:
-    """Check that `current` is still the account of `expected`: same server, client, region and subject, and not an API key.
+    """Check that `current` is the same account as `expected`: same server, client, region and subject, and not an API key.
 
     Raises:
         StoreError: `generation-changed`.
@@ -102,13 +102,13 @@ def check_same_account(expected: OAuthProfile, current: Profile) -> None:
         )
 
 
-# A sign-in or sign-out by another process is noticed within this time.
+# This is how long it may take to notice a sign-in or sign-out by another process.
 CACHE_LIFETIME_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """A cached token, usable until `valid_until_ms` (wall), when it expires or is due; None if its end is unknown."""
+    """A cached token. At `valid_until_ms` (wall clock) it expires or is due; None if its end is unknown."""
 
     profile_tokens: ProfileTokens
     access: AccessToken
@@ -126,12 +126,12 @@ class TokenCache:
         self._cached: dict[str, _Cached] = {}
 
     def get(self, profile_id: str) -> AccessToken | None:
-        """Return the token if the index was read within the last second and it is not due. Costs two clock readings."""
+        """Return the token if it is not due and the index was read within the last second. Costs two clock readings."""
         cached = self._cached.get(profile_id)
         if cached is None or not 0 <= self._clock.monotonic() - cached.read_at < CACHE_LIFETIME_S:
             return None
         now = self._clock.wall_ms()
-        # If the wall clock was set back meanwhile, `valid_until_ms` cannot be compared.
+        # If the wall clock was set back since the read, `valid_until_ms` cannot be compared.
         return (
             cached.access if cached.read_at_ms <= now and (cached.valid_until_ms is None or now < cached.valid_until_ms) else None
         )
@@ -161,7 +161,7 @@ _log = logging.getLogger(__name__)
 
 
 class ProfileReplaced(Exception):
-    """A sign-in or sign-out was faster than the store of `profile_tokens`, and takes precedence."""
+    """A sign-in or sign-out changed the profile before `profile_tokens` were stored, and takes precedence."""
 
     def __init__(self, profile_tokens: ProfileTokens) -> None:
         super().__init__(profile_tokens.profile.id)
@@ -172,8 +172,8 @@ class ProfileReplaced(Exception):
 class PendingTokens:
     """At most one pending token set per profile, with its refresh turn, so that no other process sends the old token.
 
-    Pending tokens have negative generations. `stored_as` maps the last one of each profile to the generation that it was later
-    stored as.
+    Pending tokens have negative generations. `stored_as` maps each profile's last pending generation to the generation under
+    which the tokens were later stored.
     """
 
     store: TokenStore
@@ -185,11 +185,11 @@ class PendingTokens:
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
 
     def add(self, profile: Profile, tokens: Tokens) -> None:
-        """Add the tokens that a server has just issued, in place of earlier pending ones."""
+        """Add the tokens that a server has just issued. They replace earlier pending tokens."""
         self.by_profile[profile.id] = ProfileTokens(profile, replace(tokens, generation=next(self.generations)))
 
     def get(self, profile_id: str) -> ProfileTokens | None:
-        """Return the pending tokens, or None if there are none, or a sign-in or sign-out was faster."""
+        """Return the pending tokens. None if there are none, or if a sign-in or sign-out has replaced them."""
         profile_tokens = self.by_profile.get(profile_id)
         if profile_tokens is None:
             return None
@@ -197,12 +197,12 @@ class PendingTokens:
         return profile_tokens if current is not None and current.generation == profile_tokens.profile.generation else None
 
     def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
-        """The profile and its tokens, pending or stored; with `to_refresh` surely the newest.
+        """The profile and its tokens, pending or stored; with `to_refresh`, always the newest tokens.
 
         Raises:
             SignInNeeded: `not-signed-in`.
             StoreError: the store failed.
-            LockBusy: `to_refresh`, and another process is storing newer ones.
+            LockBusy: with `to_refresh`, another process is storing newer tokens.
         """
         return self.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
 
@@ -215,7 +215,7 @@ class PendingTokens:
         """Try to store the pending tokens. Return the tokens to use now, stored or not; None if nothing is pending.
 
         Raises:
-            ProfileReplaced: a sign-in or sign-out was faster; nothing is pending any more.
+            ProfileReplaced: a sign-in or sign-out came first; nothing is pending any more.
         """
         profile_tokens = self.by_profile.get(profile_id)
         if profile_tokens is None:
@@ -237,7 +237,7 @@ class PendingTokens:
         return ProfileTokens(stored, replace(profile_tokens.tokens, generation=stored.generation))
 
     def _commit(self, profile_tokens: ProfileTokens) -> Profile:
-        """Commit the tokens, with retries after clear failures: this may be the only copy."""
+        """Commit the tokens. Retry after a clear failure, because this may be the only copy."""
         generation = profile_tokens.profile.generation
         for attempts_left in reversed(range(_COMMIT_ATTEMPTS)):
             try:
@@ -250,7 +250,7 @@ class PendingTokens:
         raise AssertionError("unreachable: the last try returned or raised")
 
     def _renewed_profile(self, profile_tokens: ProfileTokens) -> Profile:
-        """Return the profile as it is now, with the changes of the refresh."""
+        """Return the current profile with the changes of the refresh."""
         profile, refreshed = self.store.get(profile_tokens.profile.id), profile_tokens.profile
         if not isinstance(profile, OAuthProfile) or profile.generation != refreshed.generation:
             raise GenerationChanged(f"{refreshed.id} was signed in again, or signed out.")

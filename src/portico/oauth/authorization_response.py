@@ -1,12 +1,12 @@
 """Check an authorization response before it is used (RFC 6749 section 4.1.2, RFC 9207).
 
-The checks are the same for a request to the callback server and for a pasted URL. The state is checked first: a request without
+The checks are the same for a request to the callback server and for a pasted URL. The state is checked first. A request without
 the right state may come from anywhere, and changes nothing (CVE-2026-42073). A response with the right state comes from the
-server. If that response is unusable, the sign-in ends: no other response will follow.
+server. If such a response is unusable, the sign-in ends, because no other response will follow.
 
-Authlib's `parse_authorization_code_response` is not used: it takes the last of duplicate parameters (RFC 6749 section 3.1 forbids
-duplicates), reports an error as a missing code (section 4.1.2.1) before it checks the state, and ignores `iss` (RFC 9207). A test
-checks that it reads the same code from every accepted response.
+Authlib's `parse_authorization_code_response` is not used, for three reasons. It takes the last of duplicate parameters, which
+RFC 6749 section 3.1 forbids. It reports an error as a missing code (section 4.1.2.1) before it checks the state. It ignores
+`iss` (RFC 9207). A test checks that it reads the same code from every accepted response.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class UnrelatedResponse(ValueError):
-    """The response does not belong to this sign-in. `reason` is one of a fixed set, without received text."""
+    """The response does not belong to this sign-in. `reason` is one of a fixed set and contains no received text."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -64,7 +64,7 @@ class IssuerMismatch(CallbackRefused):
 
 
 class Parameters(NamedTuple):
-    """The parameters of a response. `fault`: which known parameter is malformed."""
+    """The parameters of a response. `fault` names the malformed parameter, if there is one."""
 
     pairs: Sequence[tuple[str, str]]
     fault: str | None = None
@@ -83,7 +83,7 @@ class ExpectedResponse:
         return cls(state=state, issuer=server.issuer, iss_required=server.iss_advertised)
 
     def read(self, parameters: Parameters) -> Secret | PorticoError:
-        """Return the code, or the error that ends the sign-in: the server's, or that of an invalid response.
+        """Return the code; or the error that ends the sign-in, from the server or for an invalid response.
 
         Raises:
             UnrelatedResponse: the response does not belong to this sign-in.
@@ -97,7 +97,7 @@ class ExpectedResponse:
             return error
 
     def check_state(self, parameters: Parameters) -> None:
-        """Check that each `state` of a response is the sign-in's.
+        """Check that each `state` of a response is equal to the sign-in's state.
 
         Raises:
             UnrelatedResponse: the response has no state, or a wrong state.
@@ -111,7 +111,7 @@ class ExpectedResponse:
             raise UnrelatedResponse("state-mismatch")
 
     def _check_issuer(self, issuer: str | None) -> None:
-        # RFC 9207 section 2.4: simple string comparison, on error responses too.
+        # RFC 9207 section 2.4: simple string comparison, also for error responses.
         if issuer is None:
             if self.iss_required:
                 raise IssuerMismatch("iss-missing", "it has no `iss`, although the server announces `iss` in its responses")
@@ -135,7 +135,7 @@ class ExpectedResponse:
 
 
 def read_parameters(encoded: str) -> Parameters:
-    """Parse a query or a form body (`application/x-www-form-urlencoded`, UTF-8), malformed or not."""
+    """Parse a query or a form body (`application/x-www-form-urlencoded`, UTF-8), even if it is malformed."""
     pairs: list[tuple[str, str]] = []
     fault = None
     for part in filter(None, encoded.split("&")):
@@ -161,7 +161,7 @@ def read_pasted(text: str, redirect_uri: str) -> Parameters:
     """Parse a redirect URL that the user pasted.
 
     Raises:
-        UnrelatedResponse: the text is not a URL at this sign-in's redirect URI. A code alone has no state and is refused.
+        UnrelatedResponse: the text is not a URL at this sign-in's redirect URI. A code alone has no state, so it is refused.
     """
     base, separator, query = text.strip().partition("?")
     if base != redirect_uri or not separator:

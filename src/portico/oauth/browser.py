@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TEXT_BROWSERS: Final = frozenset(
     {"www-browser", "w3m", "lynx", "links", "links2", "elinks", "edbrowse", "browsh", "carbonyl", "retawq"}
 )
-# These join all arguments to one line of code, or run their first argument as code.
+# These programs join all arguments to one line of code, or run their first argument as code.
 _SHELLS: Final = frozenset(
     {
         "ash",
@@ -67,7 +67,7 @@ class Launcher:
 
 
 _WINDOWS_LAUNCHER: Final = ("rundll32.exe", "url.dll,FileProtocolHandler")
-# `wslview` of wslu; then that of Windows, on PATH (`appendWindowsPath` in wsl.conf) or on the mounted disk.
+# `wslview` of wslu; then the launcher of Windows, on PATH (`appendWindowsPath` in wsl.conf) or on the mounted disk.
 _WSL_LAUNCHERS: Final = (("wslview",), _WINDOWS_LAUNCHER, ("/mnt/c/Windows/System32/rundll32.exe", *_WINDOWS_LAUNCHER[1:]))
 _MACOS_LAUNCHER: Final = ("/usr/bin/open",)
 
@@ -97,14 +97,14 @@ class Surroundings:
         return self._installed(_LINUX_LAUNCHERS)
 
     def _system_launcher(self) -> Launcher:
-        """The system's launcher by its full path: CreateProcess searches the current folder first for a bare name."""
+        """The system's launcher by its full path, because CreateProcess first searches the current folder for a bare name."""
         if self.platform == "darwin":
             return Launcher(_MACOS_LAUNCHER)
         system = self.env.get("SYSTEMROOT") or self.env.get("SystemRoot") or r"C:\Windows"
         return Launcher((rf"{system}\System32\{_WINDOWS_LAUNCHER[0]}", *_WINDOWS_LAUNCHER[1:]))
 
     def _from_browser_variable(self, value: str) -> tuple[Launcher, ...] | str:
-        """Only the programs in `$BROWSER`: the user who sets the variable may not want another browser."""
+        """Only the programs in `$BROWSER`: a user who sets the variable may not want another browser."""
         parsed = [self._parse(command) for command in value.split(os.pathsep)]
         launchers = tuple(dict.fromkeys(launcher for launcher in parsed if isinstance(launcher, Launcher)))
         reasons = [launcher for launcher in parsed if isinstance(launcher, str)]
@@ -128,7 +128,7 @@ class Surroundings:
         return Launcher(tuple(words))
 
     def _installed(self, launchers: Sequence[tuple[str, ...]]) -> tuple[Launcher, ...] | str:
-        """The installed launchers; several links to the same program count once."""
+        """The installed launchers, without further links to the same program."""
         installed: dict[tuple[Path, ...], Launcher] = {}
         for words in launchers:
             program = find_program(words[0], self.env)
@@ -145,7 +145,7 @@ class Surroundings:
 
 
 def _runs_as_code(words: Sequence[str]) -> bool:
-    """Whether the command passes the address to a shell, or after a switch that expects code.
+    """Whether the command passes the URL to a shell, or passes it after a switch that expects code.
 
     A URL may contain `&`, which separates commands in a shell.
     """
@@ -160,7 +160,7 @@ def _program_name(word: str) -> str:
     return name.rstrip("0123456789.")
 
 
-# A launcher fails at once or not at all: if it still runs after this time, the browser has started.
+# If a launcher fails, it fails at once. If it still runs after this time, the browser has started.
 _FAILURE_TIMEOUT_S: Final = 3.0
 
 
@@ -170,7 +170,7 @@ class BrowserOpener:
     Args:
         env: the environment to read and to pass on, without its secrets.
         enabled: False for `--no-browser`.
-        surroundings: where the program runs; this machine, if not given.
+        surroundings: where the program runs; by default this machine.
     """
 
     def __init__(
@@ -193,7 +193,8 @@ class BrowserOpener:
     async def open(self, url: str, *, is_shown: Callable[[], bool] = lambda: False) -> bool:
         """Open `url` in the browser. Return False if there is no browser or every launcher failed.
 
-        Tries the launchers in order, until a launcher exits without an error or keeps running, or `is_shown` returns True.
+        Tries the launchers in order. Stops when a launcher exits without an error or keeps running, or when `is_shown` returns
+        True.
 
         Args:
             url: the page. Every user of this machine can read the URL in the launcher's arguments.
@@ -220,7 +221,11 @@ class BrowserOpener:
 
 
 async def _start_launcher(argv: list[str], env: dict[str, str]) -> bool:
-    """Start a launcher. Return False if it fails within `_FAILURE_TIMEOUT_S`. A daemon thread waits for it: no zombie."""
+    """Start a launcher.
+
+    Return False if it fails within `_FAILURE_TIMEOUT_S`. A daemon thread waits for the launcher, so that it does not become a
+    zombie.
+    """
     loop = asyncio.get_running_loop()
     exited: asyncio.Future[int] = loop.create_future()
 

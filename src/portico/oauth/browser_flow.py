@@ -48,7 +48,7 @@ async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> N
     `paste` returns the next line that the user pastes; None without prompts.
 
     Raises:
-        Denied, OAuthError, NetworkError: the request failed, or the server or the user refused; `start-address-used`.
+        Denied, OAuthError, NetworkError: the request failed, or the server or the user refused, or `start-address-used`.
         TimedOut: `sign-in-timed-out`.
         NoWayToSignIn: `callback-port-taken`.
         ConfigError: `endpoint-refused`.
@@ -89,7 +89,7 @@ async def _wait_for_response(callback: CallbackServer, deadline: Deadline) -> No
 
 
 async def _read_pasted_lines(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:
-    """Check each pasted line like a request, until a line is accepted or the input ends."""
+    """Check each pasted line like a request to the callback server, until a line is accepted or the input ends."""
     while True:
         try:
             line = await paste()
@@ -124,7 +124,7 @@ async def _exchange_and_finish(context: FlowContext, callback: CallbackServer, r
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """An authorization request: the URL for the browser, and the values to check the response and the ID token with.
+    """An authorization request: the URL for the browser, and the values that the response and the ID token must match.
 
     `nonce` is None unless `openid` is in the scope (OpenID Connect Core section 3.1.2.1).
     """
@@ -139,8 +139,8 @@ class AuthorizationRequest:
 def new_authorization_request(server: OAuthServer, redirect_uri: str) -> AuthorizationRequest:
     """Return a new authorization request with its own state and verifier, always with S256 (RFC 7636 section 4.3).
 
-    With `offline_access` the request asks for the user's consent: without it a server ignores the scope (OpenID Connect Core
-    section 11). A `prompt` in the endpoint's own query stays.
+    With `offline_access`, the request asks for the user's consent, because otherwise a server ignores this scope (OpenID
+    Connect Core section 11). A `prompt` in the endpoint's own query stays.
 
     Raises:
         ConfigError: `endpoint-refused`: the authorization endpoint is not safe to open.
@@ -171,9 +171,9 @@ def new_authorization_request(server: OAuthServer, redirect_uri: str) -> Authori
 async def begin_authorization(context: FlowContext, redirect_uri: str) -> AuthorizationRequest:
     """Return a new authorization request, pushed if the server requires it (RFC 9126).
 
-    If pushing is optional, the request is not pushed: a pushed request expires after about a minute, and with it the printed
-    address for a browser on another machine. The parameters in the endpoint's own query are pushed too, because a server reads
-    only the pushed parameters (RFC 9101 section 5).
+    If pushing is optional, the request is not pushed. A pushed request expires after about a minute; then the printed URL no
+    longer works in a browser on another machine. The parameters in the endpoint's own query are pushed too, because a server
+    reads only the pushed parameters (RFC 9101 section 5).
 
     Raises:
         ConfigError: `endpoint-refused`.
@@ -198,9 +198,9 @@ async def begin_authorization(context: FlowContext, redirect_uri: str) -> Author
 
 
 def _without_parameters(endpoint: str, names: Collection[str]) -> str:
-    """Remove `names` from the endpoint's own query: a parameter must not appear twice (RFC 6749 section 3.1).
+    """Remove `names` from the endpoint's own query, because a parameter must not appear twice (RFC 6749 section 3.1).
 
-    Authlib's functions keep both.
+    Authlib's functions would send both.
     """
     parts = urlsplit(endpoint)
     remaining = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]

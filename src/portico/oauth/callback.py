@@ -1,9 +1,9 @@
 """The callback server: receives one authorization response on the loopback interface (RFC 8252 section 7.3).
 
-The port is bound before the authorization URL is built. The server accepts exactly one response. A request without the sign-in's
-state is refused and changes nothing, since anyone can guess the path; so is a request from another user, if the system shows the
-user. The browser waits until the tokens are stored, and is then redirected to an address without parameters, which shows the
-real result.
+The port is bound before the authorization URL is built. The server accepts exactly one response. Anyone can guess the path, so
+a request without the sign-in's state is refused and changes nothing. A request from another user is refused too, if the system
+shows the user. The browser waits until the tokens are stored. Then it is redirected to a URL without parameters that shows the
+result.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Outcome = Literal["signed-in", "denied", "failed"]
 _TOKEN_BYTES: Final = 16
 _MAX_WAIT_S: Final = 30.0
 _RESULT_PAGE_TIMEOUT_S: Final = 1.0
-# Larger than usual, so that a code that is too long gets its own error.
+# Larger than usual, so that a code of excessive length gets its own error.
 _BOUNDS: Final = Bounds(line_cap=64 * 1024, head=96 * 1024)
 _METHODS: Final = ("GET", "POST")
 # The errors of an incomplete pasted address.
@@ -50,11 +50,10 @@ class CallbackServer:
     Args:
         redirect: where to listen.
         method: `GET` for the response mode `query`, `POST` for `form_post`.
-        on_stray: called with the reason of each refused request.
-        hold_s: how long a browser waits for the result, in seconds.
+        on_stray: called with the reason for each refused request.
+        hold_s: how many seconds a browser waits for the result.
 
-    Attributes:
-        start: the start address on this server; unused until `redirect_to` is called.
+    Attributes: start: the start address on this server; it has no target until `redirect_to` is called.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class CallbackServer:
         return self._runner.addresses
 
     def expect(self, expected: ExpectedResponse) -> None:
-        """Accept the response that matches `expected` from now on."""
+        """From now on, accept the response that matches `expected`."""
         self._expected = expected
 
     async def wait_for_response(self) -> Secret | PorticoError:
@@ -207,7 +206,10 @@ class CallbackServer:
         return page(self._outcome.result())
 
     def _browser_left(self) -> None:
-        """Count a browser that closed its tab: it will not request the result. After the last, do not wait any longer."""
+        """Count a browser whose tab was closed, and which will not request the result.
+
+        After the last browser has left, stop waiting.
+        """
         self._waiting_browsers -= 1
         if not self._waiting_browsers:
             self._shown.set()

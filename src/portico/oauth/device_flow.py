@@ -28,13 +28,13 @@ _MAX_BACKOFF_S: Final = 60.0
 _POLL_TIMEOUT_S: Final = 30.0
 # The last poll is sent this long before the code expires, so that it arrives in time.
 _LAST_POLL_LEAD_S: Final = 1.0
-# At most this share of a short lifetime.
+# For a code with a short lifetime, this share of the lifetime.
 _MAX_LEAD_SHARE: Final = 0.1
 _LAST_POLL_TIMEOUT_S: Final = 10.0
 
 
 class VerificationUriRefused(OAuthError):
-    """The page for the code is not safe to open."""
+    """The page where the user enters the code is not safe to open."""
 
     id = "verification-uri-refused"
 
@@ -42,7 +42,7 @@ class VerificationUriRefused(OAuthError):
 async def device_flow(context: FlowContext) -> None:
     """Request a code, show it, poll until the user approves it, and pass the token set to `context.finish`.
 
-    After the code's lifetime or the context's `timeout_s`, whichever is first, there is one last poll.
+    There is one last poll at the end of the code's lifetime or of the context's `timeout_s`, whichever comes first.
 
     Raises:
         NoWayToSignIn: `no-flow-served`: the server has no device endpoint.
@@ -93,7 +93,7 @@ async def _poll_unless_misused(polling: _Polling, address: StartAddress) -> Toke
 
 
 def _checked_page_url(device: DeviceAuthorization, endpoint: str) -> str:
-    """Return the page to open, after checking that the device endpoint may name it."""
+    """Return the page to open. Check first that the device endpoint may name this URL."""
     for url in (device.verification_uri, device.verification_uri_complete):
         why = why_not_named_by(endpoint, url) if url is not None else None
         if why is not None:
@@ -109,7 +109,7 @@ def _checked_page_url(device: DeviceAuthorization, endpoint: str) -> str:
 class _Polling:
     """Polls for the tokens (RFC 8628 sections 3.4 and 3.5).
 
-    The last poll is at the end of the code's lifetime, whatever the interval: a late approval is not lost.
+    The last poll is at the end of the code's lifetime, independent of the interval, so that a late approval is not lost.
     """
 
     context: FlowContext

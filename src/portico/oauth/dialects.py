@@ -1,9 +1,9 @@
 """Call a plugin's dialect safely: convert its exceptions, and remove secrets that a server repeats.
 
-A dialect reads any reply, so each of its exceptions becomes an error of Portico's. Some servers repeat a rejected token in the
-error's text, and a proxy may repeat the whole request. So each reply has the secrets of its request with it. `read_json_object`
-removes them from texts and URLs. The dialect's results and errors are cleaned again, since a plugin may read the body itself. No
-secret reaches a message, a log or the index.
+A dialect may fail on any reply, so each exception of a dialect becomes an error of Portico. Some servers repeat a rejected
+token in the error's text, and a proxy may repeat the whole request. So each reply object also has the secrets of its request.
+`read_json_object` removes them from texts and URLs. They are also removed from the dialect's results and errors, because a
+plugin may read the body itself. No secret reaches a message, a log or the index.
 """
 
 from __future__ import annotations

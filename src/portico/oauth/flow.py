@@ -1,4 +1,4 @@
-"""What the sign-in flows share: their context and the events that they report.
+"""The context of the sign-in flows, and the events that they report.
 
 No event contains a secret, or text from an unverified sender.
 """
@@ -49,7 +49,7 @@ class NoFlowServed(NoWayToSignIn):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizeUrl:
-    """The page on which the user signs in. `opened`: a browser is being started; `not_opened`: why no browser is started.
+    """The page where the user signs in. `opened`: a browser is being started. `not_opened`: why no browser is started.
 
     `redirect_uri` is the callback server's address.
     """
@@ -62,7 +62,10 @@ class AuthorizeUrl:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """The code the user types, and the page for it (RFC 8628 section 3.3). `opened`: a browser is being started there."""
+    """The code that the user enters, and the page to enter it (RFC 8628 section 3.3).
+
+    `opened`: a browser is being started with the page.
+    """
 
     device: DeviceAuthorization
     opened: bool
@@ -78,7 +81,7 @@ class BrowserNotOpened:
 
 @dataclass(frozen=True, slots=True)
 class BrowserNotSeen:
-    """The browser was started but has not loaded the page: it may be slow, or cannot reach this machine."""
+    """The browser was started but has not loaded the page. It may be slow, or unable to reach this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class PollRetry:
 
 @dataclass(frozen=True, slots=True)
 class DeviceUnavailable:
-    """The device flow failed; the browser flow beside it continues."""
+    """The device flow failed; the browser flow continues."""
 
     reason: str
 
@@ -150,15 +153,9 @@ EventHandler = Callable[[Event], None]
 class FlowContext:
     """One sign-in at one server.
 
-    Attributes:
-        server: the authorization server.
-        dialect: how it words requests and replies.
-        http: sends requests.
-        finish: stores the token set; an exception ends the sign-in.
-        on_event: is called with each event.
-        opener: opens the browser; None: do not open a browser.
-        timeout_s: how long the user may take, in seconds.
-        clock: the time.
+    Attributes: server: the authorization server. dialect: the server's form of requests and replies. http: sends requests.
+    finish: stores the token set; an exception ends the sign-in. on_event: is called with each event. opener: opens the browser;
+    None: do not open a browser. timeout_s: how long the user may take, in seconds. clock: the time.
     """
 
     server: OAuthServer
@@ -179,7 +176,7 @@ class FlowContext:
     ) -> tuple[T, HttpReply]:
         """Send the request and return the result of `read` with the reply.
 
-        The `secrets` of the sign-in are removed from errors and from the reply's texts.
+        The sign-in's `secrets` are removed from errors and from the reply's texts.
 
         Raises:
             NetworkError, OAuthError, Denied, TimedOut: the request failed, or the server or the user refused.
@@ -198,7 +195,7 @@ class FlowContext:
         """
         if token_set.id_token is None or OPENID not in self.server.scope.split():
             return
-        # On a thread: Authlib's modules take a while to load.
+        # On a thread, because Authlib's modules take a while to load.
         why = await asyncio.to_thread(id_token_problem, token_set.id_token, reply, self.server, nonce)
         if why is not None:
             raise id_token_refused(why, await self.revoke(token_set), reply.url)
@@ -228,7 +225,7 @@ class FlowContext:
         start_address.raise_if_misused()
 
     async def open_page(self, url: str, start_address: StartAddress) -> None:
-        """Open `url`, the URL of `start_address`. Report if the browser does not start, or does not load the page."""
+        """Open `url`, the URL of `start_address`. Report it if the browser does not start or does not load the page."""
         if self.opener is None or not await self.opener.open(url, is_shown=start_address.used.is_set):
             self.on_event(BrowserNotOpened("the browser could not be started"))
             return

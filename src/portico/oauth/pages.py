@@ -53,7 +53,7 @@ PageName = Literal["signed-in", "denied", "failed", "pending", "refused", "other
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. `status` is the HTTP status; the browser reloads the page after `refresh_s` seconds."""
+    """One page. `status` is the HTTP status. The browser reloads the page after `refresh_s` seconds."""
 
     status: int
     tone: Literal["good", "bad", "plain"]

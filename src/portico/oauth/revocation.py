@@ -1,4 +1,4 @@
-"""Revoke tokens (RFC 7009): at a sign-out, and if new tokens cannot be stored."""
+"""Revoke tokens (RFC 7009) at a sign-out, or if new tokens cannot be stored."""
 
 from __future__ import annotations
 
@@ -100,7 +100,10 @@ class _Revocation:
         self.failures: list[NotRevoked] = []
 
     def requests(self) -> Iterator[tuple[TokenHint, FormRequest]]:
-        """The request for each token. The refresh token comes first: it may revoke both (RFC 7009 section 2.1)."""
+        """The request for each token.
+
+        The refresh token comes first, because its revocation may revoke both (RFC 7009 section 2.1).
+        """
         for hint, token in self._tokens.items():
             try:
                 request = self._request(token, hint)
@@ -113,7 +116,7 @@ class _Revocation:
         return make_request(self._server.dialect, lambda: self._dialect.revoke_request(self._server, token, hint), *self._secrets)
 
     def record_reply(self, hint: TokenHint, reply: HttpReply) -> None:
-        """Record the reply to the request for the token `hint`."""
+        """Record the reply to the request for the token of type `hint`."""
         failure = read_revocation(reply, hint, *self._secrets)
         self.failures += [failure] if failure is not None else []
 
@@ -137,7 +140,7 @@ class _Revocation:
 
 
 def read_revocation(reply: HttpReply, hint: TokenHint, *secrets: Secret) -> NotRevoked | None:
-    """Why the server did not revoke a token; None on success (RFC 7009 section 2.2). `secrets` are removed from the error.
+    """Return why the server did not revoke a token; None on success (RFC 7009 section 2.2). `secrets` are removed from the error.
 
     Section 2.2.1: `invalid_client` concerns the client, not the token. After a 503 the token is still valid, and `Retry-After`
     says when to try again.
@@ -150,7 +153,7 @@ def read_revocation(reply: HttpReply, hint: TokenHint, *secrets: Secret) -> NotR
     except PorticoError as unreadable:
         error = unreadable
     code = error.code if isinstance(error, OAuthError) else None
-    # Without separate revocation, an access token is revoked with its refresh token (RFC 7009 section 2.1).
+    # A server that does not revoke access tokens separately revokes them with the refresh token (RFC 7009 section 2.1).
     if hint == "access_token" and code == "unsupported_token_type":
         return None
     reasons = [f"HTTP {reply.status}"]

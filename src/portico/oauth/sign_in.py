@@ -1,4 +1,4 @@
-"""Choose the flow of a sign-in, and run the browser flow and the device flow side by side if both are possible."""
+"""Choose the flow of a sign-in. If both are possible, run the browser flow and the device flow at the same time."""
 
 from __future__ import annotations
 
@@ -55,9 +55,10 @@ async def sign_in(
 ) -> None:
     """Sign in and pass the token set to `finish`, which is called once.
 
-    `auto` means the browser flow if a redirect is known for this client, with the device flow beside it if the server has one;
-    otherwise the device flow. The metadata supplies endpoints but never decides the flow: it describes the server, not this
-    client's registration. `force` tries the browser flow without a known redirect. Other arguments: see `browser_flow`.
+    `auto` means the browser flow if a redirect URI is known for this client, and at the same time the device flow if the server
+    has it. If no redirect URI is known, `auto` means the device flow. The server's metadata supplies endpoints but does not
+    decide the flow, because it does not describe this client's registration. `force` tries the browser flow without a known
+    redirect URI. Other arguments: see `browser_flow`.
 
     Raises:
         NoWayToSignIn: `redirect-not-offered`, `no-flow-served`.
@@ -73,7 +74,7 @@ async def sign_in(
 
 
 def check_flow(server: OAuthServer, flow: Flow, *, force: bool = False) -> None:
-    """Refuse a flow that cannot work, without a request.
+    """Refuse a flow that cannot work, before any request.
 
     Raises:
         NoWayToSignIn: `redirect-not-offered`: no redirect URI is known for this client.
@@ -117,21 +118,24 @@ class _SignIn:
         await device_flow(replace(self.context, finish=self._finish_once, opener=opener))
 
     async def side_by_side(self) -> None:
-        """Run both flows. The first token set ends the sign-in; so does a failed browser flow, or a denial on the device page."""
+        """Run both flows.
+
+        The first token set ends the sign-in. A failed browser flow or a denial on the device page ends it too.
+        """
         browser, device = asyncio.create_task(self.browser()), asyncio.create_task(self.device(None))
         try:
             await asyncio.wait({browser, device}, return_when=asyncio.FIRST_COMPLETED)
             deciding = self._first_finished or self._remaining_flow(browser, device)
             await asyncio.wait({deciding})
             if deciding is device and self._redirect_caught:
-                # Let the browser's page show the result.
+                # Time for the browser's page to show the result.
                 await asyncio.wait({browser}, timeout=_LAST_PAGE_S)
             deciding.result()
         finally:
             await cancel_and_wait(browser, device)
 
     def _remaining_flow(self, browser: asyncio.Task[None], device: asyncio.Task[None]) -> asyncio.Task[None]:
-        """After one flow failed: the other flow if it can still succeed, else the failed flow."""
+        """Return the other flow if it can still succeed after a flow failed, else the failed flow."""
         if not browser.done():
             if _has_decided(device):
                 return device

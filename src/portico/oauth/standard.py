@@ -1,7 +1,8 @@
 """The dialect of servers that follow the RFCs: 6749 (code, refresh), 7636 (PKCE), 7009 (revocation) and 8628 (device).
 
-Authlib's functions build the requests. Authlib's clients are not used: they guess a missing grant type, accept `{}` as a token,
-and send a refresh token that another task has spent. `token_response` reads the replies; the broker does the refreshes.
+Authlib's functions build the requests. Authlib's clients are not used, because they guess a missing grant type, accept `{}` as
+a token, and may send a refresh token that another task has spent. `token_response` reads the replies. The broker decides when
+to refresh.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def challenge_of(verifier: Secret) -> str:
 
 
 def form_request(url: str, body: str) -> FormRequest:
-    """Make a request from a form body by Authlib, with its secrets as `Secret`."""
+    """Make a request from a form body that Authlib built. Its secrets become `Secret` objects."""
     pairs = parse_qsl(body, keep_blank_values=True)
     form = {name: Secret(value) if name in _SECRET_FIELDS else value for name, value in pairs}
     return FormRequest(url=url, form=form, headers=ACCEPT_JSON)
@@ -139,7 +140,7 @@ def _read_device(fields: Fields, now_ms: int) -> DeviceAuthorization:
         raise ValueError("user_code is missing")
     return DeviceAuthorization(
         user_code=user_code,
-        # Older servers of this flow call it `verification_url`.
+        # Older servers call this field `verification_url`.
         verification_uri=read_url(fields.get("verification_uri") or fields.get("verification_url"), "verification_uri"),
         expires_at=read_code_expiry(fields.get("expires_in"), now_ms),
         interval=read_interval(fields.get("interval")),
@@ -149,7 +150,7 @@ def _read_device(fields: Fields, now_ms: int) -> DeviceAuthorization:
 
 
 def read_url(value: JsonValue, name: str) -> str:
-    """Read a URL field. The flow checks the URL before it opens or shows the URL.
+    """Read a URL field. The flow checks the URL before it is opened or shown.
 
     Raises:
         ValueError: the value is missing or not text.

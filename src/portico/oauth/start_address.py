@@ -1,9 +1,9 @@
 """The start address: a local URL for the browser that redirects to the sign-in page once.
 
 Every user of the machine can read a program's arguments (proc_pid_cmdline(5), ps(1)). The authorization URL contains the state,
-and a device page's URL may contain the user code. With one of them another user could finish the sign-in with an account of their
-own (RFC 6749 section 10.12). So the browser gets a start address: it redirects once, and only for a process of this user if the
-system shows the process's user. The address that is printed or shown as a QR code is the provider's own URL.
+and a device page's URL may contain the user code. With the state or the user code, another user could finish the sign-in with
+their own account (RFC 6749 section 10.12). So the browser gets a start address: it redirects only once. If the system shows the
+user of the browser's process, it redirects only for this user. The printed URL and the QR code contain the provider's own URL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _TOKEN_BYTES: Final = 32
 _PREFETCH_HEADERS: Final = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 _PREFETCHES: Final = ("prefetch", "prerender", "preview")
-# By the reason of a refusal: the page, and its status if not the page's own.
+# For each reason of a refusal: the page, and the status if it differs from the page's own.
 REJECTIONS: Final[dict[str, tuple[PageName, int | None]]] = {
     "host": ("refused", 421),
     "path": ("refused", 404),
@@ -51,13 +51,13 @@ class StartAddressUsed(Denied):
 
 
 def rejection_page(reason: str, **headers: str) -> PageResponse:
-    """The response to a request that is refused for `reason`."""
+    """The response to a request that was refused for `reason`."""
     name, status = REJECTIONS.get(reason, ("refused", None))
     return page(name, status, **headers)
 
 
 async def check_sender(request: web.BaseRequest) -> peer.Peer:
-    """Return which user sent `request`: `this-user` or `unknown`.
+    """Return the user who sent `request`: `this-user` or `unknown`.
 
     Raises:
         UnrelatedResponse: `other-user`, or `gone`: the connection closed before its user was known.
@@ -72,8 +72,8 @@ async def check_sender(request: web.BaseRequest) -> peer.Peer:
 class StartAddress:
     """One start address: its path, its target, and whether it has been used.
 
-    If the user of the first request is unknown, a second request means that another user may have seen the sign-in's URL: the
-    sign-in must end.
+    If the user of the first request is unknown and a second request arrives, another user may have seen the sign-in's URL, so
+    the sign-in must end.
 
     Args:
         on_stray: called with the reason of each refused request.
@@ -92,14 +92,14 @@ class StartAddress:
         self._first_sender: peer.Peer | None = None
 
     def redirect_to(self, url: str) -> None:
-        """Redirect the first request to `url` from now on."""
+        """From now on, redirect the first request to `url`."""
         self._target = url
 
     def matches(self, request: web.BaseRequest) -> bool:
-        """Whether `request` is for this address and the target is set. Accepts any local host name and port.
+        """Whether `request` is for this address and the target is set.
 
-        An editor that forwards the port to the browser's machine may change both. A page of another site, with its name rebound
-        to 127.0.0.1, does not know the path.
+        Accepts any local host name and port, because an editor that forwards the port to the browser's machine may change both.
+        A page of another site whose name was rebound to 127.0.0.1 does not know the path.
         """
         path = request.raw_path.partition("?")[0]
         if self._target is None or not hmac.compare_digest(path.encode(), self.path.encode()):
@@ -143,7 +143,7 @@ class StartAddress:
 
 
 class StartServer:
-    """A server for a start address only, for a sign-in without a callback server. An async context manager.
+    """A server only for a start address, if the sign-in has no callback server. An async context manager.
 
     Args:
         target: the page to redirect to.
@@ -194,6 +194,6 @@ def _is_local(host: str) -> bool:
 
 
 def _is_prefetch(request: web.BaseRequest) -> bool:
-    """Whether a browser or a scanner only prefetches (Sec-Purpose of the Fetch standard, and older headers)."""
+    """Whether the request is only a prefetch by a browser or scanner (Sec-Purpose of the Fetch standard, and older headers)."""
     purposes = ";".join(value.lower() for name in _PREFETCH_HEADERS for value in request.headers.getall(name, []))
     return any(purpose in purposes for purpose in _PREFETCHES)

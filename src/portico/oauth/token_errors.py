@@ -61,7 +61,7 @@ class ReplyUnreadable(OAuthError):
 
 
 class NoAnswer(ReplyUnreadable):
-    """The response is not from an authorization server, which has probably not seen the request."""
+    """The response is not from an authorization server, so the server has probably not received the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +110,15 @@ _SERVER_ERROR: Final = 500
 SUCCESSFUL: Final = range(200, 300)
 # The outcome of a sign-in on the provider's page (RFC 8628 section 3.5).
 _USER_DECISIONS: Final = frozenset({"access_denied", "expired_token"})
-# A longer text is cut before secrets are removed from it.
+# A longer text is cut to this length before secrets are removed.
 _MAX_READ: Final = 4096
 
 
 def may_pass(status: int, *, named: bool) -> bool:
     """Whether a failure with this HTTP status is temporary, so that stored tokens stay unchanged.
 
-    `named`: the reply has a known error code. A 403 without a code usually comes from a firewall or gateway: an authorization
-    server answers 400 or 401 (RFC 6749 section 5.2).
+    `named`: the reply has a known error code. A 403 without a code usually comes from a firewall or gateway, because an
+    authorization server answers 400 or 401 (RFC 6749 section 5.2).
     """
     return status in _TRANSIENT_STATUSES or status >= _SERVER_ERROR or (status == _FORBIDDEN and not named)
 
@@ -126,8 +126,8 @@ def may_pass(status: int, *, named: bool) -> bool:
 def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoError:
     """The error of a reply: `Denied`, `TimedOut` or `OAuthError`.
 
-    A reply without a text in `error` is not from an authorization server, whatever its status. The error is transient, and
-    stored tokens stay unchanged.
+    If the reply has no text in `error`, it is not from an authorization server, whatever its status is. Then the error is
+    transient, and stored tokens stay unchanged.
     """
     code = fields.get("error")
     if not isinstance(code, str) or not code:
@@ -158,9 +158,9 @@ def error_for(
     wait: float | None = None,
     known: Sequence[Secret] = (),
 ) -> PorticoError:
-    """The error for `code`. The server's text is shown without the `known` secrets, redacted, escaped and cut."""
+    """The error for `code`. The server's text is redacted (also by the `known` secrets), escaped and cut."""
     shown_code = plain_text(hide(code[:_MAX_READ], *known), 60) or "unknown"
-    # Remove secrets before the text is cut: part of a secret is not recognised.
+    # Remove secrets before the text is cut, because a part of a secret would not be recognised.
     shown_description = plain_text(hide(description[:_MAX_READ], *known) if isinstance(description, str) else None, 200)
     why = redact(f"{shown_code}: {shown_description}" if shown_description else shown_code)
     if code == "access_denied" and not transient:
@@ -181,7 +181,10 @@ def error_for(
 
 
 def unreadable(reply: HttpReply, why: str, *, foreign: bool = False) -> OAuthError:
-    """The error for an unreadable reply. An empty one, or one that begins with `{`, may be incomplete, except if `foreign`."""
+    """The error for an unreadable reply.
+
+    A reply that is empty or begins with `{` may be an incomplete token reply, unless it is `foreign`.
+    """
     first_character = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
     error_class = ReplyUnreadable if first_character in {"", "{"} and not foreign else NoAnswer
     return error_class(
@@ -209,5 +212,5 @@ def invalid(reply: HttpReply, why: str) -> OAuthError:
 
 
 def retry_after(reply: HttpReply) -> float | None:
-    """Seconds of the reply's `Retry-After` header, in either of its forms; None without the header."""
+    """Seconds in the reply's `Retry-After` header, a number or a date; None without the header."""
     return seconds_to_wait(reply.headers.get("retry-after", ""), reply.headers.get("date", ""), reply.sent_at_ms / 1000)

@@ -1,11 +1,11 @@
 """Read the replies of token endpoints, and check ID tokens.
 
-A refresh spends the old refresh token, so a valid access token is never discarded because of another field. An invalid field
-counts as absent (RFC 6749 section 5.1: a lifetime is RECOMMENDED, a scope OPTIONAL). Every dialect follows these rules:
+A refresh spends the old refresh token, so a valid access token is never discarded because another field is invalid. An invalid
+field counts as absent (RFC 6749 section 5.1: a lifetime is RECOMMENDED, a scope OPTIONAL). Every dialect follows these rules:
 
 - a body is a JSON object in UTF-8; the last of duplicate keys wins, as in nearly every parser (RFC 8259 section 4);
 - an access token has 1 to 64 Ki visible ASCII characters, so it cannot add a line break to a header (RFC 6750 section 2.1);
-- a refresh token is any text up to 128 Ki characters, since it is sent in a form (RFC 6749 appendix A.17 allows spaces);
+- a refresh token is any text up to 128 Ki characters, because it is sent in a form (RFC 6749 appendix A.17 allows spaces);
 - `token_type` is `Bearer` in upper or lower case, and `Bearer` if missing; other types are unusable;
 - a lifetime is a positive finite number below ten years, or its digits (`"3600"`, `"3599.5"`); booleans, zero, negative numbers,
   `"3600s"` and 1e308 count as absent;
@@ -14,9 +14,9 @@ counts as absent (RFC 6749 section 5.1: a lifetime is RECOMMENDED, a scope OPTIO
 
 Fields beyond RFC 6749 (the refresh token's lifetime, the account) are optional; an unreadable value counts as absent.
 
-A sign-in with the scope `openid` also has an ID token (OpenID Connect Core section 3.1.3.7). Its signature is not checked, since
-the token comes directly from the token endpoint over TLS (item 6). Its issuer, audience, expiry and nonce are checked: the nonce
-reveals a code that an attacker injected from another sign-in (section 3.1.2.1).
+A sign-in with the scope `openid` also has an ID token (OpenID Connect Core section 3.1.3.7). Its signature is not checked,
+because the token comes directly from the token endpoint over TLS (item 6). Its issuer, audience, expiry and nonce are checked:
+the nonce reveals a code that an attacker injected from another sign-in (section 3.1.2.1).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Fields = dict[str, JsonValue]
 HTTP_OK: Final = 200
 BEARER: Final = "Bearer"
 
-# Every known dialect's token reply has at least one of these.
+# Every known dialect's token reply has at least one of these fields.
 _TOKEN_REPLY_FIELDS: Final = frozenset(
     {
         *("access_token", "refresh_token", "id_token", "token_type", "expires_in", "expired_in", "scope"),
@@ -66,11 +66,12 @@ _EPOCH_MS: Final = 1e12
 _MAX_TIME: Final = 10**15
 _MAX_DIGITS: Final = 20
 _DECIMAL: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
-# A `Date` has no fractions of a second.
+# A `Date` header has no fractions of a second.
 _DATE_STEP_MS: Final = 1_000
-# Without the server's `Date`, a nearer expiry is ignored: with a wrong local clock, each request would be a refresh.
+# If the server sends no `Date`, an expiry nearer than this is ignored: with a wrong local clock, each request would cause a
+# refresh.
 _MIN_UNCONFIRMED_MS: Final = 60_000
-# Keycloak's name, and that of GitHub and Microsoft Entra; both are seconds from now.
+# The name in Keycloak; the name in GitHub and Microsoft Entra. Both fields are seconds from now.
 _REFRESH_LIFETIMES: Final = ("refresh_expires_in", "refresh_token_expires_in")
 _MAX_LIFETIME_S: Final = _MAX_LIFETIME_MS // 1000
 _MAX_SUBJECT: Final = 255
@@ -91,7 +92,7 @@ def read_json_object(reply: HttpReply) -> Fields:
         OAuthError: `reply-unreadable`, transient: the page of a proxy or captive portal, or an incomplete body.
     """
     try:
-        # A number of any length, or NaN, must not make the other fields unreadable.
+        # A very long number, or NaN, must not make the other fields unreadable.
         value = json.loads(reply.body.reveal().removeprefix("\ufeff"), parse_int=_integer)
     except (ValueError, RecursionError):
         raise unreadable(reply, "the body is not one JSON object") from None
@@ -109,11 +110,11 @@ def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_
 
     Args:
         value: the field's value.
-        now_ms: when the request was sent, so that a slow response makes the token look older, never younger.
+        now_ms: when the request was sent. So after a slow response the token looks older, never younger.
         unit: `s`: seconds from now (RFC 6749). `ms`: milliseconds since the epoch. `auto`: below 1e9 seconds from now, below
             1e12 seconds since the epoch, else milliseconds since the epoch.
-        server_now_ms: the server's clock at `now_ms`, None if unknown. An expiry is compared with that clock, so the result is
-            right even if this machine's clock is wrong.
+        server_now_ms: the server's clock at `now_ms`; None if unknown. An expiry is compared with the server's clock, so the
+            result is right even if this machine's clock is wrong.
 
     Raises:
         ValueError: the value is not a usable time.
@@ -140,7 +141,10 @@ def _lifetime_until(expires_ms: float, now_ms: int, server_now_ms: int | None) -
 
 
 def read_number(value: JsonValue) -> float | None:
-    """`value` as a number, also if it is a text of digits (`"3600"`, `"3599.5"`); else None. The number may be infinite."""
+    """`value` as a number; None if it is no number.
+
+    A text of digits (`"3600"`, `"3599.5"`) is accepted. The number may be infinite.
+    """
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -153,7 +157,7 @@ def read_text(fields: Mapping[str, JsonValue], name: str, *, max_length: int = _
 
     Raises:
         ValueError: the value is not text, has more than `max_length` characters, or has unprintable characters (control
-            characters, and those that change the writing direction).
+            characters, or characters that change the writing direction).
     """
     value = fields.get(name)
     if value is None or value == "":
@@ -192,7 +196,7 @@ def read_refresh_token(fields: Mapping[str, JsonValue], name: str) -> Secret | N
 
 
 def holds_tokens(reply: HttpReply, fields: Mapping[str, JsonValue]) -> bool:
-    """Whether a reply has a success status and an access token; its other fields then do not matter."""
+    """Whether a reply has a success status and an access token. If so, its other fields do not matter."""
     access = fields.get("access_token")
     return reply.status in SUCCESSFUL and isinstance(access, str) and access != ""
 
@@ -236,7 +240,7 @@ def read_token_fields(
 
 
 def _id_token(value: JsonValue) -> Secret | None:
-    """The ID token; a value that is not text becomes an empty token, which the check then refuses."""
+    """The ID token. A value that is not text becomes an empty token, which the check refuses later."""
     return None if value is None or value == "" else Secret(value if isinstance(value, str) else "")
 
 
@@ -289,8 +293,8 @@ def _is_encodable(value: str) -> bool:
 def server_clock(reply: HttpReply) -> int | None:
     """The server's clock when the request was sent (ms epoch), from the reply's `Date`; None without a `Date`.
 
-    If both clocks agree, this is the local time, which is more exact than a `Date`. Else a second is added for the fraction that
-    a `Date` lacks: a token may look older, never younger.
+    If both clocks agree, return the local time, which is more exact than a `Date`. Otherwise add a second, because a `Date` has
+    no fraction of a second: so a token may look older, never younger.
     """
     server_time = http_date(reply.headers.get("date", ""))
     if server_time is None:
@@ -306,7 +310,7 @@ def is_bearer(token_set: TokenSet) -> bool:
 
 
 def check_fit(token_set: TokenSet) -> None:
-    """Refuse tokens that cannot be sent in a request.
+    """Raise an error for tokens that cannot be sent in a request.
 
     Raises:
         OAuthError: `sign-in-ended`: the caller must revoke the tokens.
@@ -320,7 +324,7 @@ def check_fit(token_set: TokenSet) -> None:
 
 
 def _join_scope_list(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    """`fields` with a scope that is a list of texts joined to one text."""
+    """Return `fields`. If the scope is a list of texts, join it to one text."""
     scope = fields.get("scope")
     if not isinstance(scope, list) or not all(isinstance(item, str) for item in scope):
         return fields
@@ -328,7 +332,7 @@ def _join_scope_list(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]
 
 
 def read_refresh_expiry(fields: Mapping[str, JsonValue], now_ms: int) -> int | None:
-    """The refresh token's expiry (ms epoch); None if the reply has none, or 0, which means "never" in Keycloak."""
+    """The refresh token's expiry (ms epoch). None if the field is absent or 0, which means "never" in Keycloak."""
     for name in _REFRESH_LIFETIMES:
         value = fields.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MAX_LIFETIME_S:
@@ -365,11 +369,11 @@ DEFAULT_INTERVAL_S: Final = 5.0
 MIN_INTERVAL_S: Final = 1.0
 # The user waits at most this long after the approval.
 MAX_INTERVAL_S: Final = 60.0
-# Used if the server names no lifetime, which RFC 8628 section 3.2 requires. The server itself reports the end of the code
+# Used if the server sends no lifetime, although RFC 8628 section 3.2 requires it. The server itself reports the end of the code
 # (section 3.5, `expired_token`).
 DEFAULT_CODE_LIFETIME_S: Final = 900.0
 
-# An interval in milliseconds below this would be over ten polls a second, so the number is read as seconds.
+# A smaller interval in milliseconds would mean more than ten polls a second, so the number is read as seconds.
 _MIN_MILLISECONDS: Final = 100
 _MAX_INTERVAL_VALUE: Final = 10**9
 
@@ -394,7 +398,7 @@ def read_interval(
     Args:
         value: the field's value: a number or a text of digits.
         default_s: the interval for a value that is missing, negative or not a number, in seconds.
-        per_second: 1 for seconds, 1000 for milliseconds. A number too small for milliseconds is read as seconds.
+        per_second: 1 for seconds, 1000 for milliseconds. A number that is too small for milliseconds is read as seconds.
         least_s: the shortest interval, in seconds.
     """
     number = read_number(value)
@@ -431,7 +435,7 @@ class ReplyReader:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds of the `Retry-After` header, in either of its forms; None if there is none."""
+        """Seconds in the `Retry-After` header, a number or a date; None without the header."""
         return token_errors.retry_after(self.reply)
 
     def token(self, name: str) -> Secret | None:
@@ -500,9 +504,9 @@ class ReplyReader:
 OPENID: Final = "openid"
 # The tolerated difference between two machines' clocks.
 _LEEWAY_S: Final = 60
-# Authlib also refuses odd types of other claims, such as an `amr` that is text; Portico does not use them.
+# Authlib also refuses unusual types of claims that Portico does not use, such as an `amr` that is text.
 _CHECKED_CLAIMS: Final = ("nonce", "azp", "aud", "iss", "exp", "nbf", "iat", "sub")
-# A wrong setting makes these claims wrong.
+# If these claims are wrong, a setting is wrong.
 _CONFIGURED_CLAIMS: Final = ("iss", "aud", "azp")
 _SETTINGS_HINT: Final = (
     "Correct `issuer` and `clientId` in the provider's settings: `{prog} config edit`. Then run the command again."
@@ -531,7 +535,7 @@ def id_token_refused(why: str, failure: NotRevoked | None, where: str) -> OAuthE
 
 
 def id_token_problem(token: Secret, reply: HttpReply, server: OAuthServer, nonce: Secret | None) -> str | None:
-    """Which claim of an ID token is wrong; None: all are right. Blocking: loads modules."""
+    """Which claim of an ID token is wrong; None if all are right. Blocking, because it loads modules."""
     from authlib.oidc.core import CodeIDToken
 
     decoded = decode_jwt(token.reveal())

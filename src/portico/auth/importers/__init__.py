@@ -1,4 +1,5 @@
-"""Sign-ins that other tools keep in files of their own, as public sources show those files.
+"""Accounts in other tools' files, in the formats that public sources document.
 
-Readers only read: from a parsed file to the credentials in it. What is done with them, and with the file, is decided elsewhere.
+A reader only converts a parsed file to the credentials in the file. Other code decides what to do with the credentials and the
+file.
 """

@@ -1,11 +1,11 @@
 """Reads another tool's SQLite database without leaving a trace, and changes one cell in a transaction.
 
-A database in WAL mode is read together with its log while the tool runs (https://www.sqlite.org/wal.html, "Read-Only Databases").
-The log's index is mapped read-only (`readonly_shm`), so no file is created, changed or deleted. `immutable` is used only for a
-database without a log, since it ignores the log.
+A database in WAL mode is read together with its log while the tool runs (https://www.sqlite.org/wal.html, "Read-Only
+Databases"). The log's index is mapped read-only (`readonly_shm`), so no file is created, changed or deleted. `immutable`
+ignores the log, so it is used only for a database without a log.
 
-The file may be damaged or malicious (https://www.sqlite.org/security.html): the cost of a statement is limited, computed columns
-are not read, and SQLite's messages are not shown, since they may quote the database's content.
+The file may be damaged or malicious (https://www.sqlite.org/security.html): the cost of a statement is limited, and computed
+columns are not read. SQLite's messages are not shown, because they may quote the database's content.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MAX_STEPS: Final = 5_000_000
 _MAX_VALUE: Final = 16 << 20
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 _IMMUTABLE: Final = "mode=ro&immutable=1"
-# SQLite before this version cannot read STRICT tables, such as those of openclaw 2026.9.6.
+# Earlier versions of SQLite cannot read STRICT tables, which openclaw 2026.9.6 uses.
 _STRICT_VERSION: Final = (3, 37)
 _BUSY_CODES: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 # Only a program with write access can finish this write (https://www.sqlite.org/rescode.html).
@@ -78,16 +78,18 @@ def read_cells(path: Path, tables: Sequence[CellTable], *, max_bytes: int, busy_
                 cells = _read_table_cells(connection, present, max_bytes)
         except sqlite3.Error as error:
             if _read_mode(path) != mode:
-                continue  # the tool has started or ended meanwhile
+                continue  # the tool has started or ended during the read
             _raise_error(error, path)
-        # A reader without the log takes no lock, so a write meanwhile shows only in the files' sizes and times.
+        # A reader without the log takes no lock. Only the files' sizes and times show a write during the read.
         if mode != _IMMUTABLE or _file_stats(path) == before:
             return cells if present else None
     raise DatabaseBusyError
 
 
 def replace_cell(path: Path, cell: CellName, old_text: str, new_text: str, *, busy_timeout_s: float) -> Replaced:
-    """Replace `old_text` by `new_text` in one transaction. The log that this makes is deleted, unless another process uses it.
+    """Replace `old_text` by `new_text` in one transaction.
+
+    The log of this transaction is deleted, unless another process uses it.
 
     `erased`: the old text is overwritten. `not-erased`: it stays in the file until the process that reads the database closes it.
     `other-text`: the cell had another text, and was not changed.
@@ -98,7 +100,7 @@ def replace_cell(path: Path, cell: CellName, old_text: str, new_text: str, *, bu
         DatabaseBusyError: another process keeps the database locked for more than `busy_timeout_s` seconds.
     """
     table = cell.table
-    # The names are constants of this program; S608 sees an f-string.
+    # Not an injection (S608): the names are constants of this program.
     statement = (
         f'UPDATE "{table.name}" SET "{table.text}" = ?, "{table.changed}" = ? WHERE "{table.key}" = ? AND "{table.text}" = ?'  # noqa: S608
     )
@@ -116,7 +118,7 @@ def replace_cell(path: Path, cell: CellName, old_text: str, new_text: str, *, bu
 
 
 def _empty_log(connection: sqlite3.Connection) -> bool:
-    """Move the log into the database. Return whether this worked; if a reader prevents it, the tool does it later.
+    """Move the log into the database. Return whether this worked. If a reader prevents it, the tool moves the log later.
 
     See https://www.sqlite.org/pragma.html#pragma_wal_checkpoint for the numbers.
     """
@@ -134,7 +136,7 @@ def _open(path: Path, mode: str, busy_timeout_s: float) -> Iterator[sqlite3.Conn
     name = f"file:{quote(str(path.absolute()))}?{mode}"
     connection = sqlite3.connect(name, uri=True, timeout=busy_timeout_s, isolation_level=None)
     try:
-        # As bytes: for text that is not UTF-8, SQLite's error would quote the text.
+        # As bytes, because SQLite's error for invalid UTF-8 would quote the text.
         connection.text_factory = bytes
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
         connection.set_progress_handler(lambda: 1, _MAX_STEPS)
@@ -168,7 +170,7 @@ def _side_file(path: Path, suffix: str) -> os.stat_result | None:
 
 
 def _file_stats(path: Path) -> list[tuple[int, int, int] | None]:
-    """Return what a write changes in the status of the database, its log and its journal."""
+    """Return the sizes and times of the database, its log and its journal, which a write changes."""
     stats = (path.stat(), _side_file(path, "-wal"), _side_file(path, "-journal"))
     return [(info.st_ino, info.st_size, info.st_mtime_ns) if info is not None else None for info in stats]
 
@@ -188,7 +190,7 @@ def _has_table(connection: sqlite3.Connection, table: CellTable) -> bool:
 
 
 def _read_table_cells(connection: sqlite3.Connection, tables: Sequence[CellTable], max_bytes: int) -> dict[CellName, str]:
-    """Read row by row, to limit the memory used. In the order of the tables, and of the keys in each."""
+    """Read row by row, to limit the memory used. Rows are in the order of the tables, and of the keys in each table."""
     cells: dict[CellName, str] = {}
     remaining = max_bytes
     for table in tables:

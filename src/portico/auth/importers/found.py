@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import JsonValue
     from portico.secret import Secret
 
-# The years 2001 and 5138. A smaller number is in seconds; one outside both ranges is not an expiry time.
+# The years 2001 and 5138 in ms. A smaller number may be in seconds. Any other number is not an expiry time.
 _EPOCH_MS: Final = 10**12
 _LATEST_MS: Final = 10**14
 
@@ -29,10 +29,10 @@ _LATEST_MS: Final = 10**14
 class FoundCredential:
     """An account in another tool's file: `location` is its position, `client_id` the public client that its tokens belong to.
 
-    `entry_id` is the tool's own name for the entry, if the position may change. `copy_locations` are the positions of copies,
-    which the tool would otherwise go on using. `cell` is the database cell, None for a file.
-    `expires_at` is wall ms (in the past: the access token has expired), None if missing or invalid. `region` is None if the file
-    names none. `api_url` is where the tool sends its requests, `portal_url` where it signs in, if the file says so.
+    `entry_id` is the tool's own name for the entry, if the position may change. `copy_locations` are the positions of copies;
+    they are removed too, so that the tool does not use them. `cell` is the database cell, None for a file. `expires_at` is wall
+    ms (a past time: the access token has expired); None if missing or invalid. `region` is None if the file has no region.
+    `api_url` is the URL of the tool's requests, and `portal_url` the URL of its sign-in, if the file has them.
     """
 
     location: ConfigPath
@@ -65,7 +65,7 @@ class FoundCredential:
 
 @dataclass(frozen=True, slots=True)
 class CellName:
-    """A database cell with one JSON text: the row of `table` with key `key`."""
+    """A database cell with a JSON text, in the row of `table` with key `key`."""
 
     table: CellTable
     key: str
@@ -84,13 +84,13 @@ class CellTable:
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """How to read one tool's credentials. `expected` says what its file contains; `default_paths` returns the files to look at.
+    """How to read one tool's credentials. `expected` describes the file's content; `default_paths` returns the files to read.
 
-    `tables` are the tool's tables if it uses SQLite. A file is retired once one of its paths or of `databases(file)` is a
-    database with such a table; `repair_command` is the tool's command that moves a retired file's entries. `entry_lock` is the
-    file that the tool locks during a refresh of this credential in this database. `related_files` are files that say more
-    about the first. `read` raises ValueError, naming a field, for an invalid credential. `lock` is how the tool locks its file:
-    `folder` creates `<file>.lock`, `flock` locks `<stem>.lock`.
+    `tables` are the tool's tables if it uses SQLite. A file is retired if a database with such a table exists, at the same path
+    or in `databases(file)`. `repair_command` is the tool's command that moves a retired file's entries to the database.
+    `entry_lock` is the file that the tool locks during a refresh of this credential in this database. `related_files` are files
+    with more data about the first file's entries. `read` raises ValueError, naming a field, for an invalid credential. `lock`
+    is how the tool locks its file: `folder` creates `<file>.lock`, `flock` locks `<stem>.lock`.
     """
 
     name: str
@@ -107,9 +107,9 @@ class Importer:
 
 
 def setting_path(name: str | None) -> Path | None:
-    """Return the path that a setting names, or None if it is empty. `~` and `~user` at its start are home folders.
+    """Return the path in a setting, or None if it is empty.
 
-    For an unknown user, `~user` is the name of a folder, as in a shell.
+    `~` and `~user` at its start are home folders. If the user is unknown, `~user` is the name of a folder, as in a shell.
     """
     if not name:
         return None
@@ -120,7 +120,7 @@ def setting_path(name: str | None) -> Path | None:
 
 
 def untrusted_reason(info: os.stat_result) -> str | None:
-    """Return why a tool's file must not be opened or trusted (it may hang, or is another user's), or None."""
+    """Return why a tool's file must not be opened or trusted, or None. Opening may hang, or the file may be another user's."""
     if not stat.S_ISREG(info.st_mode):
         return "is not a plain file"
     if os.name == "posix" and info.st_uid != os.geteuid():
@@ -143,7 +143,7 @@ def read_object(value: JsonValue, name: str) -> dict[str, JsonValue]:
 
 
 def read_text(fields: Mapping[str, JsonValue], name: str) -> str | None:
-    """Return the text in member `name`, or None if it is missing, empty or not text. The tokens beside it stay usable."""
+    """Return the text in member `name`, or None if it is missing, empty or not text. Then the tokens are still usable."""
     value = fields.get(name)
     return value if isinstance(value, str) and value and value.isprintable() else None
 
@@ -163,7 +163,7 @@ def read_tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> t
 def read_expiry(fields: Mapping[str, JsonValue], field_name: str) -> int | None:
     """Return when the access token expires (wall ms), from a number (ms since the epoch, or seconds) or ISO 8601.
 
-    None if it is missing or invalid. The tokens beside it stay usable.
+    None if it is missing or invalid; the tokens are still usable.
     """
     value = fields.get(field_name)
     if isinstance(value, str):

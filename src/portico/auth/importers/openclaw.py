@@ -1,9 +1,9 @@
-"""OpenClaw: the SQLite databases in its state folder, and the `auth-profiles.json` that they have replaced.
+"""OpenClaw: the SQLite databases in its state folder, and the older `auth-profiles.json`.
 
-openclaw 2026.9.6 (docs/concepts/oauth.md, and its output) keeps the profiles that all agents share in
-`state/openclaw.sqlite`, and an agent's own in `agents/<id>/agent/openclaw-agent.sqlite`. openclaw 2026.2 wrote
-`auth-profiles.json`, which 2026.9.6 no longer reads. All have the same JSON.
-A profile does not contain its region; the provider's `baseUrl` in `openclaw.json` does, or the profile's name.
+openclaw 2026.9.6 (docs/concepts/oauth.md, and its output) keeps profiles for all agents in `state/openclaw.sqlite`, and an
+agent's own profiles in `agents/<id>/agent/openclaw-agent.sqlite`. openclaw 2026.2 wrote `auth-profiles.json`, which 2026.9.6 no
+longer reads. All these have the same JSON. A profile does not contain its region. The region comes from the profile's name or
+the provider's `baseUrl` in `openclaw.json`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
 _PROVIDER: Final = "minimax-portal"
-# With the alias for the CN region (`providerAuthAliases` of openclaw 2026.9.6, extensions/minimax), and the family's own names.
+# The names include the alias for the CN region (`providerAuthAliases` of openclaw 2026.9.6, extensions/minimax).
 _PROVIDERS: Final = frozenset({_PROVIDER, "minimax-portal-cn", "minimax", "minimax-cn"})
 _REGION_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {"minimax:global": "global", "minimax:cn": "cn", f"{_PROVIDER}:global": "global", f"{_PROVIDER}:cn": "cn"}
@@ -43,7 +43,7 @@ _AGENT_DATABASE: Final = "openclaw-agent.sqlite"
 _TABLES: Final = (
     CellTable("auth_profile_store", "store_key", "store_json", "updated_at"),
     CellTable("config_machine_state", "state_key", "value_json", "updated_at_ms", ("authProfiles.store",)),
-    # In the shared database before its schema 13.
+    # The table in the shared database before schema 13.
     CellTable("auth_profile_stores", "store_key", "store_json", "updated_at"),
 )
 # OpenClaw's copy of another tool's tokens. No public source names the client that they belong to.
@@ -78,14 +78,14 @@ def _shared_database(state: Path) -> Path:
 
 
 def _databases(path: Path) -> tuple[Path, ...]:
-    """Return the databases that OpenClaw reads instead of the file at `path`, whether they exist or not."""
+    """Return the databases that OpenClaw reads instead of the file at `path`, even if they do not exist."""
     folder = path.absolute().parent
     states = folder.parents[2:3] if folder.name == "agent" else ()
     return (folder / _AGENT_DATABASE, *(_shared_database(state) for state in states))
 
 
 def _state_folder(database: Path) -> Path | None:
-    """Return the state folder of a database, or None for a copy elsewhere."""
+    """Return the state folder of a database; None for a copy in another place."""
     folder = database.absolute().parent
     if folder.name == "state":
         return folder.parent
@@ -127,7 +127,8 @@ def _read(document: Document, related: Document | None) -> tuple[FoundCredential
             continue
         access, refresh = read_tokens(profile, "access", "refresh")
         region = _REGION_NAMES.get(name) or ("cn" if str(profile["provider"]).endswith("-cn") else None)
-        # The config has one URL for all profiles: it is the last sign-in's, so a profile whose name has a region ignores it.
+        # The config has one URL for all profiles, from the last sign-in. So if a profile's name has a region, the URL is
+        # ignored.
         url = api_url if region is None else None
         expires_at = read_expiry(profile, "expires")
         credentials.append(FoundCredential(("profiles", name), _CLIENT, access, refresh, expires_at, region=region, api_url=url))

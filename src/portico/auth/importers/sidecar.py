@@ -1,10 +1,10 @@
-"""OpenClaw's lock beside a file: `<file>.lock`, a folder or a small file, made by its owner.
+"""OpenClaw's lock for a file: `<file>.lock`, a folder or a small file that the lock's owner makes.
 
-The folder is that of proper-lockfile (npm package, 4.1.2, lib/lockfile.js): its owner updates the folder's time repeatedly, and
-a folder older than the tool's `stale` has no owner. The file is OpenClaw's own (openclaw 2026.9.6, plugin-sdk/file-lock): it
-names its owner's process in JSON. That process may be in a container that shares the folder, invisible from this one. So a file
-has no owner only if its process is not found and the file is old. Neither disappears when its owner is killed, so a lock without
-an owner is taken over.
+The npm package proper-lockfile makes a folder (4.1.2, lib/lockfile.js): the owner updates the folder's time repeatedly, and a
+folder older than the tool's `stale` has no owner. OpenClaw itself makes a file (openclaw 2026.9.6, plugin-sdk/file-lock) that
+names the owner's process in JSON. This process may run in a container that shares the folder, so it may not be visible here. So
+a file has no owner only if its process is not found and the file is old. Both stay after the owner was killed, so a lock
+without an owner is taken over.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _UNLOCKABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EN
 
 
 class LockNotMadeError(Exception):
-    """The lock cannot be made, as on a full disk. No part of it remains. The text says why."""
+    """The lock cannot be made, for example on a full disk. No part of it remains. The message has the reason."""
 
 
 @contextlib.contextmanager
 def sidecar(lock: Path, *, busy_error: LockBusy, wait_s: float, as_file: bool = False) -> Iterator[None]:
-    """Take `lock`, as a folder or as a file, until the block ends. A lock without an owner is taken over.
+    """Keep `lock`, a folder or a file, until the block ends. A lock without an owner is taken over.
 
     If its folder does not exist or is not writable, no lock is taken: writing the locked file then fails with its own error.
 
@@ -98,10 +98,10 @@ def _make(lock: Path, *, as_file: bool) -> os.stat_result:
 
 
 def _remove_stale(lock: Path, stale: os.stat_result) -> bool:
-    """Delete the lock that `stale` describes, and no other. Return whether it is deleted.
+    """Delete the lock that `stale` describes, and no other lock. Return whether it was deleted.
 
-    Two processes may find the same stale lock, and only one can rename it. The other may rename the first one's new lock, and
-    restores it.
+    Two processes may find the same stale lock, but only one can rename it. The second process may then rename the new lock of
+    the first, and so restores it.
     """
     try:
         if not _is_same(lock.lstat(), stale):
@@ -124,7 +124,7 @@ def _remove_stale(lock: Path, stale: os.stat_result) -> bool:
 
 
 def _restore(renamed: Path, lock: Path) -> None:
-    """Recreate `lock`. Not by a rename, which would replace an empty folder or a file that a third process has made."""
+    """Recreate `lock`. A rename could replace the lock that a third process has made, so it is not used."""
     info = renamed.lstat()
     if not stat.S_ISDIR(info.st_mode):
         os.link(renamed, lock)
@@ -134,9 +134,10 @@ def _restore(renamed: Path, lock: Path) -> None:
 
 
 def _is_same(first: os.stat_result, second: os.stat_result) -> bool:
-    """Whether both are the same lock. Inode numbers are reused, and an owner may set the time, so both are compared.
+    """Whether both are the same lock.
 
-    A restored folder is a new one with the old time, so folders are compared by time alone.
+    Inode numbers are reused, and an owner may set the time, so both are compared. A restored folder has the old time but a new
+    inode, so folders are compared only by time.
     """
     if (first.st_dev, first.st_mtime_ns) != (second.st_dev, second.st_mtime_ns):
         return False
@@ -151,7 +152,7 @@ def _delete(lock: Path) -> None:
 
 
 def _find_stale(lock: Path) -> os.stat_result | None:
-    """Return the status of a lock without an owner; None if it may have one, or no longer exists."""
+    """Return the status of a lock without an owner; None if the lock may have an owner or no longer exists."""
     try:
         info = lock.lstat()
         age_s = time.time() - info.st_mtime
@@ -165,7 +166,7 @@ def _find_stale(lock: Path) -> os.stat_result | None:
 
 
 def _owner_pid(lock: Path) -> int | None:
-    """Return the process that a lock file names, or None. An owner that is killed while writing leaves it without a name."""
+    """Return the process that a lock file names. None if its owner was killed before it had written the name."""
     data = read_start(lock, _MAX_LOCK_BYTES, follow=False)
     try:
         owner = json.loads(data)
@@ -176,7 +177,7 @@ def _owner_pid(lock: Path) -> int | None:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether process `pid` runs. On Windows, assume yes: asking could harm it."""
+    """Whether process `pid` runs. On Windows, assume yes, because the test could end the process."""
     if os.name != "posix":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Reads another tool's file or database without changing it, and removes one credential without changing the rest."""
+"""Reads another tool's file or database without changing it, and removes one credential without changing anything else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ImportUnreadable(ConfigError):
 
 
 def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
-    """Return the credentials in `path`; empty if the file has none or does not exist.
+    """Return the credentials in `path`; empty if the file has no credentials or does not exist.
 
     Raises:
         ConfigError: `import-unreadable`, with the file and what it should contain.
@@ -56,7 +56,7 @@ def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
 
 
 def is_current_database(importer: Importer, path: Path) -> bool:
-    """Whether `path` is a database in which the tool keeps its entries, even if it has none.
+    """Whether `path` is a database in which the tool keeps its entries, even if there are no entries.
 
     Raises:
         ConfigError, LockBusy: as `read_source`.
@@ -65,7 +65,7 @@ def is_current_database(importer: Importer, path: Path) -> bool:
 
 
 def remove_from_source(importer: Importer, path: Path, credential: FoundCredential) -> Removal:
-    """Remove `credential` from `path`. Only its member is removed; every other byte, the mode and a symbolic link stay.
+    """Remove `credential` from `path`. Only its member is removed; all other bytes, the mode and a symbolic link stay.
 
     In a database, the member is removed from its cell, in a transaction that also sets the cell's time; nothing else changes.
     `not-erased`: removed, but the old text stays in the database's file until the tool closes it. `gone`: it was already removed.
@@ -73,7 +73,7 @@ def remove_from_source(importer: Importer, path: Path, credential: FoundCredenti
 
     Raises:
         ConfigError: `source-not-removed`: the file, or the tool's lock, cannot be read or written. The file is unchanged.
-        LockBusy: the tool has its lock, or keeps changing the file.
+        LockBusy: the tool holds its lock, or keeps changing the file.
     """
     target = Path(os.path.realpath(path))
     remove = _remove_from_database if _is_database(importer, path) else _remove_from_file
@@ -145,7 +145,7 @@ def _without(text: str, name: str, credential: FoundCredential) -> str:
 
 
 def _removal_order(location: ConfigPath) -> list[str]:
-    """Sort later elements of an array later: removing one moves those behind it."""
+    """Sort by position in an array, because removing an element moves the later elements."""
     return [str(step).zfill(9) for step in location]
 
 
@@ -180,7 +180,7 @@ def _read_start(importer: Importer, path: Path, length: int) -> bytes | None:
 
 def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential, ...]:
     if not data and path.suffix == ".sqlite":
-        return ()  # a database without any content so far
+        return ()  # a database without any content yet
     related = next(
         (
             document
@@ -194,7 +194,7 @@ def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential
     except UnicodeDecodeError:
         raise _unreadable_error(importer, path, "it is not UTF-8 text") from None
     except ConfigError as error:
-        # Only the position: the message could quote a token that lost its quotes.
+        # Only the position, because the message could quote a token.
         raise _unreadable_error(importer, path, "it is not JSON", where=error.where) from None
     except RecursionError:
         raise _unreadable_error(importer, path, "it is nested too deeply") from None
@@ -203,7 +203,7 @@ def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential
 
 
 def _read_related(importer: Importer, path: Path) -> Document | None:
-    """Return the related file, or None if it cannot be read: the user is then asked for what it would say."""
+    """Return the related file; None if it cannot be read. Then a prompt asks the user for the missing data."""
     try:
         data = _read_bytes(importer, path)
         return Document.parse(data.decode(), name=str(path)) if data is not None else None
@@ -212,10 +212,10 @@ def _read_related(importer: Importer, path: Path) -> Document | None:
 
 
 def _replace_content(importer: Importer, target: Path, old_content: bytes, new_content: bytes) -> bool:
-    """Replace `old_content` by `new_content`. Return False if the file has other content by now."""
+    """Replace `old_content` by `new_content`. Return False if the file no longer has `old_content`."""
     try:
         info = target.stat()
-        for leftover in temporaries(target):  # of a removal that was killed: it has the file's other secrets
+        for leftover in temporaries(target):  # the temporary file of a killed removal: it contains the file's other secrets
             leftover.unlink(missing_ok=True)
         temporary = write_temporary(target, new_content)
         try:
@@ -236,7 +236,7 @@ def _replace_content(importer: Importer, target: Path, old_content: bytes, new_c
 def _tool_lock(importer: Importer, target: Path, credential: FoundCredential) -> Iterator[None]:
     """Take the lock that the tool itself takes for a write, or for the refresh of a database entry.
 
-    A `flock` file that did not exist stays: the tool uses it from now on, and deleting it would admit two owners.
+    A new `flock` file is not deleted: the tool may already use it, and after a deletion two processes could own the lock.
     """
     if not target.parent.is_dir():
         yield

@@ -1,13 +1,13 @@
-"""The tools whose accounts can be imported, in the order of the search, and how each keeps its tokens.
+"""The tools whose accounts can be imported, in the order of the search, and the format of their tokens.
 
 - MiniMax's own `mmx`: the key `oauth` of its `config.json` (mmx-cli 1.0.27).
 - opencode: its `auth.json` (packages/opencode/src/auth), as MiniMax's plugins for opencode write it
   (anomalyco/opencode#27011 and #27460; neither is part of opencode so far).
 - Hermes Agent: `providers.minimax-oauth` of its `auth.json`, and its pool of credentials in the same file
   (NousResearch/hermes-agent: hermes_cli/auth_minimax.py; agent/credential_pool.py and hermes_cli/auth_commands.py for the
-  pool). Hermes refreshes only the tokens in `providers`. The pool has snapshots of them (source `oauth`) or of earlier ones
-  (`manual:minimax_oauth`), whose refresh token may be spent: sending it would end both. So with an account in `providers`, the
-  pool's entries are treated as copies; without one, they are read.
+  pool). Hermes refreshes only the tokens in `providers`. The pool has snapshots of these tokens (source `oauth`) or of earlier
+  tokens (`manual:minimax_oauth`). A snapshot's refresh token may be spent, and sending it would end both accounts. So if
+  `providers` has an account, the pool's entries are treated as its copies; otherwise they are read.
 - OpenClaw: see `openclaw.py`.
 """
 
@@ -50,7 +50,7 @@ def _read_hermes(document: Document, _related: Document | None) -> tuple[FoundCr
 def _provider_credential(data: JsonValue) -> FoundCredential | None:
     state = read_object(read_object(data, "providers"), _PROVIDER)
     if not state or not state.get("access_token"):
-        return None  # Hermes removes only the tokens of an account whose refresh was rejected
+        return None  # Hermes removes only the tokens of an account with a rejected refresh token
     access, refresh = read_tokens(state, "access_token", "refresh_token")
     client_id = read_text(state, "client_id")
     if client_id is None:
@@ -185,9 +185,9 @@ IMPORTERS: Final[tuple[Importer, ...]] = (OPENCLAW, MMX, HERMES, OPENCODE)
 
 
 def minimax_code_stores(home: Path) -> tuple[Path, ...]:
-    """Return MiniMax Code's token files (MiniMax-AI/minimax-code, packages/oauth-core), to warn of them. They are not imported.
+    """Return MiniMax Code's token files (MiniMax-AI/minimax-code, packages/oauth-core), to warn about them.
 
-    Each refresh token works once: a refresh by another program signs MiniMax Code out.
+    They are not imported: each refresh token works only once, so a refresh by another program would sign MiniMax Code out.
     """
     paths = (home / ".minimax" / "auth" / "prod" / region / "mcode-public" / "auth.json" for region in ("en", "cn"))
     return tuple(path for path in paths if os.path.isfile(path))  # noqa: PTH113 - for a folder without access, Path raises
