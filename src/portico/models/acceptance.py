@@ -1,7 +1,7 @@
 """Decide if a provider's response is an answer: one rule for `ask`, the library, probes and the gateway.
 
-HTTP 200 does not yet mean an answer: MiniMax reports errors in the body of a 200, and a stream may begin with an error. Until
-part of an answer was passed on, failover can still go to another candidate.
+HTTP 200 alone does not mean an answer: MiniMax reports errors in the body of a 200, and a stream may begin with an error. Until
+a part of the answer was passed on, failover can still try another candidate.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ if TYPE_CHECKING:
 _OK: Final = range(200, 300)
 _ERRORS: Final = 400
 _JSON: Final = "application/json"
-# The most bytes that are read before a response is accepted: of a body in one piece, and of a stream before its first event.
+# How many bytes are read at most before a response is accepted: of a body that is not streamed, and of a stream before its
+# first event.
 _MAX_WHOLE: Final = 8 << 20
 _MAX_BEFORE_EVENT: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many seconds one attempt waits, measured by `clock`. None means: without a limit.
+    """How many seconds one attempt waits, measured by `clock`. None means no limit.
 
-    `error_s` is for the body of an error, `forbidden_s` for the body of a 403, which shows if a refresh would help. `whole_s` is
-    for a body in one piece. `head_s` and `comments_s` limit how long the start of a response is buffered if nothing arrives, or
-    only comments and blanks: a client that receives no byte may give up.
+    `error_s` is for the body of an error, `forbidden_s` for the body of a 403, which shows if a refresh would help. `whole_s`
+    is for a body that is not streamed. `head_s` and `comments_s` limit how long the start of a response is buffered: `head_s`
+    if nothing arrives, `comments_s` if only comments and blanks arrive. A client that receives no byte may give up.
     """
 
     error_s: float = 2.0
@@ -76,7 +77,7 @@ class Exchange:
 class Accepted:
     """A response accepted as an answer. The caller closes it.
 
-    `start` holds the bytes read so far, the whole body if `complete`; `fields` is the parsed JSON object of a complete body.
+    `start` has the bytes read so far (the whole body if `complete`). `fields` is the parsed JSON object of a complete body.
     `rest` reads the bytes after `start`.
     """
 
@@ -108,9 +109,10 @@ class Accepted:
 
 
 async def accepted(exchange: Exchange, response: Response) -> Accepted:
-    """Accept the response as an answer, unless its status, its body (also of an HTTP 200) or its first event is an error.
+    """Accept the response as an answer, unless its status, its body or its first event is an error.
 
-    A body in one piece is buffered until it is known to be an answer, a stream until its first event arrives.
+    The body may be an error even with HTTP 200. So a body that is not streamed is buffered until it is known to be an answer,
+    and a stream is buffered until its first event arrives.
 
     Raises:
         AttemptFailed: the response is an error.
@@ -157,7 +159,7 @@ async def _of_stream(exchange: Exchange, response: Response) -> Accepted:
 
 
 def read_event(protocol: ApiProtocol, data: bytes | str) -> Piece | None:
-    """Read the data of one event; None if it is neither a JSON object nor the end of a stream of completions."""
+    """Read the data of one event. None if the data is neither a JSON object nor the end of a stream of completions."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     if text.strip() == "[DONE]":
         return protocol.read(STREAM_END)
@@ -174,7 +176,7 @@ def _is_error(exchange: Exchange, event: bytes) -> bool:
 
 
 async def _of_whole(exchange: Exchange, response: Response) -> Accepted:
-    # A body with a Content-Length is passed on as a whole, so only a body without one needs a reader.
+    # A body with a Content-Length is passed on as a whole, so only a body without this header needs a reader.
     body = None if "Content-Length" in response.headers else BodyReader(response, exchange.patience)
     reading, whole_s = response.read(_MAX_WHOLE) if body is None else _read_whole(body), exchange.patience.whole_s
     try:
@@ -194,7 +196,7 @@ async def _of_whole(exchange: Exchange, response: Response) -> Accepted:
 
 
 async def _read_whole(body: BodyReader) -> tuple[bytes, bool]:
-    """Read up to `_MAX_WHOLE` bytes, as `Response.read`; only the leading blanks if the rest does not arrive in time."""
+    """Read up to `_MAX_WHOLE` bytes, as `Response.read`. If only blanks arrive in time, return the blanks."""
     start, complete = await body.start(lambda start, _piece: not start.strip())
     if complete or not start.strip():
         return start, complete
@@ -210,10 +212,10 @@ async def _read_whole(body: BodyReader) -> tuple[bytes, bool]:
 class BodyReader:
     """Reads the body of a response, and can stop waiting for the next piece without losing that piece.
 
-    A provider may send comments so that the client goes on waiting (HTML Standard, section 9.2.7;
-    https://openrouter.ai/docs/api-reference/streaming), or empty lines before an answer in one piece
-    (https://api-docs.deepseek.com/quick_start/rate_limit). They must reach the client in time: a client that sees none of them
-    gives up, and the answer is lost but billed.
+    A provider may send comments so that the client keeps waiting (HTML Standard, section 9.2.7;
+    https://openrouter.ai/docs/api-reference/streaming), or empty lines before an answer that is not streamed
+    (https://api-docs.deepseek.com/quick_start/rate_limit). These must reach the client in time. Otherwise the client gives up,
+    and the answer is lost but billed.
     """
 
     def __init__(self, response: Response, patience: Patience) -> None:
@@ -222,7 +224,9 @@ class BodyReader:
         self._pending: asyncio.Task[bytes] | None = None
 
     async def start(self, needs_more: Callable[[bytes, bytes], bool]) -> tuple[bytes, bool]:
-        """Read until `needs_more(start, last piece)` is false or the time is up; return the start, and if the body has ended.
+        """Read until `needs_more(start, last piece)` is false or the time is over.
+
+        Return the start, and whether the body has ended.
 
         Raises:
             NetworkError: the body broke off.
@@ -244,7 +248,7 @@ class BodyReader:
             raise
 
     async def rest(self) -> AsyncIterator[bytes]:
-        """Yield the further pieces as they arrive.
+        """Yield the remaining pieces as they arrive.
 
         Raises:
             NetworkError: the body broke off.

@@ -1,8 +1,8 @@
 """The catalog: all known models with their limits and prices.
 
-The plugins' catalogs come first; the config overrides them, and `models.json` overrides both. A config block may contain a
-placeholder for a price, which `models.json` corrects (provider page: notes). With `models.mode: "merge"`, models that a config
-block does not list stay callable.
+The plugins' catalogs come first. The config overrides them, and `models.json` overrides both. A config block may contain a
+placeholder instead of a price; `models.json` then has the real price (provider page: notes). With `models.mode: "merge"`,
+models that are not in the config block are still callable.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def _with_overrides(model: ModelSpec, override: ModelConfig) -> ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider with the plugin's and the config's parts. `spec` is None without a plugin, `config` without a config block.
+    """A provider as described by a plugin and the config.
+
+    `spec` is None without a plugin; `config` is None without a config block.
 
     `prices` maps the id of each model with a known price to the source: `models.json`, `config`, or a public source.
     """
@@ -64,7 +66,7 @@ class Provider:
         return next((model for model in self.config.models if model.id == model_id), None) if self.config is not None else None
 
     def api_of(self, model_id: str) -> ApiKind | None:
-        """Return the model's protocol: from its own config entry, else the provider's."""
+        """Return the model's protocol from its own config entry, else the provider's protocol."""
         configured = self.configured_model(model_id)
         return configured.api if configured is not None and configured.api is not None else self.api
 
@@ -87,7 +89,7 @@ class Catalog:
 
     @cached_property
     def providers(self) -> Mapping[str, Provider]:
-        """Providers by id; with `models.mode: "replace"` only the config's."""
+        """Providers by id; with `models.mode: "replace"`, only the providers in the config."""
         configured = self._config.models.providers
         ids = dict.fromkeys(configured)
         if self._config.models.mode != "replace":
@@ -114,7 +116,7 @@ class Catalog:
 
     @cached_property
     def aliases(self) -> Mapping[str, ModelReference]:
-        """Models by lower-case alias; the config's aliases override the aliases that plugins propose."""
+        """Models by lower-case alias. The config's aliases override the aliases that plugins propose."""
         proposed = {
             model.alias.lower(): ModelReference(provider.id, model.id)
             for provider in self.providers.values()
@@ -130,9 +132,9 @@ class Catalog:
 
     @cached_property
     def allowed(self) -> frozenset[ModelReference] | None:
-        """The models that may be used; None if all may.
+        """The models that may be used; None if all may be used.
 
-        `agents.defaults.models` restricts them as soon as it contains more than the aliases that a sign-in writes, unless
+        `agents.defaults.models` is a list of allowed models, unless it contains only aliases that a sign-in wrote, or
         `agents.defaults.allow` is `all`. The default model and the fallbacks are always allowed.
         """
         agents = self._config.agents
@@ -165,7 +167,7 @@ class Catalog:
         return provider.model(reference.model) if provider is not None else None
 
     def expand(self, text: str) -> ModelReference:
-        """Expand an alias, a bare model id that only one provider has, or `provider/model`.
+        """Return the reference for an alias, for `provider/model`, or for a bare model id that only one provider has.
 
         Raises:
             UsageError: `invalid-model-reference`.
@@ -181,7 +183,9 @@ class Catalog:
         return parse_reference(name, near=() if "/" in name else self.near(name))
 
     def near(self, text: str) -> list[str]:
-        """Return some known names close to `text`: in another case (provider page: troubleshooting), else with this part."""
+        """Return some known names close to `text`: those that differ only in case (provider page: troubleshooting), else those
+        that contain `text`.
+        """
         import difflib
 
         names = [str(reference) for reference in self.references()]
@@ -204,7 +208,7 @@ def _starts_word(wanted: str, name: str) -> bool:
 
 
 def retirement_notice(spec: ModelSpec) -> str | None:
-    """Return a sentence about a retired model; None for a model that its provider still offers."""
+    """Return a sentence about a retired model; None if its provider still offers the model."""
     if spec.retired_on is None:
         return None
     when = f"on {spec.retired_on}" if spec.retired_on.count("-") > 1 else f"in {spec.retired_on}"

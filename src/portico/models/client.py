@@ -1,10 +1,10 @@
-"""One attempt: get the credential, send the request, and accept the response as an answer or not.
+"""One attempt: get the credential, send the request, and decide if the response is an answer.
 
-`ask`, the library, probes and the gateway build their own requests and use the answers differently; all of them send through
-this module. `portico.models.failover` selects the next candidate.
+`ask`, the library, probes and the gateway build their own requests and use the answers differently, but all of them send
+through this module. `portico.models.failover` selects the next candidate.
 
-A probe is one tiny real request. A provider's list of models is `GET /v1/models`, in Anthropic's form or OpenAI's. Its names are
-only shown: they make no model callable that the loader rejects.
+A probe is one tiny real request. A provider's list of models is `GET /v1/models`, in Anthropic's form or OpenAI's. Its names
+are only shown; they do not make a model callable that the loader rejects.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ASKING: Final = Patience()
-"""How long `ask`, the library and probes wait. They go on waiting while a provider sends comments."""
+"""How long `ask`, the library and probes wait. They keep waiting while a provider sends comments."""
 DEFAULT_MAX_TOKENS: Final = 8192
-# For a model whose thinking is part of its answer: MiniMax-M3.1-Flash used 6,400 tokens of thinking for a small bug fix
+# For a model with thinking in its answer: MiniMax-M3.1-Flash used 6,400 tokens of thinking for a small bug fix
 # (dev.to/aihubmix, October 2026), and OpenAI advises to reserve 25,000 (platform.openai.com/docs/guides/reasoning).
 THINKING_MAX_TOKENS: Final = 32_768
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -76,7 +76,9 @@ def attempt(
     api: ApiKind | None = None,
     patience: Patience | None = None,
 ) -> Awaitable[Accepted]:
-    """Call `send` with the model's credential and accept its response; after a refresh again, if the provider rejects the token.
+    """Call `send` with the model's credential and accept the response.
+
+    If the provider rejects the token, refresh it and call `send` again.
 
     `api` is the protocol of the request, if it is not the model's own.
 
@@ -91,10 +93,10 @@ def attempt(
 
 
 async def with_credential(model: CallableModel, broker: TokenBroker, send: Callable[[Secret | None], Awaitable[T]]) -> T:
-    """Return what `send` returns for the model's credential, which is refreshed once if the provider rejects it.
+    """Call `send` with the model's credential and return the result. If the provider rejects the credential, refresh it once.
 
-    An error of `send` is the network's or the provider's. Any other error is this machine's (a locked keyring, a busy lock, a
-    plugin) and means nothing about the credential.
+    An error of `send` comes from the network or the provider. Any other error comes from this machine (a locked keyring, a busy
+    lock, a plugin), and does not mean that the credential is invalid.
 
     Raises:
         AttemptFailed: the model did not start to answer.
@@ -121,11 +123,13 @@ async def with_token(
     *,
     may_refresh: Callable[[], bool] = lambda: True,
 ) -> T:
-    """Return what `send` returns for the profile's token. If the provider rejects the token, call `send` again with a new token.
+    """Call `send` with the profile's token and return the result.
 
-    All requests to a provider follow this rule (`provider_errors.rejects_token`). If another process has replaced the token
-    meanwhile, there is no refresh. A stored API key cannot be replaced, so it is sent once. `may_refresh` is called before the
-    second token is requested.
+    If the provider rejects the token, call `send` again with a new token.
+
+    All requests to a provider follow this rule (`provider_errors.rejects_token`). If another process has already replaced the
+    token, the replacement is used without a refresh. A stored API key cannot be replaced, so it is sent only once.
+    `may_refresh` is called before the second token is requested.
 
     Raises:
         AttemptFailed: the last error of `send`.
@@ -218,7 +222,7 @@ async def begin(
     answer.close()
     why = f"an answer of type {shown(answer.response.content_type)} instead of a stream"
     no_stream = NoStream(f"{model.reference.provider} did not stream its answer.", why=why)
-    # The provider has answered in an unusable form; the same request would be billed again.
+    # The provider has answered, but in an unusable form. A second request would be billed again.
     raise AttemptFailed(ProviderError("answer-unknown", str(no_stream), unknown=True), no_stream)
 
 
@@ -233,7 +237,8 @@ async def ask(
     """Return the answer of the first candidate that answers. `on_failed` is called for each failure that another attempt follows.
 
     Raises:
-        PorticoError: no candidate answers: why the first model did not (`Failover.reason`), and the outcome of the others.
+        PorticoError: no candidate answers. The error has the reason (`Failover.reason`) and the outcomes of the other
+            candidates.
     """
 
     async def ask_one(model: CallableModel) -> Answer:
@@ -274,7 +279,7 @@ def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> 
     wanted = max_tokens or (THINKING_MAX_TOKENS if thinks(question, model.reference.model) else DEFAULT_MAX_TOKENS)
     limit = min(wanted, spec.max_tokens or wanted)
     if spec.context_window is not None:
-        # An estimate: the provider counts exactly, and rejects a request that is too long.
+        # This is an estimate. The provider counts exactly, and rejects a request that is too long.
         room = spec.context_window - len(question.text) // _CHARACTERS_PER_TOKEN
         limit = max(_MIN_ANSWER_TOKENS, min(limit, room))
     return replace(question, max_tokens=limit)
@@ -306,7 +311,7 @@ class Discovered:
 
 
 class Connects(Protocol):
-    """The parts of the app that listing models needs: an HTTP client and a broker of tokens."""
+    """The parts of the app for listing models: an HTTP client and a token broker."""
 
     def http(self) -> HttpClient: ...
 
@@ -319,7 +324,7 @@ async def discover(
     """Fetch the provider's list of models for this credential, within `within_s` seconds (5 if None).
 
     Raises:
-        PorticoError: the provider does not list them.
+        PorticoError: the provider does not list its models.
     """
     within_s = TIMEOUT_S if within_s is None else within_s
     try:
@@ -333,14 +338,14 @@ async def discover(
 
 
 def _not_listed_error(model: CallableModel, provider_error: ProviderError) -> PorticoError:
-    """Return the error for a rejected list, which is not about one model."""
+    """Return the error for a rejected request for the list. The error does not name a model."""
     if provider_error.kind != "model-refused":
         return model_error(model, provider_error)
     return ProviderRefused(f"{model.reference.provider} does not list its models for this account.", why=str(provider_error))
 
 
 def list_models(app: Connects, models: Mapping[str, CallableModel], *, within_s: float | None = None) -> dict[str, ModelList]:
-    """Fetch the list of models of each provider in parallel; an error takes the place of a list that cannot be fetched."""
+    """Fetch the lists of all providers' models in parallel. If a list cannot be fetched, return the error in its place."""
     return signals.run(_list_all(app, models, within_s)) if models else {}
 
 
@@ -359,7 +364,10 @@ async def _list_all(app: Connects, models: Mapping[str, CallableModel], within_s
 
 
 def list_url(model: CallableModel) -> str:
-    """Return the URL of the list: beside OpenAI's endpoints if the provider has them, as at MiniMax, else beside Anthropic's."""
+    """Return the URL of the list:
+
+    next to OpenAI's endpoints if the provider has them (as MiniMax), else next to Anthropic's.
+    """
     base = model.bases.get("openai-completions") or model.bases.get("openai-responses")
     if base is not None:
         return f"{versioned(base)}/models"
@@ -397,7 +405,7 @@ def _read_model(fields: Any) -> Discovered | None:
     if not isinstance(id, str) or not 0 < len(id) <= _MAX_ID_LENGTH or not id.isprintable():
         return None
     name = fields.get("display_name")
-    window = fields.get("max_context_length")  # LM Studio's own addition
+    window = fields.get("max_context_length")  # a field that only LM Studio sends
     context_window = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else None
     return Discovered(id, shown(name) if isinstance(name, str) and name else id, context_window)
 
@@ -468,5 +476,5 @@ def _status(failure: AttemptFailed) -> Status:
     if isinstance(failure.error, SignInNeeded):
         return "auth"
     if failure.provider_error.kind == "local" and isinstance(failure.error, NetworkError) and failure.error.unsent:
-        return "unreachable"  # such as an unusable proxy: no provider has received the credential
+        return "unreachable"  # for example an unusable proxy: no provider has received the credential
     return _STATUS.get(failure.provider_error.kind, "unknown")

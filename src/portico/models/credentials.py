@@ -1,7 +1,7 @@
 """The credentials of a provider: its profiles, else an environment key, else a key in the config.
 
-A key is not tried after a profile: the key may be billed per token while the profile has a plan, and the user did not agree to
-that cost.
+If a profile fails, a key is not tried: the profile may have a plan while the key is billed per token, and the user has not
+agreed to this cost.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class CredentialRefused(SignInNeeded):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One credential and its `source` in words. If it has a `base_url`, it is sent there only.
+    """One credential and its `source` in words. If it has a `base_url`, it is sent only to this URL.
 
-    `signed_in_at` is when the profile was signed in or its key stored (wall ms), 0 without a profile. `sign_in_again` is the
+    `signed_in_at` is the time of the sign-in or of storing the key (wall ms); 0 without a profile. `sign_in_again` is the
     command that replaces the profile.
     """
 
@@ -49,7 +49,7 @@ class Credential:
 
 
 class Credentials:
-    """The credentials of all providers. `env` is the environment, completed by the config's variables."""
+    """The credentials of all providers. `env` is the environment plus the config's variables."""
 
     def __init__(self, config: Config, profiles: Sequence[Profile], env: Mapping[str, str]) -> None:
         self._config = config
@@ -74,7 +74,7 @@ class Credentials:
     def profiles_of(self, provider: Provider) -> list[Profile]:
         """Return the provider's profiles, best first: by `auth.order`, then the region of the config's `baseUrl`, then the age.
 
-        A profile that must sign in again is used only if there is no other.
+        A profile that must sign in again is used only if there is no other profile.
         """
         order = self.order_for(provider.id)
         profiles = self._signed_in(provider.id)
@@ -106,7 +106,7 @@ class Credentials:
         return self._env.get(name, "").lower() if name is not None else ""
 
     def unset_variable_for(self, provider: Provider) -> str | None:
-        """Return the variable whose bare name is the config's `apiKey`, if the variable is not set."""
+        """Return the name of an unset variable if the config's `apiKey` is this bare name."""
         name = named_variable(_configured_key(provider))
         return name if name is not None and not self._env.get(name) else None
 
@@ -123,14 +123,17 @@ class Credentials:
 
 
 def _configured_key(provider: Provider) -> str:
-    """Return the config's `apiKey` as written; empty without a key, or for the placeholder of a provider with a sign-in."""
+    """Return the unresolved `apiKey` of the config.
+
+    It is empty without a key, or if it is only a placeholder beside a sign-in.
+    """
     spec, config = provider.spec, provider.config
     configured = config.api_key.reveal() if config is not None and config.api_key is not None else ""
     return "" if spec is not None and configured == spec.placeholder_key and spec.needs_credential else configured
 
 
 def _no_credential_needed(provider: Provider) -> Credential | None:
-    """Return a credential without a key for a provider that needs none: a plugin's, or a local server in the config."""
+    """Return a credential without a key if the provider needs no key: by its plugin, or as a local server in the config."""
     if provider.spec is not None:
         needs_none = not provider.spec.needs_credential
     else:
@@ -141,7 +144,10 @@ def _no_credential_needed(provider: Provider) -> Credential | None:
 
 
 def profile_credential(profile: Profile) -> Credential:
-    """Return the credential of a profile. A token is sent to the API base that issued it, a key to the config's base URL."""
+    """Return the credential of a profile.
+
+    A token is sent to the API base that issued it, but a key is sent to the config's base URL.
+    """
     base_url = profile.api_base if profile.type != API_KEY else None
     return Credential(
         f"profile {profile.id}",

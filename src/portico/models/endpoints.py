@@ -1,4 +1,4 @@
-"""The endpoints of a provider: base URLs, headers, and the form in which a key is sent."""
+"""The endpoints of a provider: base URLs, headers, and the header for a key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BaseUrlRefused(ConfigError):
 
 
 def with_base_urls(config: Config, env: Mapping[str, str]) -> Config:
-    """Return `config` with each `${VAR}` in a base URL resolved and checked. A URL with an unset variable stays as it is."""
+    """Return `config` with each `${VAR}` in a base URL resolved and checked. A URL with an unset variable is not changed."""
     resolved = {id: _with_base_url(id, provider, env) for id, provider in config.models.providers.items()}
     if all(resolved[id] is provider for id, provider in config.models.providers.items()):
         return config
@@ -50,9 +50,10 @@ def _with_base_url(id: str, provider: ProviderConfig, env: Mapping[str, str]) ->
 
 
 def base_url_of(provider: Provider, region: str) -> str | None:
-    """Return the API base without a profile: the config's, else the region's, else the first; None if unknown.
+    """Return the API base to use without a profile: the config's base URL, else the region's, else the provider's first; None if
+    unknown.
 
-    If the config's base URL is unusable, the result is None: the key is not meant for the provider's usual host.
+    If the config's base URL is unusable, return None, because the key is not for the provider's usual host.
     """
     if provider.config is not None and provider.config.problem is not None:
         return None
@@ -65,7 +66,7 @@ def base_url_of(provider: Provider, region: str) -> str | None:
 def checked_base_url(
     provider: Provider, region: str, env: Mapping[str, str], specs: Iterable[ProviderSpec], *, own: Iterable[ApiKind | None] = ()
 ) -> str | None:
-    """Return `base_url_of` after a check. `own` are the protocols that single models have in the config.
+    """Check and return `base_url_of`. `own` are the protocols of single models in the config.
 
     Raises:
         ConfigError: `base-url-refused`: the config's base URL is unusable; `variable-unset`: its variable is not set.
@@ -90,7 +91,9 @@ def _wrong_base(provider: Provider, why: str, instead: str) -> ConfigError:
 
 
 def headers_of(provider: Provider, model_id: str, env: Mapping[str, str]) -> dict[str, str]:
-    """Return the config's headers for one model: the model's headers override the provider's, in any case of their names.
+    """Return the config's headers for one model: the model's headers override the provider's headers.
+
+    The case of header names does not matter.
 
     Raises:
         ConfigError: `variable-unset`.
@@ -110,7 +113,7 @@ def headers_of(provider: Provider, model_id: str, env: Mapping[str, str]) -> dic
 
 
 def auth_header(provider: Provider, api: ApiKind, base_url: str, specs: Iterable[ProviderSpec]) -> Literal["bearer", "x-api-key"]:
-    """Return the header that carries a key: by `authHeader`, else by the provider of this host, else by the protocol.
+    """Return the header for a key, by `authHeader`, else by the provider of this host, else by the protocol.
 
     OpenAI's protocols use `Authorization: Bearer` only. Anthropic's header is `x-api-key`
     (https://docs.anthropic.com/en/api/overview), which OpenClaw's library sends to every provider of that protocol.
@@ -129,7 +132,7 @@ def auth_header(provider: Provider, api: ApiKind, base_url: str, specs: Iterable
 def all_bases(api: ApiKind, base_url: str, spec: ProviderSpec | None) -> Mapping[ApiKind, str]:
     """Return the API bases by protocol: `base_url` for `api`, and the provider's other bases at the same origin.
 
-    Only the provider's own hosts are expected to serve the other protocols; another server may serve just one.
+    The other bases are returned only for the provider's own hosts, because another server may serve only one protocol.
     """
     bases: dict[ApiKind, str] = {api: base_url}
     parts = urlsplit(base_url)
@@ -143,7 +146,8 @@ def all_bases(api: ApiKind, base_url: str, spec: ProviderSpec | None) -> Mapping
 class Misfit:
     """A base URL that does not fit its `api`: which `key` to change, and its right value in `instead`.
 
-    `is_certain` is true at a host whose provider documents the path of each protocol; elsewhere the path may be intended.
+    `is_certain` is true if the host's provider documents the path of each protocol; otherwise the user may have intended the
+    path.
     """
 
     api: ApiKind
@@ -158,14 +162,14 @@ class Misfit:
 
 
 def misfit(base_url: str, api: ApiKind, specs: Iterable[ProviderSpec]) -> Misfit | None:
-    """Return the misfit of `base_url` and `api`; None if requests may be answered.
+    """Return the misfit of `base_url` and `api`; None if they may fit.
 
-    MiniMax serves Anthropic's protocol under `/anthropic` and OpenAI's under `/v1`; a request to the wrong one gets a bare 404.
-    Other providers use `/anthropic` too.
+    MiniMax serves Anthropic's protocol under `/anthropic` and OpenAI's under `/v1`; a request to the wrong path gets a 404
+    without an explanation. Other providers use `/anthropic` too.
     """
     try:
         parts, host = urlsplit(base_url), host_of(base_url)
-    except ValueError:  # such as `http://[${VAR}]`, with an unresolved variable
+    except ValueError:  # for example `http://[${VAR}]`, with an unresolved variable
         return None
     path = parts.path.rstrip("/")
     spec = next((spec for spec in specs if api in spec.paths and host in declared_hosts(spec)), None)

@@ -1,7 +1,8 @@
 """The fields and headers of a provider's error that programs read, and the time of the next try.
 
-Anthropic's and OpenAI's SDKs, and the agents that use them, read these fields and headers to decide if and when to repeat a
-request, and if to shorten it first (anthropic-sdk-python and openai-python: `_base_client.py`, `_exceptions.py`).
+Anthropic's and OpenAI's SDKs, and the agents that use them, read these fields and headers. They decide if and when to repeat a
+request, and if the request must be shortened first (anthropic-sdk-python and openai-python: `_base_client.py`,
+`_exceptions.py`).
 
 The time of the next try is in a header: `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms` (the SDKs of Anthropic and
 OpenAI read it first); in a field: `resets_at` (epoch), `resets_in_seconds` (Codex), `retryDelay` (google.rpc.RetryInfo); or in
@@ -38,7 +39,7 @@ _MAX_HEADER_LENGTH: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """The fields of a provider's error object, None if absent, and the SDK headers. Credentials in them are redacted.
+    """The fields of a provider's error object (None if absent), and the headers for SDKs. Credentials in them are redacted.
 
     `type`, `code` and `param` are members of `error`; `request_id` (Anthropic's) is beside `error`. Header names are lower-case.
     """
@@ -50,7 +51,10 @@ class ErrorReply:
     headers: tuple[tuple[str, str], ...] = ()
 
     def without_fields(self) -> ErrorReply:
-        """Return the reply without its fields, for an error about the credential, which is the gateway's and not the client's."""
+        """Return the reply without its fields.
+
+        For errors about the credential, because the credential is the gateway's and not the client's.
+        """
         return replace(self, type=None, code=None, param=None)
 
 
@@ -117,7 +121,7 @@ _MIN_EPOCH_MS: Final = 10**12
 
 
 def read_wait(headers: Mapping[str, str], body: Mapping[str, Any], message: str) -> float | None:
-    """Return how many seconds the response asks to wait; None if it does not say."""
+    """Return how many seconds the response asks to wait; None if it names no time."""
     from portico.net.reply_values import seconds_to_wait
 
     wait_ms = _number(next((value for name, value in headers.items() if name.lower() == "retry-after-ms"), None))

@@ -1,14 +1,16 @@
 """Failover: the order of the candidates, and the cooldown of candidates that failed.
 
-The candidates are the provider's other profiles, then the fallbacks. A `Failover` belongs to one request; the caller sends the
-request and reports each outcome. If the wanted model itself calls the request wrong, the request goes back to the client. If a
-fallback does, the next candidate is asked, because a fallback may lack what the wanted model has (one rejects the signed thinking
-of another provider with 400, openclaw#64840). If no candidate answers, the client gets the wanted model's reason.
+The further candidates are the provider's other profiles, then the fallbacks. A `Failover` belongs to one request; the caller
+sends the request and reports each outcome. If the wanted model rejects the request as invalid, no other candidate is tried. If
+a fallback does so, the next candidate is tried, because a fallback may lack a feature of the wanted model (some reject the
+signed thinking of another provider with 400, openclaw#64840). If no candidate answers, the client gets the wanted model's
+reason.
 
-Cooldowns are state of one process, by credential and model, so that one model does not block the other models of its provider
+Each process has its own cooldowns, by credential and model, so that one model does not block the other models of its provider
 (openclaw#11352). A failure of the credential applies to all of its models. A cooldown belongs to one exact credential, profile
-and address. After its end, one request is let through and decides for all (half-open, as in a circuit breaker). Only a provider's
-answer, or a provider that cannot be reached, starts a cooldown. A failure on this machine does not: the next request may work.
+and address. After its end, one request tries the candidate, and its outcome decides for all requests (half-open, as in a
+circuit breaker). A cooldown starts only if a provider sends an error or cannot be reached. A failure on this machine starts no
+cooldown, because the next request may succeed.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The length of these cooldowns is a guess. If no other candidate is left, the one whose cooldown ends first is tried.
+# The length of these cooldowns is a guess. If no other candidate is left, the candidate whose cooldown ends first is tried.
 _GUESSED: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown"})
 # How long to wait for the outcome of the one request that tries a candidate again.
 _TRIAL_MS: Final = 1000
@@ -42,7 +44,9 @@ _NO_SERVER: Final = frozenset({"unreachable", "answer-unknown"})
 
 @dataclass(slots=True)
 class Attempt:
-    """The outcome of one candidate. `why` is for the user; `cooldown` is why the candidate was passed over.
+    """The outcome of one candidate.
+
+    `why` is for the user. `cooldown` is set if the candidate was passed over because of a cooldown.
 
     Without a `cooldown`, a candidate is passed over because its provider must not receive this request again: `provider_error`
     is the reason. `error` is the failure to show if it did not come from the provider.
@@ -57,7 +61,10 @@ class Attempt:
 
 
 def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
-    """Return the first attempt whose answer is unknown. Cooldowns do not count: they come from earlier requests."""
+    """Return the first attempt whose answer is unknown.
+
+    Candidates in cooldown do not count, because their failures are of earlier requests.
+    """
     failed = (one for one in attempts if one.outcome == "failed")
     return next((one for one in failed if one.provider_error is not None and one.provider_error.unknown), None)
 
@@ -65,7 +72,7 @@ def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
 async def first_answer(
     failover: Failover, attempt: Callable[[CallableModel], Awaitable[T]], *, on_failed: Callable[[Attempt], None]
 ) -> T | None:
-    """Return the result of `attempt` for the first candidate that answers; None if none does (see `failover.reason`).
+    """Return the result of `attempt` for the first candidate that answers; None if no candidate answers (see `failover.reason`).
 
     `attempt` raises `AttemptFailed` for a candidate that does not answer; `on_failed` is then called with the outcome. Any other
     exception ends the request.
@@ -89,8 +96,8 @@ async def first_answer(
 class Failover:
     """One request and its candidates. `attempts` are the outcomes so far, in order.
 
-    `wanted` is the requested model; None means the first candidate's. If the wanted model cannot be called, all candidates are
-    its fallbacks.
+    `wanted` is the requested model; None means the model of the first candidate. If the wanted model cannot be called, all
+    candidates are its fallbacks.
     """
 
     candidates: Sequence[CallableModel]
@@ -104,7 +111,7 @@ class Failover:
     def next(self) -> CallableModel | None:
         """Return the candidate to try now; None if none is left.
 
-        If all candidates are in cooldown, return the one whose cooldown is a guess and ends first.
+        If all candidates are in cooldown, return the candidate whose cooldown ends first, if the cooldown's length is a guess.
         """
         while not self._ended and self._next < len(self.candidates):
             model = self.candidates[self._next]
@@ -138,7 +145,7 @@ class Failover:
 
     @property
     def goes_on(self) -> bool:
-        """Whether another candidate may be asked: not after the wanted model has called the request wrong."""
+        """Whether another candidate may be tried: not after the wanted model has rejected the request as invalid."""
         return not self._ended
 
     def gave_up(self, model: CallableModel) -> None:
@@ -150,7 +157,8 @@ class Failover:
         """The attempt that explains why there is no answer; None after an answer or without attempts.
 
         An unknown answer comes first, because the request must not be repeated. Then come the wanted model's attempts, before
-        those of its fallbacks: a wrong request; else the temporary failure that ends soonest; else the first failure.
+        those of its fallbacks. Among these the order is: an invalid request; the temporary failure that ends soonest; the first
+        failure.
         """
         if any(attempt.outcome == "answered" for attempt in self.attempts):
             return None
@@ -160,7 +168,7 @@ class Failover:
         if self._ended:
             return self.attempts[-1]
         own = [attempt for attempt in self.attempts if self._is_own(attempt)]
-        # An unknown answer behind a cooldown belongs to an earlier request.
+        # If a candidate is in cooldown, its unknown answer belongs to an earlier request.
         now = [one for one in own if one.outcome == "failed" or one.provider_error is None or not one.provider_error.unknown]
         others = [
             one
@@ -193,7 +201,7 @@ class Failover:
         if provider_error.kind == "local":
             return round((provider_error.retry_after or 0.0) * 1000)
         cooldown = self.cooldowns.active(key_of(attempt.model))
-        # A cooldown of 0 ms has ended: another request is the trial, with an outcome soon.
+        # A cooldown of 0 ms has ended, and another request now tries the candidate, so the outcome is known soon.
         return (self.cooldowns.left_ms(cooldown) or _TRIAL_MS) if cooldown is not None else None
 
     def is_wanted(self, model: CallableModel) -> bool:
@@ -201,7 +209,10 @@ class Failover:
         return model.reference == (self.wanted or self.candidates[0].reference)
 
     def _is_own(self, attempt: Attempt) -> bool:
-        """Whether `attempt` was of the wanted model or, if the wanted model cannot be called, of a meaningful fallback."""
+        """Whether `attempt` used the wanted model.
+
+        If this model cannot be called, a fallback that explains the failure counts instead.
+        """
         return self.is_wanted(attempt.model) if self.not_callable is None else _explains(attempt)
 
     @property
@@ -217,12 +228,12 @@ class Failover:
 
     @property
     def unknown(self) -> ProviderError | None:
-        """Why the answer of a candidate is unknown, so that this request must not be repeated (RFC 9110 section 9.2.2)."""
+        """Why a candidate's answer is unknown; then this request must not be repeated (RFC 9110 section 9.2.2)."""
         attempt = unanswered(self.attempts)
         return attempt.provider_error if attempt is not None else None
 
     def _unknown_at(self, model: CallableModel) -> ProviderError | None:
-        """Return why `model` must not be asked: its provider, the same id or the same server, may already have answered."""
+        """Return why `model` must not be tried: its provider (the same id or the same server) may already have answered."""
         attempt = unanswered([one for one in self.attempts if _are_of_one_provider(one.model, model)])
         return attempt.provider_error if attempt is not None else None
 
@@ -243,7 +254,10 @@ class Failover:
 
 
 def _explains(attempt: Attempt) -> bool:
-    """Whether a fallback's outcome explains the failure. A fallback that calls the request wrong explains nothing."""
+    """Whether a fallback's outcome explains the failure.
+
+    If a fallback rejects the request as invalid, this explains nothing.
+    """
     return attempt.provider_error is None or attempt.provider_error.may_succeed_elsewhere
 
 
@@ -281,9 +295,9 @@ _SECONDS: Final[Mapping[ProviderErrorKind, tuple[float, float]]] = {
 }
 # Failures of the account, not of one model.
 _OF_CREDENTIAL: Final = frozenset({"auth", "account-refused", "billing", "no-plan", "plan-used-up"})
-# A trial without a result, such as after its client has disconnected, must not block the candidate forever.
+# A trial may have no result, for example if its client disconnects. It must not block the candidate forever.
 _TRIAL_S: Final = 60.0
-# The longest time of a provider that is respected: the windows of plans are hours and weeks.
+# The longest wait that a provider may ask for. The windows of plans are hours and weeks.
 _MAX_RETRY_AFTER_S: Final = 8 * 86_400.0
 # Clients may name models that no catalog lists. At this limit the cooldown that ends first is dropped.
 _MAX_COOLDOWNS: Final = 1_000
@@ -301,7 +315,10 @@ class Cooldown:
 
 
 class Cooldowns:
-    """The cooldowns of one process. `by_key` also contains ended ones. For one event loop; no method waits."""
+    """The cooldowns of one process.
+
+    `by_key` also contains ended cooldowns. Use an object in one event loop only; no method waits.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -317,7 +334,7 @@ class Cooldowns:
         return max(0, cooldown.until_ms - self._clock.wall_ms())
 
     def start_trial(self, key: Key) -> None:
-        """Let one request try `key` after an ended cooldown, and block all others until its outcome is known."""
+        """Let one request try `key` after an ended cooldown, and block all other requests until the outcome is known."""
         for cooldown in self._of(key):
             cooldown.trial_until = self._clock.monotonic() + _TRIAL_S
 
@@ -332,7 +349,7 @@ class Cooldowns:
             cooldown.trial_until = 0.0
 
     def failed(self, key: Key, provider_error: ProviderError) -> None:
-        """Start a cooldown. An active cooldown goes on: the failed request was sent before its start."""
+        """Start a cooldown. An active cooldown is not changed, because the failed request was sent before it started."""
         self.gave_up(key)
         if provider_error.kind not in _SECONDS:
             return
@@ -350,7 +367,7 @@ class Cooldowns:
         return [cooldown for each in _keys(key) if (cooldown := self.by_key.get(each)) is not None]
 
     def _is_active(self, cooldown: Cooldown) -> bool:
-        waits = cooldown.began_ms <= self._clock.wall_ms() < cooldown.until_ms  # setting the clock back ends a cooldown
+        waits = cooldown.began_ms <= self._clock.wall_ms() < cooldown.until_ms  # a clock that is set back ends a cooldown
         return waits or self._clock.monotonic() < cooldown.trial_until
 
 

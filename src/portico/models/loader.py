@@ -1,4 +1,4 @@
-"""The loader: turn a name into callable models, the requested one and its fallbacks.
+"""The loader: turn a name into callable models, which are the requested model and its fallbacks.
 
 A callable model has everything that a request needs except a profile's token. The credential comes from a profile, an environment
 variable or the config, in this order. A profile's token is sent only to the API base that issued it, even if the config's
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class ProviderIncomplete(ConfigError):
-    """The config of a provider lacks a key that calling it needs."""
+    """The config of a provider lacks a required setting."""
 
     id = "provider-incomplete"
 
@@ -71,11 +71,11 @@ class NoSuchProtocol(UsageError):
 class CallableModel:
     """One model with one credential.
 
-    The credential is the token of `profile_id`, or `key`; without both, the provider needs none. `source` describes its origin.
-    `bases` are the API bases by protocol, `base_url` is the base of `api`. `listed`: the catalog has the model; if not, `near`
-    are similar names. `fingerprint` changes with the key, the address and the headers; `signed_in_at` with the profile's sign-in
-    (wall ms; 0 without a profile). `has_regions`: accounts of one region are rejected in the others. `sign_in_again` is the
-    command that replaces the profile; `{prog}` in it stands for the program name.
+    The credential is the token of `profile_id`, or `key`. If both are missing, the provider needs no credential. `source`
+    describes its origin. `bases` are the API bases by protocol, and `base_url` is the base of `api`. `listed`: the catalog has
+    the model; if not, `near` are similar names. `fingerprint` changes with the key, the address and the headers. `signed_in_at`
+    is the time of the profile's sign-in (wall ms; 0 without a profile). `has_regions`: a region rejects the accounts of other
+    regions. `sign_in_again` is the command that replaces the profile; `{prog}` in it stands for the program name.
     """
 
     reference: ModelReference
@@ -100,7 +100,7 @@ class CallableModel:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A model that cannot be called, and why."""
+    """A model that cannot be called, and the reason."""
 
     reference: ModelReference
     error: PorticoError
@@ -110,7 +110,7 @@ class Passed:
 class Resolution:
     """The result for a name: at least one candidate, in the order of the attempts, and the models that cannot be called.
 
-    `wanted` is the requested model, which may be in `passed`; None means the first candidate's.
+    `wanted` is the requested model, which may be in `passed`; None means the model of the first candidate.
     """
 
     candidates: tuple[CallableModel, ...]
@@ -129,8 +129,8 @@ _FINGERPRINT_KEY: Final = os.urandom(32)
 class ModelLoader:
     """Turns `provider/model`, an alias or None (the default model) into callable models.
 
-    `env` is `LoadedConfig.env`: the environment, completed by the config's variables. `switched_off` maps providers to the
-    disabled plugins that offer them.
+    `env` is `LoadedConfig.env`: the environment plus the config's variables. `switched_off` maps providers to the disabled
+    plugins that offer them.
     """
 
     def __init__(
@@ -165,8 +165,8 @@ class ModelLoader:
     def resolve(self, text: str | None = None) -> Resolution:
         """Return the candidates for a name: the model with each of its credentials and, for the default model, the fallbacks.
 
-        The default model has fallbacks however it is named: by None, in full, or by an alias. Another model has none, because the
-        user chose it on purpose. Models that cannot be called are in `passed`.
+        The default model always has fallbacks: if it is named by None, in full, or by an alias. Other models have no fallbacks,
+        because the user chose them on purpose. Models that cannot be called are in `passed`.
 
         Raises:
             UsageError, ConfigError, SignInNeeded: as `load`, if neither the model nor a fallback can be called; also if the model
@@ -195,7 +195,7 @@ class ModelLoader:
             return ()
 
     def one_of_each(self) -> dict[str, CallableModel]:
-        """Return one callable model of each provider, by provider id; without providers that have no credential."""
+        """Return one callable model for each provider that has a credential, by provider id."""
         samples = {id: next((model.id for model in one.models), "any") for id, one in self.catalog.providers.items()}
         callables = {id: self.each_credential(f"{id}/{sample}") for id, sample in samples.items()}
         return {id: models[0] for id, models in callables.items() if models}
@@ -230,17 +230,17 @@ class ModelLoader:
         return next(iter(self.credentials.profiles_of(provider)), None)
 
     def in_use(self) -> frozenset[str]:
-        """Return the ids of the profiles that are used if the user specifies none: one of each provider."""
+        """Return the ids of the profiles that are used by default, one for each provider."""
         providers = {profile.provider for profile in self._profiles}
         return frozenset(profile.id for id in providers if (profile := self.profile_in_use(id)) is not None)
 
     def profile_in_use(self, provider: str) -> Profile | None:
-        """Return the profile of `provider` that is used if the user specifies none."""
+        """Return the profile of `provider` that is used by default."""
         spec, config = self.catalog.specs.get(provider), self._config.models.providers.get(provider)
         return self.profile_for(Provider(provider, (), spec=spec, config=config))
 
     def describe_choice(self, profile_id: str) -> str | None:
-        """Say which profile is used and which are not; None if there is only one, or if `auth.order` decides."""
+        """Describe in a text which profile is used and which are not. None if there is only one, or if `auth.order` decides."""
         provider = next((one.provider for one in self._profiles if one.id == profile_id), None)
         if provider is not None and self.credentials.order_for(provider):
             return None
@@ -262,7 +262,7 @@ class ModelLoader:
         return primary
 
     def _references(self, names: Iterable[str]) -> list[ModelReference]:
-        """Expand `names` without invalid ones, which are findings of `models status`."""
+        """Return the references for `names`. Leave out invalid names, because `models status` reports them."""
         references = []
         for text in names:
             with suppress(UsageError):
@@ -306,7 +306,7 @@ class ModelLoader:
         known = provider.model(reference.model)
         if known is not None or provider.config is None or wrong_case(self.catalog, reference):
             return known
-        # A model may be newer than this catalog: for a provider in the config, the provider itself decides.
+        # A model may be newer than this catalog. So if the provider is in the config, the provider itself decides.
         return ModelSpec(reference.model, reference.model, reasoning=reasons(reference.model))
 
     def _instead(self, reference: ModelReference) -> list[str]:
@@ -362,7 +362,7 @@ class ModelLoader:
 
 
 def _fingerprint(key: Secret | None, *called: object) -> str:
-    """Return a digest of a key and of the call's address and headers, keyed for this process so that it reveals neither."""
+    """Return a digest of the key, the URL and the headers. It is keyed for this process, so that it does not reveal them."""
     import hashlib
 
     text = repr((key.reveal() if key is not None else None, *called))

@@ -1,7 +1,7 @@
-"""The three protocols of model APIs: URLs, request bodies, and reading of answers; also token usage and its cost.
+"""The three protocols of model APIs: URLs, request bodies and the reading of answers; also the token usage and its cost.
 
-They are Anthropic's Messages (https://docs.anthropic.com/en/api/messages-streaming), in which only `message_stop` completes an
-answer, and OpenAI's Chat Completions and Responses.
+They are Anthropic's Messages (https://docs.anthropic.com/en/api/messages-streaming), and OpenAI's Chat Completions and
+Responses. In Anthropic's protocol only `message_stop` completes an answer.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question to a model. `max_tokens` limits the answer.
+    """A question to a model.
 
-    With `effort` None the model decides how much it thinks, with `thinking` None if it thinks. `portico.models.thinking` defines
-    which values a model accepts.
+    `max_tokens` limits the answer. If `effort` is None, the model decides how much it thinks. If `thinking` is None, the model
+    decides whether it thinks. `portico.models.thinking` defines which values a model accepts.
     """
 
     text: str
@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The content of one event of a stream. `end`: the answer is complete; `error`: the provider's message of a failure."""
+    """The content of one event of a stream. `end`: the answer is complete. `error`: the provider's message about a failure."""
 
     text: str = ""
     usage: Usage | None = None
@@ -60,7 +60,7 @@ class ApiProtocol(Protocol):
     api: ApiKind
 
     def url(self, base_url: str) -> str:
-        """Return the URL for questions under an API base, with or without its version."""
+        """Return the URL to send questions to. `base_url` may end with the API's version (`/v1`) or not."""
         ...
 
     def headers(self) -> Mapping[str, str]:
@@ -72,11 +72,11 @@ class ApiProtocol(Protocol):
         ...
 
     def read(self, event: Mapping[str, object]) -> Piece:
-        """Read an event of the stream; an event that the protocol does not know gives an empty piece."""
+        """Read an event of the stream. For an unknown event, return an empty piece."""
         ...
 
     def usage(self, answer: Mapping[str, object]) -> Usage | None:
-        """Return the usage of an answer that is not streamed; None if the answer does not contain it."""
+        """Return the usage in an answer that is not streamed; None if the answer has no usage."""
         ...
 
 
@@ -93,7 +93,9 @@ _MAX_COUNT: Final = 10**12
 
 
 class Usage(NamedTuple):
-    """Tokens of one answer. `input` is without tokens that a cache read or wrote, which have other prices.
+    """The token counts of one answer.
+
+    `input` does not include tokens that were read from a cache or written to it; these have other prices.
 
     `cache_write_1h` is the part of `cache_write` that stays in the cache for an hour.
     """
@@ -106,11 +108,14 @@ class Usage(NamedTuple):
 
     @property
     def total_input(self) -> int:
-        """The size of the whole prompt, including cached tokens; some prices depend on it."""
+        """The size of the whole prompt, including cached tokens. Some prices depend on this size."""
         return self.input + self.cache_read + self.cache_write
 
     def updated(self, newer: Usage) -> Usage:
-        """Return the counts with the known counts of `newer`. Streams send the counts piece by piece, each as a total."""
+        """Return these counts, replaced by those counts of `newer` that are not 0.
+
+        A stream sends its counts in several events, each as a total.
+        """
         return Usage(
             newer.input or self.input,
             newer.output or self.output,
@@ -124,8 +129,8 @@ def list_price(usage: Usage, cost: ModelCost | None) -> float | None:
     """Return US dollars for `usage` at the prices of `cost`; None if the prices or the counts are unknown.
 
     The highest tier below the size of the prompt applies to the whole request. Reads and writes of the cache are part of the
-    prompt (BerriAI/litellm#30207, junhoyeo/tokscale#862). Tokens that Anthropic's cache keeps for an hour cost twice the input
-    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching), or nothing if cache writes are free.
+    prompt (BerriAI/litellm#30207, junhoyeo/tokscale#862). A token that Anthropic's cache keeps for an hour costs twice the
+    input price (https://platform.claude.com/docs/en/build-with-claude/prompt-caching), or nothing if cache writes are free.
     """
     if cost is None or not usage.output:
         return None
@@ -207,7 +212,7 @@ def _messages_image(image: Image) -> dict[str, object]:
     return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.data}}
 
 
-# Stands for the one event that is not JSON, so that protocols read objects only.
+# Replaces the only event that is not JSON, so that protocols read only objects.
 STREAM_END: Final[Mapping[str, object]] = {"object": "[DONE]"}
 
 
@@ -256,7 +261,7 @@ class Completions:
 
 
 def versioned(base_url: str) -> str:
-    """Return an API base with its version, as OpenAI's SDKs expect. The version is added to a bare origin."""
+    """Return an API base with its version, as OpenAI's SDKs expect. If the base has no path, add the version."""
     base = base_url.rstrip("/")
     return base if urlsplit(base).path else f"{base}/v1"
 

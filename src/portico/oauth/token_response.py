@@ -71,7 +71,7 @@ _DATE_STEP_MS: Final = 1_000
 # If the server sends no `Date`, an expiry nearer than this is ignored: with a wrong local clock, each request would cause a
 # refresh.
 _MIN_UNCONFIRMED_MS: Final = 60_000
-# The name in Keycloak; the name in GitHub and Microsoft Entra. Both fields are seconds from now.
+# Keycloak uses the first name, GitHub and Microsoft Entra the second. Both fields are seconds from now.
 _REFRESH_LIFETIMES: Final = ("refresh_expires_in", "refresh_token_expires_in")
 _MAX_LIFETIME_S: Final = _MAX_LIFETIME_MS // 1000
 _MAX_SUBJECT: Final = 255

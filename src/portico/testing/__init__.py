@@ -1,1 +1,3 @@
-"""What plugin authors test with: a standards-true authorization server with programmable faults, clocks, a real keyring."""
+"""Tools for the tests of plugins: an authorization server that follows the standards, with programmable faults; a clock; a real
+keyring.
+"""

@@ -6,10 +6,11 @@
         ...
         assert server.presented.twice == []
 
-Authorization code with PKCE S256 (RFC 6749, 7636) and `iss` (RFC 9207), metadata (RFC 8414), device authorization (RFC 8628),
-pushed requests (RFC 9126), ID tokens with their nonce, refresh with rotation, reuse detection and revocation of the family (RFC
-9700 section 4.14), revocation (RFC 7009). Its parts (`AuthorizeEndpoint`, `Faults`, and `TokenMint`, `CodeTable`, `DeviceTable`,
-`PresentedTokens` of `grants`) can be used alone, to build the emulator of a server with its own dialect.
+The server supports the authorization code with PKCE S256 (RFC 6749, 7636) and `iss` (RFC 9207), metadata (RFC 8414), device
+authorization (RFC 8628), pushed requests (RFC 9126), ID tokens with their nonce, refresh with rotation, reuse detection and
+revocation of the family (RFC 9700 section 4.14), revocation (RFC 7009). Its parts (`AuthorizeEndpoint`, `Faults`, and
+`TokenMint`, `CodeTable`, `DeviceTable`, `PresentedTokens` of `grants`) can also be used separately, to build the emulator of a
+server with its own dialect.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ __all__ = (
 )
 
 CLIENT_ID = "portico-test"
-# As a native app registers them (RFC 8252 section 7.3): the path is exact and the port free.
+# As a native app registers them (RFC 8252 section 7.3): only the path must match, and any port is accepted.
 _REDIRECT_URIS = ("http://127.0.0.1/callback", "http://[::1]/callback", "http://localhost/callback")
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -91,14 +92,14 @@ _DECISION_BUTTONS = (
 
 
 class AuthorizationServer:
-    """The server. Every part may be turned while it runs.
+    """The server. All its attributes may be changed while it runs.
 
-    Its own client, `CLIENT_ID`, has `/callback` on a loopback address registered; one of this id in `clients` takes its place.
-
-    `mint`, `codes`, `devices` hold what was issued; `faults` what goes wrong; `presented` every refresh token that came in.
-    `metadata_extra` replaces or adds fields of the metadata document, None removes one. `id_claims` does so for the claims of the
-    ID tokens that a scope with `openid` brings; such a scope brings a refresh token only if it has `offline_access` too and the
-    user was asked to agree (OpenID Connect Core section 11). `authorize.require_pushed` demands RFC 9126's pushed requests.
+    The server registers the client `CLIENT_ID` with `/callback` on a loopback address; a client with this id in `clients`
+    replaces it. `mint`, `codes` and `devices` have the issued tokens and codes. `faults` are the programmed faults. `presented`
+    has every refresh token that the server received. `metadata_extra` replaces or adds fields of the metadata document; None
+    removes a field. `id_claims` does the same for the claims of ID tokens. A sign-in gets an ID token if its scope has
+    `openid`; then it gets a refresh token only if the scope also has `offline_access` and the user was asked for consent
+    (OpenID Connect Core section 11). `authorize.require_pushed` requires pushed requests (RFC 9126).
     """
 
     def __init__(self, *, clock: Clock | None = None, access_ttl_s: float = 3600.0, clients: Iterable[Client] = ()) -> None:
@@ -133,7 +134,7 @@ class AuthorizationServer:
         return app
 
     def description(self, base_url: str, *, redirect: bool = True) -> OAuthServer:
-        """What a client of this server knows about it. Without `redirect`, no redirect URI is known for the client."""
+        """The description of this server for a client. Without `redirect`, no redirect URI is known for the client."""
         return server_description(base_url, CLIENT_ID, **self._authorize_options(), redirect=redirect)
 
     def _authorize_options(self) -> dict[str, bool]:
@@ -160,7 +161,7 @@ class AuthorizationServer:
         form = await read_form(request)
         try:
             client_id = self._client_id(form)
-            # PKCE is not part of RFC 8628; a client that sends a challenge is held to it.
+            # PKCE is not part of RFC 8628. But if a client sends a challenge, its verifier is checked.
             sent_challenge = form.get("code_challenge")
             challenge = check_challenge(sent_challenge, form.get("code_challenge_method")) if sent_challenge is not None else None
         except TokenRefused as error:
@@ -265,7 +266,7 @@ def metadata_document(issuer: str, *, send_iss: bool, require_pushed: bool = Fal
 def server_description(
     base_url: str, client_id: str, *, redirect: bool, send_iss: bool, require_pushed: bool = False
 ) -> OAuthServer:
-    """The server at `base_url` as the contracts describe one."""
+    """The server at `base_url` as an `OAuthServer`."""
     base = base_url.rstrip("/")
     return OAuthServer(
         issuer=base,
@@ -286,8 +287,8 @@ def server_description(
 class Client:
     """A registered public client.
 
-    `redirect_uris` are compared exactly, save for the port of a loopback one (RFC 8252 section 7.3); with none registered, any
-    loopback http URI will do.
+    `redirect_uris` are compared exactly, except for the port of a loopback URI (RFC 8252 section 7.3). If the client has none,
+    any loopback http URI is accepted.
     """
 
     id: str
@@ -295,7 +296,7 @@ class Client:
     redirect_uris: tuple[str, ...] = ()
 
     def takes(self, redirect_uri: str) -> bool:
-        """Whether the browser may be sent back to `redirect_uri`."""
+        """Whether the browser may be redirected to `redirect_uri`."""
         parts = urlsplit(redirect_uri)
         if parts.fragment or parts.username:
             return False
@@ -321,10 +322,11 @@ class _PendingRequest:
 
 
 class AuthorizeEndpoint:
-    """GET shows the consent page, POST takes the decision and sends the browser back with a code, or with an error.
+    """GET shows the consent page. POST gets the user's decision and redirects the browser with a code or an error.
 
-    `auto_approve` sends it back at once. `send_iss` adds RFC 9207's `iss`, which `issuer_for` returns. `require_pushed` rejects
-    a request without pushed parameters (RFC 9126); `pushed` has these by `request_uri`, each for one use.
+    `auto_approve` redirects at once, without a page. `send_iss` adds `iss` (RFC 9207) with the value of `issuer_for`.
+    `require_pushed` rejects a request without pushed parameters (RFC 9126). `pushed` has the pushed parameters by
+    `request_uri`; each can be used once.
     """
 
     def __init__(self, clients: Mapping[str, Client], codes: CodeTable, issuer_for: Callable[[web.Request], str]) -> None:
@@ -338,7 +340,10 @@ class AuthorizeEndpoint:
         self._pending: dict[str, _PendingRequest] = {}
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """The consent page. A client or redirect URI that is not known gets a page, every other fault goes back to the client."""
+        """The consent page.
+
+        For an unknown client or redirect URI, show an error page; redirect every other error to the client.
+        """
         query: Mapping[str, str] = request.query
         client = self._clients.get(query.get("client_id", ""))
         if self.require_pushed or "request_uri" in query:
@@ -372,13 +377,13 @@ class AuthorizeEndpoint:
         return consent_page(request.path, {"ticket": ticket}, client=client.name, scope=pending.scope)
 
     def push(self, form: Mapping[str, str]) -> str:
-        """Keep the parameters of a request that was pushed, and return its `request_uri` (RFC 9126 section 2.2)."""
+        """Store the parameters of a pushed request, and return its `request_uri` (RFC 9126 section 2.2)."""
         request_uri = f"urn:ietf:params:oauth:request_uri:{secrets.token_urlsafe(16)}"
         self.pushed[request_uri] = dict(form)
         return request_uri
 
     async def decide(self, request: web.Request) -> web.StreamResponse:
-        """A person's answer: `decision` "approve", anything else is a no."""
+        """Handle the user's decision. If `decision` is not "approve", the user denied the request."""
         form = await request.post()
         pending = self._pending.pop(str(form.get("ticket")), None)
         if pending is None:
@@ -407,7 +412,7 @@ class AuthorizeEndpoint:
         if pending.form_post:
             return form_post_page(pending.redirect_uri, fields)
         separator = "&" if urlsplit(pending.redirect_uri).query else "?"
-        # 303, so that the browser does not post the consent form to the client (RFC 9700 section 4.12).
+        # 303, so that the browser does not send the consent form to the client (RFC 9700 section 4.12).
         headers = {"Location": f"{pending.redirect_uri}{separator}{urlencode(fields)}", "Cache-Control": "no-store"}
         return web.Response(status=303, headers=headers)
 
@@ -420,7 +425,7 @@ def _check_request(request: web.Request, query: Mapping[str, str]) -> str:
     return check_challenge(query.get("code_challenge"), query.get("code_challenge_method"))
 
 
-# --- the pages that a person sees -------------------------------------------------------------------------------------------
+# --- the pages for the user -------------------------------------------------------------------------------------------------
 
 
 def page(title: str, body: str, *, status: int = 200) -> web.Response:
@@ -431,18 +436,18 @@ def page(title: str, body: str, *, status: int = 200) -> web.Response:
 
 
 def message_page(title: str, text: str, *, status: int = 200) -> web.Response:
-    """A page that says one thing."""
+    """A page with one message."""
     return page(title, f"<p>{escape(text)}</p>", status=status)
 
 
 def consent_page(action: str, hidden: Mapping[str, str], *, client: str, scope: str) -> web.Response:
-    """Ask whether `client` may have `scope`; the answer is `decision`, "approve" or "deny"."""
+    """A page that asks if `client` may have `scope`. The form's field `decision` is "approve" or "deny"."""
     explanation = f"<p><strong>{escape(client)}</strong> asks for: {escape(scope or 'your account')}</p>"
     return page("Allow access?", explanation + _form(action, hidden, _DECISION_BUTTONS))
 
 
 def device_page(action: str, user_code: str, note: str = "") -> web.Response:
-    """Ask for a user code, filled in where it is known, and for the decision (RFC 8628 section 3.3)."""
+    """A page that asks for the user code and the decision (RFC 8628 section 3.3). A known user code is already filled in."""
     field = (
         f'<p><label>Code <input name="user_code" value="{escape(user_code)}" autocomplete="off" required></label></p>'
         '<p class="note">Go on only if you see this code on a device of your own.</p>'
@@ -451,7 +456,7 @@ def device_page(action: str, user_code: str, note: str = "") -> web.Response:
 
 
 def form_post_page(target: str, fields: Mapping[str, str]) -> web.Response:
-    """Send `fields` to `target` as a form, by itself or at a click (OAuth 2.0 Form Post Response Mode)."""
+    """A page that sends `fields` to `target` as a form, automatically or at a click (OAuth 2.0 Form Post Response Mode)."""
     return page(
         "Going back",
         _form(target, fields, "<button>Continue</button>") + "<script>document.forms[0].submit()</script>",
@@ -465,7 +470,7 @@ def _form(action: str, hidden: Mapping[str, str], content: str) -> str:
 
 @asynccontextmanager
 async def serve(server: AuthorizationServer, *, port: int = 0) -> AsyncIterator[str]:
-    """Serve on 127.0.0.1 until the block ends, and give the base URL.
+    """Serve on 127.0.0.1 until the block ends. Yields the base URL.
 
     Raises:
         OSError: `port` is taken.

@@ -1,10 +1,10 @@
-"""Secrets that can be found again: every secret of a test is a canary, and a scan looks for canaries where no secret may be.
+"""Canaries: the secrets of a test, which a scan can find in places where no secret may be.
 
     token = canary("at")                      # CANARY-at-3f0c...
     ...
     assert not find_canaries(tmp_path)        # files and their names, to any depth
 
-A file that holds a canary because the test itself put it there is named with `exempt`.
+Use `exempt` for a file to which the test itself writes a canary.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# The hex part may be cut or wrapped in a leak, so eight digits count as one.
+# A leak may contain only a part of the hex digits, so eight digits are enough to find a canary.
 PATTERN: Final = re.compile(r"CANARY-[a-z0-9]+-[0-9a-f]{8,32}")
 _BYTES: Final = re.compile(PATTERN.pattern.encode())
 _UTF16: Final = re.compile(rb"C\0A\0N\0A\0R\0Y\0-\0(?:[a-z0-9]\0)+-\0(?:[0-9a-f]\0){8}")
@@ -45,12 +45,12 @@ def in_text(text: str) -> list[str]:
 
 
 def in_mapping(values: Mapping[str, str]) -> list[str]:
-    """`name` of each entry, of an environment say, that holds a canary in its name or value."""
+    """The `name` of each entry (for example of an environment) with a canary in its name or value."""
     return [name for name, value in values.items() if PATTERN.search(name) or PATTERN.search(value)]
 
 
 def find_canaries(folder: Path) -> list[str]:
-    """`path: canary` for every regular file under `folder` with a canary in its bytes or name; links are not followed."""
+    """`path: canary` for every regular file under `folder` with a canary in its bytes or name. Does not follow links."""
     return [f"{path}: {found}" for path in _files(folder) for found in _in_file(path)]
 
 

@@ -1,4 +1,4 @@
-"""A clock that a test advances, or that advances when a task waits for it."""
+"""A clock that a test advances, or that advances itself when a task sleeps."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Final
 
 # A fixed time (2033-05-18T03:33:20Z), so failures always show the same numbers.
 START_MS: Final = 2_000_000_000_000
-# Passes of the event loop for other tasks before the clock moves to the next sleeper.
+# How many passes of the event loop other tasks get before the clock advances to the next sleeper.
 _LOOP_PASSES: Final = 3
 
 
 class FakeClock:
     """`portico.interfaces.basics.Clock` without waiting.
 
-    With `auto` (the default) a `sleep` moves the clock to the earliest sleeper's time after a few passes of the event loop, so
-    that waiting code runs through. Real input and output do not stop the clock: for a deadline of real work use `auto=False` and
-    `advance`.
-
-    `slept` lists the seconds of every sleep asked for, in order. `boot_name` is this run of the machine.
+    With `auto` (the default), a `sleep` advances the clock to the earliest sleeper's time after a few passes of the event loop,
+    so that waiting code continues. The clock does not wait for real input and output. So for a deadline of real work use
+    `auto=False` and `advance`. `slept` lists the seconds of every sleep, in order. `boot_name` identifies the machine's boot.
     """
 
     def __init__(self, wall_ms: int = START_MS, *, auto: bool = True) -> None:
@@ -43,13 +41,13 @@ class FakeClock:
         return self.boot_name
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass, and wake every sleeper whose time has come."""
+        """Advance the clock by `seconds`, and wake every sleeper whose time has come."""
         self._move_to(self._monotonic + seconds)
         while self._sleepers and self._sleepers[0][0] <= self._monotonic:
             _wake(heapq.heappop(self._sleepers)[2])
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock by `seconds`, as a user or a suspended machine does: the monotonic clock stands still."""
+        """Change the wall clock by `seconds`, as a user or a suspended machine does. The monotonic clock does not change."""
         self._wall_ms += round(seconds * 1000)
 
     async def sleep(self, seconds: float) -> None:
@@ -66,7 +64,7 @@ class FakeClock:
         await waiter
 
     def _wake_earliest_after(self, passes: int) -> None:
-        """Wake one sleeper, leave the loop to it for as many passes, and so on until none is left."""
+        """Wake the earliest sleeper, let the loop run some passes, and repeat this until no sleeper is left."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         if not self._sleepers:

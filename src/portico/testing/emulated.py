@@ -1,4 +1,4 @@
-"""Emulators on a thread of their own, so that a test can run real commands against them and wait for each."""
+"""Emulators on a separate thread, so that a test can run real commands against them and wait for each command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _START_S = 20.0
 
 @contextmanager
 def emulated(emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> Iterator[EmulationInfo]:
-    """Run `emulators` until the block ends; what `portico.emulation.run.run_emulation` says of them.
+    """Run `emulators` until the block ends. Yields the `EmulationInfo` of `portico.emulation.run.run_emulation`.
 
     Raises:
         PorticoError: they cannot be run with these options.

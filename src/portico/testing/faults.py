@@ -1,4 +1,4 @@
-"""Faults of a test server, set for each endpoint, request after request.
+"""Faults of a test server, set for each endpoint and each request.
 
     faults = Faults()
     app = web.Application(middlewares=[faults.middleware])
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """A place where requests wait until a test releases them."""
+    """A gate where requests wait until a test releases them."""
 
     def __init__(self) -> None:
         self._reached = asyncio.Event()
@@ -36,24 +36,24 @@ class Gate:
         await self._reached.wait()
 
     def release(self) -> None:
-        """Release every request, also later ones."""
+        """Release all waiting and all later requests."""
         self._open.set()
 
     async def wait(self) -> None:
-        """The request's side of the gate."""
+        """Wait at the gate. The request's handler calls this."""
         self._reached.set()
         await self._open.wait()
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one request: the delay, the gate, then the other fields.
+    """The fault of one request: first the delay, then the gate, then the other fields.
 
-    `delay_s` seconds pass first; `gate` holds the request until it is released.
-    `drop` "before" closes the connection and processes nothing; "after" processes the request and closes without a response.
-    `status`, `body`, `headers` replace the true response; the request is processed only if `processed` is True. If `body` is a
-    function, it gets the request's form, to play a server that repeats the request.
-    `half` sends the head and half of the body (of the true one without a status), then closes.
+    `delay_s`: seconds to wait first. `gate`: wait until the test releases the gate. `drop` "before" closes the connection and
+    processes nothing; "after" processes the request and closes without a response. `status`, `body`, `headers` replace the true
+    response; the request is processed only if `processed` is True. If `body` is a function, it gets the request's form, to play
+    a server that repeats the request. `half` sends the head and half of the body, then closes; without a `status` these are of
+    the true response.
     """
 
     delay_s: float = 0.0
@@ -67,10 +67,7 @@ class Fault:
 
 
 class Faults:
-    """A queue of faults per path, and how many requests each path has had.
-
-    `requests` counts every request that arrived, dropped ones too.
-    """
+    """A queue of faults for each path. `requests` counts all requests that arrived by path, also dropped requests."""
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
@@ -79,12 +76,12 @@ class Faults:
         self._gates: list[Gate] = []
 
     def add(self, path: str, *faults: Fault | None) -> None:
-        """Queue `faults` for the next requests to `path`; None serves one request as ever."""
+        """Queue `faults` for the next requests to `path`. None serves one request normally."""
         self._queues[path].extend(faults)
         self._gates += [fault.gate for fault in faults if fault is not None and fault.gate is not None]
 
     def always(self, path: str, fault: Fault | None) -> None:
-        """Meet every request to `path` that no queued fault is for with `fault`; None ends that."""
+        """Apply `fault` to every request to `path` that has no queued fault. None stops this."""
         if fault is None:
             self._always.pop(path, None)
             return
@@ -104,7 +101,7 @@ class Faults:
             gate.release()
 
     def attach(self, app: web.Application) -> None:
-        """Put the faults before `app`'s handlers, and open the gates when it shuts down."""
+        """Install the faults in `app`, and release all gates when `app` shuts down."""
         app.middlewares.append(self.middleware)
         app.on_shutdown.append(self._shut_down)
 

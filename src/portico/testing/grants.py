@@ -1,8 +1,8 @@
-"""What an authorization server gives out: tokens, the codes that stand before them, and the replies that bring them.
+"""The tokens and codes that an authorization server issues, and its token replies.
 
-Tokens are minted as a careful server does it: rotated at each refresh, a whole family revoked at the first reuse (RFC 9700
-section 4.14.2). A refresh token that comes back after it was replaced was stolen, or its owner refreshed twice; the server cannot
-tell which, and ends the family.
+Tokens are issued as by a strict server: refresh tokens are rotated at each refresh, and the first reuse revokes the whole
+family (RFC 9700 section 4.14.2). If a replaced refresh token is used again, it was stolen or its owner refreshed twice. The
+server cannot distinguish these cases, so it revokes the family.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from portico.interfaces.basics import Clock
 
-# No vowels and no look-alikes, as RFC 8628 section 6.1 advises.
+# No vowels and no characters that look similar, as RFC 8628 section 6.1 advises.
 _USER_CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -38,7 +38,10 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class TokenRefused(Exception):
-    """The token endpoint says no: `code` and `description` as RFC 6749 section 5.2 and RFC 8628 section 3.5 name them."""
+    """The token endpoint rejects a request.
+
+    `code` and `description` are those of RFC 6749 section 5.2 and RFC 8628 section 3.5.
+    """
 
     def __init__(self, code: str, description: str = "") -> None:
         super().__init__(f"{code}: {description}" if description else code)
@@ -47,13 +50,13 @@ class TokenRefused(Exception):
 
 
 def token_hash(token: str) -> str:
-    """How a record of tokens names one without holding it: SHA-256, in hex."""
+    """The SHA-256 of a token in hex, which identifies the token in a record."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 @dataclass(slots=True)
 class Family:
-    """Every token that came from one sign-in. `generation` counts the refreshes."""
+    """All tokens that come from one sign-in. `generation` counts the refreshes."""
 
     number: int
     client_id: str
@@ -66,7 +69,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A fresh pair. `expires_at` is wall ms, `ttl_s` the access token's lifetime in seconds."""
+    """A new pair of tokens. `expires_at` is wall ms; `ttl_s` is the access token's lifetime in seconds."""
 
     access: str
     refresh: str
@@ -77,7 +80,7 @@ class Issued:
 
 @dataclass(slots=True)
 class PresentedTokens:
-    """Every refresh token that reached the server, by hash, in order of arrival; also those whose request was then dropped."""
+    """Every refresh token that reached the server, by hash, in order of arrival. Includes tokens of dropped requests."""
 
     hashes: list[str] = field(default_factory=list)
 
@@ -90,21 +93,21 @@ class PresentedTokens:
 
     @property
     def twice(self) -> list[str]:
-        """The hashes of tokens that came more than once."""
+        """The hashes of tokens that arrived more than once."""
         return [hash_ for hash_, count in Counter(self.hashes).items() if count > 1]
 
     def times(self, token: str) -> int:
-        """How often `token` came."""
+        """How often `token` arrived."""
         return self.hashes.count(token_hash(token))
 
 
 class TokenMint:
-    """Mints, rotates, checks and revokes tokens.
+    """Issues, rotates, checks and revokes tokens.
 
     Args:
-        access_ttl_s: lifetime of access tokens, seconds; may be changed at any time for tokens to come.
-        rotate: whether a refresh replaces the refresh token. Where it does not, nothing is reuse.
-        make_access, make_refresh: the shape of a token; it must be fresh at each call.
+        access_ttl_s: lifetime of access tokens in seconds. A change applies to tokens that are issued later.
+        rotate: whether a refresh replaces the refresh token. If not, no use of a token is a reuse.
+        make_access, make_refresh: functions that return a new token at each call.
     """
 
     def __init__(
@@ -127,16 +130,17 @@ class TokenMint:
         self._spent: dict[str, Family] = {}
 
     def start(self, client_id: str, scope: str = "", **context: str) -> Issued:
-        """The first pair of a new family. `context` stays with the family."""
+        """Issue the first pair of a new family. `context` is stored with the family."""
         family = Family(len(self.families) + 1, client_id, scope, context=context)
         self.families.append(family)
         return self._issue(family, self._make_refresh())
 
     def rotate(self, refresh: str, client_id: str) -> Issued:
-        """The pair that replaces `refresh`.
+        """Issue the pair that replaces `refresh`.
 
         Raises:
-            TokenRefused: invalid_grant: unknown, revoked, of another client, or used before, which ends its family.
+            TokenRefused: invalid_grant: the token is unknown, revoked or of another client; or it was used before, which
+                revokes its family.
         """
         spent = self._spent.get(refresh)
         if spent is not None:
@@ -153,7 +157,10 @@ class TokenMint:
         return self._issue(current.family, self._make_refresh())
 
     def revoke(self, token: str) -> None:
-        """RFC 7009: a refresh token takes its whole family with it, an access token only itself; unknown ones are no error."""
+        """Revoke a token (RFC 7009).
+
+        A refresh token revokes its whole family, an access token only itself. An unknown token is not an error.
+        """
         if token in self._access:
             del self._access[token]
             return
@@ -163,14 +170,14 @@ class TokenMint:
             family.revoked = True
 
     def family_of(self, access: str) -> Family | None:
-        """The family of an access token that is good now, None for any other."""
+        """The family of an access token that is valid now; None for other tokens."""
         issued = self._access.get(access)
         if issued is None or issued.family.revoked or issued.expires_at <= self.clock.wall_ms():
             return None
         return issued.family
 
     def is_current(self, refresh: str) -> bool:
-        """Whether `refresh` would be taken now."""
+        """Whether `refresh` would be accepted now."""
         issued = self._refresh.get(refresh)
         return issued is not None and not issued.family.revoked
 
@@ -192,10 +199,10 @@ def s256(verifier: str) -> str:
 
 
 def check_challenge(challenge: str | None, method: str | None) -> str:
-    """The challenge of a request that must have one.
+    """The challenge of a request, which must have one.
 
     Raises:
-        TokenRefused: invalid_request: there is none, or its method is not S256.
+        TokenRefused: invalid_request: there is no challenge, or its method is not S256.
     """
     if not challenge or method != "S256" or not _CHALLENGE.fullmatch(challenge):
         raise TokenRefused("invalid_request", "code_challenge with code_challenge_method=S256 is required")
@@ -203,10 +210,10 @@ def check_challenge(challenge: str | None, method: str | None) -> str:
 
 
 def check_verifier(verifier: str | None, challenge: str | None) -> None:
-    """Hold a verifier to its challenge; no challenge, nothing to prove.
+    """Check a verifier against its challenge. Without a challenge, nothing is checked.
 
     Raises:
-        TokenRefused: invalid_grant: it is missing, malformed or another's (RFC 7636 section 4.6).
+        TokenRefused: invalid_grant: the verifier is missing, malformed or wrong (RFC 7636 section 4.6).
     """
     if challenge is None:
         return
@@ -216,9 +223,10 @@ def check_verifier(verifier: str | None, challenge: str | None) -> None:
 
 @dataclass(slots=True)
 class CodeGrant:
-    """One authorization code and its parameters. `family` identifies the tokens it was exchanged for.
+    """One authorization code and its parameters.
 
-    `nonce` is what the ID token repeats; `consent` whether the user was asked to agree (OpenID Connect Core section 3.1.2.1).
+    `family` identifies the tokens for which the code was exchanged. The ID token repeats `nonce`. `consent`: the user was asked
+    for consent (OpenID Connect Core section 3.1.2.1).
     """
 
     client_id: str
@@ -232,7 +240,7 @@ class CodeGrant:
 
 
 class CodeTable:
-    """Authorization codes: one use each. A second use revokes what the first one gave (RFC 6749 section 4.1.2)."""
+    """Authorization codes for one use each. A second use revokes the tokens of the first use (RFC 6749 section 4.1.2)."""
 
     def __init__(self, *, clock: Clock | None = None, ttl_s: float = 60.0) -> None:
         self._clock: Clock = clock or SystemClock()
@@ -248,7 +256,7 @@ class CodeTable:
         return code
 
     def redeem(self, code: str, *, client_id: str, redirect_uri: str | None, verifier: str | None) -> CodeGrant:
-        """The grant behind `code`; its caller sets `family`.
+        """Return the grant of `code`. The caller sets its `family`.
 
         Raises:
             TokenRefused: invalid_grant.
@@ -267,7 +275,7 @@ class CodeTable:
 
 @dataclass(slots=True)
 class DeviceGrant:
-    """One pending device sign-in. `interval_s` is seconds, `expires_at` and `polled_at` wall ms."""
+    """One pending device sign-in. `interval_s` is in seconds; `expires_at` and `polled_at` are wall ms."""
 
     device_code: str
     user_code: str
@@ -283,10 +291,10 @@ class DeviceGrant:
 
 
 class DeviceTable:
-    """Device codes and the user codes that stand for them (RFC 8628).
+    """Device codes and their user codes (RFC 8628).
 
     Args:
-        strict_interval: whether polling sooner than the interval is answered by slow_down, which lengthens it by 5 s.
+        strict_interval: whether a poll before the end of the interval gets `slow_down`, which adds 5 s to the interval.
     """
 
     def __init__(
@@ -299,7 +307,7 @@ class DeviceTable:
         self.grants: list[DeviceGrant] = []
 
     def start(self, client_id: str, scope: str = "", challenge: str | None = None, **context: str) -> DeviceGrant:
-        """A fresh pair of codes. `context` stays with the grant."""
+        """Issue a new pair of codes. `context` is stored with the grant."""
         expires_at = self._clock.wall_ms() + round(self.ttl_s * 1000)
         user_code = "-".join("".join(secrets.choice(_USER_CODE_LETTERS) for _ in range(4)) for _ in range(2))
         grant = DeviceGrant(
@@ -309,7 +317,7 @@ class DeviceTable:
         return grant
 
     def by_user_code(self, user_code: str) -> DeviceGrant | None:
-        """The grant a person means; case and dashes do not matter to them."""
+        """The grant of a user code. Case and dashes do not matter."""
         normalized = _normalize_user_code(user_code)
         return next((grant for grant in self.grants if _normalize_user_code(grant.user_code) == normalized), None)
 
@@ -317,7 +325,7 @@ class DeviceTable:
         return next((grant for grant in self.grants if grant.device_code == device_code), None)
 
     def decide(self, user_code: str, *, approved: bool) -> bool:
-        """Note a person's decision; False where no sign-in waits for one under this code."""
+        """Store the user's decision. Return False if no sign-in with this code waits for a decision."""
         grant = self.by_user_code(user_code)
         if grant is None or grant.state != "pending" or grant.expires_at <= self._clock.wall_ms():
             return False
@@ -325,7 +333,7 @@ class DeviceTable:
         return True
 
     def poll(self, grant: DeviceGrant | None, *, client_id: str, verifier: str | None = None) -> DeviceGrant:
-        """The grant, approved and from now on used; its caller mints the tokens.
+        """Return the approved grant and mark it as used. The caller issues the tokens.
 
         Raises:
             TokenRefused: authorization_pending, slow_down, access_denied, expired_token or invalid_grant.
@@ -339,7 +347,7 @@ class DeviceTable:
             raise TokenRefused("expired_token")
         if grant.state == "denied":
             raise TokenRefused("access_denied")
-        # A tenth of the interval of grace: a client's timer and the way here are not exact.
+        # Tolerate a tenth of the interval, because a client's timer and the network are not exact.
         if self.strict_interval and previous is not None and now - previous < grant.interval_s * 900:
             grant.interval_s += 5
             raise TokenRefused("slow_down")
@@ -358,7 +366,7 @@ def _normalize_user_code(user_code: str) -> str:
 
 
 def token_reply(issued: Issued, *, refresh: bool = True, id_token: str | None = None) -> web.Response:
-    """A successful answer (section 5.1), with a refresh token or without one."""
+    """A successful reply (section 5.1), with or without a refresh token."""
     lifetime = int(issued.ttl_s) if issued.ttl_s == int(issued.ttl_s) else issued.ttl_s
     fields = {
         "access_token": issued.access,
@@ -372,7 +380,9 @@ def token_reply(issued: Issued, *, refresh: bool = True, id_token: str | None = 
 
 
 def id_token(claims: Mapping[str, object]) -> str:
-    """An ID token of `claims`, signed with a random key: a client does not check the signature of the token endpoint's own."""
+    """An ID token with `claims`, signed with a random key, because clients do not check the signature of a token from the token
+    endpoint.
+    """
     head, body = (_base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
     signature = hmac.new(secrets.token_bytes(32), f"{head}.{body}".encode(), hashlib.sha256).digest()
     return f"{head}.{body}.{_base64url(signature)}"
@@ -389,7 +399,7 @@ def refusal(error: TokenRefused, *, status: int = 400) -> web.Response:
 
 
 async def read_form(request: web.Request) -> dict[str, str]:
-    """The fields of a form-encoded POST, each at most once; empty where the body is something else."""
+    """The fields of a form-encoded POST, each at most once. Empty if the body is not a form."""
     if request.content_type != "application/x-www-form-urlencoded":
         return {}
     form = await request.post()
@@ -399,7 +409,7 @@ async def read_form(request: web.Request) -> dict[str, str]:
 
 
 def note_refresh_tokens(presented: PresentedTokens) -> Middleware:
-    """A middleware that notes each refresh token sent in to be refreshed, before anything may go wrong with its request."""
+    """A middleware that records the refresh token of each refresh request, before any fault is applied to the request."""
 
     @web.middleware
     async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -413,7 +423,7 @@ def note_refresh_tokens(presented: PresentedTokens) -> Middleware:
 
 
 def tell_time(app: web.Application, clock: Callable[[], Clock]) -> None:
-    """Let `app` answer with the `Date` of its own clock, as a server does: clients measure its moments by that."""
+    """Make `app` send the `Date` of its own clock, because clients compare its times with this header."""
 
     @web.middleware
     async def date(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -426,5 +436,5 @@ def tell_time(app: web.Application, clock: Callable[[], Clock]) -> None:
 
 
 def issuer_of(request: web.Request) -> str:
-    """The issuer that a request was addressed to: an origin, without a slash."""
+    """The issuer to which a request was sent: an origin without a slash at the end."""
     return f"{request.scheme}://{request.host}"

@@ -1,4 +1,4 @@
-"""Running Portico as its users do: a process of its own."""
+"""Run Portico as its users do: as a separate process."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from portico.paths import Paths
 
-# The one command made to print a secret: its standard output is not kept.
+# The only command that prints a secret. Its standard output is not stored.
 _PRINTS_SECRET: Final = ("auth", "token")
 
 
 @dataclass(frozen=True, slots=True)
 class PorticoRunner:
-    """Runs `python -P -m portico ARGS` with `paths` and this process's environment, in which `env` replaces and None removes.
+    """Runs `python -P -m portico ARGS` with `paths` and this process's environment, changed by `env` (None removes a variable).
 
-    What it printed is kept in `outputs`, one folder of files per run, for a canary scan.
+    The output is stored in `outputs`, in one folder for each run, for a canary scan.
     """
 
     paths: Paths
@@ -38,7 +38,7 @@ class PorticoRunner:
         timeout: float = 30.0,
         prints_secret: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end. `prints_secret` says that a secret on standard output is what was asked for (`--reveal`).
+        """Run a command and wait for its end. `prints_secret`: the command is expected to print a secret (`--reveal`).
 
         Raises:
             subprocess.TimeoutExpired: after `timeout` seconds.
@@ -52,7 +52,7 @@ class PorticoRunner:
         return result
 
     def environment(self, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
-        """The environment a run gets, for tests that start the process themselves."""
+        """The environment of a run, for tests that start the process themselves."""
         overrides = {
             CONFIG_ENV: str(self.paths.config),
             STATE_ENV: str(self.paths.state),

@@ -1,8 +1,8 @@
-"""Fixtures for the authors of plugins, brought in by a line of the `conftest.py` in the root of their tests:
+"""Fixtures for the tests of plugins. To use them, add this line to the `conftest.py` in the root of the tests:
 
     pytest_plugins = ["portico.testing.pytest_plugin"]
 
-No other run of pytest loads anything of Portico.
+Without this line, pytest loads no part of Portico.
 
 | fixture | what it gives |
 |---|---|
@@ -45,7 +45,7 @@ _CLEARED = (
 
 @pytest.fixture
 def portico_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """Config and state in `tmp_path`, and an environment that leads nowhere else."""
+    """Config and state in `tmp_path`, and an environment that names no other place."""
     from portico.gateway.port import PORT_ENV
     from portico.paths import CONFIG_ENV, STATE_ENV, resolve_paths
 
@@ -57,20 +57,23 @@ def portico_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
         monkeypatch.setenv(name, str(tmp_path / folder))
     monkeypatch.setenv(CONFIG_ENV, str(tmp_path / "portico.json5"))
     monkeypatch.setenv(STATE_ENV, str(tmp_path / "state"))
-    monkeypatch.setenv(PORT_ENV, "0")  # a gateway of the user's may have the usual one
+    monkeypatch.setenv(PORT_ENV, "0")  # the user's own gateway may use the usual port
     return resolve_paths()
 
 
 @pytest.fixture
 def portico_clock() -> FakeClock:
-    """A clock that advances when a task waits for it."""
+    """A clock that advances itself when a task sleeps."""
     from portico.testing.clock import FakeClock
 
     return FakeClock()
 
 
 class _SharedSecretService:
-    """One Secret Service for the tests of a session: emptied between them, and replaced where one locked or killed it."""
+    """One Secret Service for all tests of a session.
+
+    It is emptied between tests, and replaced if a test has locked or killed it.
+    """
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -100,7 +103,7 @@ def _portico_shared_secret_service() -> Iterator[_SharedSecretService]:
 def portico_secret_service(
     _portico_shared_secret_service: _SharedSecretService, monkeypatch: pytest.MonkeyPatch
 ) -> SecretService:
-    """A real Secret Service, unlocked and empty, named in the environment of this test alone."""
+    """A real Secret Service, unlocked and empty. Only the environment of this test names it."""
     service = _portico_shared_secret_service.empty()
     for name, value in service.env.items():
         monkeypatch.setenv(name, value)
@@ -109,7 +112,10 @@ def portico_secret_service(
 
 @pytest.fixture
 def portico_run(portico_paths: Paths, tmp_path: Path) -> PorticoRunner:
-    """Runs `python -m portico` with this test's paths; outputs land under `tmp_path/outputs`, where the canary scan looks."""
+    """Runs `python -m portico` with this test's paths.
+
+    The output is stored in `tmp_path/outputs`, which the canary scan reads.
+    """
     from portico.testing.process import PorticoRunner
 
     return PorticoRunner(portico_paths, tmp_path / "outputs")

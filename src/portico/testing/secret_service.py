@@ -1,7 +1,7 @@
-"""A real Secret Service of one's own: a private D-Bus with a gnome-keyring-daemon on it, both gone at the end.
+"""A private, real Secret Service: a private D-Bus with a gnome-keyring-daemon. Both end with the block.
 
-Nothing of the user's desktop is touched: the bus has its own socket and starts no services, and the daemon has its own HOME,
-runtime folder and login keyring. Used by tests, by the benchmarks and by the demo.
+The user's desktop is not affected: the bus has its own socket and starts no services, and the daemon has its own HOME, runtime
+folder and login keyring. Tests, benchmarks and the demo use this module.
 
     with secret_service() as service:
         subprocess.run([...], env={**os.environ, **service.env})
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PROGRAMS: Final = ("dbus-daemon", "gnome-keyring-daemon")
 _START_S: Final = 10.0
 _STOP_S: Final = 1.0
-# No <servicedir>: a client that finds no service on this bus must not wake one of the user's.
+# No <servicedir>: if a client finds no service on this bus, the bus must not start a service of the user.
 _BUS_CONFIG: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -46,12 +46,12 @@ _BUS_CONFIG: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bu
 
 
 class SecretServiceError(RuntimeError):
-    """The private Secret Service cannot be started; the text names the missing or failed part."""
+    """The private Secret Service cannot be started. The message names the missing or failed part."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """What the Secret Service shows of a record without giving its secret away."""
+    """The data of a record that the Secret Service shows without the secret."""
 
     label: str
     attributes: Mapping[str, str]
@@ -59,7 +59,7 @@ class StoredItem:
 
 @dataclass(frozen=True, slots=True)
 class SecretService:
-    """A running private Secret Service; `env` is what a client's environment needs to reach it."""
+    """A running private Secret Service. `env` has the variables with which a client finds it."""
 
     address: str
     folder: Path
@@ -70,7 +70,7 @@ class SecretService:
         return {"DBUS_SESSION_BUS_ADDRESS": self.address}
 
     def items(self) -> list[StoredItem]:
-        """Every record of the default collection, without its secret."""
+        """All records in the default collection, without their secrets."""
         import secretstorage
 
         with closing(_connect(self.address)) as bus:
@@ -78,7 +78,7 @@ class SecretService:
             return [StoredItem(item.get_label(), item.get_attributes()) for item in collection.get_all_items()]
 
     def clear(self) -> bool:
-        """Delete every record; whether that worked and the collection is as usable as a new one."""
+        """Delete every record. Return whether this worked and the collection is as usable as a new collection."""
         import secretstorage
 
         if not _is_unlocked(self.address):
@@ -90,12 +90,12 @@ class SecretService:
         except (
             secretstorage.SecretStorageException,
             OSError,
-        ):  # gnome-keyring 42 aborts now and then
+        ):  # gnome-keyring 42 sometimes aborts
             return False
         return True
 
     def lock(self) -> None:
-        """Lock the default collection, as a desktop does when its user leaves."""
+        """Lock the default collection, as a desktop does when its user locks the screen."""
         import secretstorage
 
         with closing(_connect(self.address)) as bus:
@@ -103,7 +103,7 @@ class SecretService:
 
 
 def missing_part() -> str | None:
-    """Why no private Secret Service can run on this machine, or None."""
+    """Return why no private Secret Service can run on this machine, or None."""
     if sys.platform != "linux":
         return f"a Secret Service is a Linux thing; this is {sys.platform}"
     missing = [program for program in PROGRAMS if find_program(program, os.environ) is None]
@@ -127,7 +127,7 @@ def secret_service(password: str = "portico") -> Iterator[SecretService]:  # noq
     if reason is not None:
         raise SecretServiceError(reason)
     with ExitStack() as stack:
-        # A socket's path holds at most 107 bytes, so this lives right under the system's temporary folder.
+        # A socket's path has at most 107 bytes, so this folder is directly in the system's temporary folder.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-bus-", ignore_cleanup_errors=True)))
         address = f"unix:path={folder / 'bus'}"
         env = _private_environment(folder, address)
@@ -153,7 +153,8 @@ def _bus_config(folder: Path) -> Path:
 
 def _start(command: list[str], env: dict[str, str], stack: ExitStack, *, stdin: bytes = b"") -> subprocess.Popen[bytes]:
     log = stack.enter_context((Path(env["HOME"]) / f"{command[0]}.log").open("wb"))
-    # A session of its own: the terminal's Ctrl-C is for the program that uses the service, which still needs it to clean up.
+    # In a separate session, so that Ctrl-C in the terminal does not end the daemon: the program that uses the service still
+    # needs it to clean up.
     process = subprocess.Popen(
         resolve_command(command, env),
         env=child_environment(env),
