@@ -1,4 +1,4 @@
-"""When an access token is usable, when a profile is due for a refresh, and a profile's health. Times are wall ms.
+"""When an access token is usable, when a profile is due for a refresh, and a profile's health. Times are in ms since the epoch.
 
 `LastUses` records the last use of each profile as the time of an empty file. A caller only touches this file and does not lock
 or write the index. If this fails, the profile counts as unused, and is still refreshed now and then.
@@ -86,7 +86,10 @@ def effective_now_ms(profile: Profile, clock: Clock) -> int:
 
 
 def steady_now_ms(profile: Profile, clock: Clock) -> int:
-    """Return the current time for a profile's tokens by the steady clock (wall ms). After a restart, use the wall clock."""
+    """Return the current time for a profile's tokens by the steady clock (ms since the epoch).
+
+    After a restart, use the wall clock.
+    """
     received = profile.received
     if received is None or received.boot != clock.boot():
         return clock.wall_ms()
@@ -154,7 +157,7 @@ class LastUses:
                 return
 
     def last(self, profile_id: str) -> int | None:
-        """Return the last recorded use (wall ms), or None."""
+        """Return the last recorded use (ms since the epoch), or None."""
         try:
             return self._path(profile_id).stat().st_mtime_ns // 1_000_000
         except OSError:

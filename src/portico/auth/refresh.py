@@ -2,10 +2,13 @@
 
 A refresh always takes these steps, in this order:
 
-1. lock: take the turn to refresh this profile, which only one owner has at a time; 2. read the stored tokens again, and decide:
-use newer tokens that another owner has stored, or continue; 3. write the journal entry: this refresh token is about to be sent;
-4. send the refresh token, once; 5. validate the response; 6. store the new tokens, and remove the journal entry; 7. give the
-new access token to the callers.
+1. take the turn to refresh this profile, which only one owner has at a time;
+2. read the stored tokens again, and decide: use newer tokens that another owner has stored, or continue;
+3. write the journal entry: this refresh token is about to be sent;
+4. send the refresh token, once;
+5. validate the response;
+6. store the new tokens, and remove the journal entry;
+7. give the new access token to the callers.
 
 A server that rotates refresh tokens accepts each token once; a second use revokes everything (RFC 9700 section 4.14). So a
 token that another process may have sent is not sent, and a new token is not used before it is stored.
@@ -109,7 +112,7 @@ class Exchange:
         return self.entry is not None and self.entry != self._earlier_entry
 
     def run(self, send: Send) -> tuple[TokenSet, int]:
-        """Send the refresh token. Return the token set, and when it was requested (wall ms).
+        """Send the refresh token. Return the token set, and when it was requested (ms since the epoch).
 
         Raises:
             PorticoError: the server gave no token set.
@@ -187,7 +190,7 @@ def is_another_account(profile: OAuthProfile, token_set: TokenSet) -> bool:
 def make_renewal(profile: OAuthProfile, token_set: TokenSet, requested_at: int, received: Moment | None) -> Renewal:
     """Return the changes of `token_set` in `profile`.
 
-    It was requested at `requested_at` (wall ms) and received at `received`.
+    It was requested at `requested_at` (ms since the epoch) and received at `received`.
     """
     refresh_expires_at = profile.refresh_expires_at if token_set.refresh is None else None
     return Renewal(

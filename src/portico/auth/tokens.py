@@ -33,7 +33,9 @@ class AccountChanged(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token for callers, without its refresh token. `expires_at` is wall ms; None if the server sent no lifetime.
+    """An access token for callers, without its refresh token.
+
+    `expires_at` is in ms since the epoch; None if the server sent no lifetime.
 
     `generation` is negative for a token that no store has accepted yet.
     """
@@ -73,7 +75,7 @@ class TokenClock:
         self._anchors: dict[str, tuple[int, int, float]] = {}
 
     def now(self, profile: Profile) -> int:
-        """Return the time (wall ms) for the tokens of `profile`."""
+        """Return the time (ms since the epoch) for the tokens of `profile`."""
         if profile.received is not None and profile.received.boot == self._clock.boot():
             return effective_now_ms(profile, self._clock)
         anchor = self._anchors.get(profile.id)

@@ -1,1 +1,1 @@
-"""Running a plugin's emulator so that real commands meet it in place of the real hosts."""
+"""Run a plugin's emulator, so that commands reach it instead of the real hosts."""

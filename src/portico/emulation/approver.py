@@ -1,8 +1,8 @@
 """A browser that approves a sign-in: `python -m portico.emulation.approver URL`, or `-` to read the URL from standard input.
 
 It replaces a user with a browser: it opens the page, submits the approval form, and follows the pages up to the command's own
-loopback URL. It knows only the pages of Portico's emulators. It uses only the standard library, because `$BROWSER` should start
-fast. Proxy and certificates come from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
+loopback URL. It knows only the pages of Portico's emulators. It uses only the standard library, so that it starts fast as
+`$BROWSER`. Proxy and certificates come from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
         ApprovalFailed: a page could not be opened, or no page asked for a decision.
     """
     page = _open(_request(url), timeout_s)
-    # A command starts its browser with its own start address, which leads to the page that names the redirect URI.
+    # A command starts its browser with its start address, which redirects to the page whose URL contains the redirect URI.
     redirect = _redirect_uri(page.url if _is_local(url) and _is_emulated(page.url) else url)
     decided = False
     for _ in range(_MAX_PAGES):
@@ -106,7 +106,7 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
 
 
 def _next_step(page: Page, decision: str | None, redirect: str | None) -> urllib.request.Request | None:
-    """The request that the next click, or the page itself, would send.
+    """The request that the page would send by itself, or at the next click.
 
     Forms go only to emulated hosts (https, through the proxy) and to the redirect URI of the sign-in.
     """
@@ -156,19 +156,19 @@ def _open(request: urllib.request.Request, timeout_s: float) -> Page:
 
 
 def _read_body(reply: http.client.HTTPResponse | urllib.error.HTTPError) -> bytes:
-    """The start of a page, all of it if it has at most `_MAX_BODY` bytes.
+    """The first `_MAX_BODY` bytes of a page.
 
     Raises:
-        OSError, http.client.HTTPException: it broke off.
+        OSError, http.client.HTTPException: the page is incomplete.
     """
     body = reply.read(_MAX_BODY)
     if len(body) < _MAX_BODY and reply.length:
-        raise OSError("the page broke off")  # `read` with a limit does not report it
+        raise OSError("the page broke off")  # `read` with a limit does not report an incomplete page
     return body
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Approve the sign-in on the page at URL (or deny it, with `--deny`)."""
+    """Approve the sign-in on the page at URL, or deny it with `--deny`."""
     parser = argparse.ArgumentParser(prog="portico.emulation.approver", description=main.__doc__)
     parser.add_argument("url", metavar="URL", help="the page; - reads it from standard input, where no other user can see it")
     parser.add_argument("--deny", action="store_true", help="deny instead")

@@ -2,7 +2,8 @@
 
 The proxy never opens a connection, so a test or a demo cannot reach the real service by mistake. The private key of the
 certificate authority is never written to a file, and is discarded after it has signed the one server certificate. Name
-constraints (RFC 5280 section 4.2.1.10) limit it to the emulated hosts, even if its certificate stays in a trust store.
+constraints (RFC 5280 section 4.2.1.10) limit the authority to the emulated hosts, even if its certificate stays in a trust
+store.
 """
 
 from __future__ import annotations
@@ -161,8 +162,8 @@ class EmulationProxy:
         """Stop listening and drop every connection that has not reached an emulated host."""
         if self._server is None:
             return
-        # When a server closes, asyncio leaves accepted connections open that are not set up (`Server._attach`). Therefore stop
-        # accepting first, and let the loop set up the accepted ones.
+        # When a server closes, asyncio leaves connections open that it has accepted but not set up (`Server._attach`). So stop
+        # accepting first, and let the loop set up the accepted connections.
         for listener in self._server.sockets:
             asyncio.get_running_loop().remove_reader(listener)
         await asyncio.sleep(0)
@@ -174,7 +175,7 @@ class EmulationProxy:
         await asyncio.gather(*handshakes, return_exceptions=True)
 
     async def abort(self) -> None:
-        """Drop the remaining connections: a TLS shutdown waits for the client, which may never answer."""
+        """Drop the remaining connections. A TLS shutdown would wait for the client, which may never answer."""
         for transport in tuple(self._sockets):
             transport.abort()
         await asyncio.sleep(0)
@@ -256,7 +257,7 @@ class _Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             tls_transport = await loop.start_tls(transport, protocol, self._tls, server_side=True)
-        except (OSError, asyncio.CancelledError):  # the client has gone, or does not trust the CA
+        except (OSError, asyncio.CancelledError):  # the client has disconnected, or does not trust the CA
             transport.abort()
             return
         finally:

@@ -1,4 +1,4 @@
-"""Run emulators, build the environment in which commands use them, and store how to reach a running one."""
+"""Run emulators, build the environment in which commands use them, and store how to reach a running emulator."""
 
 from __future__ import annotations
 
@@ -52,9 +52,10 @@ class EmulatorState:
 
 
 def make_state(info: EmulationInfo, emulators: Sequence[Emulator], home: Path) -> EmulatorState:
-    """The stored state of a running emulation. `home` is the state folder that contains it.
+    """The stored state of a running emulation.
 
-    `home` is in the environment too, because a shell that uses the emulator has another state folder.
+    `home` is the state folder that contains this state. `home` is in the environment too, because a shell that uses the
+    emulator has another state folder.
     """
     env = {**info.env, EMULATOR_ENV: str(home)}
     return EmulatorState(info.proxy_url, env, [emulator.approval_url(_CODE) for emulator in emulators])
@@ -109,9 +110,9 @@ _SHUTDOWN_S: Final = 0.5
 class EmulationInfo:
     """A running emulation.
 
-    `env` is added to a command's environment. `config` and `state` are temporary paths in the run's folder, and part of `env`, so
-    that the user's own files do not change. `loopback` has the plain HTTP URLs of services that are local in real life. `notes`
-    says which parts are missing.
+    `env` is added to a command's environment. `config` and `state` are temporary paths in the run's folder, and part of `env`,
+    so that the user's own files do not change. `loopback` has the plain HTTP URLs of emulated local services. `notes` names the
+    missing parts.
     """
 
     proxy_url: str
@@ -219,9 +220,9 @@ def _merge(target: dict[str, JsonValue], source: Mapping[str, JsonValue]) -> Non
 def _environment(proxy_url: str, files: _RunFiles) -> Mapping[str, str]:
     """The environment in which a command uses the emulator.
 
-    Both spellings of the proxy names are set, because programs differ in which they read first. Plain http goes to the proxy
-    too, which rejects it, so that it does not leave the machine. The approver is started by its path, so that it works with any
-    folder and `PYTHONPATH`.
+    The proxy variables are set in upper and lower case, because programs read them in a different order. Plain http is sent to
+    the proxy too, which rejects it, so that it does not leave the machine. The approver is started by its path, so that it
+    works with any folder and `PYTHONPATH`.
     """
     return {
         **dict.fromkeys(_PROXY_VARIABLES, proxy_url),

@@ -1,4 +1,4 @@
-"""The authorization server of a client: requests, replies, and the dialect that writes and reads them.
+"""Authorization servers: requests, replies, and the dialect that builds the requests and reads the replies.
 
 Times are milliseconds since the epoch (`..._ms`, `expires_at`) or seconds (`..._s`, `interval`).
 """
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """The address that the authorization server sends the browser back to (RFC 8252 section 7.3).
+    """The URL to which the authorization server redirects the browser (RFC 8252 section 7.3).
 
-    `port` 0 means any free port. `path` is registered for the client: servers compare it exactly, and accept any port of a
-    loopback address. Responses are distinguished by their `state`, and by the port of each sign-in.
+    `port` 0 means any free port. `path` is registered for the client: servers compare it exactly, but accept any port of a
+    loopback address. Responses of several sign-ins differ in their `state` and port.
     """
 
     host: str = "127.0.0.1"
@@ -31,11 +31,11 @@ class Redirect:
 class OAuthServer:
     """An authorization server and the registration of one client, from a plugin's table or config.
 
-    `redirect` None means that this client id has no known redirect URI, whatever the server's metadata says.
-    `relocated` maps moved URLs to their new URL: a POST answered by 307/308 to exactly the new URL is repeated there; any other
-    redirect is an error.
-    `iss_advertised` is RFC 9207's `authorization_response_iss_parameter_supported`. `pushed_authorization_required` is RFC 9126's
-    `require_pushed_authorization_requests`: the authorization request goes to its endpoint first.
+    `redirect` None means that no redirect URI is known for this client id, even if the server's metadata names the browser
+    flow. `relocated` maps moved URLs to their new URL. If a POST is redirected by 307 or 308 to exactly this new URL, it is
+    sent to the new URL; any other redirect is an error. `iss_advertised` is RFC 9207's
+    `authorization_response_iss_parameter_supported`. `pushed_authorization_required` is RFC 9126's
+    `require_pushed_authorization_requests`: the authorization request must be pushed first.
     """
 
     issuer: str
@@ -56,13 +56,13 @@ class OAuthServer:
 
     @property
     def needs_discovery(self) -> bool:
-        """Whether an endpoint is missing that every sign-in needs."""
+        """Whether a required endpoint is missing."""
         return not self.token_endpoint or not (self.authorization_endpoint or self.device_authorization_endpoint)
 
 
 @dataclass(frozen=True, slots=True)
 class FormRequest:
-    """A form-encoded POST. Secret values stay a `Secret` until the request body is encoded."""
+    """A form-encoded POST. A secret value is a `Secret` until the request body is encoded."""
 
     url: str
     form: Mapping[str, str | Secret]
@@ -73,8 +73,8 @@ class FormRequest:
 class HttpReply:
     """A reply: status, headers with lower-case names, and the body up to the client's size limit.
 
-    `sent_at_ms` is the reply's arrival by the wall clock minus `took_ms`. `secrets` are the request's secrets: the reply may
-    repeat them, and messages about the reply must not show them.
+    `sent_at_ms` is the reply's arrival by the wall clock minus `took_ms`. `secrets` are the request's secrets. The reply may
+    repeat them, but messages about the reply must not show them.
     """
 
     status: int
@@ -87,7 +87,7 @@ class HttpReply:
 
 
 class FormPoster(Protocol):
-    """Sends a `FormRequest` once, and follows redirects to a `relocated` URL only.
+    """Sends a `FormRequest` once, and follows only redirects to a `relocated` URL.
 
     Raises:
         NetworkError: there was no usable reply.
@@ -100,7 +100,7 @@ class FormPoster(Protocol):
 class DeviceAuthorization:
     """A pending device sign-in (RFC 8628 section 3.2).
 
-    `device_code` is None in dialects that poll by user code. `expires_at` is wall ms; `interval` is seconds.
+    `device_code` is None in dialects that poll by user code. `expires_at` is in ms since the epoch; `interval` is seconds.
     """
 
     user_code: str
@@ -120,14 +120,15 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:
-    """The content of a token reply. `expires_at` is wall ms, None without a usable lifetime.
+    """The content of a token reply.
 
-    `refresh` None means that the reply has no refresh token: a refresh keeps the old one. `refresh_expires_at` is its end, wall
-    ms. `subject` identifies the account at its issuer (OpenID Connect Core section 2, `sub`), None if unknown. `id_token` is
-    empty if the reply's is not text; it is validated and not stored. `notice` is text from the provider for the user, without
-    control characters. `unread` names invalid fields, which count as absent: a server that rotates tokens has invalidated the old
-    token, so rejecting its reply would end the sign-in. `token_type` is the server's value. `unfit` is why no request can carry
-    `access` (empty if the reply has none); such tokens are revoked.
+    `expires_at` is in ms since the epoch; None without a usable lifetime. `refresh` None means that the reply has no refresh
+    token; after a refresh, the old refresh token then stays valid. `refresh_expires_at` is the refresh token's end (ms since
+    the epoch). `subject` identifies the account at its issuer (OpenID Connect Core section 2, `sub`); None if unknown.
+    `id_token` is empty if the reply's value is not text. It is validated but not stored. `notice` is text from the provider for
+    the user, without control characters. `unread` names invalid fields, which are treated as absent: rejecting the reply would
+    end the sign-in, because a server that rotates tokens has invalidated the old token. `token_type` is the server's value.
+    `unfit` is why no request can carry `access` (which is empty if the reply has no access token); such tokens are revoked.
     """
 
     access: Secret

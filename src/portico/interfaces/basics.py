@@ -25,7 +25,7 @@ class Clock(Protocol):
         ...
 
     def boot(self) -> str:
-        """Return an id of this boot if all processes share `monotonic` and it continues in sleep; else an empty string."""
+        """Return an id of this boot; empty if `monotonic` differs between processes or stops while the machine sleeps."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -45,7 +45,7 @@ class Choice:
 class Prompter(Protocol):
     """Asks the user. If it cannot or may not ask, `interactive` is False: each question raises a UsageError that names `flag`.
 
-    `flag` answers the question on the command line: an option, or a whole command that starts with `{prog}`.
+    `flag` is the option that answers the question on the command line, or a whole command that starts with `{prog}`.
     """
 
     interactive: bool
@@ -55,7 +55,7 @@ class Prompter(Protocol):
     def choose_many(
         self, question: str, choices: Sequence[Choice], *, flag: str, chosen: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Return any number of `choices`, in their order; `chosen` are selected at the start."""
+        """Return the selected `choices`, in their order. `chosen` are selected at the start."""
         ...
 
     def confirm(self, question: str, *, flag: str, default: bool = False) -> bool: ...

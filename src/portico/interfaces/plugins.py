@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 ApiKind = Literal["anthropic-messages", "openai-completions", "openai-responses"]
 
 
-# Why a model did not answer, classified for the next step (`models/provider_errors.py`). `local` is a failure on this machine (a
-# locked keyring, a busy lock, a plugin's bug), not of the provider.
+# The kinds of reasons why a model did not answer (`models/provider_errors.py`). `local` is a failure on this machine (a locked
+# keyring, a busy lock, a plugin's bug), not of the provider.
 ProviderErrorKind = Literal[
     "local",
     "auth",
@@ -40,7 +40,10 @@ ProviderErrorKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class PriceTier:
-    """US dollars per million tokens of a whole request with more than `input_above` input tokens, including cached tokens."""
+    """US dollars per million tokens, for all tokens of a large request.
+
+    A request is large if it has more than `input_above` input tokens, including cached tokens.
+    """
 
     input_above: int
     input: float
@@ -62,10 +65,12 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model of a provider's catalog. A None is a value without a public source; `source` is the source of the others.
+    """One model of a provider's catalog.
 
-    `retired_on` is the day or the month (ISO 8601) of the model's retirement; menus do not offer a retired model. `successor` is
-    the id of the model to use if the provider rejects this one.
+    None means that no public source states the value. `source` is the source of the other values.
+
+    `retired_on` is the day or the month (ISO 8601) of the model's retirement; menus do not offer a retired model. `successor`
+    is the id of the model to use if the provider rejects this model.
     """
 
     id: str
@@ -86,9 +91,9 @@ class ModelSpec:
 class KeyChoice:
     """An auth choice without a sign-in: with an API key, or without a key for a server on this machine.
 
-    `id` is the value of `--auth-choice`, `model` becomes the default model, `region` is a key of `base_urls`. `spec` describes a
-    model that is not in the provider's catalog and is written into the config. `aliases` are further values of `--auth-choice`,
-    which menus do not show.
+    `id` is the value of `--auth-choice`, `model` becomes the default model, `region` is a key of `base_urls`. `spec` describes
+    a model that is not in the provider's catalog; it is written into the config. `aliases` are further values of
+    `--auth-choice`, which menus do not show.
     """
 
     id: str
@@ -106,18 +111,18 @@ class ProviderSpec:
     """A provider of models.
 
     `base_urls` maps a region to the API base (a provider without regions has the one key `""`).
-    `hosts` maps a region to the only hosts its credential may be sent to.
+    `hosts` maps a region to the only hosts that may get the region's credential.
     `env_keys` are the environment variables for a key, in the order of reading.
     `auth_header` is the header of the credential: `Authorization: Bearer` or `x-api-key`.
     `paths` are the paths of all protocols under the same origin, if the provider has more than `api`.
     `error_codes` are the provider's own numbers in its error bodies.
     `subscribe_urls` maps a region to the page that sells a plan.
     `key_choices` and `sign_in_choices` are the auth choices with a key and with a sign-in.
-    `group` is the name under which menus group auth choices (default: `label`), `group_hint` the hint beside the name.
-    `vendor` and `vendor_hint` are their deprecated names.
-    `region_env` is the environment variable for the region without a profile.
-    `placeholder_key` takes the place of a key in configs; it is not used as a key unless `needs_credential` is False
-    (a provider on this machine).
+    `group` is the name under which menus group auth choices (default: `label`). `group_hint` is the hint beside the name.
+    `vendor` and `vendor_hint` are the deprecated names of `group` and `group_hint`.
+    `region_env` is the environment variable for the region; it is used if there is no profile.
+    `placeholder_key` stands for a key in configs. It is used as a key only if `needs_credential` is False (a provider on this
+    machine).
     """
 
     id: str
@@ -143,7 +148,7 @@ class ProviderSpec:
     vendor_hint: InitVar[str] = ""
 
     def __post_init__(self, vendor: str, vendor_hint: str) -> None:
-        """Take the deprecated arguments, and raise ValueError if a choice needs a key and there are no `env_keys`."""
+        """Accept the deprecated arguments. Raise ValueError if a choice needs a key but there are no `env_keys`."""
         for old, name, value in (("vendor", "group", vendor), ("vendor_hint", "group_hint", vendor_hint)):
             if value:
                 warnings.warn(f"ProviderSpec({old}=...) goes with 1.0; use {name}", DeprecationWarning, stacklevel=3)
@@ -152,18 +157,18 @@ class ProviderSpec:
             raise ValueError(f"the provider {self.id} has a choice that needs a key, and no env_keys")
 
 
-# The state of a window of a plan; `unknown` without reliable data.
+# The state of a plan's window; `unknown` without reliable data.
 WindowState = Literal["limited", "exhausted", "unlimited", "not-in-plan", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class PlanWindow:
-    """One window of a plan: the rest of one kind of use.
+    """One window of a plan: how much of one kind of use is left.
 
-    `kind` is the provider's word for the use (`general`, `video`), `name` is the length of the window (`5h`, `week`).
-    `percent_left` includes the boost and may exceed 100; None if unknown or implausible. `left` and `total` are requests, both
-    None unless they agree with the percentage. `resets_at` is wall ms. `boost` multiplies the plan's own allowance. `started`
-    False: the window starts with its first use and is unused, so its reset time is unknown.
+    `kind` is the provider's word for the use (`general`, `video`), and `name` is the length of the window (`5h`, `week`).
+    `percent_left` includes the boost and may exceed 100; None if unknown or implausible. `left` and `total` are numbers of
+    requests; both are None if they do not agree with the percentage. `resets_at` is in ms since the epoch. `boost` multiplies
+    the plan's own allowance. `started` False: the window is unused and starts with its first use, so its reset time is unknown.
     """
 
     kind: str
@@ -178,7 +183,7 @@ class PlanWindow:
 
 
 class PlanReader(Protocol):
-    """Reads the rest of an account's plan. Pure: no I/O, no clock, no state; the host sends the requests.
+    """Reads how much of an account's plan is left. Pure: no I/O, no clock, no state; the host sends the requests.
 
     `provider` is the provider of the accounts. `env_keys` are the variables for a key of a plan, in the order of reading.
     """
@@ -192,32 +197,31 @@ class PlanReader(Protocol):
     def urls(self, base_url: str) -> tuple[str, ...]:
         """Return the URLs to GET for an account with its API at `base_url`, in order; empty if there are none.
 
-        The host requests the next URL if one is not served, unreachable, or answers with a web page or one of its `unsure_codes`;
-        also if a host other than the API's answers with an HTTP error without an error number. It requests a URL only at a host
-        of the `ProviderSpec` or of `hosts`.
+        The host requests the next URL if a URL is not served, cannot be reached, or answers with a web page or one of its
+        `unsure_codes`. It also does so if another host than the API's answers with an HTTP error that has no error number. A
+        URL is requested only if its host is in the `ProviderSpec` or in `hosts`.
         """
         ...
 
     def can_have_plan(self, key: Secret) -> bool:
-        """Whether `key` may belong to a plan; False if its form shows another kind of key."""
+        """Whether `key` may belong to a plan. False if the key's form shows that it is another kind of key."""
         ...
 
     def read(self, answer: Mapping[str, JsonValue], now_ms: int) -> tuple[PlanWindow, ...]:
-        """Return the windows in an answer, at `now_ms` (wall ms). Leave out invalid data without raising.
+        """Return the windows in an answer, at `now_ms` (ms since the epoch). Leave out invalid data without raising.
 
         The host has already handled failures: the HTTP status, and the provider's own `error_codes`.
 
-        Optional members of a reader: a method `unsure_codes(url)` returns the numbers of `error_codes` that prove nothing about
-        the credential or the plan in an answer of `url`. They are reported as a failure, and cause no refresh and no sign-in. An
-        attribute `hosts` names further hosts of the provider for requests about plans, and for no other request with its
-        credentials.
+        A reader may have two optional members. The method `unsure_codes(url)` returns the numbers of `error_codes` that prove
+        nothing about the credential or the plan if `url` sends them. They are reported as a failure, and cause no refresh and
+        no sign-in. The attribute `hosts` names further hosts of the provider that get credentials only in requests about plans.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region of an auth choice: `id` is the value of `--region`, `profile` the name of the default profile."""
+    """A region of an auth choice. `id` is the value of `--region`; `profile` is the name of the default profile."""
 
     id: str
     label: str
@@ -252,12 +256,12 @@ class AuthMethod(Protocol):
     def server(self, region: str) -> OAuthServer:
         """Return the authorization server of `region`, with the user's overrides from the plugin's config.
 
-        With an `issuer` only, discovery finds the empty endpoints.
+        If the result has an `issuer` but no endpoints, discovery finds the endpoints.
         """
         ...
 
     def flow(self, region: str) -> Literal["auto", "browser", "device"]:
-        """Return the flow from the user's plugin config."""
+        """Return the flow that the user's plugin config selects."""
         ...
 
     def accept(self, region: str, token_set: TokenSet) -> AcceptedTokens:
@@ -271,7 +275,7 @@ class AuthMethod(Protocol):
 
 @runtime_checkable
 class KnowsClients(Protocol):
-    """An auth method that also knows the provider's other public clients, so that a sign-in of another tool can be imported."""
+    """An auth method that also knows the provider's other public clients, so that another tool's account can be imported."""
 
     def for_client(self, client_id: str) -> AuthMethod:
         """Return the same choice for the client `client_id`, at the provider's own portals.
@@ -304,7 +308,7 @@ class Emulator(Protocol):
         ...
 
     def config(self, options: EmulatorOptions) -> Mapping[str, JsonValue]:
-        """Return the config that real commands need for the additions of `options` to the real service."""
+        """Return the config with which commands use what `options` add to the real service."""
         ...
 
     def approval_url(self, user_code: str) -> str:

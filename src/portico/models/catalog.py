@@ -183,8 +183,9 @@ class Catalog:
         return parse_reference(name, near=() if "/" in name else self.near(name))
 
     def near(self, text: str) -> list[str]:
-        """Return some known names close to `text`: those that differ only in case (provider page: troubleshooting), else those
-        that contain `text`.
+        """Return some known names close to `text`.
+
+        First come names that differ only in case (provider page: troubleshooting), else names with this part.
         """
         import difflib
 

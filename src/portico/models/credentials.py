@@ -35,8 +35,8 @@ class CredentialRefused(SignInNeeded):
 class Credential:
     """One credential and its `source` in words. If it has a `base_url`, it is sent only to this URL.
 
-    `signed_in_at` is the time of the sign-in or of storing the key (wall ms); 0 without a profile. `sign_in_again` is the
-    command that replaces the profile.
+    `signed_in_at` is the time of the sign-in or of storing the key (ms since the epoch); 0 without a profile. `sign_in_again`
+    is the command that replaces the profile.
     """
 
     source: str

@@ -50,8 +50,9 @@ def _with_base_url(id: str, provider: ProviderConfig, env: Mapping[str, str]) ->
 
 
 def base_url_of(provider: Provider, region: str) -> str | None:
-    """Return the API base to use without a profile: the config's base URL, else the region's, else the provider's first; None if
-    unknown.
+    """Return the API base to use without a profile; None if unknown.
+
+    This is the config's base URL, else the region's, else the provider's first.
 
     If the config's base URL is unusable, return None, because the key is not for the provider's usual host.
     """

@@ -142,7 +142,7 @@ def read_wait(headers: Mapping[str, str], body: Mapping[str, Any], message: str)
 
 
 def read_reset(body: Mapping[str, Any], message: str) -> int | None:
-    """Return the time at which the response allows the next try (wall ms); None if it names no valid time."""
+    """Return the time at which the response allows the next try (ms since the epoch); None if it names no valid time."""
     for fields in _error_objects(body):
         value = fields.get("resets_at")
         epoch = _number(value)

@@ -222,7 +222,7 @@ class Failover:
 
     @property
     def back_at(self) -> int | None:
-        """When the first cooldown ends (wall ms); None if no candidate is in cooldown."""
+        """When the first cooldown ends (ms since the epoch); None if no candidate is in cooldown."""
         cooldowns = (self.cooldowns.active(key_of(model)) for model in self.candidates)
         return min((cooldown.until_ms for cooldown in cooldowns if cooldown is not None), default=None)
 
@@ -305,7 +305,7 @@ _MAX_COOLDOWNS: Final = 1_000
 
 @dataclass(slots=True)
 class Cooldown:
-    """One cooldown: its cause, its start and end (wall ms), and the end of a running trial (monotonic seconds)."""
+    """One cooldown: its cause, its start and end (ms since the epoch), and the end of a running trial (monotonic seconds)."""
 
     provider_error: ProviderError
     until_ms: int

@@ -74,8 +74,8 @@ class CallableModel:
     The credential is the token of `profile_id`, or `key`. If both are missing, the provider needs no credential. `source`
     describes its origin. `bases` are the API bases by protocol, and `base_url` is the base of `api`. `listed`: the catalog has
     the model; if not, `near` are similar names. `fingerprint` changes with the key, the address and the headers. `signed_in_at`
-    is the time of the profile's sign-in (wall ms; 0 without a profile). `has_regions`: a region rejects the accounts of other
-    regions. `sign_in_again` is the command that replaces the profile; `{prog}` in it stands for the program name.
+    is the time of the profile's sign-in (ms since the epoch; 0 without a profile). `has_regions`: a region rejects the accounts
+    of other regions. `sign_in_again` is the command that replaces the profile; `{prog}` in it stands for the program name.
     """
 
     reference: ModelReference

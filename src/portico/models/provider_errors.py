@@ -208,9 +208,9 @@ class ProviderError:
     """Why an attempt brought no answer. `message` is safe to show, at most `MESSAGE_LIMIT` characters; `str()` shows its start.
 
     `code` is the provider's own number; `reply` contains the fields that programs read, None without a response. `retry_after`
-    (seconds) and `resets_at` (wall ms) are the provider's times for the next try. `unknown`: the request was sent and no complete
-    answer arrived, so the provider may have answered and billed it. `rejects_token`: the provider rejected the token itself, so
-    a new token may work. `id` is the id of the error if `kind` is `local`.
+    (seconds) and `resets_at` (ms since the epoch) are the provider's times for the next try. `unknown`: the request was sent
+    and no complete answer arrived, so the provider may have answered and billed it. `rejects_token`: the provider rejected the
+    token itself, so a new token may work. `id` is the id of the error if `kind` is `local`.
     """
 
     kind: ProviderErrorKind

@@ -53,7 +53,8 @@ class CallbackServer:
         on_stray: called with the reason for each refused request.
         hold_s: how many seconds a browser waits for the result.
 
-    Attributes: start: the start address on this server; it has no target until `redirect_to` is called.
+    Attributes:
+        start: the start address on this server; it has no target until `redirect_to` is called.
     """
 
     def __init__(

@@ -153,9 +153,15 @@ EventHandler = Callable[[Event], None]
 class FlowContext:
     """One sign-in at one server.
 
-    Attributes: server: the authorization server. dialect: the server's form of requests and replies. http: sends requests.
-    finish: stores the token set; an exception ends the sign-in. on_event: is called with each event. opener: opens the browser;
-    None: do not open a browser. timeout_s: how long the user may take, in seconds. clock: the time.
+    Attributes:
+        server: the authorization server.
+        dialect: the server's form of requests and replies.
+        http: sends requests.
+        finish: stores the token set; an exception ends the sign-in.
+        on_event: is called with each event.
+        opener: opens the browser; None: do not open a browser.
+        timeout_s: how long the user may take, in seconds.
+        clock: the time.
     """
 
     server: OAuthServer

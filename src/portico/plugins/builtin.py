@@ -1,6 +1,6 @@
 """The built-in providers, which use the same hooks as a plugin.
 
-A number of a model is here only if a public source states it. Model ids are case-sensitive. MiniMax's prices are the
+This module contains only numbers that a public source states. Model ids are case-sensitive. MiniMax's prices are the
 pay-as-you-go list prices (https://platform.minimax.io/docs/api-reference/text-anthropic-api), in US dollars per million tokens.
 """
 
@@ -97,7 +97,7 @@ MINIMAX_MODELS: Final = (
         name="MiniMax M3",
         context_window=1_000_000,
         max_tokens=524_288,
-        # The discount of June 2026, now permanent.
+        # The discounted price of June 2026, now permanent.
         cost=ModelCost(
             input=0.30,
             output=1.20,
@@ -260,8 +260,8 @@ OPENAI: Final = ProviderSpec(
     key_choices=(KeyChoice("openai-api", "OpenAI API key", "", "you choose the model"),),
 )
 
-# https://lmstudio.ai/docs/developer/openai-compat. Its models are the ones loaded in LM Studio; OpenClaw's provider page and
-# wizard set up this one.
+# https://lmstudio.ai/docs/developer/openai-compat. Its models are those loaded in LM Studio. OpenClaw's provider page and
+# wizard set up this model.
 _LOCAL: Final = ModelSpec(
     "minimax-m2.1-gs32",
     "MiniMax M2.1 GS32",
@@ -314,7 +314,7 @@ BUILT_IN: Final[Mapping[str, BuiltIn]] = {
 
 
 def built_in(id: str) -> ProviderSpec:
-    """Return a built-in provider, as a base for a plugin that signs in to its accounts.
+    """Return a built-in provider, as a base for a plugin that adds a sign-in.
 
     Raises:
         ValueError: there is no built-in provider with this id.

@@ -1,4 +1,4 @@
-"""Discovery: find plugins, decide which are on, and check who can change their code. No plugin is imported.
+"""Discovery: find plugins, decide which plugins are on, and check who can change their code. No plugin is imported.
 
 Plugins are found by their manifests: in the config's paths, in installed distributions, and among the bundled plugins. The first
 rule that applies decides if a plugin is on. Code that another user can change is never used.
@@ -39,7 +39,7 @@ class PluginDisabled(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """On or off. For a plugin that is off: `reason` in words, `word` for a table cell, `remedy` to switch the plugin on."""
+    """On or off. If off: `reason` in words, `word` for a table cell, and `remedy`, which switches the plugin on."""
 
     enabled: bool
     reason: str | None = None
@@ -62,15 +62,16 @@ def decide(id: str, config: PluginsConfig, env: Mapping[str, str], *, bundled: b
 
 
 def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decision | None:
-    """Return what keeps the plugin `id` off, whatever its own entry says; None if nothing does."""
+    """Return what blocks the plugin `id`, even if its own entry switches it on; None if nothing blocks it."""
     if not config.enabled:
         return _disabled("plugins disabled", "plugins off", "Run `{prog} config set plugins.enabled true`.")
     if id in config.deny:
-        # Not `config unset` with an index: an included file's array is merged, so the own file has other indexes.
+        # Not `config unset` with an index: an included file's array is merged, so the indexes in the own file differ.
         remedy = f"Remove {id} from `plugins.deny`: `{{prog}} config edit`, or edit the included file or the base file."
         return _disabled("blocked by denylist", "denied", remedy)
     if config.allow and id not in config.allow:
-        return _disabled("not in allowlist", "not allowed", f"Run `{{prog}} plugins enable {id}`.")  # which adds it
+        # this command also adds the plugin to the list
+        return _disabled("not in allowlist", "not allowed", f"Run `{{prog}} plugins enable {id}`.")
     enabled_only = env.get(LOAD_ENV)
     if enabled_only is not None and id not in {word.strip() for word in enabled_only.split(",")}:
         return _disabled(f"not in {LOAD_ENV}", "environment", f"Unset {LOAD_ENV}, or add {id} to it.")
@@ -96,9 +97,9 @@ def with_entry_enabled(config: PluginsConfig, id: str) -> PluginsConfig:
 
 
 def with_plugin_enabled(document: Document, id: str) -> Document:
-    """Return the document with the plugin `id` switched on, and added to an allow list with members.
+    """Return the document with the plugin `id` switched on, and added to an allow list that is not empty.
 
-    An empty allow list allows all plugins: a first member would switch all others off.
+    An empty allow list allows all plugins. A first member would switch all other plugins off.
     """
     from portico.config.sources import read_stack
 
@@ -135,7 +136,7 @@ Status = Literal["enabled", "loaded", "disabled", "error"]
 
 @dataclass(frozen=True, slots=True)
 class PluginRecord:
-    """One plugin and its state: `decision` is if and why it is on or off, `error` is why it failed."""
+    """One plugin and its state. `decision` has whether and why it is on or off; `error` is why it failed."""
 
     candidate: Candidate
     decision: Decision
@@ -184,7 +185,7 @@ class PluginRecord:
         return "loaded" if self.loaded else "enabled"
 
     def overridden_by(self, first: PluginRecord) -> PluginRecord:
-        """Return the record of a later copy with the same id."""
+        """Return this record as that of a later copy, which a plugin with the same id overrides."""
         reason = f"overridden by {first.candidate.origin} plugin"
         return replace(self, decision=Decision(enabled=False, reason=reason, word="overridden"), error=None)
 
@@ -217,10 +218,11 @@ Origin = Literal["config", "installed", "bundled"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A discovered plugin. `problem` is why its manifest is unreadable; the manifest then has only an id and a path.
+    """A discovered plugin.
 
-    `folder` is the folder of its code, None if Python finds the code on `sys.path`. `exposure` is how another user can change the
-    code, which is then never imported.
+    `problem` is why its manifest is unreadable; the manifest then has only an id and a path. `folder` is the folder of its
+    code; None if Python finds the code on `sys.path`. `exposure` is how another user can change the code; such code is never
+    imported.
     """
 
     origin: Origin
@@ -249,7 +251,7 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class FoundPlugins:
-    """The discovered plugins, in the order of load paths, installed distributions, bundled plugins; and the problems of paths."""
+    """The discovered plugins (from load paths, then installed distributions, then bundled plugins), and the problems of paths."""
 
     candidates: tuple[Candidate, ...]
     problems: tuple[Diagnostic, ...]
@@ -274,7 +276,7 @@ def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None =
 
 
 def _with_exposure(candidate: Candidate, checker: OwnershipCheck, trusted: set[Path]) -> Candidate:
-    """Return the candidate with its exposure. Users who can also change Portico's package beside it do not count."""
+    """Return the candidate with its exposure. Users who can also change Portico's package in the same folder do not count."""
     folder = candidate.manifest.path.parent
     if candidate.origin == "bundled" or folder.resolve() in trusted:
         return candidate
@@ -294,7 +296,7 @@ def bundled_folders() -> list[Path]:
 
 
 def package_beside(folder: Path) -> Path | None:
-    """Return Portico's package if the plugin's `folder` is beside it, as in one `site-packages`; else None."""
+    """Return Portico's package if it is in the same folder as the plugin's `folder` (as in `site-packages`); else None."""
     package = PACKAGE.resolve()
     return package if folder.resolve().parent == package.parent else None
 
@@ -338,8 +340,8 @@ def installed() -> Iterator[Candidate | Diagnostic]:
 
 
 def _entry_points() -> Iterator[EntryPoint]:
-    # Searching a few small files for the group's name takes a tenth of the time of importing `importlib.metadata`. It also avoids
-    # reading other distributions, in which a FIFO would block forever. Archives and other finders still need
+    # Searching a few small files for the group's name takes a tenth of the time of importing `importlib.metadata`. It also does
+    # not read other distributions, where a FIFO would block forever. Archives and other finders still need
     # `importlib.metadata`.
     if any(map(_may_find_elsewhere, sys.meta_path)):
         from importlib.metadata import entry_points
@@ -361,7 +363,7 @@ def _entry_points() -> Iterator[EntryPoint]:
             continue
         for metadata in entries:
             name = metadata.name.partition("-")[0].lower()
-            if name not in seen and _has_group(metadata):  # Python uses the first of two distributions with one name
+            if name not in seen and _has_group(metadata):  # if two distributions have the same name, Python uses the first
                 from importlib.metadata import Distribution
 
                 yield from Distribution.at(metadata).entry_points.select(group=ENTRY_POINT_GROUP)

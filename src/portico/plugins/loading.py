@@ -1,6 +1,7 @@
-"""Loading: import plugins, register them and call their hooks. The failure of a plugin does not affect other plugins.
+"""Loading: import plugins, register them and call their hooks.
 
-Failures are recorded. The results of each hook are checked: their type or attributes, and their unique key.
+A plugin's failure is recorded and does not affect other plugins. The results of each hook are checked: their type or
+attributes, and that their keys are unique.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def _trace(registry: pluggy.PluginManager) -> None:
 
 
 def trace(text: str) -> None:
-    """Print a line for `PORTICO_TRACE_PLUGINS`, with names and times but without values."""
+    """Print a line for `PORTICO_TRACE_PLUGINS`. It has names and times, but no values."""
     print(f"plugins: {text}", file=sys.stderr)  # noqa: T201 - tracing goes to stderr
 
 
@@ -177,9 +178,9 @@ class Kind:
 
 
 def _members(protocol: type) -> tuple[str, ...]:
-    """Return the members of a protocol, in their order; plugins must have all of them.
+    """Return the members of a protocol, in their order.
 
-    So an optional addition of a later version needs a separate protocol, such as `KnowsClients`.
+    Plugins must have all of them, so a later optional addition needs a separate protocol, such as `KnowsClients`.
     """
     return tuple(name for name in (*protocol.__annotations__, *vars(protocol)) if not name.startswith("_"))
 
@@ -195,7 +196,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-# Refreshes need dialects on their own threads, while stdout and the loaded modules belong to the whole process.
+# A refresh loads dialects on its own thread, but stdout and the loaded modules belong to the whole process.
 _LOADING: Final = RLock()
 
 
@@ -219,7 +220,7 @@ class Registry:
                     self._load_one(record)
 
     def gather(self, hook: str, only: Collection[str] | None = None) -> list[Any]:
-        """Return the results of `hook` from built-ins and plugins. Of two results with one key the first wins."""
+        """Return the results of `hook` from built-ins and plugins. If two results have the same key, use the first."""
         with _LOADING:
             self.load(only)
             return list(self._gather_unique(hook, only))
@@ -284,7 +285,7 @@ class Registry:
 
     @contextmanager
     def _isolated(self, name: str, what: str) -> Iterator[None]:
-        # A program may read stdout, so output of plugins must not go there.
+        # A program may read stdout, so a plugin's output must not appear in it.
         try:
             with _STDOUT_TO_STDERR:
                 yield
@@ -307,7 +308,10 @@ class Registry:
 
 
 class _StdoutToStderr:
-    """Sends stdout to stderr while any thread is inside. With two threads `redirect_stdout` might not restore stdout."""
+    """Redirects stdout to stderr while any thread is in the block.
+
+    With two threads, `redirect_stdout` might not restore stdout.
+    """
 
     def __init__(self) -> None:
         self._changing = Lock()

@@ -1,7 +1,7 @@
-"""The plugin manager: the installed plugins, which of them are on, and their contributions.
+"""The plugin manager: the installed plugins, whether they are on, and their contributions.
 
 A plugin that is off is never imported. A plugin that cannot be read, imported, registered or called is reported and left out.
-Manifests and config alone decide which plugins are on, and if plugins' own settings are valid.
+Only manifests and config decide which plugins are on, and if plugins' own settings are valid.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class PluginNotFound(UsageError):
 
 
 class Inventory:
-    """The discovered plugins in their order, with the decision if each is on.
+    """The discovered plugins in their order, with the decision whether each plugin is on.
 
-    `records` has one plugin for each id; `overridden` has later copies, except bundled plugins that are also installed.
+    `records` has one plugin for each id. `overridden` has later copies, except bundled plugins that are also installed.
     """
 
     def __init__(self, found: FoundPlugins, config: PluginsConfig, env: Mapping[str, str]) -> None:
@@ -78,7 +78,7 @@ class Inventory:
         if first is record:
             return
         if first.candidate.exposure is not None and candidate.exposure is None:
-            # Otherwise another user could block a plugin with just a manifest that has its id.
+            # Otherwise another user could block a plugin by a manifest with the same id.
             self.records[id] = record
             self.overridden.append(replace(first.overridden_by(record), error=first.error))
             return
@@ -123,7 +123,7 @@ T = TypeVar("T")
 
 
 class _Run:
-    """The state shared by the hosts of one run: plugins are discovered once, even if the config changes."""
+    """The state that the hosts of one run share. Plugins are discovered only once, even if the config changes."""
 
     def __init__(self, paths: Paths, env: Mapping[str, str], bundled: Sequence[Path] | None) -> None:
         self.paths = paths
@@ -166,7 +166,7 @@ class PluginHost:
         self._run.hosts.append((config, self))
 
     def for_config(self, config: PluginsConfig) -> PluginHost:
-        """Return this run's host for another `plugins` section; the same section gets the same host."""
+        """Return this run's host for another `plugins` section. The same section gets the same host."""
         same = next((each for section, each in self._run.hosts if _same_host(section, config)), None)
         return same or PluginHost(config, paths=self._run.paths, env=self._env, run=self._run)
 
@@ -177,7 +177,7 @@ class PluginHost:
         return _set_once(self, "_inventory", Inventory(self._run.found(self._config.load_paths), self._config, self._env))
 
     def records(self) -> list[PluginRecord]:
-        """Return all discovered plugins in their order; then later copies of an id, as overridden."""
+        """Return all discovered plugins in their order, and after them the later copies of an id, marked as overridden."""
         return [*self._inventory.records.values(), *self._inventory.overridden]
 
     def record(self, name: str) -> PluginRecord | None:
@@ -198,7 +198,7 @@ class PluginHost:
         raise PluginNotFound(f"Plugin not found: {name}", hint=f"Did you mean {near}?" if near else "See `{prog} plugins list`.")
 
     def providers_off(self) -> dict[str, str]:
-        """Return the providers that only a usable plugin that is off offers, with the id of the plugin."""
+        """Return the providers that no other plugin offers than a usable plugin that is off, with this plugin's id."""
         usable = [record for record in self.records() if record.candidate.exposure is None]
         provided = [(provider, record) for record in usable for provider in record.manifest.providers]
         enabled = {provider for provider, record in provided if record.enabled}
@@ -218,7 +218,7 @@ class PluginHost:
     def _plugin_announcing(self, announces: Callable[[Manifest], bool]) -> str | None:
         """Return the id of the first plugin that announces something: plugins that are on first, then bundled plugins.
 
-        Plugins whose code another user can change come last, so that their manifest cannot take over a sign-in of a usable
+        Plugins whose code another user can change come last, so that their manifest cannot replace the sign-in of a usable
         plugin.
         """
 
@@ -232,7 +232,7 @@ class PluginHost:
     def enabling(self, id: str) -> PluginHost:
         """Return a host in which the plugin is on, as after writing `with_plugin_enabled`.
 
-        It overrides only the default that a bundled plugin is off, and never the user's config.
+        This overrides only the default that a bundled plugin is off, never the user's config.
 
         Raises:
             ConfigError: `plugin-disabled`: the plugin's entry switches it off, or the config or the environment blocks it.
@@ -292,7 +292,7 @@ class PluginHost:
         return tuple(self._registry.gather("portico_doctor_checks"))
 
     def dialects(self) -> tuple[TokenDialect, ...]:
-        """Return the token dialects of all plugins that are on, without the host's own `standard`."""
+        """Return the token dialects of all plugins that are on. The host's own dialect `standard` is not included."""
         return tuple(self._registry.gather("portico_token_dialects"))
 
     def cli_commands(self, only: Collection[str] | None = None) -> tuple[CliCommand, ...]:
@@ -363,7 +363,7 @@ def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, en
 
 
 def _same_host(one: PluginsConfig, other: PluginsConfig) -> bool:
-    """Whether two sections need the same host. `==` ignores problems of entries, so they are compared separately."""
+    """Whether two sections can share a host. `==` ignores the problems of entries, so the problems are compared separately."""
     return one == other and all(
         (entry.problem, entry.inherited) == (other.entries[id].problem, other.entries[id].inherited)
         for id, entry in one.entries.items()
@@ -371,7 +371,7 @@ def _same_host(one: PluginsConfig, other: PluginsConfig) -> bool:
 
 
 def _set_once(host: PluginHost, name: str, value: T) -> T:
-    """Return `value`, or the value of another thread that was first: since Python 3.12 `cached_property` does not lock."""
+    """Return `value`, or the value of another thread that was faster. Since Python 3.12, `cached_property` does not lock."""
     shared_value: T = host.__dict__.setdefault(name, value)
     return shared_value
 

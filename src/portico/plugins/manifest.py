@@ -9,9 +9,10 @@
       "configSchema": {"type": "object", "properties": {}}
     }
 
-`id`, `name`, `description` and `module` are required. `api` is the version of the plugin API that the plugin uses, 1 by default.
-`module` is imported if the plugin is on; the manifest is in the folder of `module`'s top package. An auth choice may have
-`"aliases": {"acme-eu": "eu"}`: further names, each with its region; `--auth-choice` accepts them, and menus do not show them.
+`id`, `name`, `description` and `module` are required. `api` is the version of the plugin API that the plugin uses, 1 by
+default. `module` is imported if the plugin is on. The manifest is in the folder of `module`'s top package. An auth choice may
+have `"aliases": {"acme-eu": "eu"}`: further names, each with its region; `--auth-choice` accepts them, and menus do not show
+them.
 
 A plugin's own config is checked against the `configSchema` of its manifest, with these keywords of JSON Schema: `type`, `enum`,
 `const`, `properties`, `required`, `additionalProperties`, `items`, `anyOf`, `oneOf`, `minimum`, `maximum`, `minLength`, `$ref`

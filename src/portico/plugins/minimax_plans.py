@@ -1,7 +1,7 @@
 """Plan usage of MiniMax: reads the `remains` endpoints without confusing "used" and "left".
 
 Two endpoints give the same field opposite meanings: `current_interval_usage_count` is the used part at `token_plan/remains` and
-the rest at the older `coding_plan/remains` (openclaw#81115 compares both). Clients have shown both of them wrong (openclaw#60193,
+the rest at the older `coding_plan/remains` (openclaw#81115 compares both). Clients have misread both (openclaw#60193,
 openclaw#86885). So this module relies on the percentage, as MiniMax's own mmx-cli 1.0.27 does, and returns a count only if
 exactly one meaning agrees with the percentage.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, JsonValue]
 
-# MiniMax documents the first URL (platform.minimax.io/docs/token-plan/faq and docs/m-plan). A firewall of the website's host may
-# answer with a web page, so the API host's URL comes next, which mmx-cli 1.0.27 and OpenClaw use. The last is from the provider
-# page of February 2026.
+# MiniMax documents the first URL (platform.minimax.io/docs/token-plan/faq and docs/m-plan). A firewall of the website's host
+# may answer with a web page. So the API host's URL comes next; mmx-cli 1.0.27 and OpenClaw use it. The last URL is from the
+# provider page of February 2026.
 DOCUMENTED: Final = "https://www.minimax.io/v1/token_plan/remains"
 CURRENT: Final = "/v1/token_plan/remains"
 OLDER: Final = "/v1/api/openplatform/coding_plan/remains"
@@ -37,22 +37,22 @@ _AGENT_HOSTS: Final = {"agent.minimax.io": "api.minimax.io", "agent.minimax.cn":
 # The older endpoint answers 1004, "cookie is missing", to valid keys (MiniMax-AI/cli#175, CodexBar#1326) and 2062, "no plan", to
 # accounts with a plan (Win-CodexBar#254).
 _UNSURE: Final = frozenset({1004, 2062})
-# The website's host may expect a cookie, and may not know the keys of the API host, so the API host decides.
+# The website's host may expect a cookie and may reject the API host's keys, so the API host's answer decides.
 _UNSURE_OF_KEYS: Final = frozenset({1004, 2049})
 _DOCUMENTED_FOR: Final = "api.minimax.io"
-_PAY_AS_YOU_GO: Final = "sk-api-"  # mmx-cli sends these to an endpoint for balances instead
+_PAY_AS_YOU_GO: Final = "sk-api-"  # mmx-cli sends these keys to an endpoint for balances
 
 _BY_STATUS: Final[Mapping[int, WindowState]] = {1: "limited", 2: "exhausted", 3: "unlimited"}
 _UNLIMITED: Final = 3
 _HUNDRED: Final = 100.0
-_TOLERANCE: Final = 1.0  # points; the percentage is a whole number, and lags behind
+_TOLERANCE: Final = 1.0  # percentage points, because the percentage is a whole number and changes late
 _PERMILLE: Final = 1000.0
 _MAX_BOOST: Final = 100.0
 _MAX_COUNT: Final = 10**12
 _MAX_ROWS: Final = 50
 _HOUR_MS: Final = 3_600_000
-# Windows start with their first use (platform.minimax.io/docs/m-plan, usage rules). A window that has not started has all of its
-# time left, except the time of the request itself.
+# Windows start with their first use (platform.minimax.io/docs/m-plan, usage rules). An unstarted window has its whole time
+# left, except the time of the request itself.
 _UNSTARTED_MS: Final = 60_000
 _MAX_LENGTH_MS: Final = 400 * 24 * _HOUR_MS
 
@@ -101,7 +101,10 @@ _WEEK: Final = _Span("current_weekly", "weekly_start_time", "weekly_end_time", "
 
 
 def _windows(row: Row, now_ms: int) -> list[PlanWindow]:
-    """Return the row's windows. A window without fields is left out, a window with a total of 0 is not (opencode-quota#172)."""
+    """Return the row's windows.
+
+    A window without fields is left out, but a window with a total of 0 is included (opencode-quota#172).
+    """
     from portico.net.reply_values import plain_text
 
     kind = plain_text(row.get("model_name"), 40) or "unnamed"
@@ -154,7 +157,10 @@ def _counts(row: Row, span: _Span, percent: float | None) -> tuple[int, int] | t
 
 
 def _reset(row: Row, span: _Span, now_ms: int) -> int | None:
-    """Return when the window resets (wall ms). The remaining time is preferred: it does not depend on this machine's clock."""
+    """Return when the window resets (ms since the epoch).
+
+    The remaining time is preferred, because it does not depend on this machine's clock.
+    """
     left = _within(_number(row, span.remains), 0, _MAX_LENGTH_MS)
     if left is not None:
         return now_ms + int(left)

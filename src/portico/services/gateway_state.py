@@ -1,7 +1,8 @@
 """The state file of a running gateway, and the proof that the gateway on the port wrote it.
 
-After a crash, another program may have the process id, and a third one the port. So a gateway counts as running only if the
-process in the state file holds the gateway's lock, and the program on the port proves that it knows the key in the state file.
+After a crash, another program may have the process id, and a third program may have the port. So a gateway counts as running
+only if the process in the state file holds the gateway's lock, and the program on the port proves that it knows the key in the
+state file.
 
 Any program could repeat an old response of `/health` on the port of a dead gateway. So the client sends a random challenge, and
 accepts only a response made with the key in the private state file.
@@ -37,12 +38,12 @@ _MAX_RESPONSE_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """One gateway process. `started_at` is wall ms; `instance` is random and public; `key` is private.
+    """One gateway process.
 
-    `opens_encrypted_file`: the process has the passphrase of the encrypted file. `version` is the Portico that runs; None for an
-    older one that did not write its version and does not know the signal `HAND_OVER` of
-    `portico.gateway.shutdown`.
-    """
+            `started_at` is in ms since the epoch. `instance` is random and public; `key` is private. `opens_encrypted_file`: the
+        process has the passphrase of the encrypted file. `version` is the version of Portico that runs. It is None for an old
+        version, which did not write this field and cannot handle `shutdown.HAND_OVER`.
+        """
 
     pid: int
     port: int
@@ -62,7 +63,7 @@ class GatewayState:
 
 
 def gateway_lock(paths: Paths) -> FileLock:
-    """Return the lock of the gateway process, so that each state folder has at most one gateway."""
+    """Return the lock that allows only one gateway process for each state folder."""
     return FileLock(paths.locks / "gateway.lock", what="the gateway")
 
 
@@ -91,7 +92,7 @@ def running(paths: Paths) -> GatewayState | None:
 
 
 def status(paths: Paths) -> tuple[Condition, GatewayState | None]:
-    """Return `running` with its state, `stopped`, or `unresponsive` for a process that does not answer (yet)."""
+    """Return `running` with the gateway's state, `stopped`, or `unresponsive` for a process that does not answer (yet)."""
     if (state := running(paths)) is not None:
         return "running", state
     return ("unresponsive" if gateway_lock(paths).is_locked() else "stopped"), None
@@ -118,12 +119,15 @@ def _answers(state: GatewayState) -> bool:
     except (OSError, ValueError, HTTPException):
         return False
     if response.length:
-        return False  # the body broke off, which `read` with a limit does not report, or is too long for a gateway
+        return False  # the body is incomplete (`read` with a limit does not report this) or too long for a gateway
     return response.status == _HTTP_OK and is_proof(state.key, challenge, _proof_in(body))
 
 
 def _exchange(port: int, request: bytes) -> bytes | None:
-    """Send a request and return all bytes of the response; None without an end in time: another user may have the port."""
+    """Send a request and return all bytes of the response.
+
+    None if it does not end in time, because another user may have the port.
+    """
     deadline, received = time.monotonic() + _PROBE_S, bytearray()
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_PROBE_S) as connection:
@@ -142,7 +146,7 @@ def _exchange(port: int, request: bytes) -> bytes | None:
 
 
 class _Received:
-    """Takes the place of a socket for `HTTPResponse`."""
+    """Replaces a socket for `HTTPResponse`."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -175,7 +179,7 @@ def _parse(data: bytes) -> GatewayState | None:
 
 
 _BYTES: Final = 32
-# The signed text includes its purpose, so that another use of the key cannot produce a proof.
+# The signed text includes this purpose, so that no other use of the key can produce a proof.
 _PURPOSE: Final = b"portico gateway health\0"
 _CHALLENGE: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -196,10 +200,10 @@ def is_challenge(text: str) -> bool:
 
 
 def prove(key: Secret, challenge: str) -> str:
-    """Return the proof for `challenge` that needs `key`: HMAC-SHA-256 (RFC 2104), in hexadecimal digits."""
+    """Return the proof for `challenge` by `key`: HMAC-SHA-256 (RFC 2104), in hexadecimal digits."""
     return hmac.new(key.reveal().encode(), _PURPOSE + challenge.encode(), "sha256").hexdigest()
 
 
 def is_proof(key: Secret, challenge: str, proof: object) -> bool:
-    """Whether `proof` is right for `challenge`; compared in constant time."""
+    """Whether `proof` is right for `challenge`. Compares in constant time."""
     return isinstance(proof, str) and hmac.compare_digest(prove(key, challenge).encode(), proof.encode(errors="replace"))

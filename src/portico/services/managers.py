@@ -62,7 +62,8 @@ TimeoutStopSec=80
 [Install]
 WantedBy=default.target
 """
-# Seconds until a failed service is started again. Clients wait at a port that systemd keeps open, so then it is short.
+# Seconds until a failed service is started again. If systemd keeps the port open, clients wait during this time, so it is
+# short.
 _RESTART_DELAY_S: Final = 30
 _RESTART_DELAY_WITH_PORT_S: Final = 5
 _SOCKET: Final = """\
@@ -107,7 +108,7 @@ class Systemd:
         return try_run(self._env, [*_SYSTEMCTL, "show", "--property=Version"])[1]
 
     def install(self, service: Service) -> Path:
-        path, files = self.path(service), self.files(service)  # an invalid path fails before a file is written
+        path, files = self.path(service), self.files(service)  # an invalid path must fail before a file is written
         for each in self._units(service):
             if each not in files:  # the config no longer has a port
                 self._run(service, "disable", "--now", each.name)
@@ -119,7 +120,7 @@ class Systemd:
         self._run(service, "enable", *(each.name for each in files))
         if service.port is not None:  # systemd does not open a socket for a running service
             self.stop(service)
-        self._run(service, "restart", path.name)  # a service that already runs needs a restart
+        self._run(service, "restart", path.name)  # a running service needs a restart
         return path
 
     def uninstall(self, service: Service) -> bool:
@@ -162,7 +163,10 @@ class Systemd:
         return self.path(service).with_suffix(".socket")
 
     def _units(self, service: Service) -> list[Path]:
-        """Return the unit of the service, after the unit of its socket, if any: the socket would start the service again."""
+        """Return the unit of the socket, if any, and then the unit of the service.
+
+        In this order the socket cannot start the service again.
+        """
         socket = self._socket(service)
         return [*([socket] if socket.exists() else []), self.path(service)]
 
@@ -198,7 +202,7 @@ def systemd_socket(service: Service) -> str:
 
 
 def _split_words(text: str) -> list[str]:
-    """Split a line of `_quoted` words; empty if a quote is not closed."""
+    """Split a line of `_quoted` words. Empty if a quote is not closed."""
     try:
         return [word.replace("%%", "%") for word in shlex.split(text)]
     except ValueError:
@@ -216,7 +220,7 @@ _PREFIX: Final = "portico-"
 
 
 def has_manager(env: Mapping[str, str]) -> bool:
-    """Whether a service manager (systemd, or launchd under Portico's label) started this process and restarts it on failure."""
+    """Whether systemd, or launchd with Portico's label, started this process and restarts it on failure."""
     return bool(env.get("NOTIFY_SOCKET")) or env.get("XPC_SERVICE_NAME", "").startswith(_PREFIX)
 
 
@@ -260,7 +264,7 @@ class Launchd:
     def install(self, service: Service) -> Path:
         path, content = self.path(service), launchd_plist(service)
         if path.exists():
-            try_run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # it may not run
+            try_run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # the service may not be running
         write_secrets(service)
         write_file(path, content)
         run_manager(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=_uninstall_hint(service))
@@ -276,7 +280,8 @@ class Launchd:
         return True
 
     def start(self, service: Service) -> None:
-        try_run(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])  # launchd may know it already
+        # launchd may already have loaded the service
+        try_run(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])
         hint = f"install it again: {{prog}} {service.commands.install}"
         run_manager(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=hint)
 
@@ -314,7 +319,10 @@ def _domain() -> str:
 
 
 def service_manager(env: Mapping[str, str], platform: str = sys.platform) -> Manager | None:
-    """Return the service manager of this system, which may be unavailable; None if Portico supports none."""
+    """Return the service manager of this system, which may be unavailable.
+
+    None if Portico does not support this system's manager.
+    """
     if platform == "darwin":
         return Launchd(env)
     return Systemd(env) if platform.startswith("linux") else None

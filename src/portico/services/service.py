@@ -1,6 +1,6 @@
 """Services that a service manager keeps running, and the interface of service managers.
 
-A service manager's files contain no secrets: every process of the user can read them, and they get into backups.
+A service manager's files contain no secrets, because every process of the user can read them and they get into backups.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ServiceCommands(NamedTuple):
     uninstall: str
 
 
-MAX_FILE_BYTES: Final = 1 << 20  # of a service manager's file, or a file that belongs to it
+MAX_FILE_BYTES: Final = 1 << 20  # bytes of a service manager's file, or of a file that belongs to it
 _YOURS: Final = "make its folder yours (chown), and run the command again"
 
 
@@ -42,11 +42,13 @@ class ServiceFailed(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A program to run: `name` is unique for each installation, `command` and `environment` are exact and without secrets.
+    """A program to run.
 
-    `description` is for the user. `commands` are the commands for installing and removing it, for hints.
-    `port` is a port on 127.0.0.1 that a manager keeps open while the service restarts, if it can (sd_listen_fds(3)).
-    `secrets` is a private file of Portico for the variables with secrets, and `secret_environment` the content of the file.
+    `name` is unique for each installation. `command` and `environment` are used unchanged, and contain no secrets.
+
+    `description` is for the user. `commands` are the commands for installing and removing it, for hints. `port` is a port on
+    127.0.0.1. If possible, the manager keeps it open while the service restarts (sd_listen_fds(3)). `secrets` is Portico's
+    private file for variables with secrets; `secret_environment` is the content of this file.
     """
 
     name: str
@@ -63,8 +65,8 @@ class Service:
 class Manager(Protocol):
     """One kind of service manager.
 
-    Methods raise a ConfigError (`service-failed`) with the manager's message, or for a path that a file cannot contain; and a
-    StoreError if a file cannot be read, written or deleted.
+    Methods raise a ConfigError (`service-failed`) if the manager fails or a unit file cannot contain a path, and a StoreError
+    if a file cannot be read, written or deleted.
     """
 
     kind: str
@@ -82,7 +84,7 @@ class Manager(Protocol):
         ...
 
     def environment(self, service: Service) -> dict[str, str]:
-        """Return the variables of the installed file; empty without a file, or if Portico did not write it."""
+        """Return the variables in the installed file. Empty without a file, or if Portico did not write the file."""
         ...
 
     def why_unavailable(self) -> str | None:
@@ -94,7 +96,7 @@ class Manager(Protocol):
         ...
 
     def uninstall(self, service: Service) -> bool:
-        """Stop the service and delete its files; False if it was not installed."""
+        """Stop the service and delete its files. Return False if the service was not installed."""
         ...
 
     def start(self, service: Service) -> None:
@@ -127,7 +129,7 @@ def read_service_file(path: Path) -> bytes | None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a service manager's file. Raises a StoreError if it cannot be written."""
-    # Not `write_private`, which changes the mode of the folder: this folder is the service manager's.
+    # Not `write_private`, because it would change the mode of the service manager's folder.
     try:
         make_folder(path.parent)
         write_in_place(path, data)
@@ -136,9 +138,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_secrets(service: Service) -> None:
-    """Write the service's secret variables to a file with mode 0600. Without any, delete the file of an earlier service.
+    """Write the service's secret variables to a file with mode 0600. If there are none, delete an earlier service's file.
 
-    The file is not deleted if a variable of the service names it.
+    The file is not deleted if a variable of the service contains its path.
 
     Raises:
         StoreError: the file cannot be written or deleted.
@@ -166,7 +168,7 @@ def secrets_text(service: Service) -> bytes:
 
 
 def remove_secrets(service: Service) -> None:
-    """Delete the file with the service's secret variables. Raises a StoreError if it stays."""
+    """Delete the file with the service's secret variables. Raises a StoreError if the file cannot be deleted."""
     if service.secrets is not None:
         remove_private(service.secrets)
 
@@ -180,7 +182,7 @@ def run_manager(env: Mapping[str, str], command: Sequence[str], *, hint: str | N
 
 
 def try_run(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None]:
-    """Run `command`; return its output, and its error output (None after a success)."""
+    """Run `command`. Return its output, and its error output (None after a success)."""
     try:
         result = subprocess.run(
             resolve_command(command, env),

@@ -41,10 +41,11 @@ _RECEIVED: Final = {"key": "got"}
 class Failure:
     """The last failed refresh of a profile.
 
-    `at` is its time (wall ms), `id` is the id of the PorticoError, `code` is the OAuth error code (RFC 6749 section 5.2).
+    `at` is its time (ms since the epoch), `id` is the id of the PorticoError, `code` is the OAuth error code (RFC 6749 section
+    5.2).
 
     `terminal`: only a new sign-in can help. `attempts` counts failures in a row. No process contacts the server again before
-    `retry_at` (wall ms; None: at any time).
+    `retry_at` (ms since the epoch; None: at any time).
     """
 
     at: int
@@ -61,7 +62,8 @@ class JournalEntry:
     """A refresh whose request was sent and whose outcome is not stored yet. Its refresh token may be spent.
 
     `token` is the SHA-256 of the refresh token in hex, and `generation` is the generation of its token set. The token was sent
-    `sends` times, first at `started_at` and last at `sent_at` (wall ms). Process `pid` of boot `boot_id` sent it last.
+    `sends` times, first at `started_at` and last at `sent_at` (ms since the epoch). Process `pid` of boot `boot_id` sent it
+    last.
     """
 
     generation: int
@@ -91,8 +93,8 @@ class Renewal:
 
     The token record has a copy, so that any process can finish the refresh.
 
-    `replaces` is the generation that was refreshed; `refreshed_at` is when the refresh was requested (wall ms). `received` and
-    `unread` are the fields of `Profile`.
+    `replaces` is the generation that was refreshed; `refreshed_at` is when the refresh was requested (ms since the epoch).
+    `received` and `unread` are the fields of `Profile`.
     """
 
     replaces: int
@@ -106,16 +108,19 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A stored credential without its secrets: an `OAuthProfile`, `ApiKeyProfile` or `GatewayKeyProfile`. Times are wall ms.
+    """A stored credential without its secrets: an `OAuthProfile`, `ApiKeyProfile` or `GatewayKeyProfile`.
 
-    `plugin` is the plugin that the provider needs. `api_base` is the URL that gets the credential. `generation` changes with
-    every stored token set and never repeats, not even after signing out and in again. `store`, `backend` and `slot` are the
-    place of the tokens. `backend` is the keyring's class; None for the encrypted file. `refresh_expires_at` is when the refresh
-    token expires; most servers do not state this, then it is None. `received` is when the tokens arrived; None if one of the
-    clocks is unknown. `unread` names the unreadable fields of the last token response; they are treated as absent.
-    `config_pending`: the config edit of this sign-in has not been made yet. `default_pending`: this edit also sets the default
-    model, to `default_model` or else to the model of this sign-in. `use_pending`: it also makes this the provider's account in
-    use.
+    Times are in ms since the epoch.
+
+    `plugin` is the plugin that the provider needs. `api_base` is the URL that gets the credential.
+    `generation` changes with every stored token set and never repeats, not even after signing out and in again.
+    `store`, `backend` and `slot` are the place of the tokens. `backend` is the keyring's class; None for the encrypted file.
+    `refresh_expires_at` is when the refresh token expires. Most servers do not state this; then it is None.
+    `received` is when the tokens arrived; None if one of the clocks is unknown.
+    `unread` names the unreadable fields of the last token response; they are treated as absent.
+    `config_pending`: the config edit of this sign-in has not been made yet.
+    `default_pending`: this edit also sets the default model, to `default_model` or else to the model of this sign-in.
+    `use_pending`: this edit also makes the profile the provider's account in use.
     """
 
     id: str = field(metadata={"stored": False})
@@ -439,8 +444,8 @@ class GenerationChanged(StoreError):
 class Tokens:
     """A profile's token set.
 
-    `expires_at` is wall ms; None if the server sent no lifetime. `renewal` describes the refresh that brought the tokens; None
-    for the tokens of a sign-in.
+    `expires_at` is in ms since the epoch; None if the server sent no lifetime. `renewal` describes the refresh that brought the
+    tokens; None for the tokens of a sign-in.
     """
 
     access: Secret

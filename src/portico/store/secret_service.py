@@ -493,8 +493,9 @@ class SecretService:
         return "KeePassXC" if name.startswith(_KEEPASSXC) else name or "the keyring"
 
     def _cannot_prompt(self) -> bool:
-        """Whether gnome-keyring would dismiss every prompt, because the program that shows its windows (GNOME Shell, gcr) is
-        missing.
+        """Whether gnome-keyring would dismiss every prompt.
+
+        This happens if the program that shows its windows (GNOME Shell, gcr) is missing.
 
         Without a display, gcr exits as soon as the bus has started it.
         """

@@ -2,8 +2,10 @@
 
 Each profile has two slots, `a` and `b`, in its store. Its index entry points at one of them. A commit:
 
-1. lists both slots as leftovers in the index (a leftover is deleted unless the entry points at it); 2. writes the new record
-into the idle slot and reads it back; 3. points the entry at that slot; 4. deletes the old slot and clears the list.
+1. lists both slots as leftovers in the index (a leftover is deleted unless the entry points at it);
+2. writes the new record into the idle slot and reads it back;
+3. points the entry at that slot;
+4. deletes the old slot and clears the list.
 
 If the process dies before step 3, the old tokens are in force; after step 3, the new ones. The next process deletes the other
 slot, because it is listed. A keychain may delete a record before it adds a new one, or keep copies; both do no harm.

@@ -1,3 +1,1 @@
-"""Tools for the tests of plugins: an authorization server that follows the standards, with programmable faults; a clock; a real
-keyring.
-"""
+"""Tools for the tests of plugins: a standard authorization server with programmable faults, a clock, and a real keyring."""

@@ -69,7 +69,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A new pair of tokens. `expires_at` is wall ms; `ttl_s` is the access token's lifetime in seconds."""
+    """A new pair of tokens. `expires_at` is in ms since the epoch; `ttl_s` is the access token's lifetime in seconds."""
 
     access: str
     refresh: str
@@ -275,7 +275,7 @@ class CodeTable:
 
 @dataclass(slots=True)
 class DeviceGrant:
-    """One pending device sign-in. `interval_s` is in seconds; `expires_at` and `polled_at` are wall ms."""
+    """One pending device sign-in. `interval_s` is in seconds; `expires_at` and `polled_at` are in ms since the epoch."""
 
     device_code: str
     user_code: str
@@ -380,9 +380,7 @@ def token_reply(issued: Issued, *, refresh: bool = True, id_token: str | None = 
 
 
 def id_token(claims: Mapping[str, object]) -> str:
-    """An ID token with `claims`, signed with a random key, because clients do not check the signature of a token from the token
-    endpoint.
-    """
+    """An ID token with `claims`, signed with a random key: clients do not check the signature of a token from this endpoint."""
     head, body = (_base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
     signature = hmac.new(secrets.token_bytes(32), f"{head}.{body}".encode(), hashlib.sha256).digest()
     return f"{head}.{body}.{_base64url(signature)}"

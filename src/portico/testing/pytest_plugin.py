@@ -4,12 +4,10 @@
 
 Without this line, pytest loads no part of Portico.
 
-| fixture | what it gives |
-|---|---|
-| `portico_paths` | `Paths` in `tmp_path`, with an environment of its own: HOME, XDG folders, any gateway port, no proxies |
-| `portico_clock` | a `FakeClock` |
-| `portico_secret_service` | a real Secret Service, unlocked and empty; skips where none can run |
-| `portico_run` | `run(*args, env=, input=, timeout=)`: `python -m portico` in a process of its own |
+| fixture | value | |---|---| | `portico_paths` | `Paths` in `tmp_path`, with an environment of its own: HOME, XDG folders, any
+gateway port, no proxies | | `portico_clock` | a `FakeClock` | | `portico_secret_service` | a real Secret Service, unlocked and
+empty; skips where none can run | | `portico_run` | `run(*args, env=, input=, timeout=)`: `python -m portico` in a process of
+its own |
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 By = Literal["model", "profile", "client", "day"]
 Sums = tuple[Any, ...]  # in the order of the fields of `Spent`
 
-# A quarter of an hour: in every time zone and season, days start at a quarter of an hour.
+# A quarter of an hour, because in every time zone a day starts at a multiple of this.
 _QUARTER_MS: Final = 900_000
 _KEYS: Final = {"model": "model", "profile": "credential", "client": "client", "day": f"at_ms / {_QUARTER_MS}"}
 _SUMS: Final = """
@@ -31,7 +31,7 @@ _ENDS: Final = """
         (SELECT at_ms FROM requests ORDER BY rowid LIMIT 1)
 """
 _EARLIEST: Final = "SELECT min(rowid) FROM requests WHERE at_ms >= ?"
-# Small enough to be sorted in the processor's cache: a million rows at once take 50 % longer.
+# Small enough to be sorted in the processor's cache: a million rows in one chunk take 50 % longer.
 _CHUNK: Final = 1000
 
 
@@ -61,7 +61,7 @@ class Spending:
 
 
 def since(days: int, now_ms: int) -> int:
-    """Return the start of the last `days` days, including today, in this machine's time zone (wall ms)."""
+    """Return the start of the last `days` days, including today, in this machine's time zone (ms since the epoch)."""
     first = _local_day(now_ms // 1000) - timedelta(days=days - 1)
     return round(datetime(first.year, first.month, first.day).astimezone().timestamp() * 1000)
 
@@ -84,9 +84,9 @@ def spending(file: HistoryFile, since_ms: int, by: By) -> Spending:
 
 
 def _sums(history: sqlite3.Connection, *, statement: str, since_ms: int) -> list[tuple[Any, ...]]:
-    """Return the rows of `statement` for each chunk of the table. A group has one row in each chunk with its requests.
+    """Return the rows of `statement` for each chunk of the table.
 
-    Requests that are recorded meanwhile are not included.
+    A group has one row in each chunk that contains requests of the group. Requests that are recorded later are not included.
     """
     first, last, at_ms = history.execute(_ENDS).fetchone()
     if first is not None and at_ms < since_ms:

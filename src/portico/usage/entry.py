@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from portico.models.loader import CallableModel
     from portico.models.protocols import Usage
 
-# Outcomes of answered requests; the outcome of a failed one is `portico.models.provider_errors.ProviderError.label`.
+# Outcomes of answered requests. The outcome of a failed request is `portico.models.provider_errors.ProviderError.label`.
 ANSWERED: Final = "answered"
 CUT: Final = "cut"
 LEFT: Final = "left"
@@ -21,11 +21,11 @@ _MAY_COST: Final = (ANSWERED, CUT, LEFT)
 class Entry(NamedTuple):
     """One request, in the order of its row.
 
-    No field contains text of the request or the answer, or a credential: entries stay for more than a year.
+    Entries stay for more than a year, so no field contains a credential, or text of the request or the answer.
 
     Attributes:
-        at_ms: the start of the request (wall ms).
-        model: the reference of the model that answered, or of the last model that was asked.
+        at_ms: the start of the request (ms since the epoch).
+        model: the reference of the model that answered, or of the last model that was tried.
         credential: the id of the profile, or the source of the key in words.
         client: `ask`, or the name of a gateway key.
         api: the protocol (`portico.interfaces.plugins.ApiKind`).
@@ -33,9 +33,9 @@ class Entry(NamedTuple):
         cost_usd: US dollars at the prices of the time; None if the prices or the counts are unknown; 0 for a rejected request.
         first_byte_ms: from the start to the first piece of the answer; None without an answer.
         latency_ms: from the start to the end.
-        outcome: `answered`; `cut` if the answer broke off; `left` if the client disconnected; else why there was no answer: a
+        outcome: `answered`; `cut` if the answer broke off; `left` if the client disconnected. Without an answer, the reason: a
             `portico.interfaces.plugins.ProviderErrorKind`, or the id of the error on this machine.
-        attempts: how many candidates were asked.
+        attempts: how many candidates were tried.
     """
 
     at_ms: int
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long, and how many, rows stay in the history. Older rows are deleted about once in a thousand requests."""
+    """How many rows stay in the history, and for how long. Other rows are deleted about once in a thousand requests."""
 
     days: int = 400
     rows: int = 1_000_000

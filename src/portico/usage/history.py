@@ -1,10 +1,11 @@
-"""The usage history: one row for each request, with its model, client, time and cost, and no text of the request or the answer.
+"""The usage history: one row for each request, with its model, client, time and cost, but without any text.
 
     history = History(paths)
     history.record(Entry(at_ms=..., model="minimax-portal/MiniMax-M2.1", client="ask", ...))   # returns at once, never raises
     history.close()                                                                            # writes the remaining entries
 
-A separate thread writes the rows in batches. If rows cannot be written, requests go on and the rows are counted as dropped.
+A separate thread writes the rows in batches. If rows cannot be written, requests still work, and the rows are counted as
+dropped.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class History:
     def _start(self) -> None:
         with self._starting:
             if self._writer is None:
-                # A daemon thread: a disk that hangs must not keep the program from exiting.
+                # A daemon thread, so that the program can exit even if the disk hangs.
                 self._writer = threading.Thread(target=self._write_all, name="portico-history", daemon=True)
                 self._writer.start()
 

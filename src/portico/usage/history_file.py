@@ -1,7 +1,7 @@
 """The database of the usage history: SQLite in WAL mode (https://www.sqlite.org/wal.html), shared by processes.
 
-The database contains no secrets and no text of requests. A damaged database is renamed and replaced, because requests matter more
-than their history. Only the writer's thread imports this module, so that a command without a history does not load SQLite.
+The database contains no secrets and no text of requests. A damaged database is renamed and replaced, because requests must not
+fail because of their history. Only the writer's thread imports this module, so that other commands do not load SQLite.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ _VALUES: Final = ", ".join("substr(?, 1, 200)" if name in _TRUNCATED else "?" fo
 INSERT: Final = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({_VALUES})"  # noqa: S608 - the names are a class's own
 ROWS_PER_INSERT: Final = 32
 INSERT_MANY: Final = INSERT + f", ({_VALUES})" * (ROWS_PER_INSERT - 1)
-"""`ROWS_PER_INSERT` rows in one statement: other threads can run between the statements."""
+"""The statement for `ROWS_PER_INSERT` rows. Other threads can run between two statements."""
 
 _SELECT_ONE: Final = f"SELECT {', '.join(COLUMNS)} FROM requests LIMIT 1"  # noqa: S608 - the same
 _OPEN_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-# SQLITE_ERROR: the statements are fixed, so the table is wrong.
+# SQLITE_ERROR counts too: the statements are fixed, so the table must be wrong.
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 
 
@@ -120,7 +120,7 @@ class HistoryFile:
             return False
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Return the result of `work`; None without a history, or if a damaged one was renamed.
+        """Return the result of `work`. None without a history, or if a damaged history was renamed.
 
         Raises:
             StoreError: the history cannot be read.
@@ -136,7 +136,7 @@ class HistoryFile:
             raise FileFailed(f"Could not read {self.path}.", why=str(error)) from error
 
     def _make_private(self) -> None:
-        """Create the file with mode 0600 before SQLite opens it: SQLite gives the files beside it the same mode."""
+        """Create the file with mode 0600 before SQLite opens it, because SQLite creates the log and index with the same mode."""
         try:
             make_private_folder(self.path.parent)
             check_folder(self.path.parent)
@@ -154,12 +154,12 @@ class HistoryFile:
             raise file_error(f"Could not use {self.path}.", error) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode a power cut loses at most the last rows
+        connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode, a power failure loses at most the last rows
         if self._version(connection) == len(self._migrations):
             return
         self._lock.acquire()
         try:
-            # WAL needs shared memory, which two machines do not have.
+            # WAL needs shared memory, so it does not work between two machines.
             shared = network_file_system(self.path.parent) is not None
             connection.execute(f"PRAGMA journal_mode = {'DELETE' if shared else 'WAL'}")
             for version in range(self._version(connection), len(self._migrations)):
@@ -193,7 +193,7 @@ class HistoryFile:
             return False
 
 
-_TRIES: Final = 2  # the first may find a damaged history
+_TRIES: Final = 2  # the first try may find a damaged history
 _PRUNED_EVERY: Final = 1000  # rows
 _DAY_MS: Final = 86_400_000
 _MAX_INTEGER: Final = 2**53
@@ -226,7 +226,10 @@ class HistoryWriter:
         self._close()
 
     def write(self, entries: Sequence[Entry]) -> bool:
-        """Write `entries`, into a new history if the old one is damaged. Return the success; warn once for each failure."""
+        """Write `entries`.
+
+        If the history is damaged, write them to a new one. Return whether this worked; warn once for each failure.
+        """
         for _ in range(_TRIES):
             try:
                 self._insert(self._current(), entries)
@@ -261,7 +264,7 @@ class HistoryWriter:
             self._insert_rows(connection, [[*map(_clamped, entry)] for entry in entries])
 
     def _insert_rows(self, connection: sqlite3.Connection, rows: Sequence[Sequence[object]]) -> None:
-        connection.execute("BEGIN IMMEDIATE")  # a transaction that starts with a read may not get the right to write
+        connection.execute("BEGIN IMMEDIATE")  # a transaction that starts with a read may fail when it wants to write
         try:
             batched_rows = len(rows) // ROWS_PER_INSERT * ROWS_PER_INSERT
             starts = range(0, batched_rows, ROWS_PER_INSERT)

@@ -1,7 +1,7 @@
-"""Plan usage: the accounts that may have a plan, the requests to their providers, and the text of the answers.
+"""Plan usage: the accounts that may have a plan, the requests to their providers, and the text about the answers.
 
-The accounts are a provider's key, then its profiles, each with its API base. There is one request for each account, all in
-parallel; a failure becomes the report of its account.
+The accounts are a provider's key, then its profiles, each with its API base. All accounts are requested in parallel. A failure
+becomes the report of its account.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PlanReaderFailed(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """The report of one account. `told` comes with `windows` and `failed` with `error`; `why` explains the other states."""
+    """The report of one account. The state `told` has `windows`, `failed` has `error`, and the other states have `why`."""
 
     account: PlanAccount
     state: PlanState
@@ -70,13 +70,13 @@ def exit_code(reports: Iterable[PlanReport]) -> int:
 
 
 def needs_plan_key(account: PlanAccount) -> PlanReport:
-    """Return the report of a key that cannot belong to a plan and was not sent."""
+    """Return the report of a key that was not sent, because it cannot belong to a plan."""
     why = f"a pay-as-you-go key: plan usage needs the plan's Subscription Key (sk-cp-...){_in_variable(account)}"
     return PlanReport(account, "needs-plan-key", why=why)
 
 
 def not_asked(account: PlanAccount) -> PlanReport:
-    """Return the report of an account whose API base is not at the provider's own hosts."""
+    """Return the report of an account that was not requested, because its API base is not at the provider's own hosts."""
     why = f"its API base is not at a host of {account.spec.label}, so its credential is not sent"
     return PlanReport(account, "not-asked", why=why)
 
@@ -93,13 +93,13 @@ def rejected(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
 
 
 def unsure(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
-    """Return the report of an account if only an endpoint with unreliable errors has answered."""
+    """Return the report of an account if the only answer was from an endpoint with unreliable errors."""
     why = f"{_error_text(provider_error)}; from this endpoint that proves nothing about the account, which may have a plan"
     return failed(account, ProviderFailed(_unread(account), why=why, hint=_RETRY))
 
 
 def unreadable(account: PlanAccount, why: str) -> PlanReport:
-    """Return the report of an account whose answer is not data about a plan."""
+    """Return the report of an account if the answer is not data about a plan."""
     return failed(account, PlanUnreadable(_unread(account), why=why, hint=_RETRY))
 
 
@@ -122,7 +122,7 @@ _RETRY: Final = "Try again in a moment."
 
 
 def _both_causes(account: PlanAccount) -> str:
-    """Return the hint with two causes: the provider rejects another region and another kind of key with the same message.
+    """Return the hint with two causes, because the provider rejects a wrong region and a wrong kind of key with the same message.
 
     Sources: CodexBar#1615, jcode#189.
     """
@@ -266,7 +266,7 @@ def _provider_error(account: PlanAccount, response: _PlanResponse, key: Secret) 
 
 
 def _is_not_served(account: PlanAccount, url: str, response: _PlanResponse, key: Secret) -> bool:
-    """Whether the URL does not serve plan usage: not found, or the answer of a firewall before a host other than the API's."""
+    """Whether the URL does not serve plan usage: 404, or a firewall's answer at another host than the API's."""
     if response.status in _NOT_SERVED or response.is_page:
         return True
     is_website = host_of(url) != host_of(account.base_url)
@@ -299,7 +299,7 @@ def _call_reader(account: PlanAccount, call: Callable[[], T]) -> T:
 class PlanAccount:
     """One credential that may have a plan. `label` is its name in messages: a profile's id, or the variable or path of a key.
 
-    `base_url` is the API base, empty if unknown. Either `profile_id` or `key` is set. `sign_in_again` is the command that
+    `base_url` is the API base; empty if unknown. Either `profile_id` or `key` is set. `sign_in_again` is the command that
     replaces the profile; `{prog}` in it stands for the program name.
     """
 
@@ -313,7 +313,7 @@ class PlanAccount:
     sign_in_again: str | None = None
 
     def urls(self) -> tuple[str, ...]:
-        """Return the URLs to request, in order; empty if the provider does not declare the host of the API base."""
+        """Return the URLs to request, in order. Empty if the provider does not declare the host of the API base."""
         hosts = declared_hosts(self.spec)
         if host_of(self.base_url) not in hosts:
             return ()
@@ -337,8 +337,8 @@ def plan_accounts(
 ) -> tuple[PlanAccount, ...]:
     """Return all accounts that may have a plan, or only those of `provider` or `profile`.
 
-    Of a provider's keys only the first is an account: from the reader's variables in their order, then from the config. Each
-    profile is an account.
+    Each profile is an account. Only the first key of a provider is an account: from the reader's variables in their order, then
+    from the config.
 
     Raises:
         UsageError: `usage`: no plugin reads the provider's plans.
@@ -412,7 +412,7 @@ def window_text(window: PlanWindow) -> str:
 
 
 def plan_summary(report: PlanReport, program: str) -> str:
-    """Return the plan in one line: the windows of its first kind of use, the page that sells one, or "not checked"."""
+    """Return the plan in one line: the windows of its first kind of use, the page that sells a plan, or "not checked"."""
     if report.state == "no-plan":
         link = report.account.subscribe_url
         return "none: models do not answer without a plan." + (f" Subscribe: {link}" if link is not None else "")

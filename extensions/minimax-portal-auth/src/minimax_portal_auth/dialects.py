@@ -116,13 +116,13 @@ class MinimaxReply(ReplyReader):
         return self
 
     def token_set_in_any_unit(self) -> TokenSet:
-        """The token set. Its expiry is `expired_in`, in any of the three units, else `expires_in` seconds."""
+        """The token set. Its expiry is `expired_in` in any of the three units; without this field, `expires_in` in seconds."""
         if self.fields.get("expired_in") is None:
             return self.token_set(type_required=False)
         return self.token_set(expiry_field="expired_in", unit="auto", type_required=False)
 
     def code_expires_at(self) -> int:
-        """The code's expiry (ms epoch): `expired_in`, in any of the three units, else `expires_in` seconds."""
+        """The code's expiry (ms epoch): `expired_in` in any of the three units; without this field, `expires_in` in seconds."""
         return self.code_expiry() if self.fields.get("expired_in") is None else self.code_expiry("expired_in", "auto")
 
     def user_code(self) -> DeviceAuthorization:

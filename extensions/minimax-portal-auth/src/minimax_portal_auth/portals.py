@@ -9,8 +9,8 @@ All clients are public, without a secret. MiniMax registers one client per produ
 `extensions/minimax` (family A), MiniMax's `mmx-cli` 1.0.27 and its opencode plugin (family B), MiniMax's `minimax-code`,
 packages/oauth-core (family C).
 
-The `resource_url` of a token reply depends on the client: OpenClaw's ends in `/anthropic`, that of MiniMax's CLI is an origin. A
-wrong URL could steal the token, so the field only selects one of the portal's own origins.
+The `resource_url` in a token reply depends on the client: for OpenClaw it ends in `/anthropic`, for MiniMax's CLI it is an
+origin. A wrong URL could steal the token, so the field only selects one of the portal's own origins.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ScopeMissing(OAuthError):
 
 
 class ResourceUrlRefused(OAuthError):
-    """The token reply names an API host of another region or of a stranger."""
+    """The token reply names an API host that is not in this region."""
 
     id = "resource-url"
 
@@ -177,9 +177,9 @@ def _for_family(portal: Portal, client_id: str, family: Family) -> Portal:
 
 
 def check_scope(token_set: TokenSet) -> None:
-    """Refuse tokens of MiniMax Code's client without the required scope.
+    """Refuse tokens of MiniMax Code's client if the required scope is missing.
 
-    A reply without `scope` grants the requested scope (RFC 6749 section 5.1).
+    A reply without the field `scope` grants the requested scope (RFC 6749 section 5.1).
 
     Raises:
         OAuthError: `scope-missing`.
@@ -193,7 +193,7 @@ def check_scope(token_set: TokenSet) -> None:
 
 
 def api_base_for(portal: Portal, resource_url: str | None) -> str:
-    """The API base for inference: the portal's own, or that of another origin of the portal if the reply names one.
+    """The API base for inference: the portal's default, or another origin of the portal if the reply names it.
 
     Raises:
         OAuthError: `resource-url`: the reply names a URL outside this region.

@@ -30,9 +30,9 @@ class FoundCredential:
     """An account in another tool's file: `location` is its position, `client_id` the public client that its tokens belong to.
 
     `entry_id` is the tool's own name for the entry, if the position may change. `copy_locations` are the positions of copies;
-    they are removed too, so that the tool does not use them. `cell` is the database cell, None for a file. `expires_at` is wall
-    ms (a past time: the access token has expired); None if missing or invalid. `region` is None if the file has no region.
-    `api_url` is the URL of the tool's requests, and `portal_url` the URL of its sign-in, if the file has them.
+    they are removed too, so that the tool does not use them. `cell` is the database cell, None for a file. `expires_at` is in
+    ms since the epoch (a past time: the access token has expired); None if missing or invalid. `region` is None if the file has
+    no region. `api_url` is the URL of the tool's requests, and `portal_url` the URL of its sign-in, if the file has them.
     """
 
     location: ConfigPath
@@ -73,7 +73,10 @@ class CellName:
 
 @dataclass(frozen=True, slots=True)
 class CellTable:
-    """A table of JSON texts: its columns for key, text and time of change (wall ms), and the rows to read (empty: all)."""
+    """A table of JSON texts:
+
+    its columns for key, text and time of change (ms since the epoch), and the rows to read (empty: all).
+    """
 
     name: str
     key: str
@@ -161,7 +164,7 @@ def read_tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> t
 
 
 def read_expiry(fields: Mapping[str, JsonValue], field_name: str) -> int | None:
-    """Return when the access token expires (wall ms), from a number (ms since the epoch, or seconds) or ISO 8601.
+    """Return when the access token expires (ms since the epoch), from a number (ms since the epoch, or seconds) or ISO 8601.
 
     None if it is missing or invalid; the tokens are still usable.
     """

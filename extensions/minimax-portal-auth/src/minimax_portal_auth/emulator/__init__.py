@@ -1,7 +1,7 @@
 """An emulator of MiniMax's account service and API, to use Portico without an account and without a network.
 
-By default the emulator serves what public clients show of the real service, and 404 for anything else. Only `redirect` adds
-endpoints that MiniMax does not have; their pages say so.
+By default the emulator serves the endpoints that public clients use, and 404 for anything else. Only `redirect` adds endpoints
+that MiniMax does not have; their pages say so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PLUGIN = "minimax-portal-auth"
 
 
 class MinimaxEmulator:
-    """The `Emulator` for MiniMax. `service` is the latest service of `app`, for tests that change it while it runs."""
+    """The `Emulator` for MiniMax. `service` is the service of the latest `app`, for tests that change it while it runs."""
 
     id = "minimax"
     label = "MiniMax (account service and API, Global and CN)"
@@ -43,7 +43,7 @@ class MinimaxEmulator:
         return self.service.app()
 
     def config(self, options: EmulatorOptions) -> Mapping[str, JsonValue]:
-        """With `redirect`: both portals use discovery and a redirect."""
+        """With `redirect`, both portals use discovery and a redirect URI."""
         if not options.redirect:
             return {}
         portals: dict[str, JsonValue] = {

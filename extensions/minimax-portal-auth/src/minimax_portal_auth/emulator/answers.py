@@ -127,7 +127,7 @@ def chat_completion(answer: Answer) -> dict[str, object]:
 
 
 def chat_events(answer: Answer) -> Iterator[Event]:
-    """The chunks of a streamed completion, the last chunk with the usage, then the end marker."""
+    """The chunks of a streamed completion. The last chunk has the usage; the end marker follows."""
     head = {"id": f"chatcmpl-{_FIXED_ID}", "object": "chat.completion.chunk", "created": 0, "model": answer.model}
     deltas: list[dict[str, object]] = [{"content": word} for word in answer.words]
     if answer.call is not None:
@@ -202,7 +202,7 @@ def _call_events(call: ToolCall) -> Iterator[dict[str, object]]:
 
 
 def _output(answer: Answer, *, finished: bool = True) -> dict[str, object]:
-    """The output item of a response, empty unless `finished`."""
+    """The output item of a response; empty if not `finished`."""
     item: dict[str, object] = {"id": _ITEM_ID, "status": "completed" if finished else "in_progress"}
     if answer.call is not None:
         arguments = answer.call.arguments if finished else ""
@@ -230,7 +230,7 @@ async def respond(
 
 
 async def _stream(request: web.Request, events: Iterator[Event]) -> web.StreamResponse:
-    """Send server-sent events, each with its own write, so that the client receives them one by one."""
+    """Send server-sent events with one write for each, so that the client receives them one by one."""
     headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)

@@ -1,6 +1,6 @@
 """Read the last turn of a conversation in any of the three APIs: the text, a requested tool call, the results of tools.
 
-The emulator answers the sentence `Call the tool NAME with {JSON}` with that call, if the request offers the tool. So a client can
+If the text is `Call the tool NAME with {JSON}` and the request offers this tool, the emulator calls the tool. So a client can
 test its own tools.
 """
 

@@ -28,9 +28,9 @@ def approval_path(user_code: str) -> str:
 
 
 class ApprovalPages:
-    """`/oauth-authorize`: fills in the code from the address; the user allows or denies the sign-in.
+    """`/oauth-authorize`: fills in the code from the URL; the user allows or denies the sign-in.
 
-    The page accepts the codes of both regions, so that one address can approve any code.
+    The page accepts the codes of both regions, so that one URL can approve any code.
     """
 
     def __init__(self, own: AccountSpace, others: list[AccountSpace]) -> None:

@@ -1,7 +1,7 @@
 """The plan's usage: two endpoints with opposite meanings of `usage_count` (openclaw#81115, openclaw#86885).
 
-`token_plan/remains` counts used requests, the older `coding_plan/remains` remaining requests; the percentages agree. A failure is
-an HTTP 200 with `base_resp`.
+`token_plan/remains` counts used requests; the older `coding_plan/remains` counts remaining requests. The percentages agree. A
+failure is an HTTP 200 with `base_resp`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _FAULTS: Final = {
 
 
 class MinimaxService:
-    """One run of the emulator. `presented` records every received refresh token; `faults` makes requests fail by path.
+    """One run of the emulator. `presented` records every received refresh token. `faults` are the faults for each path.
 
     Raises:
         UsageError: `usage`.
