@@ -40,10 +40,10 @@ _MAX_RESPONSE_BYTES: Final = 64 * 1024
 class GatewayState:
     """One gateway process.
 
-            `started_at` is in ms since the epoch. `instance` is random and public; `key` is private. `opens_encrypted_file`: the
-        process has the passphrase of the encrypted file. `version` is the version of Portico that runs. It is None for an old
-        version, which did not write this field and cannot handle `shutdown.HAND_OVER`.
-        """
+        `started_at` is in ms since the epoch. `instance` is random and public; `key` is private. `opens_encrypted_file`: the
+    process has the passphrase of the encrypted file. `version` is the version of Portico that runs. It is None for an old
+    version, which did not write this field and cannot handle `shutdown.HAND_OVER`.
+    """
 
     pid: int
     port: int
