@@ -130,7 +130,7 @@ def quoted(text: str, quote: str) -> str:
 
 
 def could_be_bare(key: str) -> bool:
-    """Whether a key, given with or without its quotes, needs no quotes."""
+    """Whether a key, passed with or without its quotes, needs no quotes."""
     return _BARE_KEY.fullmatch(key.strip("\"'")) is not None
 
 

@@ -76,7 +76,7 @@ class CostConfig:
     tiers: tuple[TierConfig, ...] | None = None
 
     def over(self, known: ModelCost | None) -> ModelCost:
-        """Return these prices. A price that is None is replaced by the price in `known`, else by 0.
+        """Return these prices. A missing price (None) is replaced by the price in `known`, else by 0.
 
         If there is an input or output price but no tiers, the prices are for every size: the tiers of `known` belong to other
         prices.

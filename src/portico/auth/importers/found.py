@@ -123,7 +123,7 @@ def setting_path(name: str | None) -> Path | None:
 
 
 def untrusted_reason(info: os.stat_result) -> str | None:
-    """Return why a tool's file must not be opened or trusted, or None. Opening may hang, or the file may be another user's."""
+    """Return why a tool's file must not be opened or trusted, or None. `open` can block, or the file may be another user's."""
     if not stat.S_ISREG(info.st_mode):
         return "is not a plain file"
     if os.name == "posix" and info.st_uid != os.geteuid():
