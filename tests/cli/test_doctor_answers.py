@@ -244,7 +244,7 @@ def test_a_base_url_that_is_one_endpoint_is_found_once_where_it_is_written(set_u
 
     assert (found["id"], found["hint"]) == ("base-url-refused", "portico config set models.providers.acme.baseUrl URL")
     assert f"{set_up.paths.config}:1:" in found["why"]
-    assert "the address of one endpoint" in found["why"]
+    assert "ends with the path of one endpoint" in found["why"]
 
 
 @pytest.mark.requirement("E175")

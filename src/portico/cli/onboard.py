@@ -62,7 +62,7 @@ def add_onboard_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _ONBOARD_EXAMPLES
     parser.add_argument("--auth-choice", metavar="ID", help=_AUTH_CHOICE)
     add_sign_in_options(parser)
-    parser.add_argument("--default-model", metavar="MODEL", help="the default model to set (default: the model of the provider)")
+    parser.add_argument("--default-model", metavar="MODEL", help="the new default model (default: the provider's default model)")
     parser.add_argument("--keep-default", action="store_true", help="change neither the default model nor the account in use")
     keys = parser.add_argument_group("with an API key")
     keys.add_argument("--api-key-stdin", action="store_true", help="read the key from standard input")
