@@ -83,7 +83,7 @@ def add_sign_in_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, metavar="S", help="time to wait for your approval, in seconds (default: 900)")
     parser.add_argument("--replace", action="store_true", help=_REPLACE)
     parser.add_argument(
-        "--callback-port", type=int, metavar="PORT", help="port for the browser's redirect (default: any free one)"
+        "--callback-port", type=int, metavar="PORT", help="port for the browser's redirect (default: any free port)"
     )
     parser.add_argument("--background", action=BooleanOptionalAction, default=None, help=_BACKGROUND)
 
