@@ -159,6 +159,20 @@ def a_unit_file_that_cannot_be_written(desk):
     desk.ok(*install, env=env)
 
 
+@scenario("If your crontab has a line that names this file, remove the line: crontab -e", marks=(pytest.mark.linux,))
+def a_line_for_cron_that_names_a_deleted_proxy_file(desk):
+    empty = desk.commands.paths.state.with_name("empty")
+    empty.mkdir()
+    env = {"PATH": str(empty)}
+    proxy = {"https_proxy": f"http://me:{canary('proxy')}@proxy.example:8080"}
+    desk.refused("auth", "keep-fresh", "--install", env={**env, **proxy})  # the error's hint is the line for cron
+
+    desk.shown("remove the line: crontab -e", "auth", "keep-fresh", "--uninstall", env=env)
+
+    assert not list(desk.commands.paths.state.glob("*-proxy.env"))
+    assert "crontab" not in desk.ok("auth", "keep-fresh", "--uninstall", env=env)
+
+
 # --- locks -------------------------------------------------------------------------------------------------------------
 
 
