@@ -94,7 +94,7 @@ def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthErr
     """Return the error for a rejected token that was also sent earlier: the response with the new tokens was lost."""
     reasons = [describe_entry(entry)] if entry is not None else []
     return AnswerLost(
-        "The response with the new tokens was lost, and the server does not accept the old ones again.",
+        "The response with the new tokens was lost, and the server no longer accepts the old tokens.",
         code=error.code,
         ends_grant=True,
         why="; ".join(reasons + ([error.why] if error.why else [])) or None,

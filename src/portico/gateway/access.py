@@ -109,7 +109,7 @@ def _advice(path: str, before: list[str], known: str, origin: str) -> str:
 
 
 _LONGEST_FIRST: Final = tuple(sorted((*ROUTES, MODELS), key=len, reverse=True))
-# Path segments of other servers' base URLs and of misspelt ones.
+# Path segments of other servers' base URLs and of misspelt base URLs.
 _PREFIX: Final = re.compile(r"v\d*|api|anthropic|openai")
 
 

@@ -69,7 +69,7 @@ class Metrics:
             failed = attempt.provider_error if attempt.outcome == "failed" else None
             label = self._label(attempt.model)
             counts["portico_attempts_total", label, attempt.outcome if failed is None else failed.label] += 1
-        if outcome.model is not None and outcome.usage is not None:  # `label` is that of the last attempt, which answered
+        if outcome.model is not None and outcome.usage is not None:  # `label` names the last attempt's model, which answered
             self._add_tokens(label, outcome.usage)
         if outcome.first_byte_ms is not None:
             seconds = outcome.first_byte_ms / 1000

@@ -337,7 +337,7 @@ class _Process:
         return "end signal" if self._ended.done() or working.done() else "replaced"
 
     async def _finish(self, reason: Reason) -> None:
-        """Accept no more requests, and let running ones finish for as long as the `reason` allows."""
+        """Accept no more requests. Running requests may finish, for as long as the `reason` allows."""
         if reason == "end signal":
             _log.info("ending")
             notify_service_manager(self._terms.env, "STOPPING=1")
@@ -367,7 +367,7 @@ class _Process:
             await self._drain(DRAIN_S if self._ended.done() else 0)
 
     async def _drain(self, longest_s: float) -> None:
-        """Accept no more requests, and let running ones finish for `longest_s` seconds."""
+        """Accept no more requests. Running requests may finish, for up to `longest_s` seconds."""
         await self._stop_listening()
         self._server.pre_shutdown()
         with contextlib.suppress(TimeoutError):

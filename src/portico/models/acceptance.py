@@ -116,7 +116,7 @@ async def accepted(exchange: Exchange, response: Response) -> Accepted:
 
     Raises:
         AttemptFailed: the response is an error.
-        AnswerUnknown: the response broke off before a part of it could be passed on.
+        AnswerUnknown: the response broke off before any part was passed on.
     """
     try:
         if response.status in _OK:

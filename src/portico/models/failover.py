@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 # The length of these cooldowns is a guess. If no other candidate is left, the candidate whose cooldown ends first is tried.
 _GUESSED: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown"})
-# How long to wait for the outcome of the one request that tries a candidate again.
+# How long to wait for the outcome of the request that tries a candidate again.
 _TRIAL_MS: Final = 1000
 # No server answered, so the time of recovery is unknown.
 _NO_SERVER: Final = frozenset({"unreachable", "answer-unknown"})
@@ -179,7 +179,7 @@ class Failover:
 
     @property
     def wait_ms(self) -> int | None:
-        """After how many ms the same request may succeed; None if unknown, or if the user must act first."""
+        """In how many ms the same request may succeed; None if unknown, or if the user must act first."""
         reason = self.reason.provider_error if self.reason is not None else None
         if reason is None or not reason.temporary or (reason.kind in _GUESSED and reason.retry_after is reason.resets_at is None):
             return None
@@ -194,7 +194,7 @@ class Failover:
         return False, sys.maxsize if wait is None else wait
 
     def _wait_ms(self, attempt: Attempt) -> int | None:
-        """Return after how many ms the candidate may be asked again; None if unknown."""
+        """Return in how many ms the candidate may be tried again; None if unknown."""
         provider_error = attempt.provider_error
         if provider_error is None or provider_error.kind in _NO_SERVER:
             return None

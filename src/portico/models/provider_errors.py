@@ -1,8 +1,8 @@
-"""Provider errors: why a provider did not answer, classified, and the messages about them.
+"""Provider errors: the kinds of reasons why a provider did not answer, and the messages about them.
 
-The kind follows from the status, then from the provider's own number (MiniMax puts one into `base_resp`, also with HTTP 200, or
-in brackets at the end of a message), then from the words (openclaw#20999 lists words of providers). A failure of the network has
-a kind too.
+The kind is read from the status, then from the provider's own number, then from the words of the message (openclaw#20999 lists
+words of providers). MiniMax's number is in `base_resp`, also with HTTP 200, or in brackets at the end of a message. A failure
+of the network has a kind too.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 MESSAGE_LIMIT: Final = 8 * 1024
-"""The most characters of a provider's message, which may list some hundred faults of a tool's schema."""
+"""The maximum length of a provider's message. Some messages list a hundred faults of a tool's schema."""
 _SHOWN_LIMIT: Final = 300
-# How many characters past the limit are searched for secrets: a secret may lie across the limit of a text of many MiB.
+# How many characters after the limit are also searched for secrets, because a secret may begin before the limit.
 _READ_AHEAD: Final = 4096
 _CODE: Final = re.compile(r"\((\d{4})\)\s*$")
 _KIND_OF_STATUS: Final[dict[int, ProviderErrorKind]] = {
@@ -48,17 +48,17 @@ _KIND_PATTERNS: Final[tuple[tuple[ProviderErrorKind, re.Pattern[str]], ...]] = (
     ("rate-limit", re.compile(r"rate limit|too many requests|resource exhausted|overloaded", re.IGNORECASE)),
     ("unknown-model", re.compile(r"unknown model|model[^.]{0,80}(?:not found|does not exist)", re.IGNORECASE)),
 )
-# Values of an error's `type` and `code` that require a payment with any status, such as OpenAI's 429, for which waiting does not
-# help (https://platform.openai.com/docs/guides/error-codes).
+# Values of an error's `type` and `code` that mean a required payment, with any status. OpenAI sends 429, although waiting does
+# not help (https://platform.openai.com/docs/guides/error-codes).
 _BILLING_CODES: Final = frozenset(
     {
         *("insufficient_quota", "billing_not_active", "billing_hard_limit_reached", "billing_error", "insufficient_balance"),
         "insufficient_balance_error",
     }
 )
-# The status for an error's `code` or `type` in a stream after HTTP 200. Other values mean that the server failed.
+# The status that an error's `code` or `type` in a stream stands for, after HTTP 200. Other values mean that the server failed.
 # Anthropic's types: https://platform.claude.com/docs/en/api/errors. OpenAI's codes: the `error` of a response object. A `code`
-# that is the status itself: https://openrouter.ai/docs/api/reference/errors-and-debugging.
+# that is itself the status: https://openrouter.ai/docs/api/reference/errors-and-debugging.
 _STATUS_OF_WORD: Final = {
     "rate_limit_exceeded": 429,
     "context_length_exceeded": 400,
@@ -75,7 +75,7 @@ _SUCCESS: Final = range(200, 300)
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 # MiniMax: "not authorized", "token not match group" (platform.minimax.io/docs/api-reference/errorcode), "cookie is missing, log
-# in again" (CodexBar#1615) and "login fail" (openclaw#85218). It also comes with HTTP 200.
+# in again" (CodexBar#1615) and "login fail" (openclaw#85218). MiniMax also sends it with HTTP 200.
 _NOT_AUTHORIZED: Final = 1004
 # RFC 9110 section 11.2: `name=value` in a challenge. A quoted string is matched as a whole.
 _ATTRIBUTE: Final = re.compile(
@@ -89,12 +89,12 @@ _TOKEN_FAULTS: Final = frozenset(
         "access_token_expired",
     }
 )
-# Also the values, Anthropic's among them, that some servers use for a good token.
+# With the values that some servers (such as Anthropic's) also use for a good token.
 _TOKEN_CODES: Final = _TOKEN_FAULTS | {"authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"}
 # Anthropic's `type` of every 403, also for a revoked token (anthropics/claude-code#9635). Only the message shows the cause.
 _GENERIC_403_TYPES: Final = frozenset({"permission_error"})
-# Words of a 403 about the account, the model, the country or the connection. They outweigh a mention of the token ("your Token
-# Plan", an `authentication_error` about a plan), but not one of `_TOKEN_FAULTS`.
+# Words of a 403 about the account, the model, the country or the connection. They are stronger than a mention of the token
+# ("your Token Plan", an `authentication_error` about a plan), but weaker than a value in `_TOKEN_FAULTS`.
 _RIGHTS_PATTERN: Final = re.compile(
     r"scope|permi(?:ssion|tted)|privilege|not (?:allowed|authori[sz]ed) to|not have access|no access|model|\bplan\b|subscription"
     r"|region|country|territor|quota|balance|billing|payment|credits?\b|limit|policy|organi[sz]ation|blocked|suspended|deactivated"
@@ -102,8 +102,8 @@ _RIGHTS_PATTERN: Final = re.compile(
     re.IGNORECASE,
 )
 # The word for a fault must be next to the word for a credential, because "token" and "authentication" have other meanings too
-# ("Invalid CSRF token", "Token count required", "proxy authentication failed"). For text in lower case, with each run of spaces,
-# `_` and `-` replaced by one space.
+# ("Invalid CSRF token", "Token count required", "proxy authentication failed"). The pattern is for text in lower case, with
+# each run of spaces, `_` and `-` replaced by one space.
 _FAULTS: Final = r"(?:invalid|expired|revoked|unknown|bad|malformed)"
 _KINDS: Final = (
     rf"(?:the|your|this|that|an?|or|and|supplied|provided|given|current|access|auth|authentication|authorization|bearer|oauth2?|api"
@@ -119,20 +119,20 @@ _TOKEN_PATTERN: Final = re.compile(
     r"|\A(?:authentication (?:is )?(?:required|failed)|unauthenticated|not authenticated)\W*\Z"
 )
 _SPACES: Final = re.compile(r"[\s_-]+")
-# Links to a manual: words in their path (".../models/auth") mean nothing.
+# Links to a manual. The words in their path (".../models/auth") mean nothing.
 _LINK: Final = re.compile(r"""\bhttps?://[^\s"'<>]+""", re.IGNORECASE)
-# Members of a body with a text for the user, beside `error`.
+# Members of a body that may contain a text for the user, in addition to `error`.
 _MESSAGE_FIELDS: Final = ("message", "msg", "error_description", "detail", "title")
 # The request itself is wrong: no other credential helps.
 _FINAL_KINDS: Final = frozenset({"unknown-model", "content", "invalid-request"})
-# These end without anyone's action.
+# These failures end without an action by the user.
 _TEMPORARY_KINDS: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown", "rate-limit", "plan-used-up"})
 # Reasons on this machine why a request could not be sent.
 _NOT_SENT: Final = (ProxyUnusable, CertificatesUnreadable, RequestRefused)
-# Seconds after which another process may have released a lock.
+# How many seconds to wait until another process may have released a lock.
 _LOCK_WAIT_S: Final = 1.0
 # Words of a 403 about the key and about the account. A 403 without such words is about the model, so that one model does not
-# block the others (openclaw#3604). For the same form of text as `_TOKEN_PATTERN`.
+# block the others (openclaw#3604). The text must have the same form as for `_TOKEN_PATTERN`.
 _KEY_FAULT: Final = (
     r"(?:invalid|incorrect|wrong|expired|revoked|disabled|deactivated|suspended|blocked|unknown|missing|leaked|not valid)"
 )
@@ -156,7 +156,7 @@ class RateLimited(NetworkError):
 
 
 class PlanUsedUp(NetworkError):
-    """A window of the plan is used up."""
+    """A limit of the plan is used up."""
 
     id = "plan-used-up"
 
@@ -205,9 +205,11 @@ class ProviderFailed(NetworkError):
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
-    """Why an attempt brought no answer. `message` is safe to show, at most `MESSAGE_LIMIT` characters; `str()` shows its start.
+    """Why an attempt got no answer.
 
-    `code` is the provider's own number; `reply` contains the fields that programs read, None without a response. `retry_after`
+    `message` is safe to show and has at most `MESSAGE_LIMIT` characters; `str()` shows its start.
+
+    `code` is the provider's own number. `reply` contains the fields that programs read; None without a response. `retry_after`
     (seconds) and `resets_at` (ms since the epoch) are the provider's times for the next try. `unknown`: the request was sent
     and no complete answer arrived, so the provider may have answered and billed it. `rejects_token`: the provider rejected the
     token itself, so a new token may work. `id` is the id of the error if `kind` is `local`.
@@ -236,7 +238,7 @@ class ProviderError:
 
     @property
     def label(self) -> str:
-        """The word for the error in headers, counters and the history: the kind, or the id of an error on this machine."""
+        """The error's name in headers, counters and the history: the kind, or the id of an error on this machine."""
         return self.id if self.kind == "local" else self.kind
 
     def __str__(self) -> str:
@@ -288,9 +290,9 @@ def read_provider_error(
 
 
 def _effective_status(status: int, answer: Mapping[str, Any]) -> int:
-    """Return `status`; for a success, the status that the `code` or `type` of the error stands for.
+    """Return `status`. For a success status, return the status that the error's `code` or `type` stands for.
 
-    Never 401 or 403: an event in an accepted stream means nothing about the token (`rejects_token`).
+    This is never 401 or 403, because an event in an accepted stream means nothing about the token (`rejects_token`).
     """
     if status not in _SUCCESS or _envelope_number(answer) is not None:
         return status
@@ -305,9 +307,9 @@ def _effective_status(status: int, answer: Mapping[str, Any]) -> int:
 def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: Mapping[int, ProviderErrorKind]) -> bool:
     """Whether a response rejects the token itself, so that a refresh may help.
 
-    A 401 does (RFC 9110 section 15.5.2). A 403 does if its challenge or body mentions a bad token (RFC 6750 section 3.1 has
-    `invalid_token` at 401, but servers differ), and not if it mentions rights, a model, a plan or a country. A success does if
-    MiniMax's `base_resp` contains 1004, or another number that `codes` maps to `auth`.
+    A 401 does (RFC 9110 section 15.5.2). A 403 does if its challenge or body mentions a bad token, but not if it mentions
+    rights, a model, a plan or a country (RFC 6750 section 3.1 has `invalid_token` only with 401, but servers differ). A success
+    status does if MiniMax's `base_resp` contains 1004, or another number that `codes` maps to `auth`.
     """
     if status == _UNAUTHORIZED:
         return True
@@ -322,7 +324,7 @@ def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, Pr
     if challenge_errors:
         return not _TOKEN_CODES.isdisjoint(challenge_errors)
     if body.lstrip().startswith(b"<"):
-        return False  # a page, of a firewall or a proxy
+        return False  # a web page of a firewall or a proxy
     answer = json_object(body) or {}
     words = _error_words(answer) - _GENERIC_403_TYPES
     message, number = _read_message(body)
@@ -340,7 +342,7 @@ def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, Pr
 
 
 def _challenge_errors(headers: Mapping[str, str]) -> set[str]:
-    """Return the `error` of each challenge (RFC 6750 section 3), in one or several headers, in any case of their name."""
+    """Return the `error` of each challenge (RFC 6750 section 3), from one or several headers."""
     challenges = ", ".join(value for name, value in headers.items() if name.lower() == "www-authenticate")
     matches = (match.groups() for match in _ATTRIBUTE.finditer(challenges))
     return {(quoted or plain or "").lower() for name, quoted, plain in matches if name.lower() == "error"}
@@ -377,7 +379,7 @@ def is_error_object(answer: Mapping[str, Any], codes: Mapping[int, ProviderError
 
 
 def unreachable(error: NetworkError) -> ProviderError:
-    """Classify an error of the network, or of this machine before the request was sent."""
+    """Classify an error of the network, or an error of this machine before the request was sent."""
     if isinstance(error, _NOT_SENT):
         return local_error(error)
     if not isinstance(error, AnswerUnknown):
@@ -387,7 +389,10 @@ def unreachable(error: NetworkError) -> ProviderError:
 
 
 def local_error(error: PorticoError) -> ProviderError:
-    """Classify an error on this machine before a request was sent. It means nothing about the credential or the model."""
+    """Classify an error on this machine before a request was sent.
+
+    Such an error means nothing about the credential or the model.
+    """
     if isinstance(error, LockBusy):
         return ProviderError("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
     is_temporary = isinstance(error, NetworkError) and not isinstance(error, _NOT_SENT)
@@ -421,9 +426,12 @@ def _kind(
 
 
 def _kind_of_403(message: str, words: set[str]) -> ProviderErrorKind:
-    """Classify a 403 that does not reject the token and has no number: key, bill, account, else model."""
+    """Classify a 403 that does not reject the token and has no number.
+
+    It is about the key, the bill, the account, or else the model.
+    """
     if message.lstrip().startswith("<"):
-        return "model-refused"  # a page, of a firewall or a proxy
+        return "model-refused"  # a web page of a firewall or a proxy
     text = _SPACES.sub(" ", _LINK.sub("", ". ".join([message, *sorted(words)])).lower())
     if _KEY_PATTERN.search(text):
         return "auth"
@@ -435,7 +443,7 @@ def _kind_of_403(message: str, words: set[str]) -> ProviderErrorKind:
 
 
 def _read_message(body: bytes) -> tuple[str, int | None]:
-    """Return the provider's message and number, else the start of the body and the number at the end of it."""
+    """Return the provider's message and number; else the start of the body and the number at the body's end."""
     answer = json_object(body) or {}
     message, number = _message(answer), _envelope_number(answer)
     if message is None:
@@ -509,7 +517,10 @@ def model_error(model: CallableModel, provider_error: ProviderError) -> PorticoE
 
 
 def no_answer_error(failover: Failover) -> PorticoError:
-    """Return the error if no candidate answers: the reason, the outcomes of all, and the end of the first cooldown."""
+    """Return the error if no candidate answers.
+
+    It has the reason, the outcomes of all candidates, and the end of the first cooldown.
+    """
     reason = failover.reason
     assert reason is not None  # noqa: S101 - there is at least one candidate, and each failure leaves a reason
     assert reason.provider_error is not None  # noqa: S101 - only an answer has no provider error

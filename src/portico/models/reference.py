@@ -1,6 +1,6 @@
-"""Model references, `provider/model`, and the errors about unusable ones (provider page: notes, troubleshooting).
+"""Model references, `provider/model`, and the errors about unusable references (provider page: notes, troubleshooting).
 
-The provider's id is case-insensitive, the model's id is not: `minimax/minimax-m2.1` is not a model, and is never corrected
+The provider's id is case-insensitive, but the model's id is not: `minimax/minimax-m2.1` is not a model, and is never corrected
 silently.
 
 The error for an unknown name, or for a provider without a key, starts with `Unknown model: provider/model`, as the provider page
@@ -92,7 +92,7 @@ _SET_UP_HINT: Final = (
 
 
 def wrong_case(catalog: Catalog, reference: ModelReference) -> bool:
-    """Whether a known model differs from `reference` in case only."""
+    """Whether a known model differs from `reference` only in case."""
     return any(str(known).lower() == str(reference).lower() for known in catalog.references())
 
 
@@ -162,7 +162,7 @@ def key_not_set_error(provider: Provider, name: str) -> KeyNotSet:
 
 
 def is_signed_in_to(provider: Provider) -> bool:
-    """Whether this provider has a sign-in, by the auth choice of its name, and not only keys."""
+    """Whether this provider has a sign-in (an auth choice with the provider's name), and not only keys."""
     return provider.spec is not None and provider.id in provider.spec.sign_in_choices
 
 

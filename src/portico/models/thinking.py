@@ -1,7 +1,7 @@
-"""Thinking of each family of models: its levels, if it can be switched off, and the request fields.
+"""The thinking of each family of models: its levels, whether it can be switched off, and the request fields.
 
-One table, matched by the model's id, serves the three protocols. Fields that a family does not support get an HTTP 400 or are
-ignored silently, so unsupported options are rejected before a request is sent.
+One table, matched by the model's id, serves the three protocols. A provider answers unsupported fields with HTTP 400 or ignores
+them silently, so unsupported options are rejected before a request is sent.
 
 Sources, read in November 2026:
     MiniMax: https://platform.minimax.io/docs/api-reference/text-anthropic-api (M3: adaptive or disabled), pi-ai 1.6.0
@@ -58,10 +58,11 @@ class ModelLacksFeature(UsageError):
 class Family:
     """The thinking of a family of models.
 
-    `efforts` are its levels, lowest first; `tuned_over` are the protocols that support levels. `off` is how thinking is switched
-    off, None for a family that always thinks. `adaptive`: requested by Anthropic's `adaptive` thinking, else by a budget.
-    `switch`: Chat Completions takes MiniMax's `thinking` object. `starts_on`: the model thinks unless switched off, and its
-    thinking counts against the answer's limit. `completion_limit` is the member of Chat Completions that limits an answer.
+    `efforts` are its levels, lowest first; `tuned_over` are the protocols that support levels. `off` is how thinking is
+    switched off; None for a family that always thinks. `adaptive`: thinking is requested by Anthropic's `adaptive` thinking,
+    otherwise by a budget. `switch`: Chat Completions accepts MiniMax's `thinking` object. `starts_on`: the model thinks unless
+    thinking is switched off, and its thinking counts against the answer's limit. `completion_limit` is the member of Chat
+    Completions that limits an answer.
     """
 
     efforts: tuple[Effort, ...] = _THREE
@@ -106,7 +107,7 @@ def family_of(model_id: str) -> Family | None:
 
 @cache
 def _families() -> tuple[tuple[re.Pattern[str], Family], ...]:
-    # Compiled for the first model that is asked about: the patterns take milliseconds, and most commands ask about none.
+    # Compiled only at the first call, because this takes milliseconds and most commands do not need it.
     return tuple((re.compile(pattern, re.IGNORECASE), family) for pattern, family in _FAMILIES)
 
 
@@ -142,7 +143,7 @@ def check_thinking(question: Question, model: CallableModel) -> None:
 
 
 def thinking_warning(question: Question, model: CallableModel) -> str | None:
-    """Return a warning if `--effort` does less for `model` than its name says; else None."""
+    """Return a warning if `--effort` has less effect on `model` than expected; else None."""
     name, family = model.reference.model, family_of(model.reference.model)
     if question.effort is None or family is None or _levels(family, model.api):
         return None
@@ -152,7 +153,7 @@ def thinking_warning(question: Question, model: CallableModel) -> str | None:
 
 
 def thinks(question: Question, model_id: str) -> bool:
-    """Whether the model's thinking counts against the limit of the answer, which then needs room for both."""
+    """Whether the model's thinking counts against the limit of the answer. If so, the limit needs room for both."""
     family = family_of(model_id)
     if family is None or not family.adaptive or question.thinking == "off":
         return False
@@ -194,7 +195,8 @@ def responses_fields(question: Question, model_id: str) -> dict[str, object]:
         return {} if family.off == "omitted" else {"reasoning": {"effort": "none"}}
     level = _level(question, family, "openai-responses")
     if level is None and family.switch and family.off is not None and (question.thinking == "on" or question.effort is not None):
-        # Any level switches MiniMax-M3 on, and tunes nothing (platform.minimax.io/docs/api-reference/responses-create).
+        # Any level switches MiniMax-M3's thinking on, but the levels do not differ
+        # (platform.minimax.io/docs/api-reference/responses-create).
         level = _SWITCHES_ON
     return {} if level is None else {"reasoning": {"effort": level}}
 
@@ -202,7 +204,7 @@ def responses_fields(question: Question, model_id: str) -> dict[str, object]:
 def _level(question: Question, family: Family, api: ApiKind) -> Effort | None:
     """Return the level for one of OpenAI's protocols; None for the model's default.
 
-    These protocols switch thinking on by a level only, and GPT-5.1 and later do not think without a level.
+    In these protocols only a level switches thinking on, and GPT-5.1 and later do not think without a level.
     """
     if not _levels(family, api):
         return None

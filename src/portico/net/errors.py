@@ -94,7 +94,7 @@ class AnswerCut(NetworkError):
 
 
 def after_head(error: NetworkError) -> AnswerUnknown:
-    """The error for a response that broke off before any of it could be used."""
+    """The error for a response that broke off before any part was used."""
     return AnswerUnknown(error.why, timed_out=isinstance(error, AnswerCut) and error.timed_out)
 
 

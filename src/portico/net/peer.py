@@ -3,7 +3,7 @@
 Any local user can connect to a port on 127.0.0.1. Linux shows the user of each TCP socket. The two addresses of a connection
 identify the client's socket, and so its user. Other systems do not show every user the owner of a socket.
 
-The kernel looks up one socket by both addresses (sock_diag(7)) in a fifth of a millisecond, however many sockets there are. The
+The kernel looks up one socket by both addresses (sock_diag(7)) in a fifth of a millisecond, even if there are many sockets. The
 list of all sockets (proc_pid_net(5)) is read only if the kernel does not support the lookup, or to find a listener.
 """
 

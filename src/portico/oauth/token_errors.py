@@ -126,7 +126,7 @@ def may_pass(status: int, *, named: bool) -> bool:
 def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoError:
     """The error of a reply: `Denied`, `TimedOut` or `OAuthError`.
 
-    If the reply has no text in `error`, it is not from an authorization server, whatever its status is. Then the error is
+    If the reply has no text in `error`, it is not from an authorization server, even with a usual status. Then the error is
     transient, and stored tokens stay unchanged.
     """
     code = fields.get("error")

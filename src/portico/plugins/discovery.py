@@ -185,7 +185,7 @@ class PluginRecord:
         return "loaded" if self.loaded else "enabled"
 
     def overridden_by(self, first: PluginRecord) -> PluginRecord:
-        """Return this record as that of a later copy, which a plugin with the same id overrides."""
+        """Return this record marked as overridden by the plugin with the same id in `first`."""
         reason = f"overridden by {first.candidate.origin} plugin"
         return replace(self, decision=Decision(enabled=False, reason=reason, word="overridden"), error=None)
 

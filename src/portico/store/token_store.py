@@ -308,7 +308,7 @@ class LocalTokenStore:
         unfinished_profile = replace(before, failure=unfinished, journal_entry=None)
 
         def put_back(draft: IndexDraft) -> None:
-            if draft.find(profile_id) is None:  # unless the user has signed in again meanwhile
+            if draft.find(profile_id) is None:  # unless the user has signed in again during this call
                 draft.put(unfinished_profile)
 
         self._index.edit(put_back)

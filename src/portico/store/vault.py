@@ -7,7 +7,7 @@ Each profile has two slots, `a` and `b`, in its store. Its index entry points at
 3. points the entry at that slot;
 4. deletes the old slot and clears the list.
 
-If the process dies before step 3, the old tokens are in force; after step 3, the new ones. The next process deletes the other
+If the process dies before step 3, the old tokens are in force; after step 3, the new tokens. The next process deletes the other
 slot, because it is listed. A keychain may delete a record before it adds a new one, or keep copies; both do no harm.
 
 If a process dies during a refresh, between steps 2 and 3, the rule differs. The old refresh token is spent, so the new record
@@ -370,7 +370,7 @@ class Vault:
     def _read_complete_record(self, location: RecordLocation, replaces: int) -> Tokens | None:
         """Return the tokens at this place.
 
-        If there are several copies, return the one that a refresh made from generation `replaces`.
+        If there are several copies, return the copy that a refresh made from generation `replaces`.
         """
         try:
             value = self._store(location.store, location.backend).get(

@@ -46,7 +46,7 @@ def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
     """Return the credentials in `path`; empty if the file has no credentials or does not exist.
 
     Raises:
-        ConfigError: `import-unreadable`, with the file and what it should contain.
+        ConfigError: `import-unreadable`, with the file and the expected content.
         LockBusy: the tool keeps its database locked.
     """
     if _is_database(importer, path):
