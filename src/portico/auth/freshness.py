@@ -246,9 +246,9 @@ def ended_profiles(profiles: Iterable[Profile]) -> list[Profile]:
 
 
 def worst_exit_code(profiles: Iterable[Profile], clock: Clock) -> int:
-    """Return the exit code of a check of `profiles`:
+    """Return the exit code of a check of `profiles`.
 
-    the worst of their exit codes, or `SIGN_IN_NEEDED` if there is no profile.
+    This is the worst of their exit codes, or `SIGN_IN_NEEDED` if there is no profile.
     """
     codes = {health_now(profile, clock).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
     return next(code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.EXPIRING, ExitCode.OK) if code in codes)

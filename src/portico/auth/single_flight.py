@@ -1,6 +1,6 @@
-"""A single flight:
+"""A single flight: one refresh on a thread, and any number of waiting callers.
 
-one refresh on a thread, and any number of waiting callers. After its request was sent, it cannot be cancelled.
+After its request was sent, a refresh cannot be cancelled.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Only programs of this machine are admitted, with a gateway key. A web page can reach loopback too, by DNS rebinding
 (CVE-2025-66416) or by a simple cross-site request. Both change a header that the browser sets and the page cannot forge.
 
-A key may use no more requests and memory than what then remains free. So one busy key gets half, two get a third each, and some
+A key may never use more requests or memory than remain free. So one busy key gets half, two get a third each, and some
 is always free for the next key. Network switches share their buffers by this rule (Choudhury and Hahne, "Dynamic Queue Length
 Thresholds for Shared-Memory Packet Switches", IEEE/ACM Transactions on Networking 6(2), 1998).
 

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 COMMENTS_S: Final = 2.0
-"""Seconds to delay a stream that has only comments so far:
+"""Seconds to delay a stream that has only comments so far.
 
-the provider can still report an error, and no client gives up so soon.
+The provider can still report an error, and no client gives up so soon.
 """
 HEAD_ALONE_S: Final = 15.0
 """Seconds to delay a response that has only headers so far. The most impatient clients wait 30 s for headers."""

@@ -305,7 +305,7 @@ class _Process:
 
     async def _stop_listening(self) -> None:
         # If a server closes, asyncio resets connections that it has accepted but not yet set up (`Server._attach`). The client
-        # of an unread request sees a reset too. So the gateway first stops to accept connections, and then gives accepted
+        # of an unread request sees a reset too. So the gateway first stops accepting connections, and then gives accepted
         # connections time to be set up and read.
         if sys.platform != "win32" and self._runner.sites:
             asyncio.get_running_loop().remove_reader(self._accepting)

@@ -364,9 +364,9 @@ async def _list_all(app: Connects, models: Mapping[str, CallableModel], within_s
 
 
 def list_url(model: CallableModel) -> str:
-    """Return the URL of the list:
+    """Return the URL of the list of models.
 
-    next to OpenAI's endpoints if the provider has them (as MiniMax), else next to Anthropic's.
+    It is next to OpenAI's endpoints if the provider has them (as MiniMax), else next to Anthropic's.
     """
     base = model.bases.get("openai-completions") or model.bases.get("openai-responses")
     if base is not None:

@@ -1,7 +1,7 @@
 """The fields and headers of a provider's error that programs read, and the time of the next try.
 
-Anthropic's and OpenAI's SDKs, and the agents that use them, read these fields and headers. They decide if and when to repeat a
-request, and if the request must be shortened first (anthropic-sdk-python and openai-python: `_base_client.py`,
+Anthropic's and OpenAI's SDKs, and the agents that use them, read these fields and headers. The SDKs then decide if and when to
+repeat a request, and if it must be shortened first (anthropic-sdk-python and openai-python: `_base_client.py`,
 `_exceptions.py`).
 
 The time of the next try is in a header: `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms` (the SDKs of Anthropic and

@@ -307,9 +307,9 @@ def _effective_status(status: int, answer: Mapping[str, Any]) -> int:
 def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: Mapping[int, ProviderErrorKind]) -> bool:
     """Whether a response rejects the token itself, so that a refresh may help.
 
-    A 401 does (RFC 9110 section 15.5.2). A 403 does if its challenge or body mentions a bad token, but not if it mentions
-    rights, a model, a plan or a country (RFC 6750 section 3.1 has `invalid_token` only with 401, but servers differ). A success
-    status does if MiniMax's `base_resp` contains 1004, or another number that `codes` maps to `auth`.
+    A 401 rejects the token (RFC 9110 section 15.5.2). A 403 rejects it if its challenge or body mentions a bad token, but not
+    if it mentions rights, a model, a plan or a country (RFC 6750 section 3.1 has `invalid_token` only with 401, but servers
+    differ). A success status rejects it if MiniMax's `base_resp` contains 1004, or another number that `codes` maps to `auth`.
     """
     if status == _UNAUTHORIZED:
         return True

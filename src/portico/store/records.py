@@ -77,9 +77,9 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One moment by two clocks:
+    """One moment by two clocks: the wall clock and the steady clock.
 
-    the wall clock, and the steady clock, which counts from the machine's `boot` and cannot be set.
+    The steady clock counts from the machine's `boot` and cannot be set.
     """
 
     boot: str

@@ -330,9 +330,9 @@ class LocalTokenStore:
         return self._vault.location(profile_id)
 
     def next_store(self, profile_id: str) -> StoreName:
-        """Return the store of the profile's next commit if no store is chosen:
+        """Return the store of the profile's next commit if no store is chosen.
 
-        its own store, the last store, or the keyring.
+        This is its own store, else the last store, else the keyring.
         """
         index = self._index.view()
         record = current_record(index, profile_id)

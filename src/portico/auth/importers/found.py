@@ -73,9 +73,9 @@ class CellName:
 
 @dataclass(frozen=True, slots=True)
 class CellTable:
-    """A table of JSON texts:
+    """A table of JSON texts.
 
-    its columns for key, text and time of change (ms since the epoch), and the rows to read (empty: all).
+    The fields are its columns for key, text and time of change (ms since the epoch), and the rows to read (empty: all).
     """
 
     name: str
