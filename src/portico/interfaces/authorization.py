@@ -122,13 +122,16 @@ class Pending:
 class TokenSet:
     """The content of a token reply.
 
-    `expires_at` is in ms since the epoch; None without a usable lifetime. `refresh` None means that the reply has no refresh
-    token; after a refresh, the old refresh token then stays valid. `refresh_expires_at` is the refresh token's end (ms since
-    the epoch). `subject` identifies the account at its issuer (OpenID Connect Core section 2, `sub`); None if unknown.
-    `id_token` is empty if the reply's value is not text. It is validated but not stored. `notice` is text from the provider for
-    the user, without control characters. `unread` names invalid fields, which are treated as absent: rejecting the reply would
-    end the sign-in, because a server that rotates tokens has invalidated the old token. `token_type` is the server's value.
-    `unfit` is why no request can carry `access` (which is empty if the reply has no access token); such tokens are revoked.
+    `expires_at` is in ms since the epoch; None without a usable lifetime.
+    `refresh` None means that the reply has no refresh token. After a refresh, the old refresh token then stays valid.
+    `refresh_expires_at` is the end of the refresh token (ms since the epoch).
+    `subject` identifies the account at its issuer (OpenID Connect Core section 2, `sub`); None if unknown.
+    `id_token` is empty if the reply's value is not text. It is validated but not stored.
+    `notice` is text from the provider for the user, without control characters.
+    `unread` names invalid fields, which are treated as absent. Rejecting the reply would end the sign-in, because a server that
+    rotates tokens has already invalidated the old token.
+    `token_type` is the server's value.
+    `unfit` is why no request can carry `access` (which is empty if the reply has no access token). Such tokens are revoked.
     """
 
     access: Secret

@@ -308,7 +308,7 @@ class Emulator(Protocol):
         ...
 
     def config(self, options: EmulatorOptions) -> Mapping[str, JsonValue]:
-        """Return the config with which commands use what `options` add to the real service."""
+        """Return the config that commands need to use the additions of `options`."""
         ...
 
     def approval_url(self, user_code: str) -> str:

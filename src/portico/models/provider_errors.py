@@ -89,7 +89,7 @@ _TOKEN_FAULTS: Final = frozenset(
         "access_token_expired",
     }
 )
-# With the values that some servers (such as Anthropic's) also use for a good token.
+# The values above, and values that some servers (such as Anthropic's) also use for a good token.
 _TOKEN_CODES: Final = _TOKEN_FAULTS | {"authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"}
 # Anthropic's `type` of every 403, also for a revoked token (anthropics/claude-code#9635). Only the message shows the cause.
 _GENERIC_403_TYPES: Final = frozenset({"permission_error"})

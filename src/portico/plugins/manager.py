@@ -198,7 +198,7 @@ class PluginHost:
         raise PluginNotFound(f"Plugin not found: {name}", hint=f"Did you mean {near}?" if near else "See `{prog} plugins list`.")
 
     def providers_off(self) -> dict[str, str]:
-        """Return the providers that only a plugin offers which is usable but off. The value is the plugin's id."""
+        """Map each provider that is missing because its plugin is off to the plugin's id. Unusable plugins are left out."""
         usable = [record for record in self.records() if record.candidate.exposure is None]
         provided = [(provider, record) for record in usable for provider in record.manifest.providers]
         enabled = {provider for provider, record in provided if record.enabled}

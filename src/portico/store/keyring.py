@@ -287,7 +287,7 @@ class KeyringStore:
         return backend == self._backend_name or (self._loaded is not None and backend == class_name(self._loaded))
 
     def same_or_new(self, opened: list[KeyringStore]) -> KeyringStore:
-        """Return the same keyring from `opened`. If `opened` does not have it, add this keyring and return it."""
+        """Return the object in `opened` for the same keyring. If there is none, add this object and return it."""
         with KeyringStore.sharing:
             same = self._find_same(opened)
             if same is None and opened:

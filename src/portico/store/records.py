@@ -149,7 +149,7 @@ class Profile:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the last refresh failed so that only a new sign-in can help."""
+        """Whether the last refresh failed, and only a new sign-in can help."""
         return self.failure is not None and self.failure.terminal
 
     @property
