@@ -82,7 +82,7 @@ async def test_a_path_beside_the_one_that_was_meant_is_answered_with_it_and_with
     error, reply = error_in(answer), json.loads(body_of(answer))
 
     assert (status_of(answer), error["code"]) == (404, "not-found")
-    assert f"{meant} was meant" in error["message"]
+    assert f"Did you mean {meant}?" in error["message"]
     assert f"http://127.0.0.1:{here.port}{base}\n" in f"{error['message']}\n".replace(" ", "\n").replace(".\n", "\n")
     assert (reply.get("type"), error["type"]) == (
         ("error", "not_found_error") if shape == ANTHROPIC else (None, "invalid_request_error")
@@ -94,7 +94,7 @@ async def test_a_path_beside_the_one_that_was_meant_is_answered_with_it_and_with
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/embeddings", "/nowhere", "/v1/messagesx", "/xmessages", "/v1/../etc"])
 async def test_of_a_path_that_is_near_to_none_it_is_said_what_there_is(here, path):
     error = error_in(await raw(here, target=path, method="GET", body=b""))
-    assert "was meant" not in error["message"]
+    assert "Did you mean" not in error["message"]
     assert f"http://127.0.0.1:{here.port}" in error["message"]
 
 

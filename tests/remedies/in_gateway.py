@@ -265,7 +265,7 @@ def a_bug_of_the_gateway(desk):
         logging.getLogger("portico.gateway").removeHandler(log)
         log.close()
     shown = desk.follow(desk.printed[-1])
-    assert ("acme/model could not be asked: RuntimeError" in shown, "sk-not-a-secret" in shown) == (True, False)
+    assert ("acme/model: could not send the request: RuntimeError" in shown, "sk-not-a-secret" in shown) == (True, False)
 
 
 @scenario("Check the connection: {prog} doctor")

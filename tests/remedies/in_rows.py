@@ -82,7 +82,7 @@ ROWS: Final = (
         ),
     ),
     Row(
-        ("letters, digits and . _ -, up to 64; the name of the tool, say",),
+        ("use up to 64 letters, digits and . _ -, for example the name of the tool",),
         "gateway key add 'bad name'",
         "gateway key add --help",
     ),

@@ -266,7 +266,7 @@ def test_a_write_that_waits_too_long_is_dropped_with_one_warning(paths):
     ):
         assert [writer.write([an_entry()]) for _ in range(3)] == [False, False, False]
 
-    assert messages == ["Could not write the usage history (database is locked); requests go on without it."]
+    assert messages == ["Could not write the usage history (database is locked); requests still work."]
 
 
 @pytest.mark.linux

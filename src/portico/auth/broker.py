@@ -199,10 +199,7 @@ class TokenBroker:
         return self._cache.put(fresh, self._spread)
 
     def _was_just_refreshed(self, profile_tokens: ProfileTokens) -> bool:
-        """Whether this token comes from a recent refresh.
-
-        If a server rejects it, the server would also reject the next token.
-        """
+        """Whether this token is from a recent refresh, so that a server that rejects it would also reject the next token."""
         profile, tokens = profile_tokens.profile, profile_tokens.tokens
         if not profile.has_refresh or profile.has_ended:
             return False

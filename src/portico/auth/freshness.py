@@ -50,10 +50,7 @@ def is_usable(expires_at: int | None, now_ms: int) -> bool:
 
 
 def due_at(expires_at: int, issued_at: int, spread: float = 0.0) -> int:
-    """Return when the next token is due.
-
-    `spread` (-1 to 1) shifts this time by up to a tenth of the margin, so that processes refresh at different times.
-    """
+    """Return when the next token is due. `spread` (-1 to 1) shifts this time by up to a tenth of the margin."""
     return expires_at - round(margin_ms(expires_at - issued_at) * (1 + spread * _SPREAD))
 
 
@@ -86,10 +83,7 @@ def effective_now_ms(profile: Profile, clock: Clock) -> int:
 
 
 def steady_now_ms(profile: Profile, clock: Clock) -> int:
-    """Return the current time for a profile's tokens by the steady clock (ms since the epoch).
-
-    After a restart, use the wall clock.
-    """
+    """As `effective_now_ms`, but by the steady clock alone; by the wall clock after a restart."""
     received = profile.received
     if received is None or received.boot != clock.boot():
         return clock.wall_ms()
@@ -246,10 +240,7 @@ def ended_profiles(profiles: Iterable[Profile]) -> list[Profile]:
 
 
 def worst_exit_code(profiles: Iterable[Profile], clock: Clock) -> int:
-    """Return the exit code of a check of `profiles`.
-
-    This is the worst of their exit codes, or `SIGN_IN_NEEDED` if there is no profile.
-    """
+    """Return the worst exit code of `profiles`, or `SIGN_IN_NEEDED` if there is no profile."""
     codes = {health_now(profile, clock).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
     return next(code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.EXPIRING, ExitCode.OK) if code in codes)
 

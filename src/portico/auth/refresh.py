@@ -188,10 +188,7 @@ def is_another_account(profile: OAuthProfile, token_set: TokenSet) -> bool:
 
 
 def make_renewal(profile: OAuthProfile, token_set: TokenSet, requested_at: int, received: Moment | None) -> Renewal:
-    """Return the changes of `token_set` in `profile`.
-
-    It was requested at `requested_at` (ms since the epoch) and received at `received`.
-    """
+    """Return the changes of `token_set` in `profile`. It was requested at `requested_at` (ms since the epoch)."""
     refresh_expires_at = profile.refresh_expires_at if token_set.refresh is None else None
     return Renewal(
         replaces=profile.generation,
@@ -264,10 +261,7 @@ class Refresher:
             self._end_turn(call.profile.id, turn)
 
     def _take_turn(self, call: RefreshCall) -> RefreshTurn | Refreshed:
-        """Return the turn, or the tokens that another owner stored during the wait.
-
-        All waiting callers can use such tokens at once.
-        """
+        """Return the turn, or the tokens that another owner stored during the wait: all waiting callers can use these."""
         pending_turn = self.pending.turns.pop(call.profile.id, None)
         if pending_turn is not None:
             return pending_turn

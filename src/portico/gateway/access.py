@@ -137,7 +137,7 @@ _CODINGS: Final = ("gzip", "deflate")
 READABLE: Final[Mapping[str, str]] = MappingProxyType({"Accept-Encoding": ", ".join(_CODINGS)})
 """The header of a 415 response that lists the accepted codings (RFC 9110 section 15.5.16)."""
 WRONG_CODING: Final = (
-    f"The Content-Encoding of the body is not supported. Send the body without one, or compressed by {' or '.join(_CODINGS)}."
+    f"The Content-Encoding of the body is not supported. Send the body without it, or compressed by {' or '.join(_CODINGS)}."
 )
 
 
@@ -160,10 +160,7 @@ def rejection(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | 
 
 
 def is_json(request: web.BaseRequest) -> bool:
-    """Whether the content type is JSON.
-
-    A web page can send JSON only after a preflight request (Fetch Standard, CORS-safelisted).
-    """
+    """Whether the content type is JSON. A web page can send it only after a preflight request (Fetch Standard)."""
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
     return content_type == _JSON or content_type.partition(";")[0].strip().lower() == _JSON
 
@@ -263,10 +260,7 @@ class _Key:
 
 
 class Shares:
-    """Counts the requests and memory of all keys and of each key, and keeps each key within its share.
-
-    Use each object in one event loop. Idle keys take no memory.
-    """
+    """Counts the requests and memory of each key, and keeps each key within its share. For one event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -324,10 +318,7 @@ class Shares:
 
 
 class Lease:
-    """The part of its key's share that one request uses until the `with` block ends.
-
-    `turn` is the lock for parsing its body.
-    """
+    """The part of a key's share that one request uses in a `with` block. `turn` is the lock for parsing the body."""
 
     def __init__(self, shares: Shares, key: _Key, client: str) -> None:
         self._shares = shares

@@ -137,7 +137,7 @@ async def _read_chunks(request: web.BaseRequest, lease: Lease, counted: int) -> 
             data += chunk
     except TimeoutError:
         is_silent = limits.silence_s <= left_s
-        why = f"The client sent nothing of the body for {limits.silence_s:g} s." if is_silent else "The body arrives too slowly."
+        why = f"The client sent no part of the body for {limits.silence_s:g} s." if is_silent else "The body arrives too slowly."
         raise BadRequest(408, "body-late", why) from None
     except web.RequestPayloadError:
         raise BadRequest(400, "body-broken", "The body cannot be read.") from None
@@ -337,7 +337,7 @@ class Front:
             served = f"The gateway serves models at {origin}{MODELS}, {', '.join(ROUTES)}."
             return self._refused(None, 404, "not-found", f"There is nothing at this path. {served}")
         api = _api_of_list(request) if meant.route is None else meant.route.api
-        return self._refused(api, 404, "not-found", f"There is nothing at this path: {meant.path} was meant. {meant.advice}")
+        return self._refused(api, 404, "not-found", f"There is nothing at this path. Did you mean {meant.path}? {meant.advice}")
 
     async def _call_model(self, request: web.BaseRequest, route: Route, client: str, lease: Lease) -> web.StreamResponse:
         if not access.is_json(request):
@@ -383,10 +383,7 @@ class Front:
 
 
 def _api_of_list(request: web.BaseRequest) -> ApiKind | None:
-    """The protocol of a client that lists models.
-
-    The path does not show the protocol, because both vendors use the same path.
-    """
+    """The protocol of a client that lists models. Both vendors use the same path for this."""
     return "anthropic-messages" if "anthropic-version" in request.headers else None
 
 

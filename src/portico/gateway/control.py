@@ -223,18 +223,12 @@ def passphrase_for(
 
 
 def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
-    """Whether this gateway lacks the passphrase of the encrypted file store.
-
-    This happens if the first profile was stored there after the gateway had started.
-    """
+    """Whether the encrypted file store is in use, but this gateway was started without its passphrase."""
     return not state.opens_encrypted_file and uses_encrypted_file(paths)
 
 
 def uses_encrypted_file(paths: Paths, store: StoreName | None = None) -> bool:
-    """Whether a profile is in the encrypted file store, or the next new profile will be.
-
-    `store` is the store that the config selects.
-    """
+    """Whether a profile is in the encrypted file store, or the next new profile will be. `store`: the config's store."""
     from portico.store.token_store import local_token_store
 
     token_store = local_token_store(paths)

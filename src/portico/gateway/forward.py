@@ -260,7 +260,7 @@ async def attempt_call(
     except Exception as error:  # noqa: BLE001 - after a bug the next candidate is tried
         failed, place, frames = _bug_failure(error), error_location(error), frames_of(error)
     # Outside the `except` block: if the log cannot be written, `logging` prints the handled exception, which may quote a token.
-    _log.error("%s could not be asked: %s\n%s", model.reference, place, frames)
+    _log.error("%s: could not send the request: %s\n%s", model.reference, place, frames)
     raise failed
 
 

@@ -83,8 +83,8 @@ class GatewayKeys:
             StoreError, LockBusy: it could not be stored.
         """
         if _NAME.fullmatch(name) is None:
-            hint = "letters, digits and . _ -, up to 64; the name of the tool, say"
-            raise UsageError(f"This is no name for a key: {name!r}", hint=hint)
+            hint = "use up to 64 letters, digits and . _ -, for example the name of the tool"
+            raise UsageError(f"This is not a valid name for a gateway key: {name!r}", hint=hint)
         if self._store.get(_id(name)) is not None:
             raise _exists(name)
         try:
@@ -177,10 +177,7 @@ def known(profiles: Iterable[Profile]) -> tuple[KeyInfo, ...]:
 
 
 def owner(keys: Iterable[KeyInfo], shown: Iterable[str]) -> str | None:
-    """The name of the key that a request carries; None if it carries no valid key.
-
-    Always compares every key (constant time).
-    """
+    """The name of the key that a request carries, or None. Always compares every valid key (constant time)."""
     name = None
     for text in shown:
         digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()

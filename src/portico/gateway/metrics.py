@@ -229,10 +229,7 @@ def open_log(path: Path) -> int:
 
 
 def log_to_stderr(path: Path, *, verbose: bool) -> None:
-    """Log the messages of all libraries to stderr, with times and without secrets.
-
-    If stderr is the file at `path`, limit its size.
-    """
+    """Log the messages of all libraries to stderr without secrets. If stderr is the file at `path`, limit its size."""
     handler = _Capped(path)
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(capture=True)

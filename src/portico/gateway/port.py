@@ -161,10 +161,7 @@ def owner_of(port: int) -> Owner | None:
 
 
 def _listener(port: int) -> tuple[int, int] | None:
-    """The user id and inode of the listening socket.
-
-    If several sockets listen, the most specific address wins, as in the system.
-    """
+    """The user id and inode of the listening socket. The most specific address wins, as in the system."""
     for table, address in _REACHED:
         local = written(address, port)
         for entry in listed(table, f" {local} "):

@@ -122,10 +122,7 @@ def status_of(error: PorticoError) -> int:
 
 
 def status_of_provider_error(kind: ProviderErrorKind, status: int | None) -> int:
-    """The status for a provider error.
-
-    It is the provider's own status, except for errors of the gateway's credential and for statuses that would mislead a client.
-    """
+    """The status for a provider error: usually the provider's own, but not if it would mislead the client."""
     if status is None or status in {401, 403} or kind in _OF_KIND_ALONE:
         return _OF_PROVIDER_ERROR.get(kind, 502)
     own = range(400, 600) if kind in _FAILURES else range(400, 500)  # RFC 9110 section 15.5

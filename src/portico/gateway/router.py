@@ -53,10 +53,7 @@ class Candidates:
 
 @dataclass(slots=True)
 class LiveModels:
-    """The models and their names at one moment.
-
-    `names` maps the names that clients use; a pattern such as `claude-*` matches a prefix.
-    """
+    """The models and their names at one moment. `names` maps client names; `claude-*` matches a prefix."""
 
     loader: ModelLoader
     names: Mapping[str, str]

@@ -133,10 +133,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a gateway process runs.
-
-    `announce` is called when it serves requests. `opens_encrypted_file`: it has the passphrase of the encrypted file.
-    """
+    """How a gateway process runs. `announce` is called when it serves; `opens_encrypted_file`: it has the passphrase."""
 
     paths: Paths
     port: int

@@ -364,10 +364,7 @@ async def _list_all(app: Connects, models: Mapping[str, CallableModel], within_s
 
 
 def list_url(model: CallableModel) -> str:
-    """Return the URL of the list of models.
-
-    It is next to OpenAI's endpoints if the provider has them (as MiniMax), else next to Anthropic's.
-    """
+    """Return the URL of the model list: next to OpenAI's endpoints if the provider has them, else next to Anthropic's."""
     base = model.bases.get("openai-completions") or model.bases.get("openai-responses")
     if base is not None:
         return f"{versioned(base)}/models"

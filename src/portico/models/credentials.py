@@ -123,10 +123,7 @@ class Credentials:
 
 
 def _configured_key(provider: Provider) -> str:
-    """Return the unresolved `apiKey` of the config.
-
-    It is empty without a key, or if it is only a placeholder beside a sign-in.
-    """
+    """Return the unresolved `apiKey` of the config; empty without a key, or if it is only a placeholder."""
     spec, config = provider.spec, provider.config
     configured = config.api_key.reveal() if config is not None and config.api_key is not None else ""
     return "" if spec is not None and configured == spec.placeholder_key and spec.needs_credential else configured

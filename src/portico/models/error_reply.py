@@ -51,10 +51,7 @@ class ErrorReply:
     headers: tuple[tuple[str, str], ...] = ()
 
     def without_fields(self) -> ErrorReply:
-        """Return the reply without its fields.
-
-        For errors about the credential, because the credential is the gateway's and not the client's.
-        """
+        """Return the reply without its fields, for an error about the gateway's own credential."""
         return replace(self, type=None, code=None, param=None)
 
 

@@ -61,10 +61,7 @@ class Attempt:
 
 
 def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
-    """Return the first attempt whose answer is unknown.
-
-    Candidates in cooldown do not count, because their failures are of earlier requests.
-    """
+    """Return the first attempt of this request whose answer is unknown. Candidates in cooldown do not count."""
     failed = (one for one in attempts if one.outcome == "failed")
     return next((one for one in failed if one.provider_error is not None and one.provider_error.unknown), None)
 
@@ -254,10 +251,7 @@ class Failover:
 
 
 def _explains(attempt: Attempt) -> bool:
-    """Whether a fallback's outcome explains the failure.
-
-    If a fallback rejects the request as invalid, this explains nothing.
-    """
+    """Whether a fallback's outcome explains the failure. A rejection of the request as invalid does not."""
     return attempt.provider_error is None or attempt.provider_error.may_succeed_elsewhere
 
 
@@ -315,10 +309,7 @@ class Cooldown:
 
 
 class Cooldowns:
-    """The cooldowns of one process.
-
-    `by_key` also contains ended cooldowns. Use an object in one event loop only; no method waits.
-    """
+    """The cooldowns of one process; `by_key` also contains ended cooldowns. For one event loop; no method waits."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -112,10 +112,7 @@ class Usage(NamedTuple):
         return self.input + self.cache_read + self.cache_write
 
     def updated(self, newer: Usage) -> Usage:
-        """Return these counts, replaced by those counts of `newer` that are not 0.
-
-        A stream sends its counts in several events, each as a total.
-        """
+        """Return these counts, replaced by those of `newer` that are not 0. Each event of a stream has totals."""
         return Usage(
             newer.input or self.input,
             newer.output or self.output,

@@ -389,10 +389,7 @@ def unreachable(error: NetworkError) -> ProviderError:
 
 
 def local_error(error: PorticoError) -> ProviderError:
-    """Classify an error on this machine before a request was sent.
-
-    Such an error means nothing about the credential or the model.
-    """
+    """Classify an error on this machine before a request was sent. It does not concern credential or model."""
     if isinstance(error, LockBusy):
         return ProviderError("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
     is_temporary = isinstance(error, NetworkError) and not isinstance(error, _NOT_SENT)
@@ -426,10 +423,7 @@ def _kind(
 
 
 def _kind_of_403(message: str, words: set[str]) -> ProviderErrorKind:
-    """Classify a 403 that does not reject the token and has no number.
-
-    It is about the key, the bill, the account, or else the model.
-    """
+    """Classify a 403 without a number that does not reject the token: by key, bill, account, else model."""
     if message.lstrip().startswith("<"):
         return "model-refused"  # a web page of a firewall or a proxy
     text = _SPACES.sub(" ", _LINK.sub("", ". ".join([message, *sorted(words)])).lower())
@@ -517,10 +511,7 @@ def model_error(model: CallableModel, provider_error: ProviderError) -> PorticoE
 
 
 def no_answer_error(failover: Failover) -> PorticoError:
-    """Return the error if no candidate answers.
-
-    It has the reason, the outcomes of all candidates, and the end of the first cooldown.
-    """
+    """Return the error if no candidate answers: the reason, all outcomes, and the end of the first cooldown."""
     reason = failover.reason
     assert reason is not None  # noqa: S101 - there is at least one candidate, and each failure leaves a reason
     assert reason.provider_error is not None  # noqa: S101 - only an answer has no provider error

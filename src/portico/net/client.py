@@ -329,10 +329,7 @@ class Response:
 
     @property
     def is_framed(self) -> bool:
-        """Whether the headers define the end of the body.
-
-        Without them, the body ends with the connection (RFC 9112 section 6.3).
-        """
+        """Whether the headers define the end of the body, and not the end of the connection (RFC 9112 section 6.3)."""
         return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
 
     async def read(self, limit: int, *, deadline_s: float | None = None) -> tuple[bytes, bool]:
@@ -522,10 +519,7 @@ class _Body(ConnectedBody):
 
 
 class _Silence:
-    """Times out requests whose server sends nothing for `longest_s` seconds.
-
-    All requests share one timer; aiohttp uses three timers for each request.
-    """
+    """Times out requests whose server sends nothing for `longest_s` seconds. All requests share one timer."""
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s

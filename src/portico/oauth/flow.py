@@ -62,10 +62,7 @@ class AuthorizeUrl:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """The code that the user enters, and the page to enter it (RFC 8628 section 3.3).
-
-    `opened`: a browser is being started with the page.
-    """
+    """The code to enter and its page (RFC 8628 section 3.3). `opened`: a browser is being started with the page."""
 
     device: DeviceAuthorization
     opened: bool

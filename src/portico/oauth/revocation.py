@@ -100,10 +100,7 @@ class _Revocation:
         self.failures: list[NotRevoked] = []
 
     def requests(self) -> Iterator[tuple[TokenHint, FormRequest]]:
-        """The request for each token.
-
-        The refresh token comes first, because its revocation may revoke both (RFC 7009 section 2.1).
-        """
+        """The requests. The refresh token comes first, because this may revoke both (RFC 7009 section 2.1)."""
         for hint, token in self._tokens.items():
             try:
                 request = self._request(token, hint)

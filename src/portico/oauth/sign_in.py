@@ -118,10 +118,7 @@ class _SignIn:
         await device_flow(replace(self.context, finish=self._finish_once, opener=opener))
 
     async def side_by_side(self) -> None:
-        """Run both flows.
-
-        The first token set ends the sign-in. A failed browser flow or a denial on the device page ends it too.
-        """
+        """Run both flows until a token set arrives, the browser flow fails, or the user denies on the device page."""
         browser, device = asyncio.create_task(self.browser()), asyncio.create_task(self.device(None))
         try:
             await asyncio.wait({browser, device}, return_when=asyncio.FIRST_COMPLETED)

@@ -308,10 +308,7 @@ class Registry:
 
 
 class _StdoutToStderr:
-    """Redirects stdout to stderr while any thread is in the block.
-
-    With two threads, `redirect_stdout` might not restore stdout.
-    """
+    """Redirects stdout to stderr while any thread is in the block. `redirect_stdout` is not safe with two threads."""
 
     def __init__(self) -> None:
         self._changing = Lock()

@@ -101,10 +101,7 @@ _WEEK: Final = _Span("current_weekly", "weekly_start_time", "weekly_end_time", "
 
 
 def _windows(row: Row, now_ms: int) -> list[PlanWindow]:
-    """Return the row's windows.
-
-    A window without fields is left out, but a window with a total of 0 is included (opencode-quota#172).
-    """
+    """Return the row's windows: also those with a total of 0, but not those without fields (opencode-quota#172)."""
     from portico.net.reply_values import plain_text
 
     kind = plain_text(row.get("model_name"), 40) or "unnamed"
@@ -157,10 +154,7 @@ def _counts(row: Row, span: _Span, percent: float | None) -> tuple[int, int] | t
 
 
 def _reset(row: Row, span: _Span, now_ms: int) -> int | None:
-    """Return when the window resets (ms since the epoch).
-
-    The remaining time is preferred, because it does not depend on this machine's clock.
-    """
+    """Return when the window resets (ms since the epoch), if possible from the remaining time, which needs no clock."""
     left = _within(_number(row, span.remains), 0, _MAX_LENGTH_MS)
     if left is not None:
         return now_ms + int(left)

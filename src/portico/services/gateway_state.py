@@ -124,10 +124,7 @@ def _answers(state: GatewayState) -> bool:
 
 
 def _exchange(port: int, request: bytes) -> bytes | None:
-    """Send a request and return all bytes of the response.
-
-    None if it does not end in time, because another user may have the port.
-    """
+    """Send a request and return all bytes of the response; None if the response does not end in time."""
     deadline, received = time.monotonic() + _PROBE_S, bytearray()
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_PROBE_S) as connection:

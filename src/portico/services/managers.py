@@ -163,10 +163,7 @@ class Systemd:
         return self.path(service).with_suffix(".socket")
 
     def _units(self, service: Service) -> list[Path]:
-        """Return the unit of the socket, if any, and then the unit of the service.
-
-        In this order the socket cannot start the service again.
-        """
+        """Return the unit of the socket, if any, and then that of the service: the socket could start the service again."""
         socket = self._socket(service)
         return [*([socket] if socket.exists() else []), self.path(service)]
 
@@ -319,10 +316,7 @@ def _domain() -> str:
 
 
 def service_manager(env: Mapping[str, str], platform: str = sys.platform) -> Manager | None:
-    """Return the service manager of this system, which may be unavailable.
-
-    None if Portico does not support this system's manager.
-    """
+    """Return the service manager of this system, which may be unavailable; None if Portico supports no manager of this system."""
     if platform == "darwin":
         return Launchd(env)
     return Systemd(env) if platform.startswith("linux") else None

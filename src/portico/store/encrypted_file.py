@@ -378,7 +378,7 @@ class EncryptedFileStore:
         except DecryptionError:
             raise PassphraseWrong(
                 "The passphrase is wrong.",
-                why=f"{self._key_path} was encrypted with another one",
+                why=f"{self._key_path} was encrypted with another passphrase",
                 hint="Use the passphrase that the encrypted file was made with. If it is lost, "
                 f"move {self._key_path.parent} away and sign in again.",
             ) from None

@@ -154,10 +154,7 @@ class Profile:
 
     @property
     def sign_out_unfinished(self) -> bool:
-        """Whether the profile was signed out, but its tokens could not be deleted.
-
-        It stays in the index until this succeeds.
-        """
+        """Whether the profile was signed out, but its tokens could not be deleted yet."""
         return self.failure is not None and self.failure.id == SIGN_OUT_UNFINISHED
 
 
@@ -457,10 +454,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class RecordLocation:
-    """The place of a record.
-
-    `service` and `user` are the keyring's terms, and also determine the name of the encrypted file.
-    """
+    """The place of a record. `service` and `user` are the keyring's terms, and also determine the name of the file."""
 
     store: StoreName
     backend: str | None

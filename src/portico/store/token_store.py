@@ -240,10 +240,7 @@ class LocalTokenStore:
 
     @property
     def _vault(self) -> Vault:
-        """The vault.
-
-        It is opened only once, when tokens are first needed, because a reopened keyring may prompt its user again.
-        """
+        """The vault. It is opened only once, because a reopened keyring may prompt its user again."""
         with self._open_lock:
             self._cached_vault = self._cached_vault or self._open_vault()
         return self._cached_vault
@@ -330,10 +327,7 @@ class LocalTokenStore:
         return self._vault.location(profile_id)
 
     def next_store(self, profile_id: str) -> StoreName:
-        """Return the store of the profile's next commit if no store is chosen.
-
-        This is its own store, else the last store, else the keyring.
-        """
+        """Return the store for the profile's next commit: its own store, else the last store, else the keyring."""
         index = self._index.view()
         record = current_record(index, profile_id)
         if record is not None:

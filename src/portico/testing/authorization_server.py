@@ -340,10 +340,7 @@ class AuthorizeEndpoint:
         self._pending: dict[str, _PendingRequest] = {}
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """The consent page.
-
-        For an unknown client or redirect URI, show an error page; redirect every other error to the client.
-        """
+        """The consent page, or an error page for an unknown client or redirect URI. Other errors are redirected."""
         query: Mapping[str, str] = request.query
         client = self._clients.get(query.get("client_id", ""))
         if self.require_pushed or "request_uri" in query:

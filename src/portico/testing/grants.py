@@ -38,10 +38,7 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class TokenRefused(Exception):
-    """The token endpoint rejects a request.
-
-    `code` and `description` are those of RFC 6749 section 5.2 and RFC 8628 section 3.5.
-    """
+    """The token endpoint rejects a request, with a code and description (RFC 6749 section 5.2, RFC 8628 section 3.5)."""
 
     def __init__(self, code: str, description: str = "") -> None:
         super().__init__(f"{code}: {description}" if description else code)
@@ -157,10 +154,7 @@ class TokenMint:
         return self._issue(current.family, self._make_refresh())
 
     def revoke(self, token: str) -> None:
-        """Revoke a token (RFC 7009).
-
-        A refresh token revokes its whole family, an access token only itself. An unknown token is not an error.
-        """
+        """Revoke a token (RFC 7009). A refresh token revokes its family. An unknown token is not an error."""
         if token in self._access:
             del self._access[token]
             return

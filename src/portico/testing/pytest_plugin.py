@@ -68,10 +68,7 @@ def portico_clock() -> FakeClock:
 
 
 class _SharedSecretService:
-    """One Secret Service for all tests of a session.
-
-    It is emptied between tests, and replaced if a test has locked or killed it.
-    """
+    """One Secret Service for all tests of a session, emptied between tests. It is replaced if it is locked or ended."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -110,10 +107,7 @@ def portico_secret_service(
 
 @pytest.fixture
 def portico_run(portico_paths: Paths, tmp_path: Path) -> PorticoRunner:
-    """Runs `python -m portico` with this test's paths.
-
-    The output is stored in `tmp_path/outputs`, which the canary scan reads.
-    """
+    """Runs `python -m portico` with this test's paths. The canary scan reads its output in `tmp_path/outputs`."""
     from portico.testing.process import PorticoRunner
 
     return PorticoRunner(portico_paths, tmp_path / "outputs")

@@ -288,7 +288,7 @@ class HistoryWriter:
     def _report_failure(self, why: str) -> bool:
         if why != self._last_failure:
             self._last_failure = why
-            self._warn(f"Could not write the usage history ({why}); requests go on without it.")
+            self._warn(f"Could not write the usage history ({why}); requests still work.")
         return False
 
     def _close(self) -> None:

@@ -73,10 +73,7 @@ class CellName:
 
 @dataclass(frozen=True, slots=True)
 class CellTable:
-    """A table of JSON texts.
-
-    The fields are its columns for key, text and time of change (ms since the epoch), and the rows to read (empty: all).
-    """
+    """A table of JSON texts: its columns for key, text and time of change (ms), and the rows to read (empty: all)."""
 
     name: str
     key: str
@@ -123,7 +120,7 @@ def setting_path(name: str | None) -> Path | None:
 
 
 def untrusted_reason(info: os.stat_result) -> str | None:
-    """Return why a tool's file must not be opened or trusted, or None. `open` can block, or the file may be another user's."""
+    """Return why a tool's file must not be opened or trusted, or None. For example, it may hang or belong to another user."""
     if not stat.S_ISREG(info.st_mode):
         return "is not a plain file"
     if os.name == "posix" and info.st_uid != os.geteuid():
