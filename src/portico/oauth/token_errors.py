@@ -181,7 +181,7 @@ def error_for(
 
 
 def unreadable(reply: HttpReply, why: str, *, foreign: bool = False) -> OAuthError:
-    """The error for an unreadable reply. If it is empty or begins with `{` and is not `foreign`, it may be an incomplete token reply."""
+    """The error for an unreadable reply. It may be incomplete if it is empty or begins with `{`, unless it is `foreign`."""
     first_character = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
     error_class = ReplyUnreadable if first_character in {"", "{"} and not foreign else NoAnswer
     return error_class(
