@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from portico.models.protocols import PROTOCOLS
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, configure, gateway
 from tests.gateway.providers import DONE, END, STREAM_HEAD, USAGE, WHOLE, answered, chunk, event, provider, streamed, word
 
@@ -57,6 +58,24 @@ async def test_each_path_goes_to_the_providers_own_path_of_its_protocol(paths, a
 
     assert acme.requests[0].path == sent
     assert acme.requests[0].header("anthropic-version") == ("2023-06-01" if api.startswith("anthropic") else None)
+
+
+@pytest.mark.parametrize(
+    ("api", "path", "name"), [("openai-completions", CHAT, "Authorization"), ("anthropic-messages", MESSAGES, "X-Api-Key")]
+)
+async def test_the_credential_wins_over_a_configured_header_in_every_spelling(paths, api, path, name):
+    async with provider(answered({"choices": []})) as acme:
+        headers = dict.fromkeys((name, name.lower(), name.upper()), "other")
+        configure(paths, {"acme": {"baseUrl": acme.base, "api": api, "headers": headers, "apiKey": "the-key"}})
+        async with gateway(paths) as here:
+            assert (await here.json(path))[0] == 200
+
+    values = [value for each, value in acme.requests[0].headers if each.lower() == name.lower()]
+    assert [value.removeprefix("Bearer ") for value in values] == ["the-key"]
+
+
+def test_the_headers_of_a_protocol_are_lower_case_as_the_gateway_merges_them():
+    assert [name for protocol in PROTOCOLS.values() for name in protocol.headers() if name != name.lower()] == []
 
 
 async def test_a_stream_passes_as_it_comes(paths):

@@ -248,8 +248,9 @@ async def attempt_call(
     api, body = call.route.api, call.body.naming(model.reference.model)
 
     def send(key: Secret | None) -> Awaitable[Response]:
-        own = {**model.headers, **credential_header(model, key)}
-        headers = {**PROTOCOLS[api].headers(), **call.headers, **{name.lower(): value for name, value in own.items()}}
+        # The credential is last, after the names are lower-case: no spelling of a configured header overrides it.
+        layers = PROTOCOLS[api].headers(), call.headers, _lower(model.headers), _lower(credential_header(model, key))
+        headers = {name: value for layer in layers for name, value in layer.items()}
         url = call.route.url(model.bases.get(api, model.base_url), call.query)
         return upstream.send(url, body=body, headers=headers)
 
@@ -262,6 +263,10 @@ async def attempt_call(
     # Outside the `except` block: if the log cannot be written, `logging` prints the handled exception, which may quote a token.
     _log.error("%s: could not send the request: %s\n%s", model.reference, place, frames)
     raise failed
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _bug_failure(error: Exception) -> AttemptFailed:

@@ -2,9 +2,9 @@
 
 Python waits for the threads of asyncio's default executor at exit, but not for daemon threads.
 
-`off_loop` reuses threads, because some calls happen every second. A call that hangs, for example on the folder of an unreachable
-server, blocks only its own thread. `call_with_deadline` is for calls that may never return: a locked Secret Service collection
-blocks its caller until the user answers the prompt.
+`off_loop` reuses threads, because some calls happen every two seconds. A call that hangs, for example on the folder of an
+unreachable server, blocks only its own thread. `call_with_deadline` is for calls that may never return: a locked Secret Service
+collection blocks its caller until the user answers the prompt.
 """
 
 from __future__ import annotations
