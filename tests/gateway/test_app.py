@@ -12,6 +12,7 @@ from aiohttp import web
 
 from portico.gateway.port import bind_port
 from portico.gateway.server import BOUNDS, make_server
+from portico.net.server import QuietServer
 from portico.services.gateway_state import GatewayState, is_proof, new_challenge, new_key
 from tests.gateway.helpers import body_of, status_of, talk
 
@@ -154,3 +155,28 @@ async def test_the_longest_waiting_connection_makes_room_for_a_new_one():
         assert status_of(await second[0].read()) == 200
         for _, writer in (first, second):
             writer.close()
+
+
+async def test_a_new_connection_is_closed_if_no_other_waits_for_a_request():
+    answer = asyncio.Event()
+
+    async def handle(_request):
+        await answer.wait()
+        return web.Response(text="answered")
+
+    server = QuietServer(handle, lambda status: web.Response(status=status), replace(BOUNDS, connections=2))
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    listener = bind_port(0)
+    await web.SockSite(runner, listener).start()
+    port = listener.getsockname()[1]
+    busy = [asyncio.create_task(ask(port)) for _ in range(2)]
+    async with asyncio.timeout(5):
+        while server.requests_count < 2:
+            await asyncio.sleep(0.01)
+        new, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await new.read() == b""
+        answer.set()
+        assert [body_of(each) for each in await asyncio.gather(*busy)] == [b"answered"] * 2
+    writer.close()
+    await runner.cleanup()

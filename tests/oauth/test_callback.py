@@ -456,6 +456,18 @@ async def test_slow_half_open_and_huge_requests_do_not_delay_the_real_redirect()
 
 
 @pytest.mark.requirement("E17")
+async def test_the_65th_connection_closes_the_one_that_has_waited_longest():
+    async with pending_login() as login:
+        connections = [await asyncio.open_connection("127.0.0.1", login.port) for _ in range(64)]
+        assert (await get(login.port, "/")).status == 404
+        first, *others = (reader for reader, _ in connections)
+        assert await asyncio.wait_for(first.read(), LIMIT_S) == b""
+        assert [each.at_eof() for each in others] == [False] * 63
+        for _, writer in connections:
+            writer.transport.abort()
+
+
+@pytest.mark.requirement("E17")
 async def test_a_form_post_response_is_accepted_and_a_huge_body_is_not_read():
     async with pending_login(change=lambda server: replace(server, response_mode="form_post")) as login:
         form = urlencode(login.answer())
