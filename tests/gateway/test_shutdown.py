@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import plistlib
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from portico.gateway import control, shutdown
 from portico.services import gateway_state
 from portico.services.gateway_state import gateway_lock, read_state
+from portico.services.managers import launchd_plist, systemd_unit
+from portico.services.service import Service, ServiceCommands
 from tests.free_port import free_port
 from tests.gateway.fronts import with_key
 from tests.gateway.hanging import BEFORE_IT_SERVES, HOLDS_THE_INTERPRETER, KEEP_FRESH, PLACES, hanging
@@ -87,6 +92,15 @@ def test_what_keeps_sign_ins_fresh_without_the_gateway_ends_as_soon(gateway_path
 
 def test_all_of_it_fits_into_the_five_seconds():
     assert shutdown.DRAIN_S < shutdown.LONGEST_S < control.TERM_S <= 5
+
+
+def test_a_service_manager_kills_no_gateway_that_still_waits_for_the_response_to_a_refresh():
+    """The steps of that wait come on top: two for the last look before its end, and the cleanup."""
+    longest_s = shutdown.LONGEST_S + shutdown.ANSWER_S + 2 * shutdown._BEAT_S + shutdown._CLEANUP_S + shutdown._LAST_WORDS_S
+    service = Service("portico", "", ServiceCommands("", ""), ("portico",), {}, Path("portico.log"))
+    systemd_s = int(re.search(r"^TimeoutStopSec=(\d+)$", systemd_unit(service), re.MULTILINE)[1])
+    assert longest_s < plistlib.loads(launchd_plist(service))["ExitTimeOut"]
+    assert longest_s < systemd_s
 
 
 @pytest.mark.requirement("E128")
