@@ -111,13 +111,13 @@ def minimax(
 
 
 @pytest.fixture(scope="session")
-def browser_that_approves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The variable BROWSER of a session that meets the emulator; that of `emulator env` where there are no FIFOs."""
+def browser_that_approves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], dict[str, str]]]:
+    """Gives the variable BROWSER of a session that meets the emulator; that of `emulator env` where there are no FIFOs."""
     if sys.platform == "win32":
-        yield {}
+        yield dict
         return
     with approving_browser(tmp_path_factory.mktemp("browser")) as browser:
-        yield {"BROWSER": browser}
+        yield lambda: {"BROWSER": browser.value()}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -131,7 +131,7 @@ def sessions(run_portico: PorticoRunner, folder: Path, request: pytest.FixtureRe
 
         def begin(*, redirect: bool = True, **options: Any) -> MinimaxSession:
             env, store = any_store(request)
-            env = env | request.getfixturevalue("browser_that_approves")
+            env = env | request.getfixturevalue("browser_that_approves")()
             info = stack.enter_context(start(folder / "emulation", redirect=redirect, **options))
             return MinimaxSession(info, run_portico, redirect, store, env)
 
