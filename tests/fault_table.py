@@ -31,8 +31,8 @@ END: Final = "<!-- end of faults -->"
 def claims() -> dict[str, list[str]]:
     """Entry -> the files with tests that claim it by `pytest.mark.requirement`, in order."""
     claimed_by: dict[str, set[str]] = defaultdict(set)
-    for path in _test_files():
-        for entry in _claims_in(path):
+    for path in files_of_tests():
+        for entry in claims_in(ast.parse(path.read_bytes()), path):
             claimed_by[entry].add(path.relative_to(ROOT).as_posix())
     return {entry: sorted(files) for entry, files in claimed_by.items()}
 
@@ -53,13 +53,15 @@ def with_table(notes: str) -> str:
     return re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: f"{BEGIN}\n{table()}\n{END}", notes, flags=re.DOTALL)
 
 
-def _test_files() -> Iterator[Path]:
+def files_of_tests() -> Iterator[Path]:
+    """Every module with tests, of the host and of the plugins."""
     for folder in (ROOT / "tests", *sorted(ROOT.glob("extensions/*/tests"))):
         yield from sorted(folder.rglob("test_*.py"))
 
 
-def _claims_in(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_bytes())):
+def claims_in(tree: ast.AST, path: Path) -> Iterator[str]:
+    """The entries that marks in `tree`, a part of the file `path`, claim."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "requirement":
             for argument in node.args:
                 assert isinstance(argument, ast.Constant), f"{path}:{node.lineno}: an entry is named by a plain string"

@@ -212,6 +212,29 @@ async def test_a_store_that_is_locked_is_used_by_the_next_request_once_it_is_unl
     assert works[0] == 200
 
 
+@pytest.mark.requirement("E74")
+@pytest.mark.parametrize("new", [PROFILE, "test:other"])
+async def test_after_a_sign_out_and_a_sign_in_as_another_user_only_the_new_accounts_token_is_sent(account, new):
+    async with provider(*[answered(WHOLE)] * 4) as acme, signed_in(account, acme) as (here, _):
+        first = account.vault.read(PROFILE).access.reveal()
+        answers = [await here.json()]
+        async with changed(here):
+            account.vault.delete(PROFILE)
+        answers.append(await here.json())
+        async with changed(here):
+            account.clock.advance(5)
+            account.sign_in(new, ttl_s=3600)
+            account.index.update(new, lambda profile: replace(profile, api_base=acme.base))
+        second = account.vault.read(new).access.reveal()
+        answers += [await here.json(), await here.json()]
+
+    assert [status for status, _, _ in answers] == [200] * 4
+    assert first != second
+    # Signed out, a provider on this machine is asked without a credential.
+    sent = [f"Bearer {first}", None, f"Bearer {second}", f"Bearer {second}"]
+    assert [request.header("authorization") for request in acme.requests] == sent
+
+
 @pytest.mark.requirement("E142")
 async def test_a_new_sign_in_is_used_by_the_next_request(account):
     refused = answered(error("invalid token"), status=401)
