@@ -49,7 +49,7 @@ soak: $(PYTHON)  ## property tests with 10^5 cases, and the long runs
 
 chaos: $(PYTHON)  ## the kill matrices (SIGKILL at every step of a write, SIGTERM and SIGHUP of a refresh, 200 killed gateways), 10^3 cases
 	@HYPOTHESIS_PROFILE=chaos PORTICO_TEST_TIMEOUT_S=600 $(RUN) -m pytest -q -m "not interop" \
-	  -k "kill or crash or chaos or slow or hypothesis or whole_bodies or test_replies" $(ARGS)
+	  -k "kill or crash or chaos or slow or hypothesis or whole_bodies or plan_bodies" $(ARGS)
 
 lint: $(PYTHON)  ## ruff, mypy --strict, the floors
 	@$(PYTHON) -m ruff check .

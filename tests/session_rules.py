@@ -35,6 +35,8 @@ REAL_SCRYPT: Final = encrypted_file._COST
 _QUICK_SCRYPT: Final = {"n": 16, "r": 1, "p": 1}
 ELSEWHERE: Final = frozenset({"slow", "interop"})
 """The marks of tests that a run leaves out unless `-m` selects; other targets of the Makefile run them."""
+LEFT_OUT: Final = pytest.StashKey[frozenset[pytest.Item]]()
+"""The tests that this run leaves out for such a mark."""
 PLATFORMS: Final = {"linux": "linux", "macos": "darwin", "windows": "win32"}
 _SCANNED: Final = ("portico", "minimax_portal_auth")
 _LOG: Final = "portico-debug.log"
@@ -62,6 +64,7 @@ class SessionRules:
         foreign = [item for item in items if _is_foreign(marks[item])]
         self.shown.extend(f"deselected: {item.nodeid}" for item in foreign)
         elsewhere = {item for item in items if marks[item] & ELSEWHERE and not config.option.markexpr} - {*foreign}
+        config.stash[LEFT_OUT] = frozenset(elsewhere)
         left_out = {*foreign, *elsewhere}
         if left_out:
             items[:] = [item for item in items if item not in left_out]

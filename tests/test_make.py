@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from _pytest.mark import Expression, KeywordMatcher, MarkMatcher
 
 from tests.needs import needs
-from tests.session_rules import ELSEWHERE
+from tests.session_rules import ELSEWHERE, LEFT_OUT
 from tests.source_tree import ROOT
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sh, links and modes as POSIX has them")
@@ -148,21 +151,27 @@ def test_an_environment_whose_python_is_gone_is_made_anew(bare, tmp_path):
     assert 0 < result.stdout.index("rm -rf .venv") < result.stdout.index("-m venv .venv")
 
 
-def test_what_make_test_leaves_out_another_target_runs(bare):
-    """Of the tests with a mark of `ELSEWHERE`; `.ci/run` has those against programs of others."""
+def test_what_make_test_leaves_out_or_samples_another_target_runs(bare, request):
+    """Of the tests of this run: with a mark of `ELSEWHERE`, or in a module that cuts bodies. `.ci/run` has `make interop`."""
     _, env = bare
-    selected = {
-        target: subprocess.run(
-            ["make", "--dry-run", target, "PYTHON=python3"], cwd=ROOT, env=env, capture_output=True, text=True, check=True
-        ).stdout
-        for target in ("test", "interop", "chaos", "soak")
-    }
+    selections = {}
+    for target in ("test", "interop", "chaos", "soak"):
+        command = ["make", "--dry-run", target, "PYTHON=python3"]
+        shown = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+        selections[target] = dict(pairwise(shlex.split(shown.replace("\\\n", ""))))
+
+    def is_run(item, target):
+        options = selections[target]
+        by_mark = Expression.compile(options["-m"]).evaluate(MarkMatcher.from_markers(item.iter_markers()))
+        return by_mark and Expression.compile(options.get("-k", "not never")).evaluate(KeywordMatcher.from_item(item))
 
     assert {"interop", "slow"} == ELSEWHERE
-    assert " -m pytest -q" in selected["test"]
-    assert " -m interop" in selected["interop"]
-    assert all('-m "not interop"' in selected[target] for target in ("chaos", "soak"))
-    assert re.search(r'-k "[^"]*\bslow\b', selected["chaos"])
+    assert (selections["test"]["-m"], "-k" in selections["test"]) == ("pytest", False)
+    left_out = request.config.stash[LEFT_OUT]
+    assert [item.nodeid for item in left_out if not (is_run(item, "interop") or is_run(item, "chaos"))] == []
+    assert [item.nodeid for item in left_out if not (is_run(item, "interop") or is_run(item, "soak"))] == []
+    sampled = [item for item in request.session.items if {"cuts", "failures"} & vars(getattr(item, "module", item)).keys()]
+    assert [item.nodeid for item in sampled if not is_run(item, "chaos")] == []
     assert "PORTICO_NO_SKIP=1 make interop" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
