@@ -64,10 +64,12 @@ def desk(machine, minimax):
 def shown(desk, commands, columns, *, term="xterm", **env):
     """What each command shows on a terminal, as it comes: one process runs them all, since what is drawn depends on the terminal."""
     terminal = desk.open_terminal(sys.executable, "-c", _EACH, json.dumps(commands), term=term, columns=columns, **env)
-    terminal.end(timeout=60)
+    code = terminal.end(timeout=60)
     desk.terminals.remove(terminal)
     desk.keep(terminal.text)
-    return dict(zip(commands, terminal.raw.split(END)[:-1], strict=True))
+    *parts, rest = terminal.raw.split(END)
+    assert (code, rest.strip()) == (0, ""), terminal.text
+    return dict(zip(commands, parts, strict=True))
 
 
 @pytest.mark.parametrize("columns", [20, 80])
@@ -93,7 +95,10 @@ def test_no_line_is_wider_than_the_terminal_but_for_what_is_to_be_copied(desk, c
     ("env", "encoding"), [({"LC_ALL": "C", "PYTHONUTF8": "0"}, "ascii"), ({"PYTHONIOENCODING": "cp437"}, "cp437")]
 )
 def test_a_code_page_without_our_letters_stops_no_command(desk, env, encoding):
-    for words, raw in shown(desk, DRAWN, 80, **env).items():
+    # One by the program itself, whose streams nothing has touched before.
+    first = desk.sit_down(*DRAWN[0], columns=80, **env)
+    assert first.end() == 0
+    for words, raw in [("the program itself", first.raw), *shown(desk, DRAWN, 80, **env).items()]:
         assert "Traceback" not in raw, words
         if encoding == "ascii":
             assert raw.isascii(), words
@@ -108,6 +113,9 @@ def test_without_colour_nothing_but_text_is_shown(desk, term, env):
 def test_where_there_is_no_terminal_nothing_is_drawn_or_redrawn(desk):
     commands = (*DRAWN, ("ask", "Hello"))
     words = [sys.executable, "-c", _EACH, json.dumps(commands)]
-    result = subprocess.run(words, env=desk.env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True)
-    assert result.stdout.count(END) == len(commands)
+    result = subprocess.run(
+        words, env=desk.env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
+    )
+    desk.keep(result.stdout + result.stderr)
+    assert (result.returncode, result.stdout.count(END)) == (0, len(commands)), result.stderr
     assert not re.search(r"[\x1b\r]", result.stdout + result.stderr)
