@@ -62,7 +62,7 @@ def test_each_block_is_a_file_of_its_own_to_the_byte():
 @pytest.mark.requirement("P15")
 @pytest.mark.parametrize(
     ("region", "keys", "profile"),
-    [("global", ENTER, GLOBAL), pytest.param("cn", SECOND, CN, marks=pytest.mark.interop)],
+    [("global", ENTER, GLOBAL), ("cn", SECOND, CN)],
 )
 def test_the_pages_three_commands_sign_in_and_the_model_answers(machine, region, keys, profile):
     with machine.emulator():
