@@ -31,9 +31,11 @@ def test_the_next_command_finds_the_sign_in_whole_and_writes_its_config(minimax,
         [sys.executable, "-c", _KILLED, *words],
         env=session.run_portico.environment(session.env),
         capture_output=True,
+        text=True,
         timeout=30,
         check=False,
     )
+    session.run_portico._save_output(killed, with_stdout=True)
     assert killed.returncode == -9
     assert ProfileIndex(session.paths).get(GLOBAL).config_pending is True
     assert "minimax-portal/" not in session.paths.config.read_text(encoding="utf-8")

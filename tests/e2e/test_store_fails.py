@@ -59,7 +59,9 @@ def test_with_nobody_to_ask_the_sign_in_is_revoked_again_and_says_so(minimax):
     )
     assert approved.returncode == 0
 
-    out, _ = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=30)
+    ended = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    session.run_portico._save_output(ended, with_stdout=True)
 
     error = json.loads(out.splitlines()[-1])["error"]
     assert process.returncode == 7

@@ -123,5 +123,6 @@ def test_a_program_in_a_page_runs(desk, block):
         [sys.executable, "-W", "error", "-c", block.body], env=desk.env, capture_output=True, text=True, timeout=60, check=False
     )
 
+    desk.keep(result.stdout + result.stderr)
     assert result.returncode == 0, result.stderr
     assert "answering as MiniMax-M2.1" in result.stdout
