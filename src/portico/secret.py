@@ -15,7 +15,8 @@ REDACTED: Final = "[redacted]"
 # Not passed on to child processes: a browser or a tool does not need the token store.
 SECRET_VARIABLES: Final = ("PORTICO_PASSPHRASE_FILE", "PORTICO_PASSPHRASE")
 SHORTEST: Final = 6
-"""The shortest form value that is hidden, in characters: hiding shorter ones would change ordinary words of a response."""
+"""The length of the shortest value of an HTTP form that is hidden, in characters. Hiding shorter ones would change ordinary
+words of a response."""
 
 # Field names first, then texts that look like tokens. When in doubt, redact: a leaked secret cannot be made secret again.
 _FIELD = (
@@ -44,7 +45,8 @@ _ONE_SPELLING: Final = {ord("-"): "+", ord(" "): "+", ord("_"): "/"}
 class Secret:
     """Text that `str`, `repr`, `format` and pickling never show.
 
-    Equality is constant-time in the content. A `Secret` is unhashable, so it cannot become a dictionary key that a dump
+    The time of a comparison does not depend on the content. A `Secret` is unhashable, so it cannot become a dictionary key that
+    a dump
     would print.
     """
 
@@ -54,7 +56,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the text itself: for the wire, the token store, and the command whose purpose is to print it."""
+        """Return the text itself. Use it only to send the text, to store it, or in the command whose purpose is to print it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -94,8 +96,9 @@ def redact(text: str, *secrets: Secret) -> str:
 def hide(text: str, *secrets: Secret) -> str:
     """Return `text` without `secrets`.
 
-    A secret is found in plain text, URL-encoded, JSON- or HTML-escaped (up to three times), in hex and in base64, even as a part
-    of a longer encoded text; upper and lower case are the same. Twelve characters of a secret in a row count as the secret.
+    A secret is found in plain text, and in these encodings: URL, JSON and HTML escapes (up to three times), hex, and base64. It
+    is also found inside a longer encoded text. The search ignores case. Twelve characters of a secret in a row count as the
+    secret.
     """
     return Hider(secrets)(text)
 
@@ -104,7 +107,8 @@ class Hider:
     """Hides the same secrets in many texts; see `hide`."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        # The longest first: otherwise, if a token starts with a shorter token, its end would stay.
+        # The longest first: otherwise, if a short token is the beginning of a longer one, the rest of the longer one would stay
+        # visible.
         self._secrets = sorted({secret.reveal() for secret in secrets if secret}, key=len, reverse=True)
         long_enough = [secret for secret in self._secrets if len(secret) >= _FORMS_FROM]
         self._forms = [form for secret in long_enough for form in _forms(secret)]
@@ -145,7 +149,7 @@ def _forms(secret: str) -> list[str]:
 
 
 def _normalise(text: str) -> str:
-    """Return `text` in lower case, with one spelling for characters that base64 and forms spell differently."""
+    """Return `text` in lower case. Characters that have several spellings in base64 or in form encoding get one spelling."""
     return text.lower().translate(_ONE_SPELLING)
 
 
@@ -189,7 +193,9 @@ def _common_run(text: str, offset: int, form: str, form_offset: int) -> tuple[in
 
 
 def _layers(text: str) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
-    """Yield `text` and its unescaped versions, one character per byte, with the start and end in `text` of each."""
+    """Yield `text` and its unescaped versions, with one character per byte. Also yield, for each character, its start and end
+    in `text`.
+    """
     import re
 
     layer = text

@@ -62,8 +62,8 @@ def add_list(commands: Commands) -> None:
     """Add `list` to `auth` or to `models auth`."""
     epilog = (
         "example:\n  {prog} auth list --verbose\n\n"
-        "With --verbose --json, `generation` is the number of the stored token set; no two token sets of any account have the\n"
-        "same number. `refreshedAt` is null until the first refresh.\n"
+        "With --verbose --json, `generation` is the number of the stored token set. Each token set has a different number, also\n"
+        "across accounts. `refreshedAt` is null until the first refresh.\n"
     )
     parser = commands.add_parser("list", help="list your accounts", epilog=epilog)
     parser.set_defaults(handler="portico.cli.auth_status:show_list")
@@ -73,7 +73,8 @@ def add_status(commands: Commands) -> None:
     """Add `status` to `auth`."""
     epilog = (
         "example:\n  {prog} auth status --check --json\n\n"
-        "An account is ok if, by the data on this machine, a request with it will succeed. The command contacts no server.\n\n"
+        "An account is ok if the data on this machine shows that a request with the account should succeed. The command\n"
+        "contacts no server.\n\n"
         "exit code: 0 all accounts are ok; 3 you must sign in; 7 the tokens could not be read (locked store, wrong passphrase);\n"
         "9 a plugin is off or broken; with --check also 12 if an account expires within 24 h and cannot be refreshed.\n"
     )
@@ -230,7 +231,8 @@ def print_token(args: argparse.Namespace, app: App) -> int:
 
 
 def pick_profile(name: str | None, app: App) -> Profile:
-    """Return the profile with the id `name`; without a name the only profile, or the profile that the default model uses.
+    """Return the profile with the id `name`. If `name` is None, return the only profile or, if there are several, the profile
+    that the default model uses.
 
     Raises:
         SignInNeeded: `not-signed-in`.

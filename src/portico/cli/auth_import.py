@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="NAME", help=PROFILE_HELP)
     parser.add_argument("--store", choices=("keyring", "file"), help=STORE_HELP)
     parser.add_argument("--dry-run", action="store_true", help="show what would be imported; change nothing")
-    parser.add_argument("--yes", action="store_true", help="do not ask; change the other tool's file only with --remove-source")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask; the other tool's file does not change unless you add --remove-source"
+    )
     removal = parser.add_mutually_exclusive_group()
     removal.add_argument(
         "--remove-source",

@@ -1,6 +1,6 @@
 """`auth list` and `auth status`: the accounts and their state. Neither shows a secret, and `auth list` opens no keyring.
 
-An account is ok only if, by the data on this machine, a request with the account will succeed: its plugin is on, and its tokens
+An account is ok only if the data on this machine shows that a request should succeed: the account's plugin is on, and its tokens
 can be read and have not expired (openclaw#66952). Neither command contacts a server. Only `--check` lets a keyring ask the user.
 """
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from portico.interfaces.plugins import Emulator, EmulatorOptions
 
 _EXAMPLES = """examples:
-  {prog} emulator run                        emulate MiniMax, Global and CN, with the device code only
+  {prog} emulator run                        emulate both regions of MiniMax (Global and CN), with the device code only
   {prog} emulator run --redirect             also emulate the browser flow, which MiniMax does not offer
   eval "$({prog} emulator env)"              in another terminal: point this shell at the emulator
   {prog} emulator approve ABCD-EFGH          approve a device code by hand

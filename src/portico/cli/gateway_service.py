@@ -146,7 +146,7 @@ def uninstall(_args: argparse.Namespace, app: App) -> int:
 
 
 def report_uninstalled(service: Service, app: App, *, gone: bool, had_file: bool, advice: str | None = None) -> int:
-    """Print what was removed: the service if `gone`, or if `had_file` only the file with its proxy, then the `advice` on it."""
+    """Print what was removed: the service if `gone`, else the file with its proxy if `had_file`. `advice` follows."""
     if app.out.is_json:
         app.out.json({"uninstalled": gone, "name": service.name, **({"deleted": [str(service.secrets)]} if had_file else {})})
     elif had_file:

@@ -36,7 +36,7 @@ _EXAMPLES = """examples:
 """
 _CHECK: Final = "exit with 1 if a model in use has no credential, with 2 if a credential expires soon"
 _PROBE_PROFILE: Final = "with --probe, test only this account; repeatable"
-_METHOD: Final = "OpenClaw's name for the region: oauth is --region global, oauth-cn is --region cn"
+_METHOD: Final = "same as --region, with OpenClaw's names: oauth means global, oauth-cn means cn"
 _STATUS: Final = "portico.cli.models_status:show_status"
 _EDIT: Final = "portico.cli.models_edit"
 # OpenClaw's names of the MiniMax methods.

@@ -70,7 +70,9 @@ def set_default(args: argparse.Namespace, app: App) -> int:
 
 
 def _remove_own_default(app: App) -> str:
-    """Return the advice to remove the default model from the own config, which may have the short form or an included file."""
+    """Return the advice for removing the default model from your own config. The model may be in the short form, or in an
+    included file.
+    """
     from portico.accounts.config_patch import MODEL
 
     document = app.config.document

@@ -39,7 +39,7 @@ Ctrl-C quits without saving the current section. The sections that you completed
 _AUTH_CHOICE: Final = "sign-in method, for example minimax-portal or minimax-api (default: ask)"
 _FLOW: Final = (
     "browser: redirect to this machine; device: enter a code on the provider's page; "
-    "auto: every flow that the provider offers (default: auto)"
+    "auto: the flows that the provider offers, both at once if it offers both (default: auto)"
 )
 _REPLACE: Final = "replace an account of the same name, and revoke its tokens (default: ask)"
 _BACKGROUND: Final = "start, or do not start, a background process that refreshes the tokens (default: ask)"

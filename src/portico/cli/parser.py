@@ -27,7 +27,7 @@ _PLAIN_WORDS: Final = {"float": "a number", "int": "a whole number"}
 MODEL_HELP: Final = "provider/model or an alias (default: the default model)"
 PROFILE_HELP: Final = "name of the account, for example work (default: depends on the region)"
 STORE_HELP: Final = "where to store the tokens (default: the configured store, else the store used last)"
-WRITE_BASE_HELP: Final = "change the OpenClaw file that `base` in your config names, not your own config file"
+WRITE_BASE_HELP: Final = "change the OpenClaw file (the path under `base` in your config) instead of your own config file"
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -21,7 +21,8 @@ _EXAMPLES = """examples:
   {prog} purge --yes --json         do not ask (for scripts)
 
 The program itself stays; remove it with pipx, uv or pip. If the keyring is not available, {prog} keeps the files that list the
-keyring's records, so that you can run the command again. It does not change the settings of other tools: it wrote none of them.
+keyring's records, so that you can run the command again. {prog} does not change the settings of other tools, because it
+has never written to them.
 
 exit code: 0 everything is deleted; 11 a provider did not revoke the tokens; 7 something could not be deleted.
 """

@@ -25,7 +25,7 @@ _EXAMPLES: Final = """examples:
   {prog} usage --watch 60                          update every minute, until Ctrl-C
   {prog} usage cost --days 7 --by client           show what requests cost, from the history on this machine
 
-The command shows all accounts, and one API key: the first that is set of MINIMAX_CODE_PLAN_KEY, MINIMAX_API_KEY and the key in
+The command shows all accounts, and one API key. It takes the key from MINIMAX_CODE_PLAN_KEY, else MINIMAX_API_KEY, else
 the config.
 exit code: 0 ok; 3 you must sign in to an account again, or a credential was rejected; 8 a provider could not be reached.
 """

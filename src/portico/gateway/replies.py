@@ -110,8 +110,8 @@ _ANTHROPIC: Final = {
 _OPENAI: Final = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error", 429: "rate_limit_error"}
 _SERVER: Final = 500
 _TOO_MANY: Final = 429
-# The SDKs of Anthropic and OpenAI, and Claude Code, retry these statuses unless `x-should-retry` is false. The number is the
-# longest `Retry-After` that they obey, in ms (`_base_client.py`, `client.ts`). If it is longer, they retry much too early.
+# The SDKs of Anthropic and OpenAI, and Claude Code, retry these statuses unless `x-should-retry` is false. `_PATIENCE_MS` is
+# the longest `Retry-After` that they obey (`_base_client.py`, `client.ts`). If it is longer, they retry much too early.
 _RETRIED: Final = frozenset({408, 409, _TOO_MANY})
 _PATIENCE_MS: Final = 60_000
 
@@ -135,8 +135,8 @@ def provider_error_headers(id: str, status: int, provider_error: ProviderError, 
     `wait_ms` is the time in ms after which a retry may succeed, None if unknown. `x-should-retry: false` is sent in three
     cases: the answer is unknown, only the user can solve the problem, or the wait is longer than an SDK waits. Anthropic's and
     OpenAI's SDKs obey this header. Without it, Claude Code would retry for minutes although a plan is used up for hours.
-    opencode ignores the header and sleeps as long as `retry-after-ms` or else `Retry-After` states, even for hours. If the
-    value is 1, its five retries take a second.
+    opencode ignores the header and sleeps as long as `retry-after-ms` or else `Retry-After` states, even for hours. If
+    `retry-after-ms` is 1, the five retries of opencode take only a second.
     """
     headers = {} if provider_error.reply is None else to_client(provider_error.reply.headers)
     if wait_ms is not None:
@@ -156,10 +156,11 @@ def is_long(wait_ms: int | None) -> bool:
 def error_body(
     api: ApiKind | None, status: int, id: str, message: str, reply: ErrorReply | None = None, *, resets_at: int | None = None
 ) -> dict[str, Any]:
-    """The body of an error response, in Anthropic's format for its protocol, else in OpenAI's.
+    """The body of an error response: in Anthropic's format if the client uses Anthropic's protocol, else in OpenAI's format.
 
     `type`, `code` and `param` are the provider's own if `reply` has them; else `code` is `id`, Portico's stable error id.
-    `resets_at` (seconds since the epoch) is set if the limit ends too late to wait for. Codex, which uses the Responses API,
+    `resets_at` (seconds since the epoch) is set if a client should not wait until the limit ends. Codex, which uses the
+    Responses API,
     sleeps for the whole `Retry-After` of a 429. But if the error's type is `usage_limit_reached`, it shows the time `resets_at`
     instead (codex-rs).
     """

@@ -131,8 +131,8 @@ _TEMPORARY_KINDS: Final = frozenset({"server", "timeout", "unreachable", "answer
 _NOT_SENT: Final = (ProxyUnusable, CertificatesUnreadable, RequestRefused)
 # How many seconds to wait until another process may have released a lock.
 _LOCK_WAIT_S: Final = 1.0
-# Words of a 403 about the key and about the account. A 403 without such words is about the model, so that one model does not
-# block the others (openclaw#3604). The text must have the same form as for `_TOKEN_PATTERN`.
+# Words of a 403 about the key and about the account. Portico treats a 403 without such words as an error of the model, so that
+# one model does not block the others (openclaw#3604). The text must have the same form as for `_TOKEN_PATTERN`.
 _KEY_FAULT: Final = (
     r"(?:invalid|incorrect|wrong|expired|revoked|disabled|deactivated|suspended|blocked|unknown|missing|leaked|not valid)"
 )

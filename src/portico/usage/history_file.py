@@ -1,7 +1,8 @@
 """The database of the usage history: SQLite in WAL mode (https://www.sqlite.org/wal.html), shared by processes.
 
 The database contains no secrets and no text of requests. A damaged database is renamed and replaced, because requests must not
-fail because of their history. Only the writer's thread imports this module, so that other commands do not load SQLite.
+fail because of their history. This module is imported only when the history is written or read, so that other commands do not
+load SQLite.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class HistoryFile:
         self._migrations = migrations
 
     def open(self) -> sqlite3.Connection:
-        """Connect to the database, after creating it or upgrading its schema.
+        """Connect to the database. If necessary, create it or upgrade its schema first.
 
         Raises:
             StoreError: `state-newer`: a later version of Portico created it; or the file is unusable.

@@ -1,6 +1,7 @@
 """OpenClaw: the SQLite databases in its state folder, and the older `auth-profiles.json`.
 
-openclaw 2026.9.6 (docs/concepts/oauth.md, and its output) keeps profiles for all agents in `state/openclaw.sqlite`, and an
+According to docs/concepts/oauth.md and to what the program prints, openclaw 2026.9.6 keeps the profiles for all agents in
+`state/openclaw.sqlite`, and an
 agent's own profiles in `agents/<id>/agent/openclaw-agent.sqlite`. openclaw 2026.2 wrote `auth-profiles.json`, which 2026.9.6 no
 longer reads. All these have the same JSON. A profile does not contain its region. The region comes from the profile's name or
 the provider's `baseUrl` in `openclaw.json`.
@@ -78,7 +79,9 @@ def _shared_database(state: Path) -> Path:
 
 
 def _databases(path: Path) -> tuple[Path, ...]:
-    """Return the databases that OpenClaw reads instead of the file at `path`, even if they do not exist."""
+    """Return the paths of the databases that replace the file at `path` in newer versions of OpenClaw. The databases may not
+    exist.
+    """
     folder = path.absolute().parent
     states = folder.parents[2:3] if folder.name == "agent" else ()
     return (folder / _AGENT_DATABASE, *(_shared_database(state) for state in states))
@@ -98,7 +101,7 @@ def _related_files(path: Path) -> tuple[Path, ...]:
 
 
 def _refresh_lock(database: Path, name: str) -> Path | None:
-    """Return the lock that OpenClaw takes to refresh the profile of this name, in any of its databases."""
+    """Return the lock that OpenClaw takes before it refreshes the profile `name`. The lock is the same for all databases."""
     state = _state_folder(database)
     folder = state / "locks" / "oauth-refresh" if state is not None else None
     if folder is None or not folder.is_dir():
