@@ -56,7 +56,7 @@ def of_the_walks() -> Iterator[Figure]:
 # Where the figures stand.
 MOST: Final = {
     FILES: 199,
-    LINES: 46_490,
+    LINES: 46_842,
     SMALL: 0,
     CIRCLES: 0,
     TWICE: 10,
