@@ -110,7 +110,7 @@ def a_lock_that_does_not_say_who_holds_it(desk):
     assert lock.try_acquire()
     lock.path.write_text("", encoding="utf-8")
     error = desk.refused("gateway", "stop")
-    assert "end the process that holds the lock yourself" in error["hint"]
+    assert "end that process yourself" in error["hint"]
     lock.release()
     desk.ok("gateway", "stop")
 

@@ -257,7 +257,7 @@ def _reap(pid: int) -> None:
 
 def _unresponsive(paths: Paths) -> LockBusy:
     pid = gateway_lock(paths).owner_pid()
-    process = "this process" if pid is None else f"process {pid}"
+    process = "that process" if pid is None else f"process {pid}"
     return GatewayUnresponsive(
         f"the process that holds the gateway's lock (pid {pid or 'unknown'}) does not respond",
         why="it may not be a gateway, so Portico did not end it",
