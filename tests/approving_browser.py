@@ -46,12 +46,11 @@ def approving_browser(folder: Path) -> Iterator[ApprovingBrowser]:
     os.mkfifo(addresses, 0o600)
     values = " ".join(f'"${name}"' for name in _PASSED_ON)
     form = r"%s\t" * len(_PASSED_ON) + r"%s\n"
-    # Opened for reading too: opened for writing alone, it would wait for ever once the process has ended.
+    # The script opens the FIFO for reading too: for writing alone, `open` would block after the process has ended.
     program.write_text(f"#!/bin/sh\nprintf '{form}' {values} \"$1\" 1<>{shlex.quote(str(addresses))}\n", encoding="utf-8")
     program.chmod(0o700)
-    fifo = os.open(
-        addresses, os.O_RDWR
-    )  # now, so that no address is lost before the process reads; for writing too: it never ends
+    # Open now, so that no address is lost before the process reads; for writing too, so that the FIFO never ends.
+    fifo = os.open(addresses, os.O_RDWR)
     command = [sys.executable, "-P", __file__, str(fifo)]
     with subprocess.Popen(command, cwd="/", stdin=subprocess.PIPE, pass_fds=[fifo]) as process:
         os.close(fifo)
